@@ -1,0 +1,212 @@
+"""What a spend says: Charge before the release, Outcome after it; and the terms it is judged by.
+
+    charge_id = SHA256(CHARGE || canonical (task, round, dataset, mechanism))
+
+All of it is integers, names and rationals, so that what was agreed can be recomputed from the entry alone;
+`to_body` and `from_body` are inverse to each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+
+from dp.accountant import Budget, Interval, Unit, View
+from dp.chain import (
+    Body,
+    Value,
+    bytes_of,
+    decode_rational,
+    encode_body,
+    encode_rational,
+    integer_of,
+    require_keys,
+    text_of,
+)
+from dp.errors import BadParameters
+from dp.events import Event
+
+LABEL_CHARGE = b"secagg/v1/ledger/charge"
+LONGEST_NAME = 200
+# Recorded ends of an interval are multiples of this, rounded outwards.
+GRID = 2**32
+
+
+class Randomness(Enum):
+    """Where noise must come from: a budget for rehearsals accepts known seeds and proves nothing."""
+
+    SYSTEM = "system"
+    INSECURE = "insecure"
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One release about to happen: which data, by which mechanism, at what cost, for how many units.
+
+    Shapes: `event` is the worst case the plan allows (fewest survivors); `cohort` the units invited;
+        `context` the 32-byte hash of everything the round agreed on.
+    Raises: BadParameters.
+    """
+
+    task: str
+    round: int
+    dataset: str
+    mechanism: str
+    event: Event
+    cohort: int
+    context: bytes
+
+    def __post_init__(self) -> None:
+        for name in ("task", "dataset", "mechanism"):
+            require_name(name, getattr(self, name))
+        _require_count("round", self.round, 0)
+        _require_count("cohort", self.cohort, 1)
+        _require_event("event", self.event)
+        _require_digest("context", self.context)
+
+    @property
+    def id(self) -> bytes:
+        """The 32 bytes that make two charges the same release."""
+        body: Body = {"task": self.task, "round": self.round, "dataset": self.dataset,
+                      "mechanism": self.mechanism}
+        return hashlib.sha256(LABEL_CHARGE + encode_body(body)).digest()
+
+    def to_body(self) -> Body:
+        """As it stands in a RESERVE entry."""
+        return {"task": self.task, "round": self.round, "dataset": self.dataset, "mechanism": self.mechanism,
+                "event": self.event.to_canonical(), "cohort": self.cohort, "context": self.context.hex()}
+
+    @classmethod
+    def from_body(cls, body: Body, event: Event) -> Charge:
+        """The inverse of `to_body`, its event already read. Raises: BadParameters."""
+        require_keys(body, "task", "round", "dataset", "mechanism", "event", "cohort", "context")
+        return cls(text_of(body, "task"), integer_of(body, "round"), text_of(body, "dataset"),
+                   text_of(body, "mechanism"), event, integer_of(body, "cohort"), bytes_of(body, "context", 32))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came out: who survived, the event as a reader of the model sees it, the result's hash.
+
+    Raises: BadParameters.
+    """
+
+    survivors: int
+    released: Event
+    digest: bytes
+
+    def __post_init__(self) -> None:
+        _require_count("survivors", self.survivors, 0)
+        _require_event("released", self.released)
+        _require_digest("digest", self.digest)
+
+    def to_body(self) -> dict[str, Value]:
+        """As it stands in a COMMIT entry."""
+        return {"survivors": self.survivors, "released": self.released.to_canonical(),
+                "digest": self.digest.hex()}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a ledger's budget promises: the limit, to whom it applies, and which noise it accepts."""
+
+    budget: Budget
+    unit: Unit
+    view: View
+    randomness: Randomness
+
+    def __post_init__(self) -> None:
+        if self.unit.relation is not self.budget.relation:
+            raise BadParameters(
+                f"the budget is stated under {self.budget.relation.value}, its unit under "
+                f"{self.unit.relation.value}"
+            )
+
+    def __str__(self) -> str:
+        limit = self.budget
+        return f"epsilon {limit.epsilon} at delta {limit.delta} under {limit.relation.value}"
+
+    def to_body(self) -> dict[str, Value]:
+        """As they stand in an OPEN_BUDGET entry."""
+        return {"epsilon": encode_rational(self.budget.epsilon), "delta": encode_rational(self.budget.delta),
+                "relation": self.budget.relation.value, "of": self.unit.of, "view": self.view.value,
+                "composition": "schedule", "randomness": self.randomness.value}
+
+    @classmethod
+    def from_body(cls, body: Body) -> Terms:
+        """The inverse of `to_body`. Raises: BadParameters."""
+        require_keys(body, "epsilon", "delta", "relation", "of", "view", "composition", "randomness", "clock")
+        if text_of(body, "composition") != "schedule":
+            raise BadParameters(f"unknown composition {text_of(body, 'composition')[:40]!r}")
+        relation = text_of(body, "relation")
+        budget = Budget(decode_rational(text_of(body, "epsilon")), decode_rational(text_of(body, "delta")),
+                        relation)
+        try:
+            view, randomness = View(text_of(body, "view")), Randomness(text_of(body, "randomness"))
+        except ValueError as unknown:
+            raise BadParameters(f"unknown view or randomness: {unknown}") from unknown
+        return cls(budget, Unit(relation, text_of(body, "of")), view, randomness)
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """An interval as written down: multiples of 2^-32, the lower end rounded down, the upper up."""
+
+    lower: Fraction | None
+    upper: Fraction
+
+    @classmethod
+    def of(cls, interval: Interval) -> Ends:
+        """The narrowest recordable interval around this one, whose upper end must be finite."""
+        lower = None if interval.lower is None else grid_below(Fraction(interval.lower))
+        return cls(lower, grid_above(Fraction(interval.upper)))
+
+    def to_body(self) -> Body:
+        """As it stands in a RESERVE entry."""
+        upper = {"upper": encode_rational(self.upper)}
+        return upper if self.lower is None else {"lower": encode_rational(self.lower), **upper}
+
+    @classmethod
+    def from_body(cls, body: Body) -> Ends:
+        """The inverse of `to_body`. Raises: BadParameters."""
+        known = "lower" in body
+        require_keys(body, *(("lower", "upper") if known else ("upper",)))
+        lower = decode_rational(text_of(body, "lower")) if known else None
+        ends = cls(lower, decode_rational(text_of(body, "upper")))
+        if not 0 <= (ends.lower or 0) <= ends.upper:
+            raise BadParameters(f"a recorded interval runs from {ends.lower} to {ends.upper}")
+        return ends
+
+
+def grid_below(value: Fraction) -> Fraction:
+    """The largest recordable number <= value."""
+    return Fraction(math.floor(value * GRID), GRID)
+
+
+def grid_above(value: Fraction) -> Fraction:
+    """The smallest recordable number >= value."""
+    return Fraction(math.ceil(value * GRID), GRID)
+
+
+def require_name(name: str, value: object) -> None:
+    """A non-empty printable string of at most 200 characters. Raises: BadParameters."""
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or not value.isprintable():
+        raise BadParameters(f"{name} must be 1 to {LONGEST_NAME} printable characters, got {str(value)[:40]!r}")
+
+
+def _require_count(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**63:
+        raise BadParameters(f"{name} must be an integer from {least} to 2^63 - 1, got {str(value)[:40]}")
+
+
+def _require_event(name: str, value: object) -> None:
+    if not isinstance(value, Event) or type(value) is Event:
+        raise BadParameters(f"{name} must be an event of dp.events, got {type(value).__name__}")
+
+
+def _require_digest(name: str, value: object) -> None:
+    if not isinstance(value, bytes) or len(value) != 32:
+        raise BadParameters(f"{name} must be a hash of 32 bytes")

@@ -1,0 +1,283 @@
+"""One SQLite file that keeps entries durably, in order, for many processes, and says so when it cannot.
+
+    writer   BEGIN IMMEDIATE ... COMMIT    one at a time; every COMMIT is synced before it returns
+    reader   one SELECT                    sees a consistent prefix, never waits
+
+This file knows locks, modes, pragmas and what SQLite's errors mean; it does not know what an entry says and
+it does not judge the chain. The triggers guard against accidents; against forgers there is `dp.chain`.
+Whatever bytes lie at the path, the outcome is rows or a named error, never a foreign exception.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dp.chain import MAX_BODY_BYTES, Entry
+from dp.errors import Corrupt, LedgerError, Locked, RolledBack, StorageRefused, WrongVersion
+from dp.place import beside, require_file, require_local
+
+APPLICATION_ID = 0x5EC466DB
+SCHEMA_VERSION = 1
+SCHEMA = {
+    "entry": "CREATE TABLE entry (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body BLOB NOT NULL, "
+    "prev BLOB NOT NULL, hash BLOB NOT NULL, signature BLOB NOT NULL, key_id BLOB NOT NULL) STRICT",
+    "entry_is_not_changed": "CREATE TRIGGER entry_is_not_changed BEFORE UPDATE ON entry "
+    "BEGIN SELECT RAISE(ABORT, 'the ledger is append only'); END",
+    "entry_is_not_removed": "CREATE TRIGGER entry_is_not_removed BEFORE DELETE ON entry "
+    "BEGIN SELECT RAISE(ABORT, 'the ledger is append only'); END",
+}
+COLUMNS = "seq, kind, body, prev, hash, signature, key_id"
+FIRST_SEQ = -(2**63)
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_REFUSED = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
+            sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_INTERRUPT}
+
+_open_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_left_by_parent: list[tuple[tuple[int, int], sqlite3.Connection]] = []
+
+
+class Store:
+    """One connection to one ledger file, used by the process and thread that opened it.
+
+    Guarantee: when `writing()` ends without an exception its rows survive a crash of the process and of the
+        machine; when it raises, no row of it is visible to anybody through this connection.
+    Raises: Corrupt, WrongVersion, Locked, StorageRefused, RolledBack from every method.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection: sqlite3.Connection | None = connection
+        self._process = os.getpid()
+        self._thread = threading.get_ident()
+        self._file = _identity(path)
+        _open_stores.add(self)
+
+    # --- opening ---------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: Path, timeout_seconds: float) -> Store:
+        """A new, empty file with mode 0600, whatever the umask."""
+        require_local(path)
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            os.fchmod(descriptor, 0o600)
+            os.close(descriptor)
+        except OSError as wrong:
+            raise StorageRefused(f"cannot create {path}: {wrong.strerror}; choose a writable place") from wrong
+        with _named_errors(path):
+            connection = _connect(path, "rw", timeout_seconds)
+            _make_durable(path, connection)
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            for statement in SCHEMA.values():
+                connection.execute(statement)
+        return cls(path, connection)
+
+    @classmethod
+    def open(cls, path: Path, timeout_seconds: float) -> Store:
+        """The existing file, for reading and appending."""
+        require_local(path)
+        require_file(path)
+        with _named_errors(path):
+            connection = _connect(path, "rw", timeout_seconds)
+            _require_ours(path, connection)
+            _make_durable(path, connection)
+        return cls(path, connection)
+
+    @classmethod
+    def read(cls, path: Path, timeout_seconds: float) -> Store:
+        """The existing file, for reading only; also from a place where nothing can be written."""
+        require_file(path)
+        with _named_errors(path):
+            connection = _connect(path, "ro", timeout_seconds)
+            try:
+                _require_ours(path, connection)
+            except sqlite3.OperationalError as wrong:
+                # Without write access SQLite cannot make its shared index. That is no obstacle when there
+                # is no unmerged tail to index: then nobody is writing and the file alone is the ledger.
+                if _primary(wrong) not in _REFUSED or beside(path, "-wal").exists():
+                    raise
+                connection = _connect(path, "ro&immutable=1", timeout_seconds)
+                _require_ours(path, connection)
+        return cls(path, connection)
+
+    def close(self) -> None:
+        """Merges the tail and gives up the file; harmless when closed before or in a forked child."""
+        connection, self._connection = self._connection, None
+        _open_stores.discard(self)
+        if connection is not None and self._process == os.getpid():
+            with _named_errors(self.path):
+                connection.close()
+
+    # --- reading and appending -------------------------------------------------------------------
+
+    def entries(self, since: int = FIRST_SEQ) -> Iterator[Entry]:
+        """Entries with seq >= since, ascending, from one consistent snapshot."""
+        with _named_errors(self.path):
+            rows = self._live().execute(f"SELECT {COLUMNS} FROM entry WHERE seq >= ? ORDER BY seq", (since,))
+            for row in rows:
+                yield _entry(row)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Holds the one write lock; commits at the end, rolls back on any exception."""
+        with _named_errors(self.path):
+            connection = self._live()
+            self._require_same_file()
+            connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            with _named_errors(self.path):
+                connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                # A rollback that fails loses nothing: what was not committed never counts.
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+
+    def append(self, entry: Entry) -> None:
+        """Inserts one entry; only inside `writing()`."""
+        row = (entry.seq, entry.kind, entry.body, entry.prev, entry.hash, entry.signature, entry.key_id)
+        with _named_errors(self.path):
+            self._live().execute(f"INSERT INTO entry ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def check_pages(self) -> None:
+        """SQLite's own check of every page, cell and column type. Raises: Corrupt."""
+        with _named_errors(self.path):
+            found = self._live().execute("PRAGMA integrity_check(1)").fetchall()
+        if found != [(b"ok",)]:
+            raise Corrupt(f"{self.path} has damaged pages: {_text(found[0][0])[:200] if found else 'no answer'}")
+
+    def _live(self) -> sqlite3.Connection:
+        if self._process != os.getpid():
+            raise StorageRefused(
+                f"the ledger was opened by process {self._process} and is used in process {os.getpid()}; "
+                "a connection does not survive fork: open the ledger after forking"
+            )
+        if self._thread != threading.get_ident():
+            raise StorageRefused("the ledger is used in another thread than the one that opened it")
+        if self._connection is None:
+            raise StorageRefused(f"the ledger {self.path} is closed; open it again")
+        return self._connection
+
+    def _require_same_file(self) -> None:
+        if _identity(self.path) != self._file:
+            raise RolledBack(f"{self.path} was replaced while it was open; restore it and open it again")
+
+
+def _entry(row: tuple[object, ...]) -> Entry:
+    seq, kind, body, prev, digest, signature, key_id = row
+    if not (
+        isinstance(seq, int) and isinstance(kind, bytes) and isinstance(body, bytes) and isinstance(prev, bytes)
+        and isinstance(digest, bytes) and isinstance(signature, bytes) and isinstance(key_id, bytes)
+    ):
+        where = seq if isinstance(seq, int) else None
+        raise Corrupt(f"entry {where} holds a column of the wrong type", seq=where)
+    if (len(prev), len(digest), len(signature), len(key_id)) != (32, 32, 64, 16):
+        raise Corrupt(f"entry {seq} holds a hash, signature or key id of the wrong length", seq=seq)
+    try:
+        return Entry(seq, kind.decode("ascii"), body, prev, digest, signature, key_id)
+    except UnicodeDecodeError as wrong:
+        raise Corrupt(f"entry {seq} has a kind that is no word", seq=seq) from wrong
+
+
+# --- SQLite, told what we need -------------------------------------------------------------------
+
+
+def _connect(path: Path, mode: str, timeout_seconds: float) -> sqlite3.Connection:
+    identity = _identity(path)
+    if any(identity == inherited for inherited, _ in _left_by_parent):
+        # SQLite counts file locks per process and believes it still holds the parent's, which the kernel
+        # did not hand on: a connection opened here would write without any lock.
+        raise StorageRefused(
+            f"{path} was open in the parent when this process was forked; close it before forking, or spawn"
+        )
+    if sqlite3.sqlite_version_info < (3, 37):
+        raise StorageRefused(f"SQLite {sqlite3.sqlite_version} is too old for typed tables; 3.37 is needed")
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout_seconds, isolation_level=None)
+    # Names come back as bytes: damaged text must become our error, not a codec's.
+    connection.text_factory = bytes
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 4 * MAX_BODY_BYTES)
+    for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _require_ours(path: Path, connection: sqlite3.Connection) -> None:
+    if path.stat().st_size == 0:
+        raise Corrupt(f"{path} is empty: a ledger starts with a GENESIS entry; restore a copy")
+    application = _number(connection, "application_id")
+    version = _number(connection, "user_version")
+    if (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
+        raise WrongVersion(
+            f"{path} has application id {application:#x} and schema {version}, expected {APPLICATION_ID:#x} "
+            f"and {SCHEMA_VERSION}; it is no ledger, or one of another version"
+        )
+    rows = connection.execute("SELECT name, sql FROM sqlite_schema").fetchall()
+    if {_text(name): _text(sql) for name, sql in rows} != SCHEMA:
+        raise Corrupt(f"{path} does not have the tables and triggers of a ledger; somebody altered them")
+
+
+def _make_durable(path: Path, connection: sqlite3.Connection) -> None:
+    answer = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    if answer != (b"wal",):
+        raise StorageRefused(f"{path} cannot keep a write-ahead log here; choose a local directory")
+    # NORMAL would not sync each commit, and a release could outlive its charge in a power cut.
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _number(connection: sqlite3.Connection, pragma: str) -> int:
+    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _primary(wrong: sqlite3.Error) -> int:
+    # The low byte is SQLite's primary code; Python's own complaints carry none and count as damage.
+    return (getattr(wrong, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as wrong:
+        raise _named(path, wrong) from wrong
+
+
+def _named(path: Path, wrong: sqlite3.Error) -> LedgerError:
+    code = _primary(wrong)
+    if code in _BUSY:
+        return Locked(f"{path} is held by another writer; nothing was written, try again")
+    if code in _REFUSED:
+        return StorageRefused(f"{path} cannot be read or written ({wrong}); nothing was written")
+    return Corrupt(f"{path} is damaged or no ledger ({wrong}); restore a copy")
+
+
+def _leave_to_parent() -> None:
+    # Neither used nor closed in the child: even closing could merge or remove the parent's log.
+    for store in list(_open_stores):
+        if store._connection is not None and store._file is not None:
+            _left_by_parent.append((store._file, store._connection))
+    _open_stores.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

@@ -1,0 +1,48 @@
+"""Who says what, and when: protocols as tables of arrows, the endpoints that run them, the round.
+
+`secagg` knows how numbers are hidden, `dp` how much is revealed; only this package sees both.
+Start reading at `round.py` (one update from the model to the mean) or `party.py` (the engine).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from protocols.endpoint import Client as Client
+    from protocols.endpoint import Server as Server
+    from protocols.endpoint import Task as Task
+    from protocols.plan import NoisePlan as NoisePlan
+    from protocols.plan import Policy as Policy
+    from protocols.plan import Promise as Promise
+    from protocols.plan import RoundPlan as RoundPlan
+    from protocols.round import RoundReport as RoundReport
+    from protocols.round import secure_mean as secure_mean
+    from protocols.simulate import FaultPlan as FaultPlan
+    from protocols.tensors import Layout as Layout
+
+_HOME = {
+    "Client": "endpoint",
+    "FaultPlan": "simulate",
+    "Layout": "tensors",
+    "NoisePlan": "plan",
+    "Policy": "plan",
+    "Promise": "plan",
+    "RoundPlan": "plan",
+    "RoundReport": "round",
+    "Server": "endpoint",
+    "Task": "endpoint",
+    "secure_mean": "round",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'protocols' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"protocols.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

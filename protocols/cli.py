@@ -1,0 +1,184 @@
+"""The `secagg` command: parse, call, show. No logic lives here.
+
+Results go to stdout (`--json`: exactly one object), progress and notes to stderr. Exit codes: 0 fine,
+1 a check or a budget refused, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dp.errors import BudgetExceeded, DpError, EntropyUnavailable, LedgerError
+from protocols.errors import BadPlan, Misused, ProtocolError
+from protocols.report.tables import JsonOutput, Output, TextOutput
+from secagg.errors import EntropyUnavailable as NoEntropy
+from secagg.errors import SecaggError
+
+app = typer.Typer(
+    help="Secure aggregation and exact differential privacy for federated learning.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Locals in a traceback would print keys.
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+)
+
+REFUSED = 1
+WRONG_USE = 2
+
+# The classes of a usage error differ between typer's releases; these two are its public name's parents.
+_USAGE_ERROR, _CLICK_ERROR = typer.BadParameter.__mro__[1:3]
+
+
+class Protocol(StrEnum):
+    """Protocols the command can run."""
+
+    PAIRWISE = "pairwise"
+
+
+class MechanismName(StrEnum):
+    """Mechanisms `epsilon` knows."""
+
+    GAUSSIAN = "gaussian"
+    LAPLACE = "laplace"
+    DISCRETE_GAUSSIAN = "discrete-gaussian"
+    SKELLAM = "skellam"
+
+
+class RelationName(StrEnum):
+    """Neighbouring relations."""
+
+    ADD_OR_REMOVE_ONE = "add-or-remove-one"
+    ZERO_OUT = "zero-out"
+    REPLACE_ONE = "replace-one"
+
+
+Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON object on stdout")]
+Clients = Annotated[int, typer.Option(min=3, max=1024, help="number of clients")]
+Dropout = Annotated[float, typer.Option(min=0, max=1, help="fraction of clients that vanish in a round")]
+Delta = Annotated[float, typer.Option(help="failure probability of the guarantee")]
+
+
+def output(as_json: bool) -> Output:
+    return JsonOutput() if as_json else TextOutput()
+
+
+@app.command()
+def demo(
+    protocol: Annotated[Protocol, typer.Option(help="how updates are hidden")] = Protocol.PAIRWISE,
+    rounds: Annotated[int, typer.Option(min=1, help="rounds of training")] = 30,
+    clients: Clients = 100,
+    dropout: Dropout = 0.1,
+    no_dp: Annotated[bool, typer.Option("--no-dp", help="train without noise")] = False,
+    iid: Annotated[bool, typer.Option("--iid", help="give every client the same mix of digits")] = False,
+    seed: Annotated[int, typer.Option(help="data split, selection and drop-outs; never a secret")] = 0,
+    runs: Annotated[Path, typer.Option(help="folder that receives model, ledger and report")] = Path("runs"),
+    ledger: Annotated[Path | None, typer.Option(help="continue this ledger instead of opening a new one")] = None,
+    json: Json = False,
+) -> None:
+    """Federated training on real digits: masked sums, drop-outs, exact noise, an accounted budget."""
+    from protocols.learning.demo import Demo, run_demo
+    from protocols.report.live import follow
+
+    settings = Demo(
+        protocol=protocol.value,
+        rounds=rounds,
+        clients=clients,
+        dropout=dropout,
+        private=not no_dp,
+        iid=iid,
+        seed=seed,
+        folder=runs,
+        ledger=ledger,
+    )
+    result = follow(run_demo(settings), settings)
+    output(json).result("demo", result.to_dict())
+    if not result.exact:
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def simulate(
+    clients: Clients,
+    dim: Annotated[int, typer.Option(min=1, help="coordinates of the vector")],
+    protocol: Annotated[Protocol, typer.Option(help="how vectors are hidden")] = Protocol.PAIRWISE,
+    dropout: Dropout = 0.0,
+    bits: Annotated[int, typer.Option(min=2, max=24, help="precision of one coordinate")] = 16,
+    seed: Annotated[int | None, typer.Option(min=0, help="repeatable and therefore insecure")] = None,
+    json: Json = False,
+) -> None:
+    """One real cryptographic round on random vectors, compared with the ideal sum."""
+    from protocols.trial import Trial, plan_for, run_trial
+
+    report = run_trial(Trial(plan_for(clients, dropout, bits), clients, dim, dropout), seed)
+    output(json).result("simulate", {"protocol": protocol.value, **report.to_dict()})
+    if not report.exact:
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def epsilon(
+    noise_multiplier: Annotated[float, typer.Option(help="standard deviation / L2 sensitivity (Laplace: scale / L1)")],
+    sampling_rate: Annotated[float, typer.Option(help="Poisson sampling rate of the cohort, 1 for everybody")],
+    steps: Annotated[int, typer.Option(help="number of releases")],
+    delta: Delta,
+    relation: Annotated[RelationName, typer.Option(help="what one neighbouring step changes")] = (
+        RelationName.ADD_OR_REMOVE_ONE
+    ),
+    mechanism: Annotated[MechanismName, typer.Option(help="law of the noise")] = MechanismName.GAUSSIAN,
+    json: Json = False,
+) -> None:
+    """The privacy loss of a schedule, for a reader of the model and for the aggregator."""
+    from protocols.budgets import Schedule, epsilon_of
+
+    schedule = Schedule.of(mechanism.value, noise_multiplier, sampling_rate, steps)
+    output(json).result("epsilon", epsilon_of(schedule, delta, relation.value).to_dict())
+
+
+@app.command()
+def calibrate(
+    epsilon: Annotated[float, typer.Option(help="the budget")],
+    delta: Delta,
+    sampling_rate: Annotated[float, typer.Option(help="Poisson sampling rate of the cohort, 1 for everybody")],
+    steps: Annotated[int, typer.Option(help="number of releases")],
+    relation: Annotated[RelationName, typer.Option(help="what one neighbouring step changes")] = (
+        RelationName.ADD_OR_REMOVE_ONE
+    ),
+    json: Json = False,
+) -> None:
+    """The least noise that keeps a schedule of Gaussian releases within a budget."""
+    from protocols.budgets import calibrated_to
+
+    result = calibrated_to(epsilon, delta, relation.value, sampling_rate, steps)
+    output(json).result("calibrate", result.to_dict())
+
+
+def exit_code(error: Exception) -> int:
+    """1 when something was refused or failed on the way, 2 when the request itself was wrong."""
+    if isinstance(error, Misused | BadPlan):
+        return WRONG_USE
+    if isinstance(error, BudgetExceeded | LedgerError | EntropyUnavailable | NoEntropy):
+        return REFUSED
+    return WRONG_USE if isinstance(error, DpError | SecaggError) else REFUSED
+
+
+def main() -> None:
+    """Run the command; every expected failure ends in its name and what to do, never in a traceback."""
+    show = output("--json" in sys.argv)
+    try:
+        code = app(standalone_mode=False)
+    except (ProtocolError, DpError, SecaggError) as error:
+        show.failure(type(error).__name__, str(error))
+        code = exit_code(error)
+    except _CLICK_ERROR as error:  # type: ignore[misc]
+        show.failure("UsageError", error.format_message())
+        code = WRONG_USE
+    except typer.Abort:
+        show.failure("Aborted", "stopped by the user; rounds already charged stay charged")
+        code = REFUSED
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,162 @@
+"""Model update <-> ring vector: the clients' half and the server's half of one agreement.
+
+    without noise   clip each coordinate, round, times the integer weight          Exact
+    with noise      clip the L2 norm, rotate, round, add the client's noise share  Noisy
+
+Both ends of a coding sit in one class, so that what is encoded and what is decoded cannot drift
+apart; both are derived by every party for itself from the agreement.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol
+
+import numpy as np
+
+from dp.distributed import NoiseShare
+from dp.errors import DpError
+from dp.noise import Entropy
+from protocols.errors import BadPlan, WrongUpdate
+from protocols.plan import Agreement
+from secagg.encode import Encoding
+from secagg.keys import Context, Seed, derive
+from secagg.ring import Ring
+
+Floats = np.ndarray[Any, np.dtype[Any]]
+RingVector = np.ndarray[Any, np.dtype[Any]]
+
+LABEL_ROUNDING = b"secagg/v1/coding/rounding"
+LABEL_NOISE = b"secagg/v1/coding/noise"
+LABEL_ROTATION = b"secagg/v1/coding/rotation"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A ring vector ready to be masked, and how many coordinates (or the vector) were clipped."""
+
+    vector: RingVector
+    clipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Randomness:
+    """The client's private randomness for one encoding; `deterministic` marks a test's fixed root."""
+
+    seed: Seed
+    context: Context
+    deterministic: bool
+
+    def rounding(self) -> Seed:
+        return derive(self.seed, LABEL_ROUNDING, self.context)
+
+    def noise(self) -> Entropy:
+        secret = derive(self.seed, LABEL_NOISE, self.context).expose()
+        if self.deterministic:
+            return Entropy.insecure(int.from_bytes(secret, "little"), LABEL_NOISE, self.context)
+        return Entropy.derived(secret, LABEL_NOISE, self.context)
+
+
+class Coding(Protocol):
+    """What a round needs to know of the vectors it sums."""
+
+    @property
+    def ring(self) -> Ring: ...
+    @property
+    def length(self) -> int: ...
+    def encode(self, update: Floats, weight: int, randomness: Randomness) -> Encoded: ...
+    def decode(self, total: RingVector, weight_sum: int, context: Context) -> Floats: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """Fixed point without noise: the decoded mean errs by rounding only, at most one step."""
+
+    encoding: Encoding
+    length: int
+
+    @property
+    def ring(self) -> Ring:
+        return self.encoding.ring
+
+    def encode(self, update: Floats, weight: int, randomness: Randomness) -> Encoded:
+        vector, hit = self.encoding.encode(update, weight, randomness.rounding())
+        return Encoded(vector, hit.count)
+
+    def decode(self, total: RingVector, weight_sum: int, context: Context) -> Floats:
+        return self.encoding.decode(total, weight_sum)
+
+
+@dataclass(frozen=True, slots=True)
+class Noisy:
+    """Lattice integers with this client's share of discrete Gaussian noise, modulo 2^b.
+
+    Guarantee: the opened sum is that of vectors of bounded integer norm plus noise whose variance
+    meets the plan for every allowed cohort (`dp.distributed`).
+    """
+
+    share: NoiseShare
+
+    @property
+    def ring(self) -> Ring:
+        return Ring(self.share.modulus_bits)
+
+    @property
+    def length(self) -> int:
+        return self.share.padded
+
+    def encode(self, update: Floats, weight: int, randomness: Randomness) -> Encoded:
+        if weight != 1:
+            raise WrongUpdate(f"weight {weight}: with noise every client has weight 1")
+        noisy = self.share.encode(update, _rotation(randomness.context), randomness.noise())
+        return Encoded(self.ring.reduce(noisy.vector), int(noisy.clipped.hit))
+
+    def decode(self, total: RingVector, weight_sum: int, context: Context) -> Floats:
+        return self.share.decode(self.ring.centre(total), _rotation(context)) / weight_sum
+
+
+def _rotation(context: Context) -> bytes:
+    # Public on purpose: both ends must turn by the same signs, and the bound holds for any rotation.
+    return derive(Seed(bytes(context)), LABEL_ROTATION, context).expose()
+
+
+def coding_of(agreement: Agreement) -> Exact | Noisy:
+    """The coding every party derives from the agreement.
+
+    Raises: BadPlan when the noise plan cannot be met at this length, naming what to change.
+    """
+    plan = agreement.plan
+    if plan.noise is None:
+        return Exact(plan.encoding, agreement.length)
+    noise = plan.noise
+    return Noisy(
+        _noise_share(
+            noise.noise_multiplier,
+            plan.clip,
+            agreement.length,
+            noise.modulus_bits,
+            plan.max_clients,
+            plan.min_cohort,
+            noise.colluders,
+        )
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _noise_share(
+    multiplier: Fraction, clip: Fraction, length: int, bits: int, most: int, least: int, colluders: int
+) -> NoiseShare:
+    try:
+        return NoiseShare.plan(
+            noise_multiplier=multiplier,
+            clip=clip,
+            dimension=length,
+            modulus_bits=bits,
+            max_clients=most,
+            min_survivors=least,
+            colluders=colluders,
+        )
+    except DpError as error:
+        raise BadPlan(str(error)) from error

@@ -1,0 +1,421 @@
+"""A party behind the codec: bytes in, bytes out.
+
+`Client` and `Server` are what a transport or an adapter drives. They check and sign frames, answer a
+repeated frame with the stored bytes, remember which rounds are spent, and turn into bytes (`freeze`)
+whenever the process may die. The order that keeps a crash harmless: store `freeze()`, then send.
+
+    server = Server(plan, identities, identity)        client = Client(policy, identity, server_key)
+    send(server.open(Task(...)))                       out = client.receive(data)
+    send(server.receive(data)); server.deadline()      if client.needs_update: out = client.submit(...)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from protocols import codec, wire
+from protocols.codec import Frame, Header
+from protocols.coding import Floats, Randomness, coding_of
+from protocols.errors import BadSignature, Malformed, Misbehaved, Misused, OutOfTurn, Undecodable
+from protocols.messages import Aggregate, Open, Start, Submit
+from protocols.pairwise import client as pairwise_client
+from protocols.pairwise import server as pairwise_server
+from protocols.party import (
+    APP,
+    SELF,
+    SERVER,
+    Deadline,
+    Envelope,
+    Excluded,
+    Failed,
+    Party,
+    PartyId,
+    Wait,
+    report,
+)
+from protocols.plan import NOTHING, Agreement, Policy, RoundPlan, context_of
+from protocols.wire import I64, U8, Buffer, Bytes16, Bytes32, Payload
+from secagg.keys import Identity, Seed, derive
+
+LABEL_ROOT = b"secagg/v1/endpoint/root"
+NOBODY = PartyId(2**32 - 4)
+IMAGE_VERSION = 1
+
+CLIENT_STATES: tuple[type[Any], ...] = (
+    pairwise_client.Idle,
+    pairwise_client.Advertised,
+    pairwise_client.Shared,
+    pairwise_client.Ready,
+    pairwise_client.Sent,
+    pairwise_client.Witnessed,
+    pairwise_client.Done,
+    Failed,
+)
+SERVER_STATES: tuple[type[Any], ...] = (
+    pairwise_server.Unopened,
+    pairwise_server.Gathering,
+    pairwise_server.Relaying,
+    pairwise_server.Summing,
+    pairwise_server.Witnessing,
+    pairwise_server.Unmasking,
+    pairwise_server.Closed,
+    Failed,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A stored frame: to whom, and its bytes."""
+
+    to: tuple[PartyId, ...]
+    data: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class ClientImage:
+    """A client endpoint as it is stored. It holds the round's secrets."""
+
+    version: U8
+    spent: dict[Bytes16, I64]
+    answered: Bytes32
+    replies: tuple[Said, ...]
+    agreement: Agreement | None
+    kind: U8
+    state: Payload
+
+
+class Client:
+    """One client over many rounds.
+
+    Guarantee: whatever the server sends, at most one masked vector leaves per (task, round), and
+    nothing that the policy forbids. Misbehaviour raises and ends the round; the next `Open` starts anew.
+    """
+
+    def __init__(self, policy: Policy, identity: Identity, server_key: bytes) -> None:
+        mine = [who for who, public in policy.identities.items() if public == identity.public]
+        if len(mine) != 1:
+            raise Misused("this identity is not among those the policy pins: register it first")
+        self.me = mine[0]
+        self.policy = policy
+        self.server_key = server_key
+        self.deterministic = False
+        self.clipped = 0
+        self._own = pairwise_client.Own(self.me, policy, identity.sign)
+        self._draw_root: Callable[[Agreement], Seed] = lambda agreement: Seed.fresh()
+        self._spent: dict[bytes, int] = {}
+        self._answered = NOTHING
+        self._replies: list[Frame] = []
+        self._agreement: Agreement | None = None
+        self._party = self._new_party(Seed(bytes(32)))
+
+    @classmethod
+    def from_root(cls, root: Seed, policy: Policy, identity: Identity, server_key: bytes) -> Client:
+        """INSECURE outside tests: every secret is a function of `root`, so runs can be repeated."""
+        made = cls(policy, identity, server_key)
+        made.deterministic = True
+        made._draw_root = lambda agreement: derive(
+            root, LABEL_ROOT, context_of(agreement), made.me.to_bytes(4, "little")
+        )
+        return made
+
+    @property
+    def needs_update(self) -> bool:
+        """Whether the round waits for this client's `submit`."""
+        return isinstance(self._party.state, pairwise_client.Ready)
+
+    @property
+    def done(self) -> bool:
+        """Whether this client has nothing more to say in the present round."""
+        return isinstance(self._party.state, pairwise_client.Done | Failed)
+
+    @property
+    def offer(self) -> Agreement:
+        """What the present round is about."""
+        if self._agreement is None:
+            raise Misused("no round is open: wait for the server's Open")
+        return self._agreement
+
+    def receive(self, data: Buffer) -> list[Frame]:
+        """Take one frame from the server and return the answer; a repeated frame gets the same answer.
+
+        Raises: Misbehaved of the kind that fits; except for OutOfTurn the round is then over here.
+        """
+        header = codec.read_header(data, SERVER, codec.MAX_CONTROL_BYTES)
+        if header.sender != SERVER:
+            raise Malformed(SERVER, f"relayed a frame that names party {header.sender} as its sender")
+        fingerprint = hashlib.sha256(data).digest()
+        if fingerprint == self._answered:
+            return list(self._replies)
+        message = codec.open_frame(data, header, self.server_key)
+        if isinstance(message, Open):
+            self._begin(header, message.agreement)
+        elif self._agreement is None or not _same_round(header, self._agreement):
+            raise OutOfTurn(SERVER, f"speaks of round {header.round}, which is not open here")
+        frames = self._send(self._party.receive(SERVER, message))
+        self._answered, self._replies = fingerprint, frames
+        return list(frames)
+
+    def submit(self, update: Floats, *, weight: int = 1, model: bytes = NOTHING) -> list[Frame]:
+        """Encode, mask and send this round's update: `prepare`, then `send`."""
+        return self.send(self.prepare(update, weight=weight, model=model))
+
+    def prepare(self, update: Floats, *, weight: int = 1, model: bytes = NOTHING) -> Submit:
+        """The update as ring integers, noise included: a flat float vector of `offer.length` coordinates.
+
+        `model` is the digest of the parameters the update was trained from (zero when the round names none).
+        Raises: Misused when no update is asked for; WrongUpdate, NonFinite, ClipExceeded, BadParameters
+            for an update that does not fit, and then nothing has changed and another may be submitted.
+        """
+        state = self._party.state
+        if not isinstance(state, pairwise_client.Ready):
+            raise Misused("no update is asked for now: one update per round, after needs_update turns true")
+        randomness = Randomness(state.update_seed, context_of(self.offer), self.deterministic)
+        encoded = coding_of(self.offer).encode(update, weight, randomness)
+        self.clipped = encoded.clipped
+        return Submit(encoded.vector, weight, model)
+
+    def send(self, submission: Submit) -> list[Frame]:
+        """Mask a prepared update and send it; from here on this round is spent.
+
+        Raises: Misused, WrongUpdate as `prepare` does; ViewMismatch when the round is about another model.
+        """
+        frames = self._send(self._party.receive(APP, submission))
+        self._spent[codec.task_id(self.offer.plan.task)] = self.offer.round
+        self._replies = frames
+        return list(frames)
+
+    def freeze(self) -> bytes:
+        """Everything this client must not forget, as bytes. Secret: store it readable by its owner only."""
+        state = self._party.state
+        image = ClientImage(
+            version=IMAGE_VERSION,
+            spent=self._spent,
+            answered=self._answered,
+            replies=tuple(Said(frame.to, bytes(frame)) for frame in self._replies),
+            agreement=self._agreement,
+            kind=CLIENT_STATES.index(type(state)),
+            state=codec.freeze(state),
+        )
+        return wire.encode(image)
+
+    def thaw(self, data: Buffer) -> None:
+        """Become the client that `freeze` described; policy and identity are those given at construction.
+
+        Raises: Misused when the bytes are no image of this version.
+        """
+        supplied = {pairwise_client.Own: self._own}
+        try:
+            image = wire.decode(ClientImage, data)
+            if image.version != IMAGE_VERSION or image.kind >= len(CLIENT_STATES):
+                raise Undecodable(f"image version {image.version}, state kind {image.kind}")
+            state = codec.thaw(CLIENT_STATES[image.kind], image.state, supplied)
+        except Undecodable as error:
+            raise Misused(f"these bytes are no frozen client: {error}") from error
+        self._spent = dict(image.spent)
+        self._answered = image.answered
+        self._replies = [Frame(said.to, (bytes(said.data),)) for said in image.replies]
+        self._agreement = image.agreement
+        self._party = Party(pairwise_client.client, state)
+
+    def _new_party(self, root: Seed, last_round: int = -1) -> Party:
+        return Party(pairwise_client.client, pairwise_client.Idle(self._own, root, last_round))
+
+    def _begin(self, header: Header, agreement: Agreement) -> None:
+        if not _same_round(header, agreement):
+            raise Malformed(SERVER, "the frame and the agreement inside it name different rounds")
+        self._agreement = agreement
+        self._party = self._new_party(self._draw_root(agreement), self._spent.get(header.task, -1))
+
+    def _send(self, envelopes: list[Envelope]) -> list[Frame]:
+        letters = [envelope for envelope in envelopes if envelope.to != (APP,)]
+        return [_frame(envelope, self.me, self.offer, self._own.sign) for envelope in letters]
+
+
+def _same_round(header: Header, agreement: Agreement) -> bool:
+    return header.round == agreement.round and header.task == codec.task_id(agreement.plan.task)
+
+
+def _frame(envelope: Envelope, sender: PartyId, agreement: Agreement, sign: Callable[[bytes], bytes]) -> Frame:
+    task = codec.task_id(agreement.plan.task)
+    return Frame(envelope.to, codec.encode(envelope.message, sender, task, agreement.round, sign))
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One round's particulars, in the application's terms.
+
+    `length` is the number of parameters; `layout` and `model` are digests all clients must agree on;
+    `nonce` tells two attempts at one round apart.
+    """
+
+    round: int
+    length: int
+    layout: bytes = NOTHING
+    model: bytes = NOTHING
+    ledger_head: bytes = NOTHING
+    nonce: bytes = field(default_factory=lambda: os.urandom(16))
+
+
+@dataclass(frozen=True, slots=True)
+class ServerImage:
+    """A server endpoint as it is stored. It holds masked sums and relayed shares, no client's secret."""
+
+    version: U8
+    agreement: Agreement | None
+    wait: wire.Text
+    answered: dict[PartyId, Bytes32]
+    kind: U8
+    state: Payload
+
+
+class Server:
+    """One server over many rounds, one round at a time.
+
+    Guarantee: no frame of a client ends the process or another client's round; the sum is exact over
+    `aggregate.survivors` or the round ends in TooFewClients or ImplausibleSum.
+    """
+
+    def __init__(self, plan: RoundPlan, identities: Mapping[PartyId, bytes], identity: Identity) -> None:
+        self.plan = plan
+        self.identities = dict(identities)
+        self.wait: Wait | None = None
+        self.aggregate: Aggregate | None = None
+        self.excluded: list[Excluded] = []
+        self._identity = identity
+        self._agreement: Agreement | None = None
+        self._known = pairwise_server.Registry(self.identities)
+        self._party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
+        self._answered: dict[PartyId, bytes] = {}
+        self._limit = codec.MAX_CONTROL_BYTES
+
+    @property
+    def done(self) -> bool:
+        """Whether the round is over; `aggregate` holds the sum unless it failed."""
+        return isinstance(self._party.state, pairwise_server.Closed | Failed)
+
+    @property
+    def agreement(self) -> Agreement:
+        if self._agreement is None:
+            raise Misused("no round is open: call open first")
+        return self._agreement
+
+    def agree(self, task: Task) -> Agreement:
+        """The agreement that `open` would propose for this task."""
+        return Agreement(
+            plan=self.plan,
+            round=task.round,
+            nonce=task.nonce,
+            length=task.length,
+            layout=task.layout,
+            model=task.model,
+            ledger_head=task.ledger_head,
+        )
+
+    def open(self, task: Task, invited: tuple[PartyId, ...] | None = None) -> list[Frame]:
+        """Begin a round and return its invitations, to all known clients unless `invited` says otherwise.
+
+        Raises: Misused when the invitation does not fit the plan.
+        """
+        agreement = self.agree(task)
+        party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
+        everyone = tuple(sorted(self.identities)) if invited is None else invited
+        envelopes = party.receive(APP, Start(agreement, everyone))
+        self._agreement, self._party = agreement, party
+        self._limit = _largest_frame(agreement, len(everyone))
+        self.aggregate, self.excluded, self._answered = None, [], {}
+        return self._deliver(envelopes)
+
+    def receive(self, data: Buffer, speaker: PartyId = NOBODY) -> list[Frame]:
+        """Take one frame from a client and return what to send. A faulty frame is noted in `excluded`.
+
+        `speaker` is whom the transport believes is speaking, if it knows.
+        Raises: TooFewClients, ImplausibleSum when this frame closed a room that cannot go on.
+        """
+        try:
+            header = codec.read_header(data, speaker, self._limit)
+            if header.sender not in self.identities or speaker not in (NOBODY, header.sender):
+                raise BadSignature(speaker, f"speaks as party {header.sender}, which it is not")
+            fingerprint = hashlib.sha256(data).digest()
+            if self._answered.get(header.sender) == fingerprint:
+                return []
+            message = codec.open_frame(data, header, self.identities[header.sender])
+            if not _same_round(header, self.agreement):
+                raise OutOfTurn(header.sender, f"speaks of round {header.round}, which is not open")
+        except Misbehaved as error:
+            return self._deliver([report(error)])
+        self._answered[header.sender] = fingerprint
+        return self._deliver(self._party.receive(header.sender, message))
+
+    def deadline(self, room: str | None = None) -> list[Frame]:
+        """The time of a room is over (the one now open unless named); an older room's deadline does nothing.
+
+        Raises: TooFewClients, ImplausibleSum when the room cannot go on.
+        """
+        if room is None:
+            if self.wait is None:
+                return []
+            room = self.wait.room
+        return self._deliver(self._party.receive(SELF, Deadline(room)))
+
+    def mean(self) -> Floats:
+        """The weighted mean of the survivors' updates, float64, after the round is done."""
+        if self.aggregate is None:
+            raise Misused("the round has not ended in a sum")
+        context = context_of(self.agreement)
+        return coding_of(self.agreement).decode(self.aggregate.total, self.aggregate.weight_sum, context)
+
+    def freeze(self) -> bytes:
+        """The round so far, as bytes."""
+        state = self._party.state
+        image = ServerImage(
+            version=IMAGE_VERSION,
+            agreement=self._agreement,
+            wait="" if self.wait is None else self.wait.room,
+            answered=self._answered,
+            kind=SERVER_STATES.index(type(state)),
+            state=codec.freeze(state),
+        )
+        return wire.encode(image)
+
+    def thaw(self, data: Buffer) -> None:
+        """Become the server that `freeze` described.
+
+        Raises: Misused when the bytes are no image of this version.
+        """
+        supplied = {pairwise_server.Registry: self._known}
+        try:
+            image = wire.decode(ServerImage, data)
+            if image.version != IMAGE_VERSION or image.kind >= len(SERVER_STATES):
+                raise Undecodable(f"image version {image.version}, state kind {image.kind}")
+            state = codec.thaw(SERVER_STATES[image.kind], image.state, supplied)
+        except Undecodable as error:
+            raise Misused(f"these bytes are no frozen server: {error}") from error
+        self._agreement = image.agreement
+        self._answered = dict(image.answered)
+        self._party = Party(pairwise_server.server, state)
+        self.wait = Wait(image.wait, self.plan.patience_seconds) if image.wait else None
+        if image.agreement is not None:
+            self._limit = _largest_frame(image.agreement, len(self.identities))
+
+    def _deliver(self, envelopes: list[Envelope]) -> list[Frame]:
+        frames = []
+        for envelope in envelopes:
+            if envelope.to != (APP,):
+                frames.append(_frame(envelope, SERVER, self.agreement, self._identity.sign))
+            elif isinstance(envelope.message, Wait):
+                self.wait = envelope.message
+            elif isinstance(envelope.message, Excluded):
+                self.excluded.append(envelope.message)
+            elif isinstance(envelope.message, Aggregate):
+                self.aggregate, self.wait = envelope.message, None
+        return frames
+
+
+def _largest_frame(agreement: Agreement, clients: int) -> int:
+    """No letter of this round is longer: a packed vector, or shares and ids for every other client."""
+    coding = coding_of(agreement)
+    return coding.ring.packed_bytes(coding.length) + 256 * clients + 1024

@@ -1,0 +1,213 @@
+"""Everything that is said, frozen and valid by construction.
+
+Letters cross the wire and have a kind byte in `codec`; notes stay between a party and its own
+application. Sizes of the letters, with n clients, k neighbours and a packed vector of P bytes:
+
+    Open 0.5 kB   Advertise 192   Roster 200 n   Shares 146 k   Inbox n/8 + 146 k
+    Masked P + 16   Survivors n/8   Witness 64   Witnesses 68 q   Unmask 34 k
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from protocols.errors import Malformed, ShapeMismatch, Undecodable
+from protocols.party import PartyId
+from protocols.plan import NOTHING, Agreement, ContextBytes
+from protocols.wire import U32, U64, Bitmap, Bytes32, Bytes64, Exactly, Payload, Unsigned
+
+SEALED_BYTES = 82
+SHARE_BYTES = 33
+
+Point = Bytes32
+Who = Annotated[PartyId, Unsigned(4)]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Server -> invited: here is a round, take part or stay silent."""
+
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class Advertise:
+    """Client -> server: my two public keys and a commitment to my self mask, signed.
+
+    The signature covers the context, so keys of one round or model are worthless in another.
+    """
+
+    context: ContextBytes
+    box_key: Point
+    mask_key: Point
+    commitment: Bytes32
+    signature: Bytes64
+
+
+@dataclass(frozen=True, slots=True)
+class RosterEntry:
+    """One advertised client, as everybody else sees it."""
+
+    who: Who
+    box_key: Point
+    mask_key: Point
+    commitment: Bytes32
+    signature: Bytes64
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Server -> all who advertised: these are we. Ids strictly ascend."""
+
+    context: ContextBytes
+    entries: tuple[RosterEntry, ...]
+
+    def __post_init__(self) -> None:
+        ids = [entry.who for entry in self.entries]
+        if any(a >= b for a, b in zip(ids, ids[1:], strict=False)):
+            raise Undecodable("roster ids must strictly ascend")
+
+
+@dataclass(frozen=True, slots=True)
+class SealedShares:
+    """One dealer's two shares for one holder, sealed; the tags let the server check what returns."""
+
+    box: Annotated[bytes, Exactly(SEALED_BYTES)]
+    mask_tag: Bytes32
+    self_tag: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Client -> server: sealed shares, one per neighbour in ascending order of id."""
+
+    sealed: tuple[SealedShares, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """Server -> client: who shared (a bitmap over the roster) and what they sealed for you."""
+
+    members: Bitmap
+    sealed: tuple[SealedShares, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """Client -> server: the masked vector packed to its modulus, masked extras, unopenable boxes."""
+
+    vector: Payload
+    extras: Payload
+    complaints: tuple[Who, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Survivors:
+    """Server -> survivors: a bitmap over the roster of those whose vector is in the sum."""
+
+    bitmap: Bitmap
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Client -> server: my signature over the session and the one survivor list I was shown."""
+
+    signature: Bytes64
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A witness signature and the roster position of its signer."""
+
+    index: U32
+    signature: Bytes64
+
+
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """Server -> survivors: enough signatures that two different lists cannot both have them."""
+
+    signed: tuple[Signed, ...]
+
+    def __post_init__(self) -> None:
+        indices = [entry.index for entry in self.signed]
+        if any(a >= b for a, b in zip(indices, indices[1:], strict=False)):
+            raise Undecodable("witness indices must strictly ascend")
+
+
+@dataclass(frozen=True, slots=True)
+class Unmask:
+    """Client -> server: per sharing neighbour, ascending, one share or none.
+
+    Which of the two secrets it belongs to follows from the survivor list; there is no way to ask
+    for, or to send, the other.
+    """
+
+    shares: tuple[Annotated[bytes, Exactly(SHARE_BYTES)] | None, ...]
+
+
+# --- notes between a party and its own application ------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """APP -> server: open this round for these clients."""
+
+    agreement: Agreement
+    invited: tuple[PartyId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NeedUpdate:
+    """Client -> APP: enough shares are held; train, then `Submit`."""
+
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """APP -> client: the encoded vector, its integer weight, and the digest of the model trained from."""
+
+    vector: np.ndarray[Any, Any]
+    weight: U64 = 1
+    model: Bytes32 = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """Server -> APP: the sum of exactly the survivors' vectors modulo 2^b, and the sum of their weights.
+
+    `blamed` names who was excluded and the name of the error.
+    """
+
+    total: np.ndarray[Any, Any]
+    weight_sum: int
+    survivors: tuple[PartyId, ...]
+    blamed: Mapping[PartyId, str]
+
+
+# --- bitmaps over a sorted roster -----------------------------------------------------------------
+
+
+def to_bitmap(members: set[PartyId] | frozenset[PartyId], roster: tuple[PartyId, ...]) -> bytes:
+    """Bit i is set when the i-th client of the roster is a member; padding bits are zero."""
+    flags = np.fromiter((who in members for who in roster), dtype=bool, count=len(roster))
+    return np.packbits(flags, bitorder="little").tobytes()
+
+
+def from_bitmap(bitmap: bytes, roster: tuple[PartyId, ...], peer: PartyId) -> frozenset[PartyId]:
+    """The members a bitmap names.
+
+    Raises: ShapeMismatch when it is not exactly one bit per client of the roster;
+        Malformed when padding bits are set.
+    """
+    if len(bitmap) != (len(roster) + 7) // 8:
+        raise ShapeMismatch(peer, f"a bitmap of {len(bitmap)} bytes for {len(roster)} clients")
+    flags = np.unpackbits(np.frombuffer(bitmap, np.uint8), bitorder="little")
+    if flags[len(roster) :].any():
+        raise Malformed(peer, "a bitmap names clients beyond the roster")
+    return frozenset(who for who, flag in zip(roster, flags[: len(roster)].tolist(), strict=True) if flag)

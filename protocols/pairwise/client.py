@@ -1,0 +1,456 @@
+"""The client of the pairwise protocol: six arrows, read downwards.
+
+    Idle -Open-> Advertised -Roster-> Shared -Inbox-> Ready -Submit-> Sent -Survivors-> Witnessed -Witnesses-> Done
+
+The client owns its policy; the server only proposes. Every check below is against a server that
+lies, and nothing is sent by an arrow whose check fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from protocols.errors import (
+    BadBox,
+    BadPlan,
+    CohortTooSmall,
+    KeyMismatch,
+    Malformed,
+    Misused,
+    PolicyViolation,
+    Replay,
+    ShapeMismatch,
+    UnsafeUnmask,
+    ViewMismatch,
+    WrongUpdate,
+    blame,
+)
+from protocols.messages import (
+    SHARE_BYTES,
+    Advertise,
+    Inbox,
+    Masked,
+    NeedUpdate,
+    Open,
+    Roster,
+    RosterEntry,
+    SealedShares,
+    Shares,
+    Submit,
+    Survivors,
+    Unmask,
+    Who,
+    Witness,
+    Witnesses,
+    from_bitmap,
+)
+from protocols.pairwise import session as names
+from protocols.pairwise.session import RoundKeys, Session
+from protocols.party import APP, SERVER, Blame, Envelope, PartyId, Role, Step
+from protocols.plan import NOTHING, Agreement, ContextBytes, Policy, Promise, context_of
+from protocols.wire import I64, Bitmap, Exactly, Supplied
+from secagg.box import open_box, seal
+from secagg.errors import BadShare, BadSignature
+from secagg.keys import AgreementKey, Context, Secret, Seed, derive, verify
+from secagg.masks import mask_into
+from secagg.prg import Stream
+from secagg.shamir import Share, split
+
+client = Role("pairwise client", Blame.ABORT)
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """Who this client is; given again after a restart, never written into a state."""
+
+    me: PartyId
+    policy: Policy
+    sign: Callable[[bytes], bytes]
+
+
+Self = Annotated[Own, Supplied]
+SecretShare = Annotated[Secret, Exactly(SHARE_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Before the round. `root` was drawn for this round alone; `last_round` is the last one spent."""
+
+    own: Self
+    root: Seed
+    last_round: I64
+
+
+@dataclass(frozen=True, slots=True)
+class Advertised:
+    own: Self
+    root: Seed
+    agreement: Agreement
+    context: ContextBytes
+    said: RosterEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Shares are dealt. Seeds are in the order of `session.neighbours(me)`."""
+
+    own: Self
+    root: Seed
+    session: Session
+    pair_seeds: tuple[Seed, ...]
+    box_seeds: tuple[Seed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The two shares this client keeps for one dealer; at most one of them will ever be told."""
+
+    dealer: Who
+    mask_share: SecretShare
+    self_share: SecretShare
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """The mask seed shared with one neighbour that may end up in the sum."""
+
+    peer: Who
+    seed: Seed
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Shares are held; the application trains. `update_seed` feeds rounding and noise."""
+
+    own: Self
+    update_seed: Seed
+    self_seed: Seed
+    session: Session
+    members: Bitmap
+    pairs: tuple[Paired, ...]
+    held: tuple[Held, ...]
+    complaints: tuple[Who, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The one masked vector has left. No key or seed of this client's own is kept any more."""
+
+    own: Self
+    session: Session
+    members: Bitmap
+    held: tuple[Held, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Witnessed:
+    own: Self
+    session: Session
+    members: Bitmap
+    survivors: Bitmap
+    held: tuple[Held, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The round is over for this client; nothing is kept."""
+
+
+@client.on(Idle, Open)
+def advertise(state: Idle, sender: PartyId, message: Open) -> Step:
+    agreement, own = message.agreement, state.own
+    if agreement.round <= state.last_round:
+        raise Replay(SERVER, f"round {agreement.round} of this task is spent; open a later one")
+    own.policy.check(agreement)
+    context = context_of(agreement)
+    keys = RoundKeys.of(state.root, context)
+    commitment = names.commitment_of(context, own.me, keys.self_seed)
+    text = names.advertised_text(context, own.me, keys.box.public, keys.mask.public, commitment)
+    said = RosterEntry(own.me, keys.box.public, keys.mask.public, commitment, own.sign(text))
+    letter = Advertise(context, said.box_key, said.mask_key, said.commitment, said.signature)
+    return Advertised(own, state.root, agreement, context, said), [Envelope((SERVER,), letter)]
+
+
+@client.on(Advertised, Roster)
+def share(state: Advertised, sender: PartyId, message: Roster) -> Step:
+    check_roster(state, message)
+    try:
+        session = Session.of(state.agreement, state.context, message.entries)
+    except BadPlan as error:
+        raise PolicyViolation(SERVER, f"offers a roster without parameters: {error}") from error
+    me = state.own.me
+    keys = RoundKeys.of(state.root, state.context)
+    entries = {entry.who: entry for entry in message.entries}
+    neighbours = session.neighbours(me)
+    pair_seeds = tuple(
+        names.pair_seed(agree_with(keys.mask, peer, entries[peer].mask_key), session.sid, me, peer)
+        for peer in neighbours
+    )
+    box_seeds = tuple(agree_with(keys.box, peer, entries[peer].box_key) for peer in neighbours)
+    sealed = deal(state, session, keys, neighbours, box_seeds)
+    return Shared(state.own, state.root, session, pair_seeds, box_seeds), [Envelope((SERVER,), Shares(sealed))]
+
+
+def check_roster(state: Advertised, message: Roster) -> None:
+    """The roster must be about this context, contain me unaltered, and nobody I do not know.
+
+    Against: a server that gives clients different models or plans, substitutes a key (man in the
+    middle), duplicates one (masks that cancel in pairs), or pads the cohort with strangers.
+    """
+    policy, plan = state.own.policy, state.agreement.plan
+    if message.context != state.context:
+        raise ViewMismatch(SERVER, "the roster belongs to another context: other model, plan or round")
+    entries = {entry.who: entry for entry in message.entries}
+    if entries.get(state.own.me) != state.said:
+        raise KeyMismatch(SERVER, "my own entry is missing from the roster or altered")
+    for who in entries:
+        if who not in policy.identities:
+            raise KeyMismatch(who, "is in the roster but not among the identities my policy knows")
+    if len(entries) < plan.min_cohort:
+        raise CohortTooSmall(SERVER, f"a roster of {len(entries)} clients; {plan.min_cohort} are required")
+    if len(entries) > plan.max_clients:
+        raise PolicyViolation(SERVER, f"a roster of {len(entries)} clients; the plan allows {plan.max_clients}")
+    points = [point for entry in message.entries for point in (entry.box_key, entry.mask_key)]
+    if len(set(points)) != len(points):
+        raise KeyMismatch(SERVER, "two keys of the roster are equal")
+    for who, entry in entries.items():
+        check_advertised(policy.identities, state.context, who, entry)
+
+
+def check_advertised(identities: Mapping[PartyId, bytes], context: Context, who: PartyId, entry: RosterEntry) -> None:
+    """One entry's signature under the identity pinned for it."""
+    text = names.advertised_text(context, who, entry.box_key, entry.mask_key, entry.commitment)
+    with blame(who):
+        verify(identities[who], text, entry.signature)
+
+
+def agree_with(key: AgreementKey, peer: PartyId, public: bytes) -> Seed:
+    """Diffie-Hellman with a roster key; a key that forces a known secret is its owner's fault."""
+    with blame(peer):
+        return key.agree(public)
+
+
+def deal(
+    state: Advertised,
+    session: Session,
+    keys: RoundKeys,
+    neighbours: tuple[PartyId, ...],
+    box_seeds: tuple[Seed, ...],
+) -> tuple[SealedShares, ...]:
+    """Split mask key and self seed among the neighbours and seal each one's two shares."""
+    me, sid, threshold = state.own.me, session.sid, session.parameters.threshold
+    points = range(1, len(neighbours) + 1)
+
+    def shares_of(secret: Seed, which: bytes) -> list[bytes]:
+        coefficients = Stream(derive(state.root, names.LABEL_COEFFICIENTS, sid, which))
+        return [point.to_bytes() for point in split(secret, threshold, points, coefficients)]
+
+    mask_shares = shares_of(keys.mask_seed, names.MASK_SECRET)
+    self_shares = shares_of(keys.self_seed, names.SELF_SECRET)
+    sealed = []
+    for peer, agreed, mask_share, self_share in zip(neighbours, box_seeds, mask_shares, self_shares, strict=True):
+        mask_tag = names.tag_of(sid, me, peer, names.MASK_SECRET, mask_share)
+        self_tag = names.tag_of(sid, me, peer, names.SELF_SECRET, self_share)
+        binding = names.box_binding(sid, me, peer, mask_tag, self_tag)
+        box = seal(names.box_key(agreed, sid, me, peer), mask_share + self_share, binding)
+        sealed.append(SealedShares(box, mask_tag, self_tag))
+    return tuple(sealed)
+
+
+@client.on(Shared, Inbox)
+def hold(state: Shared, sender: PartyId, message: Inbox) -> Step:
+    own, session = state.own, state.session
+    members = from_bitmap(message.members, session.ids, SERVER)
+    neighbours = session.neighbours(own.me)
+    dealers = tuple(peer for peer in neighbours if peer in members)
+    threshold = session.parameters.threshold
+    if own.me not in members:
+        raise UnsafeUnmask(SERVER, "my shares were relayed to nobody, yet I am asked to go on")
+    if len(members) < session.smallest_sum:
+        raise CohortTooSmall(SERVER, f"{len(members)} clients shared; {session.smallest_sum} are required")
+    if len(message.sealed) != len(dealers):
+        raise ShapeMismatch(SERVER, f"{len(message.sealed)} sealed shares for {len(dealers)} dealers")
+    held, complaints = open_inbox(state, dealers, message.sealed)
+    if len(held) < threshold:
+        raise CohortTooSmall(SERVER, f"{len(held)} of the dealt shares are good; {threshold} are required")
+    pairs = tuple(
+        Paired(peer, seed)
+        for peer, seed in zip(neighbours, state.pair_seeds, strict=True)
+        if peer in members
+    )
+    ready = Ready(
+        own=own,
+        update_seed=derive(state.root, names.LABEL_UPDATE, session.context),
+        self_seed=names.self_mask_seed(
+            derive(state.root, names.LABEL_SELF_SEED, session.context), session.sid, own.me
+        ),
+        session=session,
+        members=message.members,
+        pairs=pairs,
+        held=held,
+        complaints=complaints,
+    )
+    return ready, [Envelope((APP,), NeedUpdate(session.agreement))]
+
+
+def open_inbox(
+    state: Shared, dealers: tuple[PartyId, ...], sealed: tuple[SealedShares, ...]
+) -> tuple[tuple[Held, ...], tuple[Who, ...]]:
+    """The shares that open and match their tags, and the dealers whose did not.
+
+    A bad box is not fatal: the server may have garbled it to make me leave. I hold nothing for
+    that dealer and say so.
+    """
+    seeds = dict(zip(state.session.neighbours(state.own.me), state.box_seeds, strict=True))
+    held: list[Held] = []
+    complaints: list[PartyId] = []
+    for dealer, letter in zip(dealers, sealed, strict=True):
+        try:
+            held.append(open_shares(state.session, dealer, state.own.me, seeds[dealer], letter))
+        except BadBox:
+            complaints.append(dealer)
+    return tuple(held), tuple(complaints)
+
+
+def open_shares(session: Session, dealer: PartyId, me: PartyId, agreed: Seed, letter: SealedShares) -> Held:
+    """Open one box and compare both shares with their tags.
+
+    Raises: BadBox(dealer) when the box was made for another pair, session or direction, when its
+        shares are no field elements, or when they contradict the tags the server will check against.
+    """
+    sid = session.sid
+    binding = names.box_binding(sid, dealer, me, letter.mask_tag, letter.self_tag)
+    with blame(dealer):
+        plaintext = open_box(names.box_key(agreed, sid, dealer, me), letter.box, binding)
+    mask_share, self_share = plaintext[:SHARE_BYTES], plaintext[SHARE_BYTES:]
+    for which, piece, tag in (
+        (names.MASK_SECRET, mask_share, letter.mask_tag),
+        (names.SELF_SECRET, self_share, letter.self_tag),
+    ):
+        try:
+            Share.from_bytes(session.point(dealer, me), piece)
+        except BadShare as error:
+            raise BadBox(dealer, f"sealed something that is no share: {error}") from error
+        if names.tag_of(sid, dealer, me, which, piece) != tag:
+            raise BadBox(dealer, "sealed a share that contradicts its tag")
+    return Held(dealer, Secret(mask_share), Secret(self_share))
+
+
+@client.on(Ready, Submit)
+def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
+    session, coding, plan = state.session, state.session.coding, state.session.agreement.plan
+    vector = message.vector
+    if vector.shape != (coding.length,) or vector.dtype != coding.ring.dtype:
+        raise WrongUpdate(
+            f"submitted {vector.dtype}{vector.shape}; this round sums {coding.ring.dtype}({coding.length},)"
+        )
+    if not 1 <= message.weight <= plan.max_weight:
+        raise WrongUpdate(f"weight is {message.weight}, it must be an integer in 1..{plan.max_weight}")
+    if message.model == NOTHING != session.agreement.model:
+        raise WrongUpdate("this round is about one model: submit the digest of the model you trained from")
+    if message.model != session.agreement.model:
+        raise ViewMismatch(SERVER, "the round is about another model than the one this update was trained from")
+    ring, length = coding.ring, coding.length
+    total = vector.copy()
+    extras = np.array([message.weight, names.checksum_of(ring, vector)], np.uint64)
+    pairs: dict[int, Seed] = {pair.peer: pair.seed for pair in state.pairs}
+    me, sid = state.own.me, session.sid
+    mask_into(total, ring, state.self_seed, pairs, me, sid, names.MODEL_SECTION, length)
+    mask_into(extras, names.EXTRAS_RING, state.self_seed, pairs, me, sid, names.EXTRAS_SECTION, names.EXTRAS)
+    letter = Masked(ring.pack(total), names.EXTRAS_RING.pack(extras), state.complaints)
+    return Sent(state.own, session, state.members, state.held), [Envelope((SERVER,), letter)]
+
+
+@client.on(Sent, Submit)
+def submit_again(state: Sent, sender: PartyId, message: Submit) -> Step:
+    raise Misused("one vector per round: a second one under the same masks would reveal their difference")
+
+
+@client.on(Sent, Survivors)
+def witness(state: Sent, sender: PartyId, message: Survivors) -> Step:
+    session, own = state.session, state.own
+    check_survivors(state, message.bitmap)
+    if session.agreement.plan.promise is Promise.CURIOUS:
+        return Done(), [Envelope((SERVER,), answer(session, own.me, state.members, message.bitmap, state.held))]
+    signature = own.sign(names.witness_text(session.sid, message.bitmap))
+    witnessed = Witnessed(own, session, state.members, message.bitmap, state.held)
+    return witnessed, [Envelope((SERVER,), Witness(signature))]
+
+
+def check_survivors(state: Sent, bitmap: bytes) -> None:
+    """The list must name me, only clients that shared as I was told, and enough of them.
+
+    Against: a server that invents drop-outs until few remain, or names clients whose masks I never
+    added and so leaves others' alone in the sum.
+    """
+    session = state.session
+    members = from_bitmap(state.members, session.ids, SERVER)
+    survivors = from_bitmap(bitmap, session.ids, SERVER)
+    if state.own.me not in survivors:
+        raise UnsafeUnmask(SERVER, "my vector was sent, yet I am not among the survivors I shall open")
+    if not survivors <= members:
+        raise UnsafeUnmask(SERVER, "names survivors that never shared, as I was told")
+    if len(survivors) < session.smallest_sum:
+        raise CohortTooSmall(SERVER, f"a sum over {len(survivors)} clients; {session.smallest_sum} are required")
+    if session.graph.windows(survivors) <= session.parameters.window:
+        raise UnsafeUnmask(SERVER, "the survivors fall apart into groups whose sums would be opened")
+
+
+@client.on(Witnessed, Survivors)
+def second_list(state: Witnessed, sender: PartyId, message: Survivors) -> Step:
+    raise Replay(SERVER, "asks for a second signature; one list of survivors per round")
+
+
+@client.on(Witnessed, Witnesses)
+def reveal(state: Witnessed, sender: PartyId, message: Witnesses) -> Step:
+    session = state.session
+    check_witnesses(state, message)
+    letter = answer(session, state.own.me, state.members, state.survivors, state.held)
+    return Done(), [Envelope((SERVER,), letter)]
+
+
+def check_witnesses(state: Witnessed, message: Witnesses) -> None:
+    """A quorum of survivors signed the very list I was shown.
+
+    Two lists with a quorum each share more signers than may be corrupt, hence an honest one, and
+    honest clients sign once; so all who answer were shown the same list.
+    """
+    session = state.session
+    quorum = session.parameters.quorum
+    survivors = from_bitmap(state.survivors, session.ids, SERVER)
+    if len(message.signed) < quorum:
+        raise ViewMismatch(SERVER, f"{len(message.signed)} witnesses; {quorum} are required")
+    text = names.witness_text(session.sid, state.survivors)
+    for entry in message.signed:
+        if entry.index >= len(session.ids) or session.ids[entry.index] not in survivors:
+            raise ViewMismatch(SERVER, f"witness {entry.index} is no survivor")
+        try:
+            verify(state.own.policy.identities[session.ids[entry.index]], text, entry.signature)
+        except BadSignature as error:
+            raise ViewMismatch(SERVER, "a witness signed another list of survivors than mine") from error
+
+
+def answer(session: Session, me: PartyId, members: bytes, bitmap: bytes, held: tuple[Held, ...]) -> Unmask:
+    """One share per sharing neighbour: of the self seed if it survived, of the mask key if not."""
+    sharing = from_bitmap(members, session.ids, SERVER)
+    survivors = from_bitmap(bitmap, session.ids, SERVER)
+    kept = {holding.dealer: holding for holding in held}
+
+    def told(dealer: PartyId) -> bytes | None:
+        if dealer not in kept:
+            return None
+        holding = kept[dealer]
+        return (holding.self_share if dealer in survivors else holding.mask_share).expose()
+
+    return Unmask(tuple(told(peer) for peer in session.neighbours(me) if peer in sharing))
+
+
+for _message in (Survivors, Witnesses):
+
+    @client.on(Done, _message)
+    def answered(state: Done, sender: PartyId, message: Any) -> Step:
+        raise Replay(SERVER, "asks again after this client has answered and erased its shares")

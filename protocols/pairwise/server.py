@@ -1,0 +1,378 @@
+"""The server of the pairwise protocol: five rooms; only `Summing` sees large messages.
+
+    Gathering -Advertise*-> Relaying -Shares*-> Summing -Masked*-> Witnessing -Witness*-> Unmasking -Unmask*-> Closed
+
+A room closes when everybody invited has spoken, as soon as enough have where more would not help, or
+at its deadline. A message that fails a check is ignored by name; its sender keeps nobody waiting longer
+than the deadline. Rooms are filled in place, after the last check of a message. Memory: one vector, and per client its keys, tags and shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+
+from protocols.errors import (
+    BadPlan,
+    BadShare,
+    ImplausibleSum,
+    KeyMismatch,
+    Malformed,
+    Misused,
+    ShapeMismatch,
+    TooFewClients,
+    ViewMismatch,
+    blame,
+)
+from protocols.messages import (
+    Advertise,
+    Aggregate,
+    Inbox,
+    Masked,
+    Open,
+    Roster,
+    RosterEntry,
+    SealedShares,
+    Shares,
+    Signed,
+    Start,
+    Survivors,
+    Unmask,
+    Who,
+    Witness,
+    Witnesses,
+    to_bitmap,
+)
+from protocols.pairwise import session as names
+from protocols.pairwise.recovery import Recovery, corrections_for
+from protocols.pairwise.session import Session
+from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
+from protocols.plan import Agreement, ContextBytes, Promise, context_of
+from protocols.wire import Bytes32, Supplied, Vector
+from secagg.keys import check_point, verify
+from secagg.masks import unmask_into
+
+server = Role("pairwise server", Blame.EXCLUDE)
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The identities the server knows; given again after a restart."""
+
+    identities: Mapping[PartyId, bytes]
+
+
+Known = Annotated[Registry, Supplied]
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """Before the round."""
+
+    known: Known
+
+
+@dataclass(frozen=True, slots=True)
+class Gathering:
+    """U0 -> U1: keys arrive. `taken` maps every advertised point to its owner."""
+
+    known: Known
+    agreement: Agreement
+    context: ContextBytes
+    invited: frozenset[PartyId]
+    arrived: dict[PartyId, RosterEntry]
+    taken: dict[Bytes32, PartyId]
+
+
+@dataclass(frozen=True, slots=True)
+class Relaying:
+    """U1 -> U2: sealed shares arrive. `arrived` grows in place."""
+
+    known: Known
+    session: Session
+    entries: tuple[RosterEntry, ...]
+    arrived: dict[PartyId, Shares]
+
+    @property
+    def invited(self) -> Set[PartyId]:
+        return self.session.members
+
+
+@dataclass(frozen=True, slots=True)
+class Summing:
+    """U2 -> U3: masked vectors arrive, are added into `total` and forgotten."""
+
+    known: Known
+    session: Session
+    entries: tuple[RosterEntry, ...]
+    dealt: Mapping[PartyId, Shares]
+    total: Vector
+    extras: Vector
+    arrived: dict[PartyId, tuple[Who, ...]]
+
+    @property
+    def invited(self) -> Set[PartyId]:
+        return self.dealt.keys()
+
+
+@dataclass(frozen=True, slots=True)
+class Witnessing:
+    """Survivors sign the list they were shown."""
+
+    known: Known
+    summed: Summing
+    arrived: dict[PartyId, bytes]
+
+    @property
+    def invited(self) -> Set[PartyId]:
+        return self.summed.arrived.keys()
+
+
+@dataclass(frozen=True, slots=True)
+class Unmasking:
+    """Survivors answer with one share per neighbour; `recovery` counts the good ones."""
+
+    summed: Summing
+    recovery: Recovery
+    arrived: dict[PartyId, Unmask]
+
+    @property
+    def invited(self) -> Set[PartyId]:
+        return self.summed.arrived.keys()
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The sum was opened and handed to the application; nothing is kept."""
+
+
+def wait(room: type, agreement: Agreement) -> Envelope:
+    return Envelope((APP,), Wait(room.__name__, agreement.plan.patience_seconds))
+
+
+def enough(have: int, need: int, room: str, culprits: tuple[PartyId, ...] = ()) -> None:
+    """Raises: TooFewClients, before the room has revealed anything."""
+    if have < need:
+        raise TooFewClients(have, need, room, culprits)
+
+
+# --- Gathering ------------------------------------------------------------------------------------
+
+
+@server.on(Unopened, Start)
+def start(state: Unopened, sender: PartyId, message: Start) -> Step:
+    agreement, invited = message.agreement, frozenset(message.invited)
+    strangers = sorted(invited - set(state.known.identities))
+    if strangers:
+        raise Misused(f"clients {strangers} are invited but their identities are not known: register them first")
+    if not agreement.plan.min_cohort <= len(invited) <= agreement.plan.max_clients:
+        raise Misused(
+            f"{len(invited)} clients are invited; the plan allows "
+            f"{agreement.plan.min_cohort}..{agreement.plan.max_clients}"
+        )
+    room = Gathering(state.known, agreement, context_of(agreement), invited, {}, {})
+    return room, [Envelope(tuple(sorted(invited)), Open(agreement)), wait(Gathering, agreement)]
+
+
+def keep_keys(room: Gathering, who: PartyId, letter: Advertise) -> Gathering:
+    if letter.context != room.context:
+        raise ViewMismatch(who, "advertises for another context: other model, plan or round")
+    text = names.advertised_text(room.context, who, letter.box_key, letter.mask_key, letter.commitment)
+    with blame(who):
+        check_point(letter.box_key)
+        check_point(letter.mask_key)
+        verify(room.known.identities[who], text, letter.signature)
+    if letter.box_key in room.taken or letter.mask_key in room.taken or letter.box_key == letter.mask_key:
+        raise KeyMismatch(who, "advertises a key that is already in use")
+    room.taken.update({letter.box_key: who, letter.mask_key: who})
+    entry = RosterEntry(who, letter.box_key, letter.mask_key, letter.commitment, letter.signature)
+    room.arrived[who] = entry
+    return room
+
+
+def close_gathering(room: Gathering) -> Step:
+    plan = room.agreement.plan
+    enough(len(room.arrived), plan.min_cohort, "Gathering")
+    entries = tuple(room.arrived[who] for who in sorted(room.arrived))
+    try:
+        session = Session.of(room.agreement, room.context, entries)
+    except BadPlan as error:
+        raise TooFewClients(len(entries), plan.max_clients, "Gathering") from error
+    relaying = Relaying(room.known, session, entries, {})
+    return relaying, [Envelope(session.ids, Roster(room.context, entries)), wait(Relaying, room.agreement)]
+
+
+# --- Relaying -------------------------------------------------------------------------------------
+
+
+def keep_shares(room: Relaying, who: PartyId, letter: Shares) -> Relaying:
+    expected = len(room.session.neighbours(who))
+    if len(letter.sealed) != expected:
+        raise ShapeMismatch(who, f"deals {len(letter.sealed)} shares to {expected} neighbours")
+    room.arrived[who] = letter
+    return room
+
+
+def close_relaying(room: Relaying) -> Step:
+    session = room.session
+    sharing = frozenset(room.arrived)
+    enough(len(sharing), session.smallest_sum, "Relaying")
+    enough(len(sharing) - 1, session.parameters.threshold, "Relaying")
+    bitmap = to_bitmap(sharing, session.ids)
+    out = [
+        Envelope((who,), Inbox(bitmap, tuple(sealed_for(room, who, dealer) for dealer in dealers(session, who, sharing))))
+        for who in sorted(sharing)
+    ]
+    coding = session.coding
+    summing = Summing(
+        room.known,
+        session,
+        room.entries,
+        room.arrived,
+        coding.ring.zeros(coding.length),
+        names.EXTRAS_RING.zeros(names.EXTRAS),
+        {},
+    )
+    return summing, [*out, wait(Summing, session.agreement)]
+
+
+def dealers(session: Session, holder: PartyId, sharing: frozenset[PartyId]) -> Iterator[PartyId]:
+    """The sharing neighbours of a holder, ascending: the order of its inbox and of its answer."""
+    return (peer for peer in session.neighbours(holder) if peer in sharing)
+
+
+def sealed_for(room: Relaying, holder: PartyId, dealer: PartyId) -> SealedShares:
+    return room.arrived[dealer].sealed[room.session.point(dealer, holder) - 1]
+
+
+# --- Summing --------------------------------------------------------------------------------------
+
+
+def keep_vector(room: Summing, who: PartyId, letter: Masked) -> Summing:
+    coding = room.session.coding
+    if len(letter.vector) != coding.ring.packed_bytes(coding.length):
+        raise ShapeMismatch(who, f"sent a vector of {len(letter.vector)} bytes")
+    if len(letter.extras) != names.EXTRAS_RING.packed_bytes(names.EXTRAS):
+        raise ShapeMismatch(who, f"sent extras of {len(letter.extras)} bytes")
+    if not set(letter.complaints) <= set(room.session.neighbours(who)):
+        raise Malformed(who, "complains about clients that are no neighbours")
+    with blame(who):
+        coding.ring.add_packed_into(room.total, letter.vector)
+        names.EXTRAS_RING.add_packed_into(room.extras, letter.extras)
+    room.arrived[who] = letter.complaints
+    return room
+
+
+def close_summing(room: Summing) -> Step:
+    session = room.session
+    survivors = frozenset(room.arrived)
+    enough(len(survivors), session.smallest_sum, "Summing")
+    enough(len(survivors) - 1, session.parameters.threshold, "Summing")
+    letter = Envelope(tuple(sorted(survivors)), Survivors(to_bitmap(survivors, session.ids)))
+    if session.agreement.plan.promise is Promise.CURIOUS:
+        return enter_unmasking(room), [letter, wait(Unmasking, session.agreement)]
+    return Witnessing(room.known, room, {}), [letter, wait(Witnessing, session.agreement)]
+
+
+# --- Witnessing -----------------------------------------------------------------------------------
+
+
+def keep_witness(room: Witnessing, who: PartyId, letter: Witness) -> Witnessing:
+    session = room.summed.session
+    bitmap = to_bitmap(frozenset(room.invited), session.ids)
+    with blame(who):
+        verify(room.known.identities[who], names.witness_text(session.sid, bitmap), letter.signature)
+    room.arrived[who] = letter.signature
+    return room
+
+
+def quorum_signed(room: Witnessing) -> bool:
+    return len(room.arrived) >= room.summed.session.parameters.quorum
+
+
+def close_witnessing(room: Witnessing) -> Step:
+    session = room.summed.session
+    quorum = session.parameters.quorum
+    enough(len(room.arrived), quorum, "Witnessing")
+    position = {who: index for index, who in enumerate(session.ids)}
+    signers = sorted(room.arrived)[:quorum]
+    letter = Witnesses(tuple(Signed(position[who], room.arrived[who]) for who in signers))
+    out = [Envelope(tuple(sorted(room.invited)), letter), wait(Unmasking, session.agreement)]
+    return enter_unmasking(room.summed), out
+
+
+# --- Unmasking ------------------------------------------------------------------------------------
+
+
+def enter_unmasking(summed: Summing) -> Unmasking:
+    return Unmasking(summed, Recovery.of(frozenset(summed.dealt), frozenset(summed.arrived)), {})
+
+
+def keep_unmask(room: Unmasking, who: PartyId, letter: Unmask) -> Unmasking:
+    summed = room.summed
+    sharing = tuple(dealers(summed.session, who, frozenset(summed.dealt)))
+    if len(letter.shares) != len(sharing):
+        raise ShapeMismatch(who, f"answers with {len(letter.shares)} shares for {len(sharing)} dealers")
+    good = []
+    for dealer, told in zip(sharing, letter.shares, strict=True):
+        if told is None:
+            continue
+        if not room.recovery.tag_matches(summed.session, dealer, who, summed.dealt[dealer], told):
+            raise BadShare(who, f"returned a share of client {dealer} that contradicts the dealer's tag")
+        good.append((dealer, told))
+    for dealer, told in good:
+        room.recovery.add(dealer, who, told)
+    room.arrived[who] = letter
+    return room
+
+
+def all_recoverable(room: Unmasking) -> bool:
+    return room.recovery.complete(room.summed.session.parameters.threshold)
+
+
+def close_unmasking(room: Unmasking) -> Step:
+    summed, session = room.summed, room.summed.session
+    survivors = tuple(sorted(summed.arrived))
+    corrections = corrections_for(room.recovery, session, summed.entries, frozenset(survivors))
+    coding = session.coding
+    unmask_into(summed.total, coding.ring, corrections, session.sid, names.MODEL_SECTION, coding.length)
+    unmask_into(summed.extras, names.EXTRAS_RING, corrections, session.sid, names.EXTRAS_SECTION, names.EXTRAS)
+    weight_sum = check_extras(room)
+    blamed = {who: "BadBox" for complaints in summed.arrived.values() for who in complaints}
+    aggregate = Aggregate(coding.ring.reduce(summed.total), weight_sum, survivors, blamed)
+    return Closed(), [Envelope((APP,), aggregate)]
+
+
+def check_extras(room: Unmasking) -> int:
+    """The sum of weights, after the opened extras have confirmed the opened vector.
+
+    Catches any wrong mask or damaged piece with probability 1 - 2^-64; not a client that sends a
+    hostile vector with its true checksum.
+    Raises: ImplausibleSum.
+    """
+    summed = room.summed
+    plan = summed.session.agreement.plan
+    weight_sum, checksum = (int(value) for value in summed.extras)
+    if checksum != names.checksum_of(summed.session.coding.ring, summed.total):
+        raise ImplausibleSum("the opened vector contradicts its checksum: discard it and open a new round")
+    if not len(summed.arrived) <= weight_sum <= len(summed.arrived) * plan.max_weight:
+        raise ImplausibleSum(f"{len(summed.arrived)} clients cannot have a weight sum of {weight_sum}")
+    return weight_sum
+
+
+def everybody(room: Gathering | Relaying | Summing) -> bool:
+    return len(room.arrived) == len(room.invited)
+
+
+server.room(Gathering, Advertise, keep=keep_keys, complete=everybody, close=close_gathering)
+server.room(Relaying, Shares, keep=keep_shares, complete=everybody, close=close_relaying)
+server.room(Summing, Masked, keep=keep_vector, complete=everybody, close=close_summing)
+server.room(Witnessing, Witness, keep=keep_witness, complete=quorum_signed, close=close_witnessing)
+server.room(Unmasking, Unmask, keep=keep_unmask, complete=all_recoverable, close=close_unmasking)
+
+# Enough had spoken; the rest of the same answers arrive late and change nothing.
+server.ignore(Unmasking, Witness)
+server.ignore(Closed, Unmask)

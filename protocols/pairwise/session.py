@@ -1,0 +1,187 @@
+"""What both ends of the pairwise protocol derive alike: session, labels, keys, tags, signed texts.
+
+    context   hash of the agreement, known from `Open`
+    roster    who advertised which keys
+    session   hash of context, roster and parameters; everything after the roster is bound to it
+
+Two key pairs per client are needed: the mask key of a client that drops is rebuilt in public, and
+with one pair that would open every box it ever received.
+Source: Bonawitz et al., CCS 2017, figure 4 (double masking) and section 6 (active variant).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from protocols.coding import Coding, coding_of
+from protocols.messages import RosterEntry, Who
+from protocols.party import PartyId
+from protocols.plan import Agreement, ContextBytes
+from protocols.wire import Bytes32
+from secagg.graph import Graph, Parameters
+from secagg.keys import AgreementKey, Context, Seed, derive
+from secagg.ring import Ring
+
+PREFIX = b"secagg/v1/pairwise/"
+LABEL_BOX_KEY = PREFIX + b"box-key"
+LABEL_MASK_KEY = PREFIX + b"mask-key"
+LABEL_SELF_SEED = PREFIX + b"self-seed"
+LABEL_UPDATE = PREFIX + b"update"
+LABEL_COEFFICIENTS = PREFIX + b"coefficients"
+LABEL_COMMIT = PREFIX + b"commit"
+LABEL_BOX = PREFIX + b"box"
+LABEL_PAIR = PREFIX + b"pair"
+LABEL_SELF = PREFIX + b"self"
+LABEL_TAG = PREFIX + b"tag"
+LABEL_ROSTER = PREFIX + b"roster"
+LABEL_SESSION = PREFIX + b"session"
+LABEL_ADVERTISE = PREFIX + b"advertise"
+LABEL_WITNESS = PREFIX + b"witness"
+
+MASK_SECRET = b"s"
+SELF_SECRET = b"b"
+
+MODEL_SECTION = 0
+EXTRAS_SECTION = 1
+EXTRAS = 2  # weight and checksum
+EXTRAS_RING = Ring(64)
+
+
+def word(number: int) -> bytes:
+    """A party id or a count as four little-endian bytes."""
+    return number.to_bytes(4, "little")
+
+
+@dataclass(frozen=True)
+class Session:
+    """One agreement among one roster. `ids` ascend; `sid` is the public hash everything is bound to."""
+
+    agreement: Agreement
+    context: ContextBytes
+    ids: tuple[Who, ...]
+    sid: Bytes32
+
+    @classmethod
+    def of(cls, agreement: Agreement, context: Context, entries: tuple[RosterEntry, ...]) -> Session:
+        """The session of this roster.
+
+        Raises: BadPlan when no parameters exist for a roster of this size.
+        """
+        parameters = agreement.plan.parameters(len(entries))
+        listed = b"".join(
+            word(entry.who) + entry.box_key + entry.mask_key + entry.commitment for entry in entries
+        )
+        roster = hashlib.sha256(LABEL_ROSTER + word(len(entries)) + listed).digest()
+        numbers = (len(entries), parameters.degree, parameters.threshold, parameters.window, parameters.quorum)
+        sid = hashlib.sha256(LABEL_SESSION + context + roster + b"".join(map(word, numbers))).digest()
+        return cls(agreement, context, tuple(entry.who for entry in entries), sid)
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        return self.agreement.plan.parameters(len(self.ids))
+
+    @cached_property
+    def graph(self) -> Graph:
+        return Graph.complete(self.ids)
+
+    @cached_property
+    def coding(self) -> Coding:
+        return coding_of(self.agreement)
+
+    @property
+    def smallest_sum(self) -> int:
+        """Fewer survivors than this are never opened: the plan's cohort and the witnesses' quorum."""
+        return max(self.agreement.plan.min_cohort, self.parameters.quorum)
+
+    @cached_property
+    def members(self) -> frozenset[PartyId]:
+        return frozenset(self.ids)
+
+    @cached_property
+    def _neighbours(self) -> dict[PartyId, tuple[PartyId, ...]]:
+        return {}
+
+    def neighbours(self, who: PartyId) -> tuple[PartyId, ...]:
+        """Who masks with `who` and holds its shares, ascending."""
+        if who not in self._neighbours:
+            self._neighbours[who] = tuple(PartyId(peer) for peer in self.graph.neighbours(who))
+        return self._neighbours[who]
+
+    def point(self, dealer: PartyId, holder: PartyId) -> int:
+        """Shamir abscissa of a holder of the dealer's secrets: 1 + its rank, never 0."""
+        return self.graph.point(dealer, holder)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundKeys:
+    """A client's two key pairs and self seed of one round, all functions of its root and the context."""
+
+    box: AgreementKey
+    mask: AgreementKey
+    mask_seed: Seed
+    self_seed: Seed
+
+    @classmethod
+    def of(cls, root: Seed, context: Context) -> RoundKeys:
+        box_seed = derive(root, LABEL_BOX_KEY, context)
+        mask_seed = derive(root, LABEL_MASK_KEY, context)
+        keys = cls(
+            AgreementKey(box_seed), AgreementKey(mask_seed), mask_seed, derive(root, LABEL_SELF_SEED, context)
+        )
+        box_seed.erase()
+        return keys
+
+
+def commitment_of(context: Context, who: PartyId, self_seed: Seed) -> bytes:
+    """Binds a client to its self seed before anybody knows it, so a false dealer can be named."""
+    return hashlib.sha256(LABEL_COMMIT + context + word(who) + self_seed.expose()).digest()
+
+
+def advertised_text(context: Context, who: PartyId, box_key: bytes, mask_key: bytes, commitment: bytes) -> bytes:
+    """What an advertisement signs."""
+    return LABEL_ADVERTISE + context + word(who) + box_key + mask_key + commitment
+
+
+def witness_text(sid: Bytes32, bitmap: bytes) -> bytes:
+    """What a witness signs: this session, this list of survivors."""
+    return LABEL_WITNESS + sid + hashlib.sha256(bitmap).digest()
+
+
+def pair_seed(agreed: Seed, sid: Bytes32, one: PartyId, other: PartyId) -> Seed:
+    """The seed of the mask two clients share; symmetric in its two ends."""
+    low, high = sorted((one, other))
+    return derive(agreed, LABEL_PAIR, sid, word(low), word(high))
+
+
+def self_mask_seed(self_seed: Seed, sid: Bytes32, who: PartyId) -> Seed:
+    """The seed of a client's own mask in this session."""
+    return derive(self_seed, LABEL_SELF, sid, word(who))
+
+
+def box_key(agreed: Seed, sid: Bytes32, sender: PartyId, recipient: PartyId) -> Seed:
+    """The key of the single box that sender seals for recipient; the direction is part of it."""
+    return derive(agreed, LABEL_BOX, sid, word(sender), word(recipient))
+
+
+def box_binding(sid: Bytes32, sender: PartyId, recipient: PartyId, mask_tag: bytes, self_tag: bytes) -> bytes:
+    """The additional data of a box: a box moved elsewhere, or with other tags, does not open."""
+    return sid + word(sender) + word(recipient) + mask_tag + self_tag
+
+
+def tag_of(sid: Bytes32, dealer: PartyId, holder: PartyId, which: bytes, share: bytes) -> bytes:
+    """The dealer's public fingerprint of one share; shares have 256 bits of entropy, so it hides them."""
+    return hashlib.sha256(LABEL_TAG + sid + word(dealer) + word(holder) + which + share).digest()
+
+
+def checksum_of(ring: Ring, vector: np.ndarray[Any, Any]) -> int:
+    """Sum of the centred coordinates modulo 2^64; linear, so the sum of checksums checks the sum."""
+    chunk = 1 << 16
+    total = 0
+    for start in range(0, vector.size, chunk):
+        total += int(ring.centre(vector[start : start + chunk]).sum(dtype=np.int64))
+    return total % (1 << 64)

@@ -1,0 +1,258 @@
+"""What is agreed before anything secret exists: the server's plan, the client's policy, the context.
+
+    RoundPlan    what the server proposes for many rounds
+    Agreement    the plan made concrete for one round and one vector length; the body of `Open`
+    Policy       what this client insists on, whatever the server proposes
+    context_of   the public hash of an agreement: salt of every derivation, in every signature
+
+A client whose context differs in one bit derives other masks, so its vector cancels with nobody's
+and the sum is noise: disagreement is inert before it is detected.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Annotated, Self
+
+from protocols import wire
+from protocols.errors import BadPlan, PolicyViolation
+from protocols.party import MAX_CLIENT_ID, SERVER, PartyId
+from protocols.wire import U8, U32, U64, Bytes16, Bytes32, Exactly, Text
+from secagg.encode import Encoding
+from secagg.errors import NoParameters, SecaggError
+from secagg.graph import Assumption, Parameters, find_parameters
+from secagg.keys import Context
+
+LABEL_CONTEXT = b"secagg/v1/context"
+NOTHING = bytes(32)
+ContextBytes = Annotated[Context, Exactly(32)]
+MAX_LENGTH = 1 << 32
+
+
+class Promise(enum.Enum):
+    """Whom the round is safe against.
+
+    CURIOUS: a server that follows the protocol and reads everything; four exchanges.
+    ACTIVE: also a server that lies at will once the identities are registered; five exchanges.
+    """
+
+    CURIOUS = "curious"
+    ACTIVE = "active"
+
+
+@dataclass(frozen=True, slots=True)
+class NoisePlan:
+    """Differential privacy of the opened sum: std = noise_multiplier * L2 sensitivity.
+
+    The noise is the sum of the clients' own shares. It is sized so that the smallest cohort the plan
+    allows still reaches it after `colluders` of its members told the reader their shares.
+    Units: the multiplier is a pure number; `modulus_bits` is the width of the ring on the wire.
+    """
+
+    noise_multiplier: Fraction
+    colluders: U32
+    modulus_bits: U8
+
+    def __post_init__(self) -> None:
+        if self.noise_multiplier <= 0:
+            raise BadPlan(f"noise_multiplier is {self.noise_multiplier}, it must be positive")
+        if not 2 <= self.modulus_bits <= 64:
+            raise BadPlan(f"modulus_bits is {self.modulus_bits}, it must lie in 2..64")
+
+
+@dataclass(frozen=True, slots=True)
+class RoundPlan:
+    """What the server proposes. Constructing it is the proof that the parts fit each other.
+
+    n clients are invited, at most `max_clients`; a sum over fewer than `min_cohort` is never opened.
+    Every coordinate is clipped to +-clip and sent with `bits` bits; with noise, the whole vector is
+    clipped to the L2 norm `clip` instead and the lattice follows from the noise plan.
+    Raises: BadPlan naming the number to change.
+    """
+
+    task: Text
+    protocol: Text
+    promise: Promise
+    min_cohort: U32
+    max_clients: U32
+    assumption: Assumption
+    clip: Fraction
+    bits: U8
+    max_weight: U64
+    noise: NoisePlan | None
+    patience_seconds: U32
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.task.encode()) <= 64:
+            raise BadPlan(f"task must be a name of 1 to 64 bytes, got {self.task!r}")
+        if not 3 <= self.min_cohort <= self.max_clients:
+            raise BadPlan(f"min_cohort is {self.min_cohort}, it must lie in 3..{self.max_clients} (max_clients)")
+        if self.patience_seconds < 1:
+            raise BadPlan("patience_seconds must be at least 1")
+        if self.noise is None:
+            self._encoding()
+        elif self.max_weight != 1:
+            raise BadPlan(f"max_weight is {self.max_weight}: with noise every client has weight 1")
+        elif self.noise.colluders >= self.min_cohort:
+            raise BadPlan(f"{self.noise.colluders} colluders leave nobody to make noise in {self.min_cohort}")
+
+    def _encoding(self) -> Encoding:
+        try:
+            return Encoding(self.clip, self.bits, self.max_weight, self.max_clients)
+        except SecaggError as error:
+            raise BadPlan(str(error)) from error
+
+    @property
+    def encoding(self) -> Encoding:
+        """The lattice of a plan without noise, wide enough that no sum can wrap."""
+        return self._encoding()
+
+    def parameters(self, clients: int) -> Parameters:
+        """Threshold and quorum for this many clients; each party derives them for itself.
+
+        Raises: BadPlan when the assumed drop-out and corruption cannot be met.
+        """
+        try:
+            return find_parameters(clients, self.assumption)
+        except NoParameters as error:
+            raise BadPlan(str(error)) from error
+
+    @classmethod
+    def recommend(
+        cls,
+        clients: int,
+        *,
+        dropout: float | Fraction = Fraction(1, 10),
+        corrupt: float | Fraction = Fraction(1, 10),
+        clip: float | Fraction = Fraction(1),
+        bits: int = 16,
+        max_weight: int = 1,
+        noise_multiplier: float | Fraction | None = None,
+        modulus_bits: int = 24,
+        min_cohort: int | None = None,
+        promise: Promise = Promise.ACTIVE,
+        task: str = "task",
+        patience_seconds: int = 60,
+    ) -> Self:
+        """A plan for `clients` invited clients of which a fraction may drop out or be corrupt.
+
+        The smallest cohort is what remains after twice the expected drop-out, at least three and a
+        majority; with noise, as many colluders as corrupt clients are discounted.
+        Raises: BadPlan when no such plan exists, naming what to lower.
+        """
+        assumption = Assumption(corrupt=_rational("corrupt", corrupt), dropout=_rational("dropout", dropout))
+        if clients < 3:
+            raise BadPlan(f"{clients} clients: a sum over fewer than 3 hides nobody")
+        floor = max(3, clients // 2 + 1, clients - 2 * math.floor(assumption.dropout * clients))
+        noise = None
+        if noise_multiplier is not None:
+            noise = NoisePlan(
+                _rational("noise_multiplier", noise_multiplier),
+                math.floor(assumption.corrupt * clients),
+                modulus_bits,
+            )
+        plan = cls(
+            task=task,
+            protocol="pairwise",
+            promise=promise,
+            min_cohort=floor if min_cohort is None else min_cohort,
+            max_clients=clients,
+            assumption=assumption,
+            clip=_rational("clip", clip),
+            bits=bits,
+            max_weight=max_weight,
+            noise=noise,
+            patience_seconds=patience_seconds,
+        )
+        plan.parameters(clients)
+        return plan
+
+
+def _rational(name: str, value: float | Fraction) -> Fraction:
+    """A float as the short decimal a person meant; 0.1 is 1/10."""
+    try:
+        return value if isinstance(value, Fraction) else Fraction(repr(float(value)))
+    except ValueError as error:
+        raise BadPlan(f"{name} is {value}, it must be a finite number") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """One round of a plan: which round, of which model, for vectors of which shape.
+
+    `length` counts the model's parameters, `layout` and `model` are digests (zero when there is
+    none to agree on), `ledger_head` binds the budget's history, `nonce` makes attempts differ.
+    """
+
+    plan: RoundPlan
+    round: U64
+    nonce: Bytes16
+    length: U64
+    layout: Bytes32
+    model: Bytes32
+    ledger_head: Bytes32
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.length <= MAX_LENGTH:
+            raise BadPlan(f"a vector of {self.length} coordinates; 1..{MAX_LENGTH} are possible")
+
+
+def context_of(agreement: Agreement) -> Context:
+    """SHA-256 of the whole agreement: 32 public bytes, the salt of every derivation of the round."""
+    return Context(hashlib.sha256(LABEL_CONTEXT + wire.encode(agreement)).digest())
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What this client insists on. The server only proposes; a weaker plan is refused before any key.
+
+    `identities` pins every participant's Ed25519 public key, the client's own included. Bounds: `max_length` coordinates, `max_clip`, `max_weight`; at least
+    `min_cohort` clients in a sum, `assumption.corrupt` of them assumed corrupt; with
+    `min_noise_multiplier` above zero, no round without that much noise.
+    """
+
+    identities: Mapping[PartyId, bytes]
+    min_cohort: int = 3
+    promise: Promise = Promise.ACTIVE
+    assumption: Assumption = field(default_factory=lambda: Assumption(Fraction(0), Fraction(0)))
+    max_clip: Fraction = Fraction(1 << 20)
+    max_weight: int = 1 << 32
+    max_length: int = 1 << 27
+    min_noise_multiplier: Fraction = Fraction(0)
+    protocols: frozenset[str] = frozenset({"pairwise"})
+
+    def __post_init__(self) -> None:
+        if self.min_cohort < 3:
+            raise BadPlan(f"min_cohort is {self.min_cohort}: a sum over fewer than 3 hides nobody")
+        if len(set(self.identities.values())) != len(self.identities):
+            raise BadPlan("two participants share one identity key")
+        for who in self.identities:
+            if not 0 <= who <= MAX_CLIENT_ID:
+                raise BadPlan(f"client ids lie in 0..{MAX_CLIENT_ID}, got {who}")
+
+    def check(self, agreement: Agreement) -> None:
+        """Refuse, in the server's name, what is weaker than this policy.
+
+        Raises: PolicyViolation saying what was proposed and what is required.
+        """
+        plan = agreement.plan
+        noise = Fraction(0) if plan.noise is None else plan.noise.noise_multiplier
+        strength = list(Promise).index
+        for fine, what in (
+            (plan.protocol in self.protocols, f"protocol {plan.protocol!r} is not allowed here"),
+            (strength(plan.promise) >= strength(self.promise), f"promise {plan.promise.value} is too weak"),
+            (plan.min_cohort >= self.min_cohort, f"min_cohort {plan.min_cohort} is below {self.min_cohort}"),
+            (plan.assumption.corrupt >= self.assumption.corrupt, "assumes fewer corrupt clients than the policy"),
+            (plan.clip <= self.max_clip, f"clip {plan.clip} is above {self.max_clip}"),
+            (plan.max_weight <= self.max_weight, f"max_weight {plan.max_weight} is above {self.max_weight}"),
+            (agreement.length <= self.max_length, f"{agreement.length} coordinates, at most {self.max_length}"),
+            (noise >= self.min_noise_multiplier, f"noise {noise} is below {self.min_noise_multiplier}"),
+        ):
+            if not fine:
+                raise PolicyViolation(SERVER, f"proposed a round this policy refuses: {what}")
+

@@ -1,0 +1,158 @@
+"""The straight line of one round, from the clients' updates to the mean. Read this file first.
+
+    update -> tensors.flatten -> [coding: clip, encode, noise share] -> mask -> server adds
+           -> unmask -> decode -> ledger commit -> tensors.unflatten -> mean
+
+`secure_mean` runs a whole round in one process, with real endpoints and real cryptography. The order of
+the ledger is reserve, open the round, commit, hand out: a crash can waste budget, never release
+something that was not charged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dp.accountant import Interval
+from dp.ledger import Charge, Ledger, Outcome
+from protocols.coding import Floats, Noisy, coding_of
+from protocols.endpoint import Client, Task
+from protocols.errors import BadPlan, RoundLost, TooFewClients, WrongUpdate
+from protocols.messages import Aggregate, Submit
+from protocols.party import PartyId
+from protocols.plan import NOTHING, Agreement, RoundPlan, context_of
+from protocols.simulate import Cohort, Costs, FaultPlan, Simulation
+from protocols.tensors import Layout
+
+# A round lost in one of these rooms has opened nothing: no share of anybody's mask has left a client.
+BEFORE_OPENING = frozenset({"Gathering", "Relaying", "Summing"})
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReport:
+    """What a round gave and what it cost.
+
+    `mean` has the structure of the updates. `epsilon` bounds what the aggregator learned since the
+    ledger was opened, `epsilon_released` what a reader of the released means learned; both None without
+    a ledger. `exact`: the opened sum equals the sum of the survivors' vectors bit for bit.
+    """
+
+    mean: Any
+    survivors: tuple[PartyId, ...]
+    excluded: Mapping[PartyId, str]
+    clipped: int
+    exact: bool
+    epsilon: Interval | None
+    epsilon_released: Interval | None
+    costs: Costs
+    seconds: float
+    deterministic: bool
+
+
+def secure_mean(
+    updates: Mapping[int, Any],
+    plan: RoundPlan,
+    *,
+    round: int,
+    ledger: Ledger | None = None,
+    weights: Mapping[int, int] | None = None,
+    model: bytes = NOTHING,
+    faults: FaultPlan | None = None,
+    cohort: Cohort | None = None,
+) -> RoundReport:
+    """sum_i w_i clip(x_i) / sum_i w_i over the clients that survive the round, plus the plan's noise.
+
+    Shapes: each update is a state_dict or a list of arrays, all of one layout.
+    Guarantee: the plan's promise; with noise and a ledger, the charge is durable before the round opens.
+    Raises: WrongUpdate, NonFinite, BadParameters for updates or weights that do not fit, BadPlan for a
+        plan that cannot be met, dp.BudgetExceeded before anything is sent, TooFewClients or ImplausibleSum
+        when the round is lost.
+    """
+    started = time.perf_counter()
+    layout, flat = _flatten(updates)
+    _check_weights(updates, weights)
+    cohort = cohort or Cohort.fresh(plan, updates)
+    head = NOTHING if ledger is None else ledger.head().hash
+    task = Task(round, layout.length, layout.digest(), model, head)
+    agreement = cohort.server.agree(task)
+    reservation = None if ledger is None else ledger.reserve(_charge(agreement, cohort))
+
+    def train(who: PartyId, client: Client) -> Submit:
+        return client.prepare(flat[who], weight=1 if weights is None else weights[who], model=model)
+
+    simulation = Simulation(cohort, train, faults)
+    try:
+        costs = simulation.run(task)
+    except RoundLost as lost:
+        if ledger is not None and reservation is not None and _opened_nothing(lost):
+            ledger.abort(reservation, str(lost))
+        raise
+    aggregate = simulation.opened
+    mean = cohort.server.mean()
+    if ledger is not None and reservation is not None:
+        ledger.commit(reservation, _outcome(agreement, cohort, aggregate))
+    return RoundReport(
+        mean=layout.unflatten(mean),
+        survivors=aggregate.survivors,
+        excluded={note.peer: note.error for note in cohort.server.excluded} | dict(aggregate.blamed),
+        clipped=sum(cohort.clients[who].clipped for who in aggregate.survivors),
+        exact=simulation.exact,
+        epsilon=None if ledger is None else ledger.interval(),
+        epsilon_released=None if ledger is None else ledger.interval_released(),
+        costs=costs,
+        seconds=time.perf_counter() - started,
+        deterministic=cohort.deterministic,
+    )
+
+
+def _flatten(updates: Mapping[int, Any]) -> tuple[Layout, dict[PartyId, Floats]]:
+    """Every update as one flat vector, and the layout they all have.
+
+    Raises: WrongUpdate when there is none, or one differs from the first.
+    """
+    if not updates:
+        raise WrongUpdate("there are no updates to aggregate")
+    layout = Layout.of(next(iter(updates.values())))
+    return layout, {PartyId(who): layout.flatten(update) for who, update in updates.items()}
+
+
+def _check_weights(updates: Mapping[int, Any], weights: Mapping[int, int] | None) -> None:
+    if weights is not None and set(weights) != set(updates):
+        raise WrongUpdate(f"weights are given for {sorted(weights)}, updates for {sorted(updates)}")
+
+
+def _noisy(agreement: Agreement) -> Noisy:
+    coding = coding_of(agreement)
+    if not isinstance(coding, Noisy):
+        raise BadPlan("a ledger accounts for noise and this plan has none: set noise_multiplier, or drop the ledger")
+    return coding
+
+
+def _charge(agreement: Agreement, cohort: Cohort) -> Charge:
+    """What the round may reveal at worst: to an aggregator that knows the colluders' noise."""
+    coding = _noisy(agreement)
+    return Charge(
+        task=agreement.plan.task,
+        round=agreement.round,
+        dataset=agreement.plan.task,
+        mechanism="distributed-discrete-gaussian",
+        event=coding.share.event(coding.share.min_survivors, cohort.rng),
+        cohort=len(cohort.clients),
+        context=context_of(agreement),
+    )
+
+
+def _outcome(agreement: Agreement, cohort: Cohort, aggregate: Aggregate) -> Outcome:
+    """What the round did reveal to a reader of its mean: all survivors' noise is in it."""
+    return Outcome(
+        survivors=len(aggregate.survivors),
+        released=_noisy(agreement).share.event_released(len(aggregate.survivors), cohort.rng),
+        digest=hashlib.sha256(aggregate.total.tobytes()).digest(),
+    )
+
+
+def _opened_nothing(lost: RoundLost) -> bool:
+    return isinstance(lost, TooFewClients) and lost.room in BEFORE_OPENING

@@ -1,0 +1,254 @@
+"""One deterministic driver for every protocol: frames in a queue, time is virtual, drop-outs are planned.
+
+    until the server is done:
+        a frame in the queue  -> deliver it, unless the fault plan loses it
+        a client that needs an update  -> ask the application, submit
+        a quiet network  -> the open room's deadline
+
+Everything travels as real signed frames between real endpoints, so byte counts are those of the wire.
+"""
+
+from __future__ import annotations
+
+import enum
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
+
+import numpy as np
+
+from dp.noise import RngSource
+from protocols.codec import Frame
+from protocols.endpoint import Client, Server, Task
+from protocols.errors import Misbehaved, Misused
+from protocols.ideal import Ideal
+from protocols.messages import Aggregate, Submit
+from protocols.party import SERVER, PartyId
+from protocols.plan import NOTHING, Policy, RoundPlan
+from secagg.keys import Identity, Seed, derive
+
+
+class Exchange(enum.IntEnum):
+    """The client's letters in order; what a drop-out is measured by."""
+
+    ADVERTISE = 0
+    SHARES = 1
+    MASKED = 2
+    WITNESS = 3
+    UNMASK = 4
+
+
+class Lost(enum.Enum):
+    """What got lost when a client vanished: the server's request, or only the client's reply to it."""
+
+    REQUEST = "request"
+    REPLY = "reply"
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """Where a client vanishes for the rest of the round."""
+
+    exchange: Exchange
+    lost: Lost
+
+
+@dataclass(frozen=True, slots=True)
+class FaultPlan:
+    """The fate of each client that drops out; clients that are not listed stay."""
+
+    fates: Mapping[PartyId, Fate] = field(default_factory=dict)
+
+    @classmethod
+    def seeded(cls, clients: tuple[PartyId, ...], dropout: float, seed: int) -> FaultPlan:
+        """round(dropout * n) clients, each lost at a random exchange and side. `seed` decides; no secret does.
+
+        Raises: Misused when dropout is no fraction.
+        """
+        if not 0 <= dropout <= 1:
+            raise Misused(f"dropout is {dropout}, it must lie in 0..1")
+        generator = np.random.default_rng(seed)
+        count = round(Fraction(repr(float(dropout))) * len(clients))
+        chosen = generator.choice(len(clients), size=count, replace=False)
+        exchanges, sides = list(Exchange), list(Lost)
+        return cls(
+            {
+                clients[index]: Fate(
+                    exchanges[generator.integers(len(exchanges))], sides[generator.integers(len(sides))]
+                )
+                for index in sorted(chosen.tolist())
+            }
+        )
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What one client did in the round: bytes sent, CPU seconds spent, exchanges answered."""
+
+    sent_bytes: int = 0
+    seconds: float = 0.0
+    exchanges: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a round cost. Seconds are CPU time; bytes are whole frames; medians are over survivors."""
+
+    client_seconds_median: float
+    server_seconds: float
+    upload_bytes_per_client: int
+    exchanges: int
+
+
+Application = Callable[[PartyId, Client], Submit]
+LABEL_COHORT = b"secagg/v1/simulate/cohort"
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """A server and its clients in one process, with identities pinned to each other."""
+
+    server: Server
+    clients: Mapping[PartyId, Client]
+    rng: RngSource
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether secrets come from a given root instead of the operating system."""
+        return self.rng == "insecure"
+
+    @classmethod
+    def fresh(cls, plan: RoundPlan, ids: Iterable[int]) -> Cohort:
+        """New identities and secrets from the operating system."""
+        return cls._of(plan, {who: Identity.fresh() for who in (SERVER, *map(PartyId, ids))}, Client, "system")
+
+    @classmethod
+    def from_root(cls, plan: RoundPlan, ids: Iterable[int], root: Seed) -> Cohort:
+        """INSECURE outside tests: every identity and secret is a function of `root`, so runs can be repeated."""
+        identities = {
+            who: Identity.from_seed(derive(root, LABEL_COHORT, NOTHING, who.to_bytes(4, "little")))
+            for who in (SERVER, *map(PartyId, ids))
+        }
+        return cls._of(plan, identities, partial(Client.from_root, root), "insecure")
+
+    @classmethod
+    def _of(
+        cls,
+        plan: RoundPlan,
+        known: dict[PartyId, Identity],
+        client: Callable[[Policy, Identity, bytes], Client],
+        rng: RngSource,
+    ) -> Cohort:
+        server = known.pop(SERVER)
+        identities = {who: identity.public for who, identity in known.items()}
+        policy = Policy(identities, min_cohort=plan.min_cohort, promise=plan.promise, assumption=plan.assumption)
+        clients = {who: client(policy, identity, server.public) for who, identity in known.items()}
+        return cls(Server(plan, identities, server), clients, rng)
+
+
+class Simulation:
+    """One round between a server and its clients, in one process.
+
+    `train` is the application: called when a client needs its update, it returns `client.prepare(...)`.
+    `ideal` adds, in the clear, exactly the vectors that reach the server: what the sum must equal.
+    """
+
+    def __init__(self, cohort: Cohort, train: Application, faults: FaultPlan | None = None) -> None:
+        self.server = cohort.server
+        self.clients = cohort.clients
+        self.train = train
+        self.faults = faults or FaultPlan()
+        self.traffic = {who: Traffic() for who in self.clients}
+        self.aborted: dict[PartyId, Misbehaved] = {}
+        self.server_seconds = 0.0
+        self._queue: deque[tuple[PartyId, PartyId, bytes]] = deque()
+        self._gone: set[PartyId] = set()
+
+    def run(self, task: Task) -> Costs:
+        """Play the round to its end.
+
+        Raises: TooFewClients, ImplausibleSum when the round is lost; Misused for a wrong plan or update.
+        """
+        self._from_server(lambda: self.server.open(task, tuple(sorted(self.clients))))
+        self.ideal = Ideal(self.server.agreement)
+        while not self.server.done:
+            if self._queue:
+                sender, recipient, data = self._queue.popleft()
+                self._deliver(sender, recipient, data)
+            else:
+                self._from_server(self.server.deadline)
+        return self.costs()
+
+    @property
+    def opened(self) -> Aggregate:
+        """The sum, once `run` has returned."""
+        if self.server.aggregate is None:
+            raise Misused("the round has not ended in a sum")
+        return self.server.aggregate
+
+    @property
+    def exact(self) -> bool:
+        """Whether the opened sum equals, bit for bit, the sum of the vectors that reached the server."""
+        opened, expected = self.opened, self.ideal.aggregate()
+        return (
+            opened.survivors == expected.survivors
+            and opened.weight_sum == expected.weight_sum
+            and np.array_equal(opened.total, expected.total)
+        )
+
+    def costs(self) -> Costs:
+        """The bill so far."""
+        finished = [t for who, t in self.traffic.items() if who not in self._gone and who not in self.aborted]
+        return Costs(
+            client_seconds_median=statistics.median(t.seconds for t in finished) if finished else 0.0,
+            server_seconds=self.server_seconds,
+            upload_bytes_per_client=max((t.sent_bytes for t in finished), default=0),
+            exchanges=max((t.exchanges for t in finished), default=0),
+        )
+
+    def _deliver(self, sender: PartyId, recipient: PartyId, data: bytes) -> None:
+        if recipient == SERVER:
+            self._from_server(lambda: self.server.receive(data, sender))
+        elif not self._loses(recipient, Lost.REQUEST):
+            self._at_client(recipient, data)
+
+    def _loses(self, who: PartyId, side: Lost) -> bool:
+        """Whether this client is gone, or vanishes now."""
+        fate = self.faults.fates.get(who)
+        if fate is not None and fate.lost is side and self.traffic[who].exchanges == fate.exchange:
+            self._gone.add(who)
+        return who in self._gone
+
+    def _at_client(self, who: PartyId, data: bytes) -> None:
+        client, account = self.clients[who], self.traffic[who]
+        started = time.process_time()
+        try:
+            frames = client.receive(data)
+            submission = self.train(who, client) if client.needs_update else None
+            if submission is not None:
+                frames = client.send(submission)
+        except Misbehaved as error:
+            self.aborted[who] = error
+            return
+        finally:
+            account.seconds += time.process_time() - started
+        if self._loses(who, Lost.REPLY):
+            return
+        account.exchanges += 1
+        if submission is not None:
+            self.ideal.add(who, submission)
+        for frame in frames:
+            account.sent_bytes += len(frame)
+            self._queue.append((who, SERVER, bytes(frame)))
+
+    def _from_server(self, act: Callable[[], list[Frame]]) -> None:
+        started = time.process_time()
+        frames = act()
+        self.server_seconds += time.process_time() - started
+        for frame in frames:
+            data = bytes(frame)
+            self._queue.extend((SERVER, who, data) for who in frame.to)

@@ -1,0 +1,113 @@
+"""One real cryptographic round on pseudorandom vectors, compared with the ideal sum: `secagg simulate`.
+
+It answers what a round costs and whether it is exact, for sizes and drop-outs of the caller's choice.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from protocols.coding import Floats, coding_of
+from protocols.endpoint import Client, Task
+from protocols.messages import Submit
+from protocols.party import PartyId
+from protocols.plan import NOTHING, RoundPlan
+from protocols.simulate import Cohort, FaultPlan, Simulation
+from secagg.graph import largest_feasible_dropout
+from secagg.keys import Seed, derive
+from secagg.prg import Stream
+
+LABEL_VECTOR = b"secagg/v1/trial/vector"
+LABEL_NONCE = b"secagg/v1/trial/nonce"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What to try: n clients, d coordinates in [-1, 1], a fraction that drops out at random exchanges."""
+
+    plan: RoundPlan
+    clients: int
+    dimension: int
+    dropout: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrialReport:
+    """What the round gave. Seconds are CPU time, bytes whole frames, memory the process's peak."""
+
+    exact: bool
+    survivors: int
+    client_seconds_median: float
+    server_seconds: float
+    upload_bytes_per_client: int
+    rounds_trips: int
+    peak_rss_bytes: int
+    degree: int
+    threshold: int
+    modulus_bits: int
+    deterministic: bool
+
+    def to_dict(self) -> dict[str, object]:
+        """The report under the names the command prints."""
+        return asdict(self)
+
+
+def plan_for(clients: int, dropout: float, bits: int) -> RoundPlan:
+    """A plan for this many clients that assumes the drop-out, or as much of it as any plan survives.
+
+    A trial may ask for more drop-outs than that, to see the round refused.
+    """
+    assumed = RoundPlan.recommend(clients, dropout=0, bits=bits).assumption
+    feasible = largest_feasible_dropout(clients, assumed)
+    return RoundPlan.recommend(clients, dropout=min(dropout, feasible), bits=bits)
+
+
+def run_trial(trial: Trial, seed: int | None) -> TrialReport:
+    """Play the round. With a seed, identities, secrets, vectors and faults are functions of it (insecure).
+
+    Raises: TooFewClients when the drop-outs are too many; BadPlan, Misused for impossible requests.
+    """
+    root = Seed.fresh() if seed is None else Seed(seed.to_bytes(32, "little"))
+    ids = tuple(map(PartyId, range(trial.clients)))
+    nonce = derive(root, LABEL_NONCE, NOTHING).expose()[:16]
+    faults_seed = int.from_bytes(nonce, "little") if seed is None else seed
+    faults = FaultPlan.seeded(ids, trial.dropout, faults_seed)
+    cohort = Cohort.fresh(trial.plan, ids) if seed is None else Cohort.from_root(trial.plan, ids, root)
+
+    def train(who: PartyId, client: Client) -> Submit:
+        return client.prepare(vector_of(root, who, trial.dimension))
+
+    simulation = Simulation(cohort, train, faults)
+    task = Task(0, trial.dimension, nonce=nonce)
+    costs = simulation.run(task)
+    parameters = trial.plan.parameters(trial.clients)
+    return TrialReport(
+        exact=simulation.exact,
+        survivors=len(simulation.opened.survivors),
+        client_seconds_median=costs.client_seconds_median,
+        server_seconds=costs.server_seconds,
+        upload_bytes_per_client=costs.upload_bytes_per_client,
+        rounds_trips=costs.exchanges,
+        peak_rss_bytes=peak_rss_bytes(),
+        degree=parameters.degree,
+        threshold=parameters.threshold,
+        modulus_bits=coding_of(cohort.server.agree(task)).ring.bits,
+        deterministic=cohort.deterministic,
+    )
+
+
+def vector_of(root: Seed, who: PartyId, dimension: int) -> Floats:
+    """A client's test vector: float32, uniform in [-1, 1), a function of root and id."""
+    stream = Stream(derive(root, LABEL_VECTOR, NOTHING, who.to_bytes(4, "little")))
+    words = stream.words(0, (dimension + 1) // 2).view(np.int32)[:dimension]
+    return words.astype(np.float32) * np.float32(2.0**-31)
+
+
+def peak_rss_bytes() -> int:
+    """The largest resident set of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,258 @@
+"""Floats -> ring -> floats: clip, scale, rounding, weight, and the proof that no sum wraps.
+
+    x --clip--> [-C, C] --/ step--> [-Z, Z] --floor(y + U)--> integer z --* w--> ring
+    sum over clients --centre--> integer --* step, / sum of weights--> mean
+
+The step is a power of two, so scaling is exact, decoding is exact below 2^53, and every output lies on one
+lattice. Rounding is stochastic: E[z] = y, so errors of many clients average out instead of adding up. The
+weight multiplies the rounded integer, so a light client keeps all its precision.
+L2 clipping and noise are `dp`; how b-bit elements travel is `ring.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass, field
+from enum import Enum
+from fractions import Fraction
+from typing import Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg.errors import BadParameters, ClipExceeded, NonFinite, Overflow
+from secagg.keys import Seed
+from secagg.prg import Keystream, scratch_of
+from secagg.ring import Ring, RingVector
+
+Floats = NDArray[np.float32] | NDArray[np.float64]
+
+# Elements rounded at once: four float64 and keystream buffers that fit a core's own cache.
+CHUNK = 1 << 15
+ROUNDING_BITS = 24
+MAX_BITS = 24  # what a float32 carries
+MAX_SCALE = 1000  # |log2 step|: clip, step and their quotient stay normal float64 numbers
+
+
+class OnExcess(Enum):
+    """What to do with a coordinate beyond the clip."""
+
+    COUNT = "count"  # clip it and say how many
+    REFUSE = "refuse"  # raise ClipExceeded
+
+
+class Rounding(Enum):
+    """How y becomes an integer."""
+
+    STOCHASTIC = "stochastic"  # floor(y + U), unbiased; U from a private stream
+    NEAREST = "nearest"  # half to even, no randomness; the errors of many clients can add up
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """How many coordinates the clip changed."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """x in [-clip, clip] -> w * round(x / step) in the smallest ring where max_clients of them cannot wrap.
+
+    f = largest integer with ceil(clip * 2^f) <= 2^(bits-1),  Z = levels = ceil(clip * 2^f),  step = 2^-f,
+    b = 1 + bit_length(max_clients * (max_weight * Z + noise_bound)).
+
+    Shapes: bits in 2..24; a float clip stands for exactly its binary value; noise_bound is what a client's
+        integer noise may add to one coordinate.
+    Guarantee: constructing it is the proof, in integers, that |sum| <= 2^(b-1) - 1 for max_clients clients.
+    Raises: Overflow when b would exceed 64; BadParameters for a field out of range.
+    """
+
+    clip: Fraction | float
+    bits: int
+    max_weight: int
+    max_clients: int
+    noise_bound: int = 0
+    rounding: Rounding = Rounding.STOCHASTIC
+    fraction_bits: int = field(init=False, compare=False)
+    levels: int = field(init=False, compare=False)
+    ring: Ring = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        clip = _exact(self.clip)
+        bits = _integer("bits", self.bits, 2, MAX_BITS)
+        weight = _integer("max_weight", self.max_weight, 1)
+        clients = _integer("max_clients", self.max_clients, 1)
+        noise = _integer("noise_bound", self.noise_bound, 0)
+        fraction_bits = _floor_log2((1 << (bits - 1)) / clip)
+        if abs(fraction_bits) > MAX_SCALE:
+            raise BadParameters(
+                f"clip {float(clip)} needs a step of 2^{-fraction_bits}, beyond float64 arithmetic"
+            )
+        levels = math.ceil(clip * Fraction(2) ** fraction_bits)
+        ring_bits = 1 + (clients * (weight * levels + noise)).bit_length()
+        if ring_bits > 64:
+            raise Overflow(
+                f"{clients} clients * ({weight} weight * {levels} levels + {noise} noise) needs {ring_bits} "
+                "bits of at most 64; lower max_weight, bits or max_clients"
+            )
+        exact = {
+            "clip": clip,
+            "bits": bits,
+            "max_weight": weight,
+            "max_clients": clients,
+            "noise_bound": noise,
+        }
+        derived = {"fraction_bits": fraction_bits, "levels": levels, "ring": Ring(ring_bits)}
+        for name, value in (exact | derived).items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def step(self) -> float:
+        """2^-fraction_bits: the distance of neighbouring outputs, exactly."""
+        return math.ldexp(1.0, -self.fraction_bits)
+
+    def encode(
+        self, x: Floats, weight: int, rounding_seed: Seed, on_excess: OnExcess = OnExcess.COUNT
+    ) -> tuple[RingVector, Hit]:
+        """`encode_into` a new vector."""
+        out = np.empty(x.size, dtype=self.ring.dtype)
+        return out, self.encode_into(out, x, weight, rounding_seed, on_excess=on_excess)
+
+    def encode_into(
+        self,
+        out: RingVector,
+        x: Floats,
+        weight: int,
+        rounding_seed: Seed,
+        lo: int = 0,
+        hi: int | None = None,
+        on_excess: OnExcess = OnExcess.COUNT,
+    ) -> Hit:
+        """out[lo:hi] <- weight * floor(min(max(x / step, -Z), Z) + U), U uniform in 2^-24 * {0 .. 2^24 - 1}.
+
+        Shapes: x float32 or float64 and out words of the ring, both whole rows of one length; element j takes
+            32-bit word j of the stream of rounding_seed, so ranges tile exactly. Scratch is 1 MiB at most.
+        Guarantee: |z| <= Z; E[z] = y to 2^-24. The seed is as private as x: with it, z tells more of y.
+        Raises: NonFinite; ClipExceeded under REFUSE; BadParameters for a weight outside 1..max_weight, or
+            another dtype or length. out[lo:hi] is then to be thrown away; nothing else has changed.
+        """
+        factor = out.dtype.type(_integer("weight", weight, 1, self.max_weight))
+        end = self._check(out, x, lo, hi)
+        stochastic = self.rounding is Rounding.STOCHASTIC
+        keystream = Keystream(rounding_seed.expose(), 4 * lo, 4 * (end - lo)) if stochastic else None
+        scratch = _Scratch(min(CHUNK, end - lo))
+        hits = 0
+        for start in range(lo, end, CHUNK):
+            part = x[start : min(start + CHUNK, end)]
+            y = scratch.scaled[: part.size]
+            hits += self._scale_into(y, part, start, on_excess)
+            if keystream is None:
+                np.rint(y, out=y)
+            else:
+                np.add(y, scratch.uniform(keystream, part.size), out=y)
+                np.floor(y, out=y)
+            words = out[start : start + part.size]
+            np.copyto(words.view(f"<i{out.itemsize}"), y, casting="unsafe")
+            if factor != 1:
+                words *= factor
+        return Hit(hits)
+
+    def _check(self, out: RingVector, x: Floats, lo: int, hi: int | None) -> int:
+        self.ring.check(out)
+        if x.dtype not in (np.float32, np.float64) or x.ndim != 1:
+            raise BadParameters(f"expected one row of float32 or float64, got shape {x.shape} of {x.dtype}")
+        if x.size != out.size:
+            raise BadParameters(f"lengths {x.size} of x and {out.size} of out differ")
+        end = x.size if hi is None else hi
+        if not 0 <= lo <= end <= x.size:
+            raise BadParameters(f"[{lo}, {end}) is not a range of a vector of {x.size}")
+        return end
+
+    def _scale_into(self, y: NDArray[np.float64], x: Floats, start: int, on_excess: OnExcess) -> int:
+        """y <- min(max(x, -Z * step), Z * step) / step, exactly; returns how many x were clipped."""
+        limit = self.levels * self.step
+        np.copyto(y, x)
+        hits = 0
+        # NaN fails every comparison, so it cannot hide from this one.
+        if not (-limit <= float(x.min()) and float(x.max()) <= limit):
+            bad = np.flatnonzero(~np.isfinite(x))
+            if bad.size:
+                raise NonFinite(f"coordinate {start + bad[0]} is not finite ({bad.size} in its chunk)")
+            hits = int(np.count_nonzero(np.abs(y) > limit))
+            if on_excess is OnExcess.REFUSE:
+                raise ClipExceeded(f"{hits} coordinates from {start} on exceed the clip; clip them first")
+            np.clip(y, -limit, limit, out=y)
+        np.multiply(y, math.ldexp(1.0, self.fraction_bits), out=y)
+        return hits
+
+    def decode_sum(self, total: RingVector) -> NDArray[np.float64]:
+        """centre(total) * step: exact while |centre| < 2^53."""
+        return self._decode(total, 1)
+
+    def decode(self, total: RingVector, weight_sum: int) -> NDArray[np.float64]:
+        """The weighted mean: centre(total) * step / weight_sum, one rounding while |centre| < 2^53.
+
+        Raises: BadParameters for a weight sum that max_clients clients cannot have: the mean of nobody is
+            not a number, and is never returned as one.
+        """
+        return self._decode(total, _integer("weight_sum", weight_sum, 1, self.max_clients * self.max_weight))
+
+    def _decode(self, total: RingVector, divisor: int) -> NDArray[np.float64]:
+        self.ring.check(total)
+        decoded = np.empty(total.size, dtype=np.float64)
+        for start in range(0, total.size, CHUNK):
+            part = decoded[start : start + CHUNK]
+            np.copyto(part, self.ring.centre(total[start : start + CHUNK]))
+            part *= self.step
+            if divisor != 1:
+                part /= divisor
+        return decoded
+
+
+class _Scratch:
+    """Buffers for one chunk."""
+
+    def __init__(self, size: int) -> None:
+        self.scaled = np.empty(size, dtype=np.float64)
+        self._uniform = np.empty(size, dtype=np.float64)
+        self._bytes = scratch_of(4 * size)
+        self._words: NDArray[Any] = np.frombuffer(self._bytes[: 4 * size], dtype="<u4")
+
+    def uniform(self, keystream: Keystream, count: int) -> NDArray[np.float64]:
+        """(word >> 8) * 2^-24: every value and every distance exact in float64."""
+        keystream.read_into(self._bytes, 4 * count)
+        words, uniform = self._words[:count], self._uniform[:count]
+        np.right_shift(words, 32 - ROUNDING_BITS, out=words)
+        # As signed integers, which processors convert faster; 24 bits never reach the sign.
+        np.copyto(uniform, words.view("<i4"))
+        np.multiply(uniform, 2.0**-ROUNDING_BITS, out=uniform)
+        return uniform
+
+
+def _exact(clip: Fraction | float) -> Fraction:
+    if isinstance(clip, bool) or not isinstance(clip, Fraction | int | float):
+        raise BadParameters(f"clip is a number, not {type(clip).__name__}")
+    if isinstance(clip, float) and not math.isfinite(clip):
+        raise BadParameters(f"clip is finite, not {clip}")
+    if clip <= 0:
+        raise BadParameters(f"clip is above 0, not {clip}")
+    return Fraction(clip)
+
+
+def _floor_log2(quotient: Fraction) -> int:
+    """The largest f with 2^f <= quotient. With quotient = most / clip: ceil(clip * 2^f) <= most."""
+    guess = quotient.numerator.bit_length() - quotient.denominator.bit_length()
+    return guess if Fraction(2) ** guess <= quotient else guess - 1
+
+
+def _integer(name: str, value: SupportsIndex, least: int, most: int | None = None) -> int:
+    # A weight of 2.5 or NaN would silently become another number in the ring; True is a slip of the pen.
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise BadParameters(f"{name} is an integer, not {value!r}")
+    number = operator.index(value)
+    if number < least or (most is not None and number > most):
+        bound = f"at least {least}" if most is None else f"{least} to {most}"
+        raise BadParameters(f"{name} is {bound}, not {number}")
+    return number

@@ -1,0 +1,166 @@
+"""32 secret bytes -> as many uniform words as wanted, readable from any place.
+
+    block i of the stream = AES-256(seed, i as 16 bytes big-endian)          (CTR mode, counter from zero)
+    element j             = word j of the stream, little-endian, mod 2^b     (word: 2, 4 or 8 bytes)
+
+A vector is never expanded whole: keystream is made a chunk at a time in one scratch buffer and added from
+there, and all streams pass over one chunk of the total before the next, while it is in cache.
+
+AES-GCM under the nonce zero encrypts with the very blocks 2, 3, 4, ... of this stream, and OpenSSL drives
+vector AES units harder in GCM than in CTR mode (twice as fast where they exist). A long stream read from
+its start is therefore taken from GCM, whose tag is never asked for; from any other place, from CTR. The
+bytes are the same. Which stream belongs to whom is `masks.py`.
+Source: NIST SP 800-38A (CTR), SP 800-38D section 6.5 (GCTR).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR, GCM
+from numpy.typing import NDArray
+
+from secagg.errors import BadParameters
+from secagg.keys import Seed
+from secagg.ring import Ring, RingVector
+
+BLOCK_BYTES = 16
+CHUNK_BYTES = 1 << 18
+
+# Blocks 0 and 1 of the stream are what GCM keeps for its hash and its tag.
+GCM_HEAD_BYTES = 2 * BLOCK_BYTES
+# Below this length the second cipher costs more than GCM saves.
+GCM_FROM_BYTES = 1 << 17
+
+_ZEROS = memoryview(bytes(CHUNK_BYTES))
+_CTR_FROM_ZERO = CTR(bytes(BLOCK_BYTES))
+_GCM_NONCE_ZERO = GCM(bytes(12))
+
+
+class Keystream:
+    """The bytes of AES-256-CTR(key) from byte `start` on, in order; about `length` of them will be read.
+
+    `counter` is the first block's; a stream of this project starts at zero, a published vector elsewhere.
+    """
+
+    __slots__ = ("_cipher", "_head")
+
+    def __init__(self, key: bytes, start: int, length: int, counter: int = 0) -> None:
+        algorithm = AES(key)
+        block, skipped = divmod(start, BLOCK_BYTES)
+        block += counter
+        mode = CTR(block.to_bytes(BLOCK_BYTES, "big")) if block else _CTR_FROM_ZERO
+        self._cipher = Cipher(algorithm, mode).encryptor()
+        self._head = b""
+        if skipped:
+            self._cipher.update(_ZEROS[:skipped])
+        elif block == 0 and length >= GCM_FROM_BYTES:
+            self._head = self._cipher.update(_ZEROS[:GCM_HEAD_BYTES])
+            self._cipher = Cipher(algorithm, _GCM_NONCE_ZERO).encryptor()
+
+    def read_into(self, scratch: memoryview, count: int) -> None:
+        """The next count <= CHUNK_BYTES bytes, at the front of a buffer made by `scratch_of`."""
+        head = self._head
+        if head:
+            self._head = head[count:]
+            head = head[:count]
+            scratch[: len(head)] = head
+            scratch = scratch[len(head) :]
+        self._cipher.update_into(_ZEROS[: count - len(head)], scratch)
+
+
+def scratch_of(size: int) -> memoryview:
+    """A buffer for one chunk of at most `size` bytes; older releases of `cryptography` want a spare block."""
+    return memoryview(bytearray(min(size, CHUNK_BYTES) + BLOCK_BYTES))
+
+
+class Stream:
+    """The stream of a seed, at random access: the same place always holds the same bytes.
+
+    Guarantee: uniform to whoever does not know the seed, as long as AES-256 is a pseudorandom permutation and
+        far less than 2^64 blocks are read. One seed serves one purpose.
+    """
+
+    __slots__ = ("_seed",)
+
+    def __init__(self, seed: Seed) -> None:
+        self._seed = seed
+
+    def bytes(self, offset: int, count: int) -> bytes:
+        """Bytes offset .. offset + count.
+
+        Raises: BadParameters for a negative place or count.
+        """
+        if offset < 0 or count < 0:
+            raise BadParameters(f"a stream has no bytes {offset} .. {offset} + {count}")
+        keystream = Keystream(self._seed.expose(), offset, count)
+        scratch = scratch_of(count)
+        parts = []
+        for done in range(0, count, CHUNK_BYTES):
+            size = min(CHUNK_BYTES, count - done)
+            keystream.read_into(scratch, size)
+            parts.append(scratch[:size].tobytes())
+        return b"".join(parts)
+
+    def words(self, offset: int, count: int) -> NDArray[np.uint64]:
+        """64-bit little-endian words offset .. offset + count; a fresh array."""
+        return np.frombuffer(bytearray(self.bytes(8 * offset, 8 * count)), dtype="<u8")
+
+
+def check_range(total: RingVector, ring: Ring, lo: int, hi: int | None) -> int:
+    """hi, or the length of total where it is None.
+
+    Raises: BadParameters unless total is a row of this ring and 0 <= lo <= hi <= its length.
+    """
+    ring.check(total)
+    end = total.size if hi is None else hi
+    if not 0 <= lo <= end <= total.size:
+        raise BadParameters(f"[{lo}, {end}) is not a range of a vector of {total.size}")
+    return end
+
+
+def accumulate_into(
+    total: RingVector, ring: Ring, terms: Iterable[tuple[int, Seed]], lo: int = 0, hi: int | None = None
+) -> None:
+    """total[lo:hi] <- total[lo:hi] + sum over (sign, seed) of sign * PRG(seed)[lo:hi]   (mod 2^b)
+
+    Shapes: scratch is one chunk; every term keeps one AES context alive, so very many come in batches.
+    Raises: BadParameters for a sign other than +1 and -1, before total changes.
+    """
+    end = check_range(total, ring, lo, hi)
+    word = ring.dtype.itemsize
+    streams: list[tuple[Any, Keystream]] = []
+    for sign, seed in terms:
+        if sign not in (1, -1):
+            raise BadParameters(f"a sign is +1 or -1, not {sign!r}")
+        keystream = Keystream(seed.expose(), lo * word, (end - lo) * word)
+        streams.append((np.add if sign == 1 else np.subtract, keystream))
+    scratch = scratch_of((end - lo) * word)
+    words: RingVector = np.frombuffer(scratch[: len(scratch) - BLOCK_BYTES], dtype=ring.dtype)
+    step = CHUNK_BYTES // word
+    for start in range(lo, end, step):
+        part = total[start : min(start + step, end)]
+        count = part.size * word
+        fresh = words[: part.size]
+        for apply, keystream in streams:
+            keystream.read_into(scratch, count)
+            apply(part, fresh, out=part)
+
+
+def expand_into(
+    total: RingVector, sign: int, seed: Seed, ring: Ring, lo: int = 0, hi: int | None = None
+) -> None:
+    """total[lo:hi] <- total[lo:hi] + sign * PRG(seed)[lo:hi]   (mod 2^b)"""
+    accumulate_into(total, ring, [(sign, seed)], lo, hi)
+
+
+def expand(seed: Seed, d: int, ring: Ring) -> RingVector:
+    """PRG(seed): d elements uniform in 0..2^b - 1."""
+    vector = ring.zeros(d)
+    expand_into(vector, 1, seed, ring)
+    vector &= ring.dtype.type(ring.modulus - 1)
+    return vector

@@ -1,0 +1,215 @@
+"""dp.clip: bounds that hold in float64, and inputs that broke other clippers."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+
+from dp.clip import Clipped, clip_l1, clip_l2, clip_layers
+from dp.errors import BadParameters, ClipExceeded, NonFinite
+
+VECTORS = arrays(
+    np.float64,
+    array_shapes(min_dims=1, max_dims=2, min_side=0, max_side=40),
+    elements=st.floats(-1e150, 1e150, allow_subnormal=True),
+)
+BOUNDS = st.fractions(min_value=Fraction(1, 10**6), max_value=10**6)
+
+
+def exact_l2_squared(vector: NDArray[np.float64]) -> Fraction:
+    """|v|^2 with no rounding at all."""
+    return sum((Fraction(float(value)) ** 2 for value in vector.ravel()), Fraction(0))
+
+
+# known answers
+
+
+def test_three_four_five() -> None:
+    clipped = clip_l2(np.array([3.0, 4.0]), Fraction(1))
+    assert clipped.norm == 5.0
+    assert clipped.hit
+    np.testing.assert_allclose(clipped.vector, [0.6, 0.8], rtol=1e-14)
+
+
+def test_a_short_vector_passes_bit_for_bit() -> None:
+    vector = np.array([3.0, 4.0, 1e-310])
+    clipped = clip_l2(vector, Fraction(5))
+    assert not clipped.hit
+    assert np.array_equal(clipped.vector, vector)
+
+
+def test_l1_of_three_four_is_seven() -> None:
+    clipped = clip_l1(np.array([3.0, -4.0]), Fraction(7, 2))
+    assert clipped.norm == 7.0
+    np.testing.assert_allclose(clipped.vector, [1.5, -2.0], rtol=1e-14)
+
+
+def test_layers_are_clipped_apart_and_laid_end_to_end() -> None:
+    layers = [np.array([[3.0, 4.0]]), np.array([0.5])]
+    clipped = clip_layers(layers, [Fraction(3), Fraction(4)], Fraction(5))
+    np.testing.assert_allclose(clipped.vector, [1.8, 2.4, 0.5], rtol=1e-14)
+    assert clipped.bound == 5
+    assert clipped.hit
+    assert clipped.norm == math.hypot(5.0, 0.5)
+
+
+# properties
+
+
+@given(VECTORS, BOUNDS)
+def test_the_exact_norm_never_exceeds_the_bound_after_a_hit(
+    vector: NDArray[np.float64], bound: Fraction
+) -> None:
+    clipped = clip_l2(vector, bound)
+    if clipped.hit:
+        assert exact_l2_squared(clipped.vector) <= bound**2
+    else:
+        assert exact_l2_squared(clipped.vector) <= bound**2 * (1 + Fraction(1, 2**40))
+
+
+@given(VECTORS, BOUNDS)
+def test_the_exact_l1_norm_never_exceeds_the_bound_after_a_hit(
+    vector: NDArray[np.float64], bound: Fraction
+) -> None:
+    clipped = clip_l1(vector, bound)
+    total = sum((abs(Fraction(float(value))) for value in clipped.vector.ravel()), Fraction(0))
+    assert total <= (bound if clipped.hit else bound * (1 + Fraction(1, 2**40)))
+
+
+@given(VECTORS, BOUNDS)
+def test_clipping_keeps_shape_and_direction_and_wastes_nothing(
+    vector: NDArray[np.float64], bound: Fraction
+) -> None:
+    clipped = clip_l2(vector, bound)
+    assert clipped.vector.shape == vector.shape
+    assert np.all(clipped.vector * vector >= 0)
+    if clipped.hit:
+        assert exact_l2_squared(clipped.vector) >= bound**2 * (1 - Fraction(1, 2**30))
+
+
+@given(VECTORS, BOUNDS)
+def test_clipping_twice_changes_nothing(vector: NDArray[np.float64], bound: Fraction) -> None:
+    once = clip_l2(vector, bound)
+    twice = clip_l2(once.vector, bound)
+    assert not twice.hit
+    assert np.array_equal(once.vector, twice.vector)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_every_float_width_comes_back_as_float64(dtype: type[np.floating]) -> None:
+    assert clip_l2(np.array([3, 4], dtype=dtype), Fraction(1)).vector.dtype == np.float64
+
+
+def test_the_result_does_not_share_memory_with_the_input() -> None:
+    vector = np.array([0.5])
+    clipped = clip_l2(vector, Fraction(1))
+    vector[0] = 9.0
+    assert clipped.vector[0] == 0.5
+
+
+# inputs that broke others
+
+
+@pytest.mark.parametrize("value", [3e38, 1e300, 5e-324, 1e-310], ids=str)
+def test_extreme_magnitudes_neither_overflow_nor_vanish(value: float) -> None:
+    clipped = clip_l2(np.full(4, value), Fraction(1))
+    assert clipped.norm == pytest.approx(2 * value, rel=1e-15, abs=5e-324)
+    assert exact_l2_squared(clipped.vector) <= 1
+
+
+def test_the_smallest_bound_still_holds() -> None:
+    bound = Fraction(1, 1 << 900)
+    assert exact_l2_squared(clip_l2(np.array([1.0, 1.0]), bound).vector) <= bound**2
+
+
+def test_a_bound_that_is_no_float_is_rounded_down() -> None:
+    clipped = clip_l2(np.array([1.0]), Fraction(1, 10))
+    assert Fraction(float(clipped.vector[0])) <= Fraction(1, 10)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5])
+def test_zeros_and_nothing_have_norm_zero(size: int) -> None:
+    clipped = clip_l2(np.zeros(size), Fraction(1))
+    assert (clipped.norm, clipped.hit) == (0.0, False)
+
+
+def test_many_coordinates_obey_the_bound_exactly() -> None:
+    vector = np.random.default_rng(7).normal(size=10**5).astype(np.float32)
+    assert exact_l2_squared(clip_l2(vector, Fraction(1, 1000)).vector) <= Fraction(1, 10**6)
+
+
+# errors
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf], ids=str)
+@pytest.mark.parametrize("clip", [clip_l2, clip_l1], ids=["l2", "l1"])
+def test_a_value_that_is_not_finite_raises(bad: float, clip) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(NonFinite):
+        clip(np.array([3.0, bad]), Fraction(1))
+
+
+def test_a_norm_beyond_float64_raises() -> None:
+    with pytest.raises(NonFinite, match="beyond float64"):
+        clip_l2(np.full(100, 1e308), Fraction(1))
+
+
+@pytest.mark.parametrize("bound", [0, -1, 1.0, True, "1", Fraction(0)], ids=repr)
+def test_a_bound_that_is_no_positive_rational_raises(bound: Fraction) -> None:
+    with pytest.raises(BadParameters, match="bound"):
+        clip_l2(np.ones(2), bound)
+
+
+def test_a_bound_that_float64_cannot_resolve_raises() -> None:
+    with pytest.raises(BadParameters, match="2\\^-900"):
+        clip_l2(np.ones(2), Fraction(1, (1 << 900) + 1))
+
+
+@pytest.mark.parametrize("vector", [[1.0], np.array([1]), np.array([1 + 1j]), None], ids=repr)
+def test_only_float_arrays_are_clipped(vector: NDArray[np.float64]) -> None:
+    with pytest.raises(BadParameters, match="float array"):
+        clip_l2(vector, Fraction(1))
+
+
+def test_layer_bounds_beyond_the_total_raise() -> None:
+    with pytest.raises(BadParameters, match="sum of squares"):
+        clip_layers([np.ones(1), np.ones(1)], [Fraction(3), Fraction(4)], Fraction(5) - Fraction(1, 10**30))
+
+
+def test_layers_and_bounds_must_be_as_many() -> None:
+    with pytest.raises(BadParameters, match="as many bounds"):
+        clip_layers([np.ones(1)], [], Fraction(5))
+
+
+def test_a_clipper_that_forgot_to_shorten_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = iter([2.0, 1.5])
+    monkeypatch.setattr("dp.clip._euclidean", lambda *_: next(lengths))
+    with pytest.raises(ClipExceeded):
+        clip_l2(np.ones(4), Fraction(1))
+
+
+@pytest.mark.parametrize(
+    ("vector", "norm", "error"),
+    [
+        (np.ones(1, np.float32), 1.0, BadParameters),
+        (np.ones(1), math.nan, NonFinite),
+        (np.ones(1), -1.0, NonFinite),
+    ],
+)
+def test_a_clipped_made_by_hand_is_checked(
+    vector: NDArray[np.float64], norm: float, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        Clipped(vector, Fraction(1), norm, False)
+
+
+def test_the_vector_and_its_norm_are_not_printed() -> None:
+    shown = repr(clip_l2(np.array([1234.5]), Fraction(1)))
+    assert "1234" not in shown
+    assert "hit" not in shown
