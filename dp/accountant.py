@@ -43,6 +43,8 @@ from dp.events import (
 # Total variation between one table draw and its law (dp.noise).
 DRAW_DISTANCE = Fraction(1, 2**127)
 
+_MOST_RELEASES = 2**62
+
 
 class Relation(StrEnum):
     """Which pairs of data sets are neighbours."""
@@ -189,7 +191,9 @@ class Tally:
         if not isinstance(event, Event):
             raise BadParameters(f"only events can be composed, got {type(event).__name__}")
         new = list(leaves(event))
-        for leaf, _ in new:
+        for leaf, count in new:
+            if self.counts[leaf] + count > _MOST_RELEASES:
+                raise BadParameters(f"{count} more releases of one kind are beyond {_MOST_RELEASES}")
             self._check(leaf)
         for leaf, count in new:
             self.counts[leaf] += count

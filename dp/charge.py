@@ -31,6 +31,7 @@ from dp.events import Event
 
 LABEL_CHARGE = b"secagg/v1/ledger/charge"
 LONGEST_NAME = 200
+LONGEST_TEXT = 2000
 # Recorded ends of an interval are multiples of this, rounded outwards.
 GRID = 2**32
 
@@ -195,6 +196,13 @@ def require_name(name: str, value: object) -> None:
     """A non-empty printable string of at most 200 characters. Raises: BadParameters."""
     if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or not value.isprintable():
         raise BadParameters(f"{name} must be 1 to {LONGEST_NAME} printable characters, got {str(value)[:40]!r}")
+
+
+def require_text(name: str, value: object) -> str:
+    """A string of 1 to 2000 characters, given back. Raises: BadParameters."""
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_TEXT:
+        raise BadParameters(f"{name} must be 1 to {LONGEST_TEXT} characters, got {str(value)[:40]!r}")
+    return value
 
 
 def _require_count(name: str, value: object, least: int) -> None:

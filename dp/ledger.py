@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,38 +25,32 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from dp.accountant import Budget, Interval, Unit, View
-from dp.chain import Body, Entry, Head, Kind, Signer, check_signature, link
-from dp.charge import Charge, Ends, Outcome, Randomness, Terms
+from dp.admission import Admission, require_unclosed, terms_of
+from dp.chain import Body, Entry, Head, Kind, Signer
+from dp.charge import Charge, Ends, Outcome, Randomness, Terms, require_text
 from dp.errors import (
     BadParameters,
     BadReservation,
-    BudgetExceeded,
     ConflictingCharge,
-    Corrupt,
-    Forked,
-    InsecureEntropy,
-    LedgerError,
     Locked,
-    RolledBack,
     StorageRefused,
-    Unverifiable,
 )
-from dp.events import Event, is_insecure
 from dp.genesis import clock, create
-from dp.history import History, Record, Standing, compose
+from dp.history import History, Standing, compose
+from dp.log import Log, Said
 from dp.place import beside, read_key
 from dp.process import Owner
-from dp.store import FIRST_SEQ, Store
+from dp.store import Store
 from dp.verdict import Problem, Verdict, examine
 
-__all__ = ["Charge", "Entry", "Head", "Ledger", "Outcome", "Problem", "Reservation", "Standing", "Verdict",
-           "spend"]
+__all__ = ["Charge", "Entry", "Head", "Ledger", "Outcome", "Problem", "Reservation", "Standing", "Terms",
+           "Verdict", "spend"]
 
-LONGEST_REASON = 1000
 ADMISSION_ATTEMPTS = 16
 TIMEOUT_SECONDS = 10.0
 
 T = TypeVar("T")
+AnyPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +65,22 @@ class Reservation:
 class Ledger:
     """One privacy budget and everything charged to it, for the process and thread that opened it.
 
-    Guarantee: no reservation is ever granted that takes the interval of all charges, as the aggregator sees
-        them, above the limit; a granted one survives any crash. See the module for what tampering shows.
+    Guarantee: no reservation is granted that takes the interval of all charges, as the aggregator sees
+        them, above the limit; a granted one survives any crash.
     Raises: Corrupt, RolledBack, Forked, Unverifiable when the file cannot be believed; Locked,
         StorageRefused when it cannot be reached. Every method may raise these.
     """
 
-    def __init__(self, store: Store, signer: Signer | None) -> None:
-        self._store = store
-        self._signer = signer
+    def __init__(self, log: Log) -> None:
+        self._log = log
         self._owner = Owner.here()
-        self._history = History()
-        self._broken: LedgerError | None = None
         self._marked: set[int] = set()
-        self._composed: tuple[int, Interval] | None = None
-        self._single_costs: dict[Event, Interval] = {}
+        self._admission = Admission()
 
     # --- opening and closing ---------------------------------------------------------------------
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], budget: Budget | None = None, *,
+    def open(cls, path: AnyPath, budget: Budget | None = None, *,
              timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
         """The ledger at path, made when absent; reservations of dead processes become spent.
 
@@ -100,57 +89,53 @@ class Ledger:
         return cls._open(path, budget, Randomness.SYSTEM, timeout_seconds)
 
     @classmethod
-    def open_insecure(cls, path: str | os.PathLike[str], budget: Budget | None = None, *,
+    def open_insecure(cls, path: AnyPath, budget: Budget | None = None, *,
                       timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
         """As `open`, for rehearsals: accepts noise from known seeds, so its figures protect nobody."""
         return cls._open(path, budget, Randomness.INSECURE, timeout_seconds)
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str], *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
-        """The ledger at path without its key: to show and to verify. Entries are checked when asked for."""
-        return cls(Store.read(_real(path), timeout_seconds), None)
+    def read(cls, path: AnyPath, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
+        """The ledger at path without its key, to show and to verify; entries are judged when asked for."""
+        return cls(Log(Store.read(_real(path), timeout_seconds), None))
 
     @classmethod
-    def _open(cls, path: str | os.PathLike[str], budget: Budget | None, randomness: Randomness,
-              timeout_seconds: float) -> Self:
+    def _open(cls, path: AnyPath, budget: Budget | None, randomness: Randomness, seconds: float) -> Self:
         real = _real(path)
         if budget is not None and not isinstance(budget, Budget):
             raise BadParameters(f"budget must be a Budget, got {type(budget).__name__}")
-        if not real.exists():
-            if budget is None and not beside(real, ".key").exists():
-                raise BadParameters(f"there is no ledger at {real}; give a Budget to make one")
-            terms = None if budget is None else Terms(budget, Unit(budget.relation), View.AGGREGATOR, randomness)
-            create(real, terms, timeout_seconds)
-        signer = Signer(read_key(beside(real, ".key")))
-        ledger = cls(Store.open(real, timeout_seconds), signer)
+        if not os.path.lexists(real):
+            if budget is None:
+                raise BadParameters(f"there is no ledger at {real}; give a Budget to make one, if there never was")
+            create(real, Terms(budget, Unit(budget.relation), View.AGGREGATOR, randomness), seconds)
+        store = Store.open(real, seconds)
         try:
+            ledger = cls(Log(store, Signer(read_key(beside(real, ".key")))))
             ledger._take_over(budget, randomness)
         except BaseException:
-            ledger._store.close()
+            store.close()
             raise
         return ledger
 
     def _take_over(self, budget: Budget | None, randomness: Randomness) -> None:
+        self._log.require_own_key()
         terms = self.terms
-        if self._history.signed is None or self._signer is None or (
-                self._history.signed.public != self._signer.public):
-            raise Corrupt(f"{self._store.path} is signed by another key than the one beside it")
         if budget is not None and budget != terms.budget:
             given = Terms(budget, Unit(budget.relation), terms.view, randomness)
-            raise BadParameters(f"the ledger's limit is {terms}, the one given is {given}; open a new ledger "
-                                "for another limit")
+            raise BadParameters(f"the ledger's limit is {terms}, the one given is {given}; another limit needs "
+                                "another ledger")
         if terms.randomness is not randomness:
             raise BadParameters(f"the ledger was opened for {terms.randomness.value} randomness, not for "
-                                f"{randomness.value}; use open for real data, open_insecure for rehearsals")
+                                f"{randomness.value}: use open for real data, open_insecure for rehearsals")
         self.settle()
 
     def close(self) -> None:
         """Gives up the file; reservations still held become spent, since nobody will answer for them."""
         try:
-            if self._signer is not None and self._store.is_usable and self._own():
-                self._say(lambda: [_settled(seq, "ledger closed while reserved") for seq in self._own()])
+            if self._log.store.is_usable and self._log.broken is None and self._mine():
+                self._log.say(lambda: [_settled(seq, "closed while reserved") for seq in self._mine()])
         finally:
-            self._store.close()
+            self._log.store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -169,197 +154,216 @@ class Ledger:
             UnsupportedEvent or NoiseTooCoarse when no accountant has a proof for the event; Locked when
             other processes won every attempt.
         """
-        self._require_writer()
+        self._log.writer()
         for attempt in range(ADMISSION_ATTEMPTS):
-            self._catch_up()
-            held = self._held(charge)
-            if held is not None:
-                return held
-            before, after = self._charged(), self._admit(charge)
-            if self._try_reserve(charge, before, after):
-                return Reservation(self.head().seq, charge, self._owner.session)
+            history = self._log.catch_up()
+            reservation = self._held(history, charge) or self._try_reserve(history, charge)
+            if reservation is not None:
+                return reservation
             _back_off(attempt)
-        raise Locked(f"other processes charged {self._store.path} {ADMISSION_ATTEMPTS} times meanwhile; try again")
+        raise Locked(f"other processes charged this ledger in each of {ADMISSION_ATTEMPTS} attempts; try again")
 
     def mark(self, reservation: Reservation) -> None:
         """From here on the release may have been seen: it can be committed or forfeited, never aborted.
 
         Raises: BadReservation when it is marked already: one reservation covers one release.
         """
-        self._catch_up()
-        self._require_held(reservation)
+        self._require_held(self._log.catch_up(), reservation)
         if reservation.seq in self._marked:
-            raise BadReservation(f"reservation {reservation.seq} was already used for a release; reserve another")
+            raise BadReservation(f"reservation {reservation.seq} was already used for a release; reserve another",
+                                 seq=reservation.seq)
         self._marked.add(reservation.seq)
 
     def commit(self, reservation: Reservation, outcome: Outcome) -> Head:
         """Records what came out; the same outcome again is the same head.
 
-        Raises: BadReservation when it is not open; BadParameters when the outcome has more survivors than
-            the cohort or provably costs more than was charged: do not hand it out, forfeit.
+        Raises: BadReservation when it is not open; InsecureEntropy; BadParameters when the outcome has more
+            survivors than the cohort or provably costs more than was charged: then do not hand it out.
         """
-        self._require_writer()
-        self._catch_up()
-        record = self._history.records.get(reservation.seq)
-        if record is not None and record.outcome == outcome and record.charge == reservation.charge:
-            return self._entry(record.ended).head
-        self._require_held(reservation)
-        self._require_covered(reservation.charge, outcome)
+        history = self._log.catch_up()
+        record = history.records.get(reservation.seq)
+        if record is not None and record.ended is not None and (
+                (record.charge, record.outcome) == (reservation.charge, outcome)):
+            return self._log.entry(record.ended).head
+        self._admission.require_covered(history, reservation.charge, outcome)
         return self._end(reservation, Kind.COMMIT, outcome.to_body())
 
     def abort(self, reservation: Reservation, reason: str) -> Head:
-        """Gives the charge back. Only the caller knows that nothing was released, not even to the server.
+        """Gives the charge back. Only the caller can know that nothing was released, not even to a server.
 
-        Raises: BadReservation when it is not open, or marked: then `forfeit`.
+        Raises: BadReservation when it is not open, or marked: then forfeit it.
         """
         if reservation.seq in self._marked:
-            raise BadReservation(f"reservation {reservation.seq} may have been released; forfeit it instead")
-        return self._end(reservation, Kind.ABORT, {"reason": _text("reason", reason)})
+            raise BadReservation(f"reservation {reservation.seq} may have been released; forfeit it instead",
+                                 seq=reservation.seq)
+        return self._end(reservation, Kind.ABORT, {"reason": require_text("reason", reason)})
 
     def forfeit(self, reservation: Reservation, reason: str) -> Head:
         """Gives the reservation up as spent, without an outcome. Raises: BadReservation."""
-        return self._end(reservation, Kind.SETTLE, {"reason": _text("reason", reason)})
+        return self._end(reservation, Kind.SETTLE, {"reason": require_text("reason", reason)})
 
     def settle(self) -> int:
         """Closes the reservations of dead processes as spent; how many there were."""
-        self._require_writer()
-        self._catch_up()
-        if not self._orphans():
+        if not _orphans(self._log.catch_up()):
             return 0
-        before = self.head().seq
-        return self._say(lambda: [_settled(seq, "its process died") for seq in self._orphans()]).seq - before
+        return len(self._log.say(lambda: [_settled(seq, "its process died") for seq in _orphans(self._log.history)]))
 
     def close_budget(self, reason: str) -> Head:
-        """No more charges, for ever. Raises: BadReservation while any is open."""
-        def decide() -> list[tuple[Kind, Body]]:
-            self._require_unclosed()
-            if self._history.open:
-                raise BadReservation(f"reservations {sorted(self._history.open)[:5]} are open; end them first")
-            return [(Kind.CLOSE_BUDGET, {"reason": _text("reason", reason)})]
-        return self._say(decide)
+        """No more charges, for ever. Raises: BudgetExceeded when it is closed; BadReservation while any is open."""
+        text = require_text("reason", reason)
+
+        def decide() -> list[Said]:
+            require_unclosed(self._log.history)
+            if self._log.history.open:
+                raise BadReservation(f"reservations {sorted(self._log.history.open)[:5]} are open; end them first")
+            return [(Kind.CLOSE_BUDGET, {"reason": text, **clock()})]
+
+        return self._log.say(decide)[-1].head
 
     def note(self, text: str) -> Head:
         """A remark, signed like everything else."""
-        return self._say(lambda: [(Kind.NOTE, {"text": _text("text", text)})])
+        body: Body = {"text": require_text("text", text), **clock()}
+        return self._log.say(lambda: [(Kind.NOTE, body)])[-1].head
 
     # --- reading ---------------------------------------------------------------------------------
 
     @property
     def terms(self) -> Terms:
         """What the budget promises."""
-        self._catch_up()
-        if self._history.terms is None:
-            raise Corrupt("the ledger has no budget; it was cut after its first entry", seq=0)
-        return self._history.terms
+        return terms_of(self._log.catch_up())
 
     def interval(self) -> Interval:
         """The aggregator's guarantee: all charges together, at the budget's delta."""
-        self._catch_up()
-        return self._charged()
+        return self._admission.charged(self._log.catch_up())
 
     def interval_released(self) -> Interval:
         """What a reader of the model learns: realised events of commits, charges of everything unfinished.
 
         Raises: UnsupportedEvent when no accountant has a proof for this view.
         """
-        terms = self.terms
-        return compose(self._history.realised, terms, View.RELEASED)
+        history = self._log.catch_up()
+        return compose(history.realised, terms_of(history), View.RELEASED)
 
     def remaining(self) -> Fraction:
         """Epsilon left: the limit minus the upper end, exactly; 0 once the budget is closed."""
-        terms = self.terms
-        if self._history.closed is not None:
+        history = self._log.catch_up()
+        if history.closed is not None:
             return Fraction(0)
-        return max(Fraction(0), terms.budget.epsilon - Fraction(self._charged().upper))
+        return max(Fraction(0), terms_of(history).budget.epsilon - Fraction(self._admission.charged(history).upper))
 
     def standing(self, charge: Charge) -> Standing | None:
         """How the latest reservation of this charge's id stands; None when there never was one."""
-        self._catch_up()
-        seq = self._history.latest.get(charge.id)
-        return None if seq is None else self._history.records[seq].standing
+        history = self._log.catch_up()
+        seq = history.latest.get(charge.id)
+        return None if seq is None else history.records[seq].standing
 
     def entries(self) -> Iterator[Entry]:
         """All entries as stored, unjudged, from one consistent snapshot."""
-        return self._store.entries()
+        return self._log.store.entries()
 
     def head(self) -> Head:
         """Where the ledger ends now: keep it elsewhere to notice later that something was cut off."""
-        self._catch_up()
-        if self._history.head is None:
-            raise Corrupt("the ledger has no entries", seq=0)
-        return self._history.head
+        return self._log.head()
 
     def verify(self) -> Verdict:
         """Every page, hash, signature, transition and limit, computed again from the file."""
-        return examine(self._store)
+        return examine(self._log.store.checked_entries())
 
     # --- one admission ---------------------------------------------------------------------------
 
-    def _held(self, charge: Charge) -> Reservation | None:
-        seq = self._history.find(charge)
+    def _held(self, history: History, charge: Charge) -> Reservation | None:
+        """The reservation this session already has for the charge; None when its id is free."""
+        seq = history.find(charge)
         if seq is None:
             return None
-        record = self._history.records[seq]
-        name = f"task {charge.task!r} round {charge.round}"
+        record = history.records[seq]
+        name = f"round {charge.round} of task {charge.task!r}"
         if record.charge != charge:
-            raise ConflictingCharge(f"{name} was reserved at entry {seq} with another event, cohort or context; "
-                                    "give this release its own round", seq=seq)
+            raise ConflictingCharge(f"{name} was reserved with another event, cohort or context; give this "
+                                    "release its own round", seq=seq)
         if record.standing is not Standing.RESERVED:
-            raise BadReservation(f"{name} was already {record.standing.value} at entry {record.ended}; another "
-                                 "release needs its own round", seq=seq)
+            raise BadReservation(f"{name} is already {record.standing.value}; another release needs its own round",
+                                 seq=seq)
         if record.owner != self._owner:
-            raise BadReservation(f"{name} is reserved by another session (process {record.owner.pid}) at entry "
-                                 f"{seq}", seq=seq)
+            raise BadReservation(f"{name} is held by another session, of process {record.owner.pid}", seq=seq)
         return Reservation(seq, charge, self._owner.session)
 
-    def _admit(self, charge: Charge) -> Interval:
-        """The interval with the candidate, which must be within the limit."""
-        terms = self._require_unclosed()
-        _require_secure(charge.event, terms)
-        after = compose(self._history.charged + Counter([charge.event]), terms, terms.view)
-        if not terms.budget.holds(after):
-            raise BudgetExceeded(f"the limit is {terms}; with round {charge.round} of task {charge.task!r} it "
-                                 f"would be {after.upper:.6g}, now it is {self._charged().upper:.6g}")
-        return after
+    def _try_reserve(self, history: History, charge: Charge) -> Reservation | None:
+        """Admits and writes; None when the charges changed while the admission was being computed."""
+        version, before, after = history.version, self._admission.charged(history), self._admission.admit(history, charge)
+        body: Body = {"charge": charge.to_body(), "charge_id": charge.id.hex(), "owner": self._owner.to_body(),
+                      "before": Ends.of(before).to_body(), "after": Ends.of(after).to_body(), **clock()}
 
-    def _try_reserve(self, charge: Charge, before: Interval, after: Interval) -> bool:
-        """Writes the RESERVE, unless the charges changed since the admission was computed."""
-        version = self._history.version
+        def decide() -> list[Said]:
+            unchanged = history.version == version and history.closed is None
+            return [(Kind.RESERVE, body)] if unchanged else []
 
-        def decide() -> list[tuple[Kind, Body]]:
-            if self._history.version != version or self._history.closed is not None:
-                return []
-            return [(Kind.RESERVE, {
-                "charge": charge.to_body(), "charge_id": charge.id.hex(), "owner": self._owner.to_body(),
-                "before": Ends.of(before).to_body(), "after": Ends.of(after).to_body()})]
-        self._say(decide)
-        if self._history.version != version + 1 or self._history.find(charge) is None:
-            return False
-        self._composed = (self._history.version, after)
-        return True
+        said = self._log.say(decide)
+        if not said:
+            return None
+        self._admission.admitted(history, after)
+        return Reservation(said[-1].seq, charge, self._owner.session)
 
-    def _require_covered(self, charge: Charge, outcome: Outcome) -> None:
-        terms = self._require_unclosed()
-        _require_secure(outcome.released, terms)
-        if outcome.survivors > charge.cohort:
-            raise BadParameters(f"survivors is {outcome.survivors}, but only {charge.cohort} were invited")
-        if outcome.released == charge.event:
-            return
-        paid, realised = self._cost(charge.event, terms), self._cost(outcome.released, terms)
-        proven = realised.upper if realised.lower is None else realised.lower
-        if proven > paid.upper:
-            raise BadParameters(f"the outcome costs epsilon {proven:.6g} by itself, {paid.upper:.6g} was charged; "
-                                "do not hand it out, forfeit the reservation")
+    # --- one ending ------------------------------------------------------------------------------
 
-    def _cost(self, event: Event, terms: Terms) -> Interval:
-        if event not in self._single_costs:
-            if len(self._single_costs) >= 256:
-                self._single_costs.clear()
-            self._single_costs[event] = compose(Counter([event]), terms, terms.view)
-        return self._single_costs[event]
+    def _require_held(self, history: History, reservation: Reservation) -> None:
+        record = history.records.get(reservation.seq)
+        if record is None or record.charge != reservation.charge:
+            raise BadReservation(f"entry {reservation.seq} does not reserve this charge in this ledger")
+        if record.standing is not Standing.RESERVED:
+            raise BadReservation(f"reservation {reservation.seq} is already {record.standing.value} at entry "
+                                 f"{record.ended}", seq=reservation.seq)
+        if record.owner != self._owner or reservation.session != self._owner.session:
+            raise BadReservation(f"reservation {reservation.seq} belongs to another session", seq=reservation.seq)
 
-    def _charged(self) -> Interval:
-        terms = self.terms
-        if self._composed is None or self._composed[0] != self._history.version:
-            self._composed = (self._history.version, compose(self._history.charged, terms, terms.view))
-        return self._composed[1]
+    def _end(self, reservation: Reservation, kind: Kind, body: Body) -> Head:
+        def decide() -> list[Said]:
+            self._require_held(self._log.history, reservation)
+            return [(kind, {"reserve": reservation.seq, **body, **clock()})]
+
+        said = self._log.say(decide)
+        self._marked.discard(reservation.seq)
+        return said[-1].head
+
+    def _mine(self) -> list[int]:
+        return [seq for seq, record in self._log.history.open.items() if record.owner == self._owner]
+
+
+def spend(ledger: Ledger, charge: Charge, release: Callable[[], T], outcome: Callable[[T], Outcome]) -> T:
+    """reserve -> mark -> release -> commit; the value is returned only after its commit is on disk.
+
+    Guarantee: `release` is called at most once per charge, and only while the charge stands. Whatever it
+        or `outcome` raises, the charge stays spent: something may have been seen.
+    Raises: what `Ledger.reserve` and `commit` raise, and what the two callables raise.
+    """
+    reservation = ledger.reserve(charge)
+    ledger.mark(reservation)
+    try:
+        value = release()
+        ledger.commit(reservation, outcome(value))
+    except BaseException as stopped:
+        if ledger.standing(charge) is Standing.RESERVED:
+            ledger.forfeit(reservation, f"release ended in {type(stopped).__name__}")
+        raise
+    return value
+
+
+def _orphans(history: History) -> list[int]:
+    return [seq for seq, record in history.open.items() if record.owner.is_dead()]
+
+
+def _settled(seq: int, reason: str) -> Said:
+    return Kind.SETTLE, {"reserve": seq, "reason": reason, **clock()}
+
+
+def _back_off(attempt: int) -> None:
+    """A random pause that doubles, so that processes which collided once do not collide again."""
+    longest = 0.001 * 2 ** min(attempt, 6)
+    time.sleep(longest * int.from_bytes(os.urandom(2), "big") / 2**16)
+
+
+def _real(path: AnyPath) -> Path:
+    try:
+        return Path(os.path.realpath(path))
+    except (TypeError, ValueError) as wrong:
+        raise StorageRefused(f"{str(path)[:80]!r} is not a path") from wrong

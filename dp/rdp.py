@@ -294,5 +294,6 @@ class RdpAccountant:
 
     def _ideal_epsilon(self, delta: float) -> float:
         epsilon = epsilon_from_curve(ORDERS, self.curve(), delta)
-        padded = epsilon and epsilon + _ROUNDING * (1.0 + epsilon)
-        return padded if self._pure is None else min(padded, upward(self._pure))
+        if epsilon > 0.0:
+            epsilon += _ROUNDING * (1.0 + epsilon)
+        return epsilon if self._pure is None else min(epsilon, upward(self._pure))

@@ -110,11 +110,17 @@ class Store:
 
     def close(self) -> None:
         """Merges the tail and gives up the file; harmless when closed before or in a forked child."""
-        connection, self._connection = self._connection, None
-        _open_stores.discard(self)
-        if connection is not None and self._process == os.getpid():
+        if self._connection is not None and self._process == os.getpid():
             with _named_errors(self.path):
-                connection.close()
+                self._live().close()
+        self._connection = None
+        _open_stores.discard(self)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether this process and thread may use it, and it is not closed."""
+        mine = (self._process, self._thread) == (os.getpid(), threading.get_ident())
+        return mine and self._connection is not None
 
     # --- reading and appending -------------------------------------------------------------------
 
@@ -148,8 +154,9 @@ class Store:
         with _named_errors(self.path):
             self._live().execute(f"INSERT INTO entry ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
-    def check_pages(self) -> None:
-        """SQLite's own check of every page, cell and column type. Raises: Corrupt."""
+    def checked_entries(self) -> Iterator[Entry]:
+        """All entries, then SQLite's own check of every page, cell and column type. Raises: Corrupt."""
+        yield from self.entries()
         with _named_errors(self.path):
             found = self._live().execute("PRAGMA integrity_check(1)").fetchall()
         if found != [(b"ok",)]:

@@ -38,8 +38,9 @@ from protocols.party import (
     report,
 )
 from protocols.plan import NOTHING, Agreement, Policy, RoundPlan, context_of
+from protocols.verifying import Verifier
 from protocols.wire import I64, U8, Buffer, Bytes16, Bytes32, Payload
-from secagg.keys import Identity, Seed, derive
+from secagg.keys import Identity, Seed, derive, verify
 
 LABEL_ROOT = b"secagg/v1/endpoint/root"
 NOBODY = PartyId(2**32 - 4)
@@ -95,7 +96,9 @@ class Client:
     nothing that the policy forbids. Misbehaviour raises and ends the round; the next `Open` starts anew.
     """
 
-    def __init__(self, policy: Policy, identity: Identity, server_key: bytes) -> None:
+    def __init__(
+        self, policy: Policy, identity: Identity, server_key: bytes, verifier: Verifier = verify
+    ) -> None:
         mine = [who for who, public in policy.identities.items() if public == identity.public]
         if len(mine) != 1:
             raise Misused("this identity is not among those the policy pins: register it first")
@@ -104,7 +107,7 @@ class Client:
         self.server_key = server_key
         self.deterministic = False
         self.clipped = 0
-        self._own = pairwise_client.Own(self.me, policy, identity.sign)
+        self._own = pairwise_client.Own(self.me, policy, identity.sign, verifier)
         self._draw_root: Callable[[Agreement], Seed] = lambda agreement: Seed.fresh()
         self._spent: dict[bytes, int] = {}
         self._answered = NOTHING
@@ -113,9 +116,11 @@ class Client:
         self._party = self._new_party(Seed(bytes(32)))
 
     @classmethod
-    def from_root(cls, root: Seed, policy: Policy, identity: Identity, server_key: bytes) -> Client:
+    def from_root(
+        cls, root: Seed, policy: Policy, identity: Identity, server_key: bytes, verifier: Verifier = verify
+    ) -> Client:
         """INSECURE outside tests: every secret is a function of `root`, so runs can be repeated."""
-        made = cls(policy, identity, server_key)
+        made = cls(policy, identity, server_key, verifier)
         made.deterministic = True
         made._draw_root = lambda agreement: derive(
             root, LABEL_ROOT, context_of(agreement), made.me.to_bytes(4, "little")

@@ -9,6 +9,7 @@ application. Sizes of the letters, with n clients, k neighbours and a packed vec
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -68,7 +69,7 @@ class Roster:
 
     def __post_init__(self) -> None:
         ids = [entry.who for entry in self.entries]
-        if any(a >= b for a, b in zip(ids, ids[1:], strict=False)):
+        if any(a >= b for a, b in itertools.pairwise(ids)):
             raise Undecodable("roster ids must strictly ascend")
 
 
@@ -135,7 +136,7 @@ class Witnesses:
 
     def __post_init__(self) -> None:
         indices = [entry.index for entry in self.signed]
-        if any(a >= b for a, b in zip(indices, indices[1:], strict=False)):
+        if any(a >= b for a, b in itertools.pairwise(indices)):
             raise Undecodable("witness indices must strictly ascend")
 
 

@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+import functools
+import typing
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from typing import Any, NewType, Protocol, TypeVar, runtime_checkable
+from typing import Any, NewType, Protocol, TypeVar
 
 from protocols.errors import Duplicate, Misbehaved, Misused, OutOfTurn, RoundLost
 
@@ -82,7 +84,6 @@ class Blame(enum.Enum):
     EXCLUDE = "exclude"
 
 
-@runtime_checkable
 class Erasable(Protocol):
     """A secret that can be overwritten in place."""
 
@@ -228,17 +229,25 @@ def report(error: Misbehaved) -> Envelope:
 
 def secrets_in(value: object) -> Iterator[Erasable]:
     """Every erasable secret reachable through dataclass fields, tuples and mappings."""
-    if isinstance(value, Erasable):
-        yield value
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from secrets_in(getattr(value, field.name))
+    kind = type(value)
+    if kind in _PLAIN:
+        return
+    if isinstance(value, tuple | list):
+        for item in value:
+            yield from secrets_in(item)
+    elif hasattr(kind, "erase"):
+        yield typing.cast(Erasable, value)
+    elif dataclasses.is_dataclass(kind):
+        for name in _field_names(kind):
+            yield from secrets_in(getattr(value, name))
     elif isinstance(value, Mapping):
-        yield from _secrets_among(value.values())
-    elif isinstance(value, tuple | list):
-        yield from _secrets_among(value)
+        for item in value.values():
+            yield from secrets_in(item)
 
 
-def _secrets_among(values: Iterable[object]) -> Iterator[Erasable]:
-    for value in values:
-        yield from secrets_in(value)
+_PLAIN = frozenset({int, bytes, str, type(None)})
+
+
+@functools.cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))

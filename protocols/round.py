@@ -26,6 +26,7 @@ from protocols.party import PartyId
 from protocols.plan import NOTHING, Agreement, RoundPlan, context_of
 from protocols.simulate import Cohort, Costs, FaultPlan, Simulation
 from protocols.tensors import Layout
+from protocols.verifying import remembering
 
 # A round lost in one of these rooms has opened nothing: no share of anybody's mask has left a client.
 BEFORE_OPENING = frozenset({"Gathering", "Relaying", "Summing"})
@@ -74,7 +75,7 @@ def secure_mean(
     started = time.perf_counter()
     layout, flat = _flatten(updates)
     _check_weights(updates, weights)
-    cohort = cohort or Cohort.fresh(plan, updates)
+    cohort = cohort or Cohort.fresh(plan, updates, remembering())
     head = NOTHING if ledger is None else ledger.head().hash
     task = Task(round, layout.length, layout.digest(), model, head)
     agreement = cohort.server.agree(task)

@@ -29,7 +29,8 @@ from protocols.ideal import Ideal
 from protocols.messages import Aggregate, Submit
 from protocols.party import SERVER, PartyId
 from protocols.plan import NOTHING, Policy, RoundPlan
-from secagg.keys import Identity, Seed, derive
+from protocols.verifying import Verifier
+from secagg.keys import Identity, Seed, derive, verify
 
 
 class Exchange(enum.IntEnum):
@@ -122,9 +123,10 @@ class Cohort:
         return self.rng == "insecure"
 
     @classmethod
-    def fresh(cls, plan: RoundPlan, ids: Iterable[int]) -> Cohort:
+    def fresh(cls, plan: RoundPlan, ids: Iterable[int], verifier: Verifier = verify) -> Cohort:
         """New identities and secrets from the operating system."""
-        return cls._of(plan, {who: Identity.fresh() for who in (SERVER, *map(PartyId, ids))}, Client, "system")
+        identities = {who: Identity.fresh() for who in (SERVER, *map(PartyId, ids))}
+        return cls._of(plan, identities, partial(Client, verifier=verifier), "system")
 
     @classmethod
     def from_root(cls, plan: RoundPlan, ids: Iterable[int], root: Seed) -> Cohort:

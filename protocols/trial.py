@@ -62,7 +62,7 @@ def plan_for(clients: int, dropout: float, bits: int) -> RoundPlan:
     A trial may ask for more drop-outs than that, to see the round refused.
     """
     assumed = RoundPlan.recommend(clients, dropout=0, bits=bits).assumption
-    feasible = largest_feasible_dropout(clients, assumed)
+    feasible = float(largest_feasible_dropout(clients, assumed))
     return RoundPlan.recommend(clients, dropout=min(dropout, feasible), bits=bits)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import itertools
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -342,7 +343,7 @@ def _mapping(hint: Any) -> Coder:
 
 
 def _require_ascending(values: Sequence[Any]) -> None:
-    if any(a >= b for a, b in zip(values, values[1:], strict=False)):
+    if any(a >= b for a, b in itertools.pairwise(values)):
         raise Undecodable("keys must strictly ascend")
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from secagg.keys import AgreementKey as AgreementKey
     from secagg.keys import Context as Context
     from secagg.keys import Identity as Identity
+    from secagg.keys import Secret as Secret
     from secagg.keys import Seed as Seed
     from secagg.keys import check_point as check_point
     from secagg.keys import derive as derive
@@ -82,6 +83,7 @@ _HOME = {
     "Ring": "ring",
     "Rounding": "encode",
     "SecaggError": "errors",
+    "Secret": "keys",
     "Seed": "keys",
     "Share": "shamir",
     "Stream": "prg",

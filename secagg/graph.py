@@ -105,9 +105,9 @@ def find_parameters(n: int, assumption: Assumption) -> Parameters:
     parameters = _complete(n, assumption)
     if assumption.lost(n) > feasible * n:
         raise NoParameters(
-            f"{n} clients with {assumption.corrupted(n)} corrupted cannot lose {assumption.lost(n)}: threshold "
-            f"{parameters.threshold} of {parameters.degree}, quorum {parameters.quorum}; the largest feasible "
-            f"drop-out is {feasible} ({float(feasible):.4f})"
+            f"{n} clients with {assumption.corrupted(n)} corrupted cannot lose {assumption.lost(n)}: "
+            f"threshold {parameters.threshold} of {parameters.degree}, quorum {parameters.quorum}; "
+            f"the largest feasible drop-out is {feasible} ({float(feasible):.4f})"
         )
     return parameters
 
@@ -121,8 +121,8 @@ def largest_feasible_dropout(n: int, assumption: Assumption) -> Fraction:
     spare = min(parameters.degree - parameters.threshold, n - parameters.quorum)
     if spare < 0:
         raise NoParameters(
-            f"{n} clients with {assumption.corrupted(n)} corrupted have no threshold even when nobody drops "
-            f"out: {parameters.threshold} of {parameters.degree} shares would be needed; assume less corruption"
+            f"{n} clients with {assumption.corrupted(n)} corrupted have no threshold even without drop-out: "
+            f"{parameters.threshold} of {parameters.degree} shares would be needed; assume less corruption"
         )
     return Fraction(spare, n)
 

@@ -48,7 +48,7 @@ LOW_ORDER = frozenset(
 )
 
 
-class _Secret:
+class _Hidden:
     """What never leaves its process: no repr, pickle or copy shows or duplicates it."""
 
     __slots__ = ("__weakref__",)
@@ -60,7 +60,7 @@ class _Secret:
         raise BadParameters(f"a {type(self).__name__} is secret: it is never pickled or copied")
 
 
-class Secret(_Secret):
+class Secret(_Hidden):
     """Secret bytes of any length. Equality is `hmac.compare_digest`; `expose` is the only way out.
 
     Raises: BadParameters from every use after `erase`.
@@ -167,7 +167,7 @@ def check_point(public: bytes) -> None:
         raise BadPoint("the public key has low order: every secret agreed with it is zero")
 
 
-class AgreementKey(_Secret):
+class AgreementKey(_Hidden):
     """An X25519 private key, clamped from a seed, which may be erased afterwards."""
 
     __slots__ = ("_private", "public")
@@ -196,7 +196,7 @@ def public_of(seed: Seed) -> bytes:
     return AgreementKey(seed).public
 
 
-class Identity(_Secret):
+class Identity(_Hidden):
     """An Ed25519 key pair: who is speaking, over many rounds."""
 
     __slots__ = ("_private", "public")

@@ -8,7 +8,7 @@ lies, and nothing is sent by an arrow whose check fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -19,7 +19,6 @@ from protocols.errors import (
     BadPlan,
     CohortTooSmall,
     KeyMismatch,
-    Malformed,
     Misused,
     PolicyViolation,
     Replay,
@@ -52,10 +51,11 @@ from protocols.pairwise import session as names
 from protocols.pairwise.session import RoundKeys, Session
 from protocols.party import APP, SERVER, Blame, Envelope, PartyId, Role, Step
 from protocols.plan import NOTHING, Agreement, ContextBytes, Policy, Promise, context_of
+from protocols.verifying import Verifier
 from protocols.wire import I64, Bitmap, Exactly, Supplied
 from secagg.box import open_box, seal
 from secagg.errors import BadShare, BadSignature
-from secagg.keys import AgreementKey, Context, Secret, Seed, derive, verify
+from secagg.keys import AgreementKey, Secret, Seed, derive
 from secagg.masks import mask_into
 from secagg.prg import Stream
 from secagg.shamir import Share, split
@@ -70,6 +70,7 @@ class Own:
     me: PartyId
     policy: Policy
     sign: Callable[[bytes], bytes]
+    verify: Verifier
 
 
 Self = Annotated[Own, Supplied]
@@ -218,14 +219,9 @@ def check_roster(state: Advertised, message: Roster) -> None:
     if len(set(points)) != len(points):
         raise KeyMismatch(SERVER, "two keys of the roster are equal")
     for who, entry in entries.items():
-        check_advertised(policy.identities, state.context, who, entry)
-
-
-def check_advertised(identities: Mapping[PartyId, bytes], context: Context, who: PartyId, entry: RosterEntry) -> None:
-    """One entry's signature under the identity pinned for it."""
-    text = names.advertised_text(context, who, entry.box_key, entry.mask_key, entry.commitment)
-    with blame(who):
-        verify(identities[who], text, entry.signature)
+        text = names.advertised_text(state.context, who, entry.box_key, entry.mask_key, entry.commitment)
+        with blame(who):
+            state.own.verify(policy.identities[who], text, entry.signature)
 
 
 def agree_with(key: AgreementKey, peer: PartyId, public: bytes) -> Seed:
@@ -429,7 +425,7 @@ def check_witnesses(state: Witnessed, message: Witnesses) -> None:
         if entry.index >= len(session.ids) or session.ids[entry.index] not in survivors:
             raise ViewMismatch(SERVER, f"witness {entry.index} is no survivor")
         try:
-            verify(state.own.policy.identities[session.ids[entry.index]], text, entry.signature)
+            state.own.verify(state.own.policy.identities[session.ids[entry.index]], text, entry.signature)
         except BadSignature as error:
             raise ViewMismatch(SERVER, "a witness signed another list of survivors than mine") from error
 

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
-
 from protocols.errors import (
     BadPlan,
     BadShare,
