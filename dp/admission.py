@@ -66,8 +66,8 @@ class Admission:
         proven = realised.upper if realised.lower is None else realised.lower
         if proven > paid.upper:
             raise BadParameters(
-                f"the outcome alone costs epsilon {proven:.9g}, but {paid.upper:.9g} was charged; do not hand "
-                "it out, forfeit the reservation"
+                f"the outcome alone costs epsilon {proven:.9g}, but {paid.upper:.9g} was charged; do not "
+                "hand it out, forfeit the reservation"
             )
 
     def _cost(self, event: Event, terms: Terms) -> Interval:

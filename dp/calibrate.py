@@ -137,7 +137,7 @@ def _same_relation(unit: Unit, budget: Budget) -> None:
 
 
 def _boundary(holds: Callable[[Fraction], bool], what: str, budget: Budget) -> tuple[Fraction, Fraction]:
-    """Neighbours (low, high) on the dyadic grid, `holds` false at low and true at high; monotone predicate."""
+    """Neighbours (low, high) on the dyadic grid, a monotone `holds` false at low and true at high."""
     exponent = _exponent(holds, what, budget)
     scale = Fraction(2) ** (exponent - _GRID_BITS)
     low, high = 2**_GRID_BITS, 2 ** (_GRID_BITS + 1)

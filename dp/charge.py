@@ -85,7 +85,8 @@ class Charge:
         """The inverse of `to_body`, its event already read. Raises: BadParameters."""
         require_keys(body, "task", "round", "dataset", "mechanism", "event", "cohort", "context")
         return cls(text_of(body, "task"), integer_of(body, "round"), text_of(body, "dataset"),
-                   text_of(body, "mechanism"), event, integer_of(body, "cohort"), bytes_of(body, "context", 32))
+                   text_of(body, "mechanism"), event, integer_of(body, "cohort"),
+                   bytes_of(body, "context", 32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,9 @@ def grid_above(value: Fraction) -> Fraction:
 def require_name(name: str, value: object) -> None:
     """A non-empty printable string of at most 200 characters. Raises: BadParameters."""
     if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or not value.isprintable():
-        raise BadParameters(f"{name} must be 1 to {LONGEST_NAME} printable characters, got {str(value)[:40]!r}")
+        raise BadParameters(
+            f"{name} must be 1 to {LONGEST_NAME} printable characters, got {str(value)[:40]!r}"
+        )
 
 
 def require_text(name: str, value: object) -> str:

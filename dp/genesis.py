@@ -17,22 +17,25 @@ from pathlib import Path
 
 from dp.chain import LEDGER_ID_BYTES, Entry, Kind, Signer, link, signed_by
 from dp.charge import Terms
-from dp.errors import EntropyUnavailable, LedgerError, RolledBack, StorageRefused
+from dp.errors import BadParameters, EntropyUnavailable, LedgerError, RolledBack, StorageRefused
 from dp.place import beside, directory_lock, read_key, require_directory, sync_directory, write_key
 from dp.store import Store
 
 
-def create(path: Path, terms: Terms, timeout_seconds: float) -> None:
+def create(path: Path, terms: Terms | None, timeout_seconds: float) -> None:
     """Afterwards a ledger is at path: made here, or by another process that was quicker.
 
-    Raises: RolledBack when the key is there but the ledger is gone; StorageRefused; Locked.
+    Raises: BadParameters without terms; RolledBack when the key is there but the ledger is gone;
+        StorageRefused; Locked.
     """
+    if terms is None and not beside(path, ".key").exists():
+        raise BadParameters(f"there is no ledger at {path}; give a Budget to make one")
     require_directory(path.parent)
     with directory_lock(path.parent, timeout_seconds):
         if path.exists():
             return
         try:
-            if beside(path, ".key").exists():
+            if terms is None or beside(path, ".key").exists():
                 _require_complete(path)
             else:
                 _make(path, terms, timeout_seconds)
@@ -67,8 +70,10 @@ def _first_entries(signer: Signer, ledger_id: bytes, terms: Terms) -> list[Entry
 
 def _require_complete(path: Path) -> None:
     """A finished ledger of this key waits under its first name: its maker died before the last rename."""
-    gone = f"{path} is gone but its signing key is still there; restore the ledger, or remove the key to give " \
-        "up the record of what was spent"
+    gone = (
+        f"{path} is gone but its signing key is still there; restore the ledger, or remove the key and with "
+        "it the record of what was spent"
+    )
     if not beside(path, ".new").exists():
         raise RolledBack(gone)
     try:

@@ -105,8 +105,10 @@ class History:
         if entry.kind == Kind.GENESIS:
             raise BadParameters("a ledger begins once")
         if entry.kind not in self._arrows:
-            raise Unverifiable(f"entry {entry.seq} is of unknown kind {entry.kind[:40]!r}; it needs a newer version",
-                               seq=entry.seq)
+            raise Unverifiable(
+                f"entry {entry.seq} is of unknown kind {entry.kind[:40]!r}; it needs a newer version",
+                seq=entry.seq,
+            )
         integer_of(body, "clock")
         self._arrows[entry.kind](entry.seq, body)
 
@@ -120,7 +122,8 @@ class History:
     def _reserve(self, seq: int, body: Body) -> None:
         require_keys(body, "charge", "charge_id", "owner", "before", "after", "clock")
         terms = self.require_open()
-        charge = Charge.from_body(object_of(body, "charge"), self._event(seq, object_of(body, "charge"), "event"))
+        charged = object_of(body, "charge")
+        charge = Charge.from_body(charged, self._event(seq, charged, "event"))
         owner, after = Owner.from_body(object_of(body, "owner")), Ends.from_body(object_of(body, "after"))
         Ends.from_body(object_of(body, "before"))
         if bytes_of(body, "charge_id", 32) != charge.id:
@@ -228,4 +231,4 @@ def _remove(counts: Counter[Event], event: Event) -> None:
 
 def _require_secure(seq: int, event: Event, terms: Terms) -> None:
     if terms.randomness is Randomness.SYSTEM and is_insecure(event):
-        raise Unverifiable(f"entry {seq} charges noise from a known seed to a budget that forbids it", seq=seq)
+        raise Unverifiable(f"entry {seq} charges noise from a known seed where that is forbidden", seq=seq)

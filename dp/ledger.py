@@ -105,9 +105,7 @@ class Ledger:
         if budget is not None and not isinstance(budget, Budget):
             raise BadParameters(f"budget must be a Budget, got {type(budget).__name__}")
         if not os.path.lexists(real):
-            if budget is None:
-                raise BadParameters(f"there is no ledger at {real}; give a Budget to make one, if there never was")
-            create(real, Terms(budget, Unit(budget.relation), View.AGGREGATOR, randomness), seconds)
+            create(real, None if budget is None else _terms(budget, randomness), seconds)
         store = Store.open(real, seconds)
         try:
             ledger = cls(Log(store, Signer(read_key(beside(real, ".key")))))
@@ -121,9 +119,9 @@ class Ledger:
         self._log.require_own_key()
         terms = self.terms
         if budget is not None and budget != terms.budget:
-            given = Terms(budget, Unit(budget.relation), terms.view, randomness)
-            raise BadParameters(f"the ledger's limit is {terms}, the one given is {given}; another limit needs "
-                                "another ledger")
+            given = _terms(budget, randomness)
+            raise BadParameters(f"the ledger's limit is {terms}, the one given is {given}; another limit "
+                                "needs another ledger")
         if terms.randomness is not randomness:
             raise BadParameters(f"the ledger was opened for {terms.randomness.value} randomness, not for "
                                 f"{randomness.value}: use open for real data, open_insecure for rehearsals")
@@ -161,7 +159,7 @@ class Ledger:
             if reservation is not None:
                 return reservation
             _back_off(attempt)
-        raise Locked(f"other processes charged this ledger in each of {ADMISSION_ATTEMPTS} attempts; try again")
+        raise Locked(f"other processes charged this ledger during all {ADMISSION_ATTEMPTS} attempts; try again")
 
     def mark(self, reservation: Reservation) -> None:
         """From here on the release may have been seen: it can be committed or forfeited, never aborted.
@@ -170,8 +168,8 @@ class Ledger:
         """
         self._require_held(self._log.catch_up(), reservation)
         if reservation.seq in self._marked:
-            raise BadReservation(f"reservation {reservation.seq} was already used for a release; reserve another",
-                                 seq=reservation.seq)
+            raise BadReservation(f"reservation {reservation.seq} was already used for a release; reserve "
+                                 "another", seq=reservation.seq)
         self._marked.add(reservation.seq)
 
     def commit(self, reservation: Reservation, outcome: Outcome) -> Head:
@@ -204,18 +202,22 @@ class Ledger:
 
     def settle(self) -> int:
         """Closes the reservations of dead processes as spent; how many there were."""
-        if not _orphans(self._log.catch_up()):
+        history = self._log.catch_up()
+        if not _orphans(history):
             return 0
-        return len(self._log.say(lambda: [_settled(seq, "its process died") for seq in _orphans(self._log.history)]))
+        return len(self._log.say(lambda: [_settled(seq, "its process died") for seq in _orphans(history)]))
 
     def close_budget(self, reason: str) -> Head:
-        """No more charges, for ever. Raises: BudgetExceeded when it is closed; BadReservation while any is open."""
-        text = require_text("reason", reason)
+        """No more charges, for ever.
+
+        Raises: BudgetExceeded when it is closed already; BadReservation while a reservation is open.
+        """
+        text, history = require_text("reason", reason), self._log.history
 
         def decide() -> list[Said]:
-            require_unclosed(self._log.history)
-            if self._log.history.open:
-                raise BadReservation(f"reservations {sorted(self._log.history.open)[:5]} are open; end them first")
+            require_unclosed(history)
+            if history.open:
+                raise BadReservation(f"reservations {sorted(history.open)[:5]} are open; end them first")
             return [(Kind.CLOSE_BUDGET, {"reason": text, **clock()})]
 
         return self._log.say(decide)[-1].head
@@ -249,7 +251,8 @@ class Ledger:
         history = self._log.catch_up()
         if history.closed is not None:
             return Fraction(0)
-        return max(Fraction(0), terms_of(history).budget.epsilon - Fraction(self._admission.charged(history).upper))
+        spent = Fraction(self._admission.charged(history).upper)
+        return max(Fraction(0), terms_of(history).budget.epsilon - spent)
 
     def standing(self, charge: Charge) -> Standing | None:
         """How the latest reservation of this charge's id stands; None when there never was one."""
@@ -282,17 +285,19 @@ class Ledger:
             raise ConflictingCharge(f"{name} was reserved with another event, cohort or context; give this "
                                     "release its own round", seq=seq)
         if record.standing is not Standing.RESERVED:
-            raise BadReservation(f"{name} is already {record.standing.value}; another release needs its own round",
-                                 seq=seq)
+            raise BadReservation(f"{name} is already {record.standing.value}; another release needs its own "
+                                 "round", seq=seq)
         if record.owner != self._owner:
             raise BadReservation(f"{name} is held by another session, of process {record.owner.pid}", seq=seq)
         return Reservation(seq, charge, self._owner.session)
 
     def _try_reserve(self, history: History, charge: Charge) -> Reservation | None:
         """Admits and writes; None when the charges changed while the admission was being computed."""
-        version, before, after = history.version, self._admission.charged(history), self._admission.admit(history, charge)
-        body: Body = {"charge": charge.to_body(), "charge_id": charge.id.hex(), "owner": self._owner.to_body(),
-                      "before": Ends.of(before).to_body(), "after": Ends.of(after).to_body(), **clock()}
+        version, before = history.version, self._admission.charged(history)
+        after = self._admission.admit(history, charge)
+        body: Body = {"charge": charge.to_body(), "charge_id": charge.id.hex(),
+                      "owner": self._owner.to_body(), "before": Ends.of(before).to_body(),
+                      "after": Ends.of(after).to_body(), **clock()}
 
         def decide() -> list[Said]:
             unchanged = history.version == version and history.closed is None
@@ -314,7 +319,8 @@ class Ledger:
             raise BadReservation(f"reservation {reservation.seq} is already {record.standing.value} at entry "
                                  f"{record.ended}", seq=reservation.seq)
         if record.owner != self._owner or reservation.session != self._owner.session:
-            raise BadReservation(f"reservation {reservation.seq} belongs to another session", seq=reservation.seq)
+            raise BadReservation(f"reservation {reservation.seq} belongs to another session",
+                                 seq=reservation.seq)
 
     def _end(self, reservation: Reservation, kind: Kind, body: Body) -> Head:
         def decide() -> list[Said]:
@@ -346,6 +352,10 @@ def spend(ledger: Ledger, charge: Charge, release: Callable[[], T], outcome: Cal
             ledger.forfeit(reservation, f"release ended in {type(stopped).__name__}")
         raise
     return value
+
+
+def _terms(budget: Budget, randomness: Randomness) -> Terms:
+    return Terms(budget, Unit(budget.relation), View.AGGREGATOR, randomness)
 
 
 def _orphans(history: History) -> list[int]:

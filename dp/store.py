@@ -70,7 +70,7 @@ class Store:
             os.fchmod(descriptor, 0o600)
             os.close(descriptor)
         except OSError as wrong:
-            raise StorageRefused(f"cannot create {path}: {wrong.strerror}; choose a writable place") from wrong
+            raise StorageRefused(f"cannot create {path}: {wrong.strerror}; choose another place") from wrong
         with _named_errors(path):
             connection = _connect(path, "rw", timeout_seconds)
             _make_durable(path, connection)
@@ -160,7 +160,7 @@ class Store:
         with _named_errors(self.path):
             found = self._live().execute("PRAGMA integrity_check(1)").fetchall()
         if found != [(b"ok",)]:
-            raise Corrupt(f"{self.path} has damaged pages: {_text(found[0][0])[:200] if found else 'no answer'}")
+            raise Corrupt(f"{self.path} has damaged pages: {_text(found)[:200]}")
 
     def _live(self) -> sqlite3.Connection:
         if self._process != os.getpid():
@@ -182,8 +182,13 @@ class Store:
 def _entry(row: tuple[object, ...]) -> Entry:
     seq, kind, body, prev, digest, signature, key_id = row
     if not (
-        isinstance(seq, int) and isinstance(kind, bytes) and isinstance(body, bytes) and isinstance(prev, bytes)
-        and isinstance(digest, bytes) and isinstance(signature, bytes) and isinstance(key_id, bytes)
+        isinstance(seq, int)
+        and isinstance(kind, bytes)
+        and isinstance(body, bytes)
+        and isinstance(prev, bytes)
+        and isinstance(digest, bytes)
+        and isinstance(signature, bytes)
+        and isinstance(key_id, bytes)
     ):
         where = seq if isinstance(seq, int) else None
         raise Corrupt(f"entry {where} holds a column of the wrong type", seq=where)

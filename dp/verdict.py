@@ -63,7 +63,7 @@ class _Examination:
         try:
             check_signature(self.history.signed or signed_by(entry), entry)
             if entry.kind == Kind.ABORT:
-                # Charges only shrink here, so the fullest prefixes are those just before an abort and the end.
+                # Charges shrink only here: the fullest prefixes end before an abort, or at the end.
                 self.check_limit(entry.seq - 1)
             self.history.apply(entry)
             self.check_recorded(entry)
@@ -76,8 +76,7 @@ class _Examination:
         record = self.history.records.get(entry.seq)
         terms = self.history.terms
         if record is not None and terms is not None and record.after.upper > grid_above(terms.budget.epsilon):
-            self.problems.append(Problem(entry.seq, "BudgetExceeded",
-                f"entry {entry.seq} records epsilon {float(record.after.upper):.6g} under a limit of {terms}"))
+            self.refute(entry.seq, f"entry {entry.seq} records epsilon {float(record.after.upper):.9g}")
 
     def check_limit(self, seq: int) -> None:
         """What is charged up to here, composed anew, does not provably exceed the limit."""
@@ -90,8 +89,10 @@ class _Examination:
             self.problems.append(Problem(seq, "Unverifiable", f"charges up to entry {seq}: {wrong}"))
             return
         if epsilon > terms.budget.epsilon:
-            self.problems.append(Problem(seq, "BudgetExceeded",
-                f"charges up to entry {seq} cost epsilon {float(epsilon):.6g}, the limit is {terms}"))
+            self.refute(seq, f"charges up to entry {seq} cost epsilon {float(epsilon):.9g}")
+
+    def refute(self, seq: int, what: str) -> None:
+        self.problems.append(Problem(seq, "BudgetExceeded", f"{what}, the limit is {self.history.terms}"))
 
 
 def _proven(interval: Interval) -> Fraction | float:

@@ -303,6 +303,11 @@ class Server:
         return isinstance(self._party.state, pairwise_server.Closed | Failed)
 
     @property
+    def opening(self) -> bool:
+        """Whether the frames just returned ask for the shares that open the sum, or did so before."""
+        return isinstance(self._party.state, pairwise_server.Unmasking | pairwise_server.Closed)
+
+    @property
     def agreement(self) -> Agreement:
         if self._agreement is None:
             raise Misused("no round is open: call open first")

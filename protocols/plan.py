@@ -211,9 +211,9 @@ def context_of(agreement: Agreement) -> Context:
 class Policy:
     """What this client insists on. The server only proposes; a weaker plan is refused before any key.
 
-    `identities` pins every participant's Ed25519 public key, the client's own included. Bounds: `max_length` coordinates, `max_clip`, `max_weight`; at least
-    `min_cohort` clients in a sum, `assumption.corrupt` of them assumed corrupt; with
-    `min_noise_multiplier` above zero, no round without that much noise.
+    `identities` pins every participant's Ed25519 public key, the client's own included.
+    Bounds: at most `max_length` coordinates, `max_clip`, `max_weight`; at least `min_cohort` clients in a
+    sum, `assumption.corrupt` of them assumed corrupt; no round with less noise than `min_noise_multiplier`.
     """
 
     identities: Mapping[PartyId, bytes]

@@ -4,8 +4,8 @@
            -> unmask -> decode -> ledger commit -> tensors.unflatten -> mean
 
 `secure_mean` runs a whole round in one process, with real endpoints and real cryptography. The order of
-the ledger is reserve, open the round, commit, hand out: a crash can waste budget, never release
-something that was not charged.
+the ledger is reserve, run the round, mark before anybody is asked to open the sum, commit, hand out: a
+crash can waste budget, never release something that was not charged.
 """
 
 from __future__ import annotations
@@ -20,16 +20,13 @@ from dp.accountant import Interval
 from dp.ledger import Charge, Ledger, Outcome
 from protocols.coding import Floats, Noisy, coding_of
 from protocols.endpoint import Client, Task
-from protocols.errors import BadPlan, RoundLost, TooFewClients, WrongUpdate
+from protocols.errors import BadPlan, RoundLost, WrongUpdate
 from protocols.messages import Aggregate, Submit
 from protocols.party import PartyId
 from protocols.plan import NOTHING, Agreement, RoundPlan, context_of
 from protocols.simulate import Cohort, Costs, FaultPlan, Simulation
 from protocols.tensors import Layout
 from protocols.verifying import remembering
-
-# A round lost in one of these rooms has opened nothing: no share of anybody's mask has left a client.
-BEFORE_OPENING = frozenset({"Gathering", "Relaying", "Summing"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +81,15 @@ def secure_mean(
     def train(who: PartyId, client: Client) -> Submit:
         return client.prepare(flat[who], weight=1 if weights is None else weights[who], model=model)
 
-    simulation = Simulation(cohort, train, faults)
+    def opening() -> None:
+        if ledger is not None and reservation is not None:
+            ledger.mark(reservation)
+
+    simulation = Simulation(cohort, train, faults, opening)
     try:
         costs = simulation.run(task)
     except RoundLost as lost:
-        if ledger is not None and reservation is not None and _opened_nothing(lost):
+        if ledger is not None and reservation is not None and not simulation.is_opening:
             ledger.abort(reservation, str(lost))
         raise
     aggregate = simulation.opened
@@ -153,7 +154,3 @@ def _outcome(agreement: Agreement, cohort: Cohort, aggregate: Aggregate) -> Outc
         released=_noisy(agreement).share.event_released(len(aggregate.survivors), cohort.rng),
         digest=hashlib.sha256(aggregate.total.tobytes()).digest(),
     )
-
-
-def _opened_nothing(lost: RoundLost) -> bool:
-    return isinstance(lost, TooFewClients) and lost.room in BEFORE_OPENING

@@ -156,17 +156,27 @@ class Simulation:
     """One round between a server and its clients, in one process.
 
     `train` is the application: called when a client needs its update, it returns `client.prepare(...)`.
-    `ideal` adds, in the clear, exactly the vectors that reach the server: what the sum must equal.
+    `opening` is called once, before anybody is asked for the shares that open the sum: what must be durable
+    by then is written there. `ideal` adds, in the clear, exactly the vectors that reach the server: what the
+    sum must equal.
     """
 
-    def __init__(self, cohort: Cohort, train: Application, faults: FaultPlan | None = None) -> None:
+    def __init__(
+        self,
+        cohort: Cohort,
+        train: Application,
+        faults: FaultPlan | None = None,
+        opening: Callable[[], None] = lambda: None,
+    ) -> None:
         self.server = cohort.server
         self.clients = cohort.clients
         self.train = train
+        self.opening = opening
         self.faults = faults or FaultPlan()
         self.traffic = {who: Traffic() for who in self.clients}
         self.aborted: dict[PartyId, Misbehaved] = {}
         self.server_seconds = 0.0
+        self.is_opening = False
         self._queue: deque[tuple[PartyId, PartyId, bytes]] = deque()
         self._gone: set[PartyId] = set()
 
@@ -251,6 +261,9 @@ class Simulation:
         started = time.process_time()
         frames = act()
         self.server_seconds += time.process_time() - started
+        if not self.is_opening and self.server.opening:
+            self.is_opening = True
+            self.opening()
         for frame in frames:
             data = bytes(frame)
             self._queue.extend((SERVER, who, data) for who in frame.to)

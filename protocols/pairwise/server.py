@@ -4,7 +4,8 @@
 
 A room closes when everybody invited has spoken, as soon as enough have where more would not help, or
 at its deadline. A message that fails a check is ignored by name; its sender keeps nobody waiting longer
-than the deadline. Rooms are filled in place, after the last check of a message. Memory: one vector, and per client its keys, tags and shares.
+than the deadline. Rooms are filled in place, after the last check of a message.
+Memory: one vector, and per client its keys, tags and shares.
 """
 
 from __future__ import annotations
@@ -220,10 +221,11 @@ def close_relaying(room: Relaying) -> Step:
     enough(len(sharing), session.smallest_sum, "Relaying")
     enough(len(sharing) - 1, session.parameters.threshold, "Relaying")
     bitmap = to_bitmap(sharing, session.ids)
-    out = [
-        Envelope((who,), Inbox(bitmap, tuple(sealed_for(room, who, dealer) for dealer in dealers(session, who, sharing))))
-        for who in sorted(sharing)
-    ]
+
+    def inbox(who: PartyId) -> Inbox:
+        return Inbox(bitmap, tuple(sealed_for(room, who, dealer) for dealer in dealers(session, who, sharing)))
+
+    out = [Envelope((who,), inbox(who)) for who in sorted(sharing)]
     coding = session.coding
     summing = Summing(
         room.known,
