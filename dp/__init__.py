@@ -1,0 +1,173 @@
+"""How much is revealed: vectors in, noise and epsilon out.
+
+    x --clip--> bounded --distributed--> integers + noise      what happens to a vector    clip noise distributed
+    event --accountants--> Interval(lower, upper)              what that release costs     events accountant
+    charge --ledger--> admitted or BudgetExceeded              what has been spent         ledger
+
+Nothing here knows of parties, messages or secure sums (`protocols`, `secagg`). Names load their module on
+first use: importing the package loads neither scipy nor any accountant. The function `calibrate` is found
+in the module of that name, `dp.calibrate`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dp.accountant import Accountant as Accountant
+    from dp.accountant import Budget as Budget
+    from dp.accountant import Interval as Interval
+    from dp.accountant import Relation as Relation
+    from dp.accountant import Unit as Unit
+    from dp.accountant import View as View
+    from dp.accountant import account as account
+    from dp.calibrate import Calibrated as Calibrated
+    from dp.calibrate import Schedule as Schedule
+    from dp.calibrate import calibrate_gaussian as calibrate_gaussian
+    from dp.chain import Entry as Entry
+    from dp.chain import Head as Head
+    from dp.chain import Signer as Signer
+    from dp.charge import Charge as Charge
+    from dp.charge import Outcome as Outcome
+    from dp.charge import Randomness as Randomness
+    from dp.charge import Terms as Terms
+    from dp.clip import Clipped as Clipped
+    from dp.clip import clip_l1 as clip_l1
+    from dp.clip import clip_l2 as clip_l2
+    from dp.clip import clip_layers as clip_layers
+    from dp.distributed import EncodedShare as EncodedShare
+    from dp.distributed import NoiseShare as NoiseShare
+    from dp.distributed import Quantised as Quantised
+    from dp.errors import AccountantDisagreement as AccountantDisagreement
+    from dp.errors import AuditError as AuditError
+    from dp.errors import BadParameters as BadParameters
+    from dp.errors import BadReservation as BadReservation
+    from dp.errors import BudgetExceeded as BudgetExceeded
+    from dp.errors import ClipExceeded as ClipExceeded
+    from dp.errors import ConflictingCharge as ConflictingCharge
+    from dp.errors import Corrupt as Corrupt
+    from dp.errors import DpError as DpError
+    from dp.errors import EntropyUnavailable as EntropyUnavailable
+    from dp.errors import Erased as Erased
+    from dp.errors import Forked as Forked
+    from dp.errors import Infeasible as Infeasible
+    from dp.errors import InsecureEntropy as InsecureEntropy
+    from dp.errors import LedgerError as LedgerError
+    from dp.errors import Locked as Locked
+    from dp.errors import NoiseTooCoarse as NoiseTooCoarse
+    from dp.errors import NonFinite as NonFinite
+    from dp.errors import NotEnoughTrials as NotEnoughTrials
+    from dp.errors import RolledBack as RolledBack
+    from dp.errors import StorageRefused as StorageRefused
+    from dp.errors import UndeclaredHypothesis as UndeclaredHypothesis
+    from dp.errors import UnsupportedEvent as UnsupportedEvent
+    from dp.errors import Unverifiable as Unverifiable
+    from dp.errors import WrongVersion as WrongVersion
+    from dp.events import ApproxEvent as ApproxEvent
+    from dp.events import Composed as Composed
+    from dp.events import Event as Event
+    from dp.events import FixedSize as FixedSize
+    from dp.events import GaussianEvent as GaussianEvent
+    from dp.events import LaplaceEvent as LaplaceEvent
+    from dp.events import NonPrivate as NonPrivate
+    from dp.events import Poisson as Poisson
+    from dp.events import PureEvent as PureEvent
+    from dp.events import Repeated as Repeated
+    from dp.events import Sampled as Sampled
+    from dp.events import SkellamEvent as SkellamEvent
+    from dp.events import ZcdpEvent as ZcdpEvent
+    from dp.gaussian import GaussianAccountant as GaussianAccountant
+    from dp.ledger import Ledger as Ledger
+    from dp.ledger import Reservation as Reservation
+    from dp.ledger import spend as spend
+    from dp.noise import Entropy as Entropy
+    from dp.noise import discrete_gaussian as discrete_gaussian
+    from dp.rdp import RdpAccountant as RdpAccountant
+    from dp.verdict import Problem as Problem
+    from dp.verdict import Verdict as Verdict
+
+_HOME = {
+    "Accountant": "accountant",
+    "AccountantDisagreement": "errors",
+    "ApproxEvent": "events",
+    "AuditError": "errors",
+    "BadParameters": "errors",
+    "BadReservation": "errors",
+    "Budget": "accountant",
+    "BudgetExceeded": "errors",
+    "Calibrated": "calibrate",
+    "Charge": "charge",
+    "ClipExceeded": "errors",
+    "Clipped": "clip",
+    "Composed": "events",
+    "ConflictingCharge": "errors",
+    "Corrupt": "errors",
+    "DpError": "errors",
+    "EncodedShare": "distributed",
+    "Entropy": "noise",
+    "EntropyUnavailable": "errors",
+    "Entry": "chain",
+    "Erased": "errors",
+    "Event": "events",
+    "FixedSize": "events",
+    "Forked": "errors",
+    "GaussianAccountant": "gaussian",
+    "GaussianEvent": "events",
+    "Head": "chain",
+    "Infeasible": "errors",
+    "InsecureEntropy": "errors",
+    "Interval": "accountant",
+    "LaplaceEvent": "events",
+    "Ledger": "ledger",
+    "LedgerError": "errors",
+    "Locked": "errors",
+    "NoiseShare": "distributed",
+    "NoiseTooCoarse": "errors",
+    "NonFinite": "errors",
+    "NonPrivate": "events",
+    "NotEnoughTrials": "errors",
+    "Outcome": "charge",
+    "Poisson": "events",
+    "Problem": "verdict",
+    "PureEvent": "events",
+    "Quantised": "distributed",
+    "Randomness": "charge",
+    "RdpAccountant": "rdp",
+    "Relation": "accountant",
+    "Repeated": "events",
+    "Reservation": "ledger",
+    "RolledBack": "errors",
+    "Sampled": "events",
+    "Schedule": "calibrate",
+    "Signer": "chain",
+    "SkellamEvent": "events",
+    "StorageRefused": "errors",
+    "Terms": "charge",
+    "UndeclaredHypothesis": "errors",
+    "Unit": "accountant",
+    "UnsupportedEvent": "errors",
+    "Unverifiable": "errors",
+    "Verdict": "verdict",
+    "View": "accountant",
+    "WrongVersion": "errors",
+    "ZcdpEvent": "events",
+    "account": "accountant",
+    "calibrate_gaussian": "calibrate",
+    "clip_l1": "clip",
+    "clip_l2": "clip",
+    "clip_layers": "clip",
+    "discrete_gaussian": "noise",
+    "spend": "ledger",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'dp' has no attribute {name!r}")
+    return getattr(import_module(f"dp.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

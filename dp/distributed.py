@@ -182,8 +182,7 @@ class NoiseShare(Demand):
             )
         if self.share_variance < MIN_COMPONENT_VARIANCE:
             raise NoiseTooCoarse(
-                f"one share has lattice variance {float(self.share_variance):.6g}, "
-                f"below {MIN_COMPONENT_VARIANCE}"
+                f"one share has lattice variance {float(self.share_variance):.6g}, below {MIN_COMPONENT_VARIANCE}"
             )
 
     @classmethod
@@ -295,8 +294,7 @@ class NoiseShare(Demand):
         _require_within("survivors", survivors, 0, self.max_clients)
         if survivors < self.min_survivors:
             raise Infeasible(
-                f"{survivors} survivors hold too little noise, the plan needs {self.min_survivors}; "
-                "do not open the sum"
+                f"{survivors} survivors hold too little noise, the plan needs {self.min_survivors}; do not open the sum"
             )
         return GaussianEvent(
             sigma2=components * self.share_variance,

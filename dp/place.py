@@ -43,7 +43,7 @@ def file_system_of(path: Path) -> str:
     found = ("", "")
     for line in lines:
         before, _, after = line.partition(" - ")
-        point = _unescape(before.split(" ")[4])
+        point = _unescape((before.split(" ") + [""] * 5)[4])
         # Later lines lie over earlier ones with the same mount point, hence >=.
         if (real + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(found[0]):
             found = (point, after.split(" ")[0])
@@ -56,11 +56,8 @@ def _unescape(point: str) -> str:
     return point
 
 
-def require_local(path: Path) -> None:
-    """Refuses network file systems by name, and any directory on which no lock can be taken.
-
-    Raises: StorageRefused.
-    """
+def require_not_remote(path: Path) -> None:
+    """Path lies on no network file system known by name. Raises: StorageRefused."""
     kind = file_system_of(path.parent)
     if kind in NETWORK_FILE_SYSTEMS:
         raise StorageRefused(f"{path} lies on {kind}, where file locks do not hold; choose a local directory")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from dp.chain import MAX_BODY_BYTES, Entry
 from dp.errors import Corrupt, LedgerError, Locked, RolledBack, StorageRefused, WrongVersion
-from dp.place import beside, require_file, require_local
+from dp.place import beside, file_system_of, require_file, require_not_remote
 
 APPLICATION_ID = 0x5EC466DB
 SCHEMA_VERSION = 1
@@ -34,6 +34,7 @@ SCHEMA = {
 }
 COLUMNS = "seq, kind, body, prev, hash, signature, key_id"
 FIRST_SEQ = -(2**63)
+SMALLEST_PAGE = 512
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _REFUSED = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
@@ -64,7 +65,7 @@ class Store:
     @classmethod
     def create(cls, path: Path, timeout_seconds: float) -> Store:
         """A new, empty file with mode 0600, whatever the umask."""
-        require_local(path)
+        require_not_remote(path)
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             os.fchmod(descriptor, 0o600)
@@ -83,12 +84,13 @@ class Store:
     @classmethod
     def open(cls, path: Path, timeout_seconds: float) -> Store:
         """The existing file, for reading and appending."""
-        require_local(path)
+        require_not_remote(path)
         require_file(path)
         with _named_errors(path):
             connection = _connect(path, "rw", timeout_seconds)
             _require_ours(path, connection)
             _make_durable(path, connection)
+            _require_locks(path, connection)
         return cls(path, connection)
 
     @classmethod
@@ -224,8 +226,9 @@ def _connect(path: Path, mode: str, timeout_seconds: float) -> sqlite3.Connectio
 
 
 def _require_ours(path: Path, connection: sqlite3.Connection) -> None:
-    if path.stat().st_size == 0:
-        raise Corrupt(f"{path} is empty: a ledger starts with a GENESIS entry; restore a copy")
+    size = path.stat().st_size
+    if size < SMALLEST_PAGE:
+        raise Corrupt(f"{path} has {size} bytes, less than any ledger; restore a copy")
     application = _number(connection, "application_id")
     version = _number(connection, "user_version")
     if (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
@@ -244,6 +247,24 @@ def _make_durable(path: Path, connection: sqlite3.Connection) -> None:
         raise StorageRefused(f"{path} cannot keep a write-ahead log here; choose a local directory")
     # NORMAL would not sync each commit, and a release could outlive its charge in a power cut.
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def _require_locks(path: Path, connection: sqlite3.Connection) -> None:
+    """Where the kernel does not name the file system, two connections must at least exclude each other."""
+    if file_system_of(path.parent):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    probe = _connect(path, "rw", 0.0)
+    try:
+        probe.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as busy:
+        if _primary(busy) not in _BUSY:
+            raise
+    else:
+        raise StorageRefused(f"two writers could lock {path} at once; choose a local directory")
+    finally:
+        probe.close()
+        connection.execute("ROLLBACK")
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:
@@ -273,6 +294,9 @@ def _named_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as wrong:
         raise _named(path, wrong) from wrong
+    except UnicodeDecodeError as wrong:
+        # Damaged names inside SQLite's own error message.
+        raise Corrupt(f"{path} is damaged: its schema is no text; restore a copy") from wrong
 
 
 def _named(path: Path, wrong: sqlite3.Error) -> LedgerError:

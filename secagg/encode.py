@@ -88,7 +88,7 @@ class Encoding:
         fraction_bits = _floor_log2((1 << (bits - 1)) / clip)
         if abs(fraction_bits) > MAX_SCALE:
             raise BadParameters(
-                f"clip {float(clip)} needs a step of 2^{-fraction_bits}, beyond float64 arithmetic"
+                f"this clip needs a step of 2^{-fraction_bits}; float64 is exact from 2^-{MAX_SCALE} to 2^{MAX_SCALE}"
             )
         levels = math.ceil(clip * Fraction(2) ** fraction_bits)
         ring_bits = 1 + (clients * (weight * levels + noise)).bit_length()

@@ -7,7 +7,7 @@ import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dp.accountant import Accountant, Relation, Unit
@@ -17,6 +17,9 @@ from dp.events import Composed, Event, GaussianEvent, Repeated
 multipliers = st.fractions(Fraction(1, 2), 40, max_denominator=64)
 deltas = st.integers(2, 12).map(lambda power: Fraction(1, 10**power))
 ZERO_OUT = Unit("zero-out")
+
+# Hypothesis sees one function called on several classes; with derandomised examples that is harmless.
+inherited = settings(suppress_health_check=[HealthCheck.differing_executors])
 
 
 def lattice_gaussian(sigma2: int, l2_squared: int = 10**6, components: int = 1, draws: int = 0) -> GaussianEvent:
@@ -57,6 +60,7 @@ class AccountantContract:
         assert interval.upper <= 1.1 * truth
         assert interval.lower is None or interval.lower <= truth + 1e-8
 
+    @inherited
     @given(multipliers, st.integers(1, 1000), deltas)
     def test_epsilon_falls_with_noise_and_delta_and_grows_with_rounds(
         self, z: Fraction, rounds: int, delta: Fraction
@@ -68,6 +72,7 @@ class AccountantContract:
         assert self.composed(Repeated(event, rounds)).epsilon(2 * delta) <= epsilon * slightly
         assert self.composed(Repeated(GaussianEvent.for_multiplier(2 * z), rounds)).epsilon(delta) <= epsilon
 
+    @inherited
     @given(multipliers, st.integers(1, 50), st.integers(1, 50), deltas)
     def test_splitting_and_reordering_rounds_changes_no_bit(
         self, z: Fraction, first: int, second: int, delta: Fraction
@@ -81,12 +86,14 @@ class AccountantContract:
         assert together.delta(1) == apart.delta(1)
         assert together.state() == apart.state()
 
+    @inherited
     @given(multipliers, deltas)
     def test_replacing_a_unit_is_removing_one_of_twice_the_size(self, z: Fraction, delta: Fraction) -> None:
         replaced = self.composed(GaussianEvent.for_multiplier(z), unit=Unit("replace-one"))
         removed = self.composed(GaussianEvent.for_multiplier(z / 2), unit=Unit("add-or-remove-one"))
         assert replaced.epsilon(delta) == removed.epsilon(delta)
 
+    @inherited
     @given(multipliers, st.integers(1, 300), deltas)
     def test_delta_at_the_returned_epsilon_is_within_the_asked_delta(
         self, z: Fraction, rounds: int, delta: Fraction
@@ -123,7 +130,7 @@ class AccountantContract:
     def test_imperfect_draws_are_paid_for_and_delta_can_run_out(self) -> None:
         ideal = self.composed(lattice_gaussian(10**6)).epsilon("1e-5")
         drawn = self.composed(lattice_gaussian(10**6, draws=2**40)).epsilon("1e-5")
-        coarse = self.composed(lattice_gaussian(10**6, draws=2**105)).epsilon("1e-5")
+        coarse = self.composed(lattice_gaussian(10**6, draws=2**100)).epsilon("1e-5")
         hopeless = self.composed(lattice_gaussian(10**6, draws=2**126)).epsilon("1e-5")
         assert ideal <= drawn < ideal + 1e-9
         assert ideal + 1e-6 < coarse < ideal + 1

@@ -64,9 +64,7 @@ def test_layers_are_clipped_apart_and_laid_end_to_end() -> None:
 
 
 @given(VECTORS, BOUNDS)
-def test_the_exact_norm_never_exceeds_the_bound_after_a_hit(
-    vector: NDArray[np.float64], bound: Fraction
-) -> None:
+def test_the_exact_norm_never_exceeds_the_bound_after_a_hit(vector: NDArray[np.float64], bound: Fraction) -> None:
     clipped = clip_l2(vector, bound)
     if clipped.hit:
         assert exact_l2_squared(clipped.vector) <= bound**2
@@ -75,18 +73,14 @@ def test_the_exact_norm_never_exceeds_the_bound_after_a_hit(
 
 
 @given(VECTORS, BOUNDS)
-def test_the_exact_l1_norm_never_exceeds_the_bound_after_a_hit(
-    vector: NDArray[np.float64], bound: Fraction
-) -> None:
+def test_the_exact_l1_norm_never_exceeds_the_bound_after_a_hit(vector: NDArray[np.float64], bound: Fraction) -> None:
     clipped = clip_l1(vector, bound)
     total = sum((abs(Fraction(float(value))) for value in clipped.vector.ravel()), Fraction(0))
     assert total <= (bound if clipped.hit else bound * (1 + Fraction(1, 2**40)))
 
 
 @given(VECTORS, BOUNDS)
-def test_clipping_keeps_shape_and_direction_and_wastes_nothing(
-    vector: NDArray[np.float64], bound: Fraction
-) -> None:
+def test_clipping_keeps_shape_and_direction_and_wastes_nothing(vector: NDArray[np.float64], bound: Fraction) -> None:
     clipped = clip_l2(vector, bound)
     assert clipped.vector.shape == vector.shape
     assert np.all(clipped.vector * vector >= 0)
@@ -202,9 +196,7 @@ def test_a_clipper_that_forgot_to_shorten_is_caught(monkeypatch: pytest.MonkeyPa
         (np.ones(1), -1.0, NonFinite),
     ],
 )
-def test_a_clipped_made_by_hand_is_checked(
-    vector: NDArray[np.float64], norm: float, error: type[Exception]
-) -> None:
+def test_a_clipped_made_by_hand_is_checked(vector: NDArray[np.float64], norm: float, error: type[Exception]) -> None:
     with pytest.raises(error):
         Clipped(vector, Fraction(1), norm, False)
 

@@ -480,9 +480,7 @@ def test_a_seed_that_is_no_natural_number_raises(seed: int) -> None:
 
 
 @pytest.mark.parametrize("refusal", [OSError, NotImplementedError])
-def test_a_system_without_randomness_raises(
-    refusal: type[Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_system_without_randomness_raises(refusal: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(count: int) -> bytes:
         raise refusal
 
