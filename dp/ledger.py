@@ -97,11 +97,13 @@ class Ledger:
     @classmethod
     def read(cls, path: AnyPath, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
         """The ledger at path without its key, to show and to verify; entries are judged when asked for."""
+        _require_seconds(timeout_seconds)
         return cls(Log(Store.read(_real(path), timeout_seconds), None))
 
     @classmethod
     def _open(cls, path: AnyPath, budget: Budget | None, randomness: Randomness, seconds: float) -> Self:
         real = _real(path)
+        _require_seconds(seconds)
         if budget is not None and not isinstance(budget, Budget):
             raise BadParameters(f"budget must be a Budget, got {type(budget).__name__}")
         if not os.path.lexists(real):
@@ -261,7 +263,7 @@ class Ledger:
         return None if seq is None else history.records[seq].standing
 
     def entries(self) -> Iterator[Entry]:
-        """All entries as stored, unjudged, from one consistent snapshot."""
+        """All entries as stored, unjudged."""
         return self._log.store.entries()
 
     def head(self) -> Head:
@@ -370,6 +372,11 @@ def _back_off(attempt: int) -> None:
     """A random pause that doubles, so that processes which collided once do not collide again."""
     longest = 0.001 * 2 ** min(attempt, 6)
     time.sleep(longest * int.from_bytes(os.urandom(2), "big") / 2**16)
+
+
+def _require_seconds(timeout_seconds: float) -> None:
+    if not 0 <= timeout_seconds <= 3600:
+        raise BadParameters(f"timeout_seconds must be from 0 to 3600, got {timeout_seconds!r}")
 
 
 def _real(path: AnyPath) -> Path:

@@ -106,10 +106,10 @@ def discrete_laplace(orders: Floats, scale: float, distance: int) -> Floats:
 def pure(orders: Floats, epsilon: float) -> Floats:
     """Randomised response, which every epsilon-DP release is a post-processing of.
 
+    It is the discrete Laplace law at scale 1/epsilon and distance 1, seen through its sign.
     Source: Kairouz, Oh, Viswanath, ICML 2015, Theorem 3.3 with Section 3 (dominating mechanism).
     """
-    first = np.full_like(orders, 1.0 / (1.0 + math.exp(-epsilon)))
-    return _two_exponentials(orders, first, np.full_like(orders, 1.0 - first[0]), epsilon)
+    return discrete_laplace(orders, 1.0 / epsilon, 1) if epsilon > 0.0 else np.zeros_like(orders)
 
 
 def amplified(epsilon: float, q: float) -> float:

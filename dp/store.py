@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from dp.chain import MAX_BODY_BYTES, Entry
 from dp.errors import Corrupt, LedgerError, Locked, RolledBack, StorageRefused, WrongVersion
@@ -35,6 +36,7 @@ SCHEMA = {
 COLUMNS = "seq, kind, body, prev, hash, signature, key_id"
 FIRST_SEQ = -(2**63)
 SMALLEST_PAGE = 512
+ROWS_AT_ONCE = 512
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _REFUSED = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
@@ -72,43 +74,43 @@ class Store:
             os.close(descriptor)
         except OSError as wrong:
             raise StorageRefused(f"cannot create {path}: {wrong.strerror}; choose another place") from wrong
-        with _named_errors(path):
-            connection = _connect(path, "rw", timeout_seconds)
+        with _named_errors(path), _connecting(path, "rw", timeout_seconds) as connection:
             _make_durable(path, connection)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             for statement in SCHEMA.values():
                 connection.execute(statement)
-        return cls(path, connection)
+            return cls(path, connection)
 
     @classmethod
     def open(cls, path: Path, timeout_seconds: float) -> Store:
         """The existing file, for reading and appending."""
         require_not_remote(path)
         require_file(path)
-        with _named_errors(path):
-            connection = _connect(path, "rw", timeout_seconds)
+        with _named_errors(path), _connecting(path, "rw", timeout_seconds) as connection:
             _require_ours(path, connection)
             _make_durable(path, connection)
             _require_locks(path, connection)
-        return cls(path, connection)
+            return cls(path, connection)
 
     @classmethod
     def read(cls, path: Path, timeout_seconds: float) -> Store:
         """The existing file, for reading only; also from a place where nothing can be written."""
         require_file(path)
-        with _named_errors(path):
-            connection = _connect(path, "ro", timeout_seconds)
-            try:
-                _require_ours(path, connection)
-            except sqlite3.OperationalError as wrong:
-                # Without write access SQLite cannot make its shared index. That is no obstacle when there
-                # is no unmerged tail to index: then nobody is writing and the file alone is the ledger.
-                if _primary(wrong) not in _REFUSED or beside(path, "-wal").exists():
-                    raise
-                connection = _connect(path, "ro&immutable=1", timeout_seconds)
-                _require_ours(path, connection)
-        return cls(path, connection)
+        try:
+            return cls._read(path, "ro", timeout_seconds)
+        except StorageRefused:
+            # Without write access SQLite cannot make its shared index. That is no obstacle when there is no
+            # unmerged tail to index: then nobody is writing and the file alone is the ledger.
+            if beside(path, "-wal").exists():
+                raise
+            return cls._read(path, "ro&immutable=1", timeout_seconds)
+
+    @classmethod
+    def _read(cls, path: Path, mode: str, timeout_seconds: float) -> Store:
+        with _named_errors(path), _connecting(path, mode, timeout_seconds) as connection:
+            _require_ours(path, connection)
+            return cls(path, connection)
 
     def close(self) -> None:
         """Merges the tail and gives up the file; harmless when closed before or in a forked child."""
@@ -127,11 +129,20 @@ class Store:
     # --- reading and appending -------------------------------------------------------------------
 
     def entries(self, since: int = FIRST_SEQ) -> Iterator[Entry]:
-        """Entries with seq >= since, ascending, from one consistent snapshot."""
+        """Entries with seq >= since, ascending; those appended while reading may or may not be among them.
+
+        Read in pieces, so that no cursor stays open: a writer's own snapshot must never be an old one.
+        """
+        rows = self._rows(">=", since)
+        yield from map(_entry, rows)
+        while len(rows) == ROWS_AT_ONCE:
+            rows = self._rows(">", rows[-1][0])
+            yield from map(_entry, rows)
+
+    def _rows(self, relation: str, seq: int) -> list[tuple[Any, ...]]:
+        query = f"SELECT {COLUMNS} FROM entry WHERE seq {relation} ? ORDER BY seq LIMIT {ROWS_AT_ONCE}"
         with _named_errors(self.path):
-            rows = self._live().execute(f"SELECT {COLUMNS} FROM entry WHERE seq >= ? ORDER BY seq", (since,))
-            for row in rows:
-                yield _entry(row)
+            return self._live().execute(query, (seq,)).fetchall()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -223,6 +234,16 @@ def _connect(path: Path, mode: str, timeout_seconds: float) -> sqlite3.Connectio
     for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
     return connection
+
+
+@contextmanager
+def _connecting(path: Path, mode: str, timeout_seconds: float) -> Iterator[sqlite3.Connection]:
+    connection = _connect(path, mode, timeout_seconds)
+    try:
+        yield connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _require_ours(path: Path, connection: sqlite3.Connection) -> None:

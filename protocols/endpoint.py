@@ -113,7 +113,7 @@ class Client:
         self._answered = NOTHING
         self._replies: list[Frame] = []
         self._agreement: Agreement | None = None
-        self._party = self._new_party(Seed(bytes(32)))
+        self._party = Party(pairwise_client.client, pairwise_client.Done())
 
     @classmethod
     def from_root(
@@ -226,14 +226,13 @@ class Client:
         self._agreement = image.agreement
         self._party = Party(pairwise_client.client, state)
 
-    def _new_party(self, root: Seed, last_round: int = -1) -> Party:
-        return Party(pairwise_client.client, pairwise_client.Idle(self._own, root, last_round))
-
     def _begin(self, header: Header, agreement: Agreement) -> None:
         if not _same_round(header, agreement):
             raise Malformed(SERVER, "the frame and the agreement inside it name different rounds")
+        self._party.abandon("the server opened another round")
         self._agreement = agreement
-        self._party = self._new_party(self._draw_root(agreement), self._spent.get(header.task, -1))
+        idle = pairwise_client.Idle(self._own, self._draw_root(agreement), self._spent.get(header.task, -1))
+        self._party = Party(pairwise_client.client, idle)
 
     def _send(self, envelopes: list[Envelope]) -> list[Frame]:
         letters = [envelope for envelope in envelopes if envelope.to != (APP,)]
@@ -353,7 +352,7 @@ class Server:
             if self._answered.get(header.sender) == fingerprint:
                 return []
             message = codec.open_frame(data, header, self.identities[header.sender])
-            if not _same_round(header, self.agreement):
+            if self._agreement is None or not _same_round(header, self._agreement):
                 raise OutOfTurn(header.sender, f"speaks of round {header.round}, which is not open")
         except Misbehaved as error:
             return self._deliver([report(error)])

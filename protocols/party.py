@@ -199,6 +199,10 @@ class Party:
         self._move(state)
         return out
 
+    def abandon(self, why: str) -> None:
+        """Give the round up and overwrite its secrets."""
+        self._move(Failed("Abandoned", why))
+
     def _refuse(self, sender: PartyId, message: object) -> list[Envelope]:
         what = f"{type(message).__name__} does not fit {self.role.name} in {type(self.state).__name__}"
         if sender in (APP, SELF):

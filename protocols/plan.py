@@ -24,8 +24,8 @@ from protocols.errors import BadPlan, PolicyViolation
 from protocols.party import MAX_CLIENT_ID, SERVER, PartyId
 from protocols.wire import U8, U32, U64, Bytes16, Bytes32, Exactly, Text
 from secagg.encode import Encoding
-from secagg.errors import NoParameters, SecaggError
-from secagg.graph import Assumption, Parameters, find_parameters
+from secagg.errors import BadParameters, NoParameters, SecaggError
+from secagg.graph import Against, Assumption, Parameters, find_parameters
 from secagg.keys import Context
 
 LABEL_CONTEXT = b"secagg/v1/context"
@@ -92,6 +92,8 @@ class RoundPlan:
             raise BadPlan(f"task must be a name of 1 to 64 bytes, got {self.task!r}")
         if not 3 <= self.min_cohort <= self.max_clients:
             raise BadPlan(f"min_cohort is {self.min_cohort}, it must lie in 3..{self.max_clients} (max_clients)")
+        if self.promise is Promise.ACTIVE and self.assumption.against is not Against.ACTIVE:
+            raise BadPlan(f"promise active needs parameters against an active server, not {self.assumption.against}")
         if self.patience_seconds < 1:
             raise BadPlan("patience_seconds must be at least 1")
         if self.noise is None:
@@ -145,7 +147,14 @@ class RoundPlan:
         majority; with noise, as many colluders as corrupt clients are discounted.
         Raises: BadPlan when no such plan exists, naming what to lower.
         """
-        assumption = Assumption(corrupt=_rational("corrupt", corrupt), dropout=_rational("dropout", dropout))
+        try:
+            assumption = Assumption(
+                corrupt=_rational("corrupt", corrupt),
+                dropout=_rational("dropout", dropout),
+                against=Against.ACTIVE if promise is Promise.ACTIVE else Against.CURIOUS,
+            )
+        except BadParameters as error:
+            raise BadPlan(str(error)) from error
         if clients < 3:
             raise BadPlan(f"{clients} clients: a sum over fewer than 3 hides nobody")
         floor = max(3, clients // 2 + 1, clients - 2 * math.floor(assumption.dropout * clients))

@@ -89,8 +89,10 @@ def secure_mean(
     try:
         costs = simulation.run(task)
     except RoundLost as lost:
-        if ledger is not None and reservation is not None and not simulation.is_opening:
-            ledger.abort(reservation, str(lost))
+        if ledger is not None and reservation is not None:
+            # Once somebody was asked to open the sum, the server may know it: then the charge stands.
+            give_back = ledger.forfeit if simulation.is_opening else ledger.abort
+            give_back(reservation, str(lost))
         raise
     aggregate = simulation.opened
     mean = cohort.server.mean()

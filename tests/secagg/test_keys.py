@@ -78,11 +78,20 @@ def test_rfc_7748_section_5_2(published: Path) -> None:
     assert private.agree(bytes(public)).expose().hex() == second["OUTPUT_U"]
 
 
+def test_rfc_7748_section_5_2_a_thousand_times() -> None:
+    scalar = point = b"\x09" + bytes(31)
+    for _ in range(1000):
+        scalar, point = AgreementKey(Seed(scalar)).agree(point).expose(), scalar
+    assert scalar.hex() == "684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51"
+
+
 def test_rfc_7748_section_6_1() -> None:
-    alice = Seed(bytes.fromhex("77076d0a7318a57d3c16c17251b26645df4cec79b9d8c3c0e6f6e0e9a7a0b2d2"[:60] + "b9ab"[:4]))
-    del alice  # both keys below are typed from the RFC in full
-    a = Seed(bytes.fromhex("77076d0a7318a57d3c16c17251b26645c6c2f6c9295d18f0e6f5a3c2f2b6e6ca"))
-    assert len(a.expose()) == 32
+    alice = AgreementKey(Seed(bytes.fromhex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a")))
+    bob = AgreementKey(Seed(bytes.fromhex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb")))
+    assert alice.public.hex() == "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"
+    assert bob.public.hex() == "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"
+    shared = "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742"
+    assert alice.agree(bob.public).expose().hex() == bob.agree(alice.public).expose().hex() == shared
 
 
 def is_low_order(coordinate: int) -> bool:
@@ -95,7 +104,9 @@ def is_low_order(coordinate: int) -> bool:
 
 def test_wycheproof_x25519() -> None:
     outcomes = {"agreed": 0, "refused": 0}
-    tests = [test for group in wycheproof("Protocol/wycheproof/x25519_test.json")["testGroups"] for test in group["tests"]]
+    tests = [
+        test for group in wycheproof("Protocol/wycheproof/x25519_test.json")["testGroups"] for test in group["tests"]
+    ]
     assert len(tests) == 518
     for test in tests:
         public, private = bytes.fromhex(test["public"]), AgreementKey(Seed(bytes.fromhex(test["private"])))
