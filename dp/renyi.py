@@ -109,7 +109,7 @@ def pure(orders: Floats, epsilon: float) -> Floats:
     It is the discrete Laplace law at scale 1/epsilon and distance 1, seen through its sign.
     Source: Kairouz, Oh, Viswanath, ICML 2015, Theorem 3.3 with Section 3 (dominating mechanism).
     """
-    return discrete_laplace(orders, 1.0 / epsilon, 1) if epsilon > 0.0 else np.zeros_like(orders)
+    return discrete_laplace(orders, 1.0 / epsilon, 1) if epsilon > _SMALLEST else np.full_like(orders, epsilon)
 
 
 def amplified(epsilon: float, q: float) -> float:

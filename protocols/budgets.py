@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 
 from dp.accountant import Budget, Relation, Unit, View, account
-from dp.calibrate import calibrate_gaussian
 from dp.calibrate import Schedule as Repetition
+from dp.calibrate import calibrate_gaussian
 from dp.errors import BadParameters
 from dp.events import Event, Exact, GaussianEvent, LaplaceEvent, Poisson, SkellamEvent, exact
-
 
 # Integer noise lives on a lattice; here one unit changes one coordinate by this many lattice steps.
 STEPS_PER_UNIT = 1 << 10

@@ -31,6 +31,7 @@ VERSION = 1
 HEADER = struct.Struct("<2sBBI16sQQ")
 SIGNATURE_BYTES = 64
 LABEL_FRAME = b"secagg/v1/frame"
+LABEL_TASK = b"secagg/v1/task"
 
 # A control message of 10^5 clients fits; only a masked vector may be larger, and its size is agreed.
 MAX_CONTROL_BYTES = 64 << 20
@@ -81,7 +82,7 @@ class Frame:
 
 def task_id(task: str) -> bytes:
     """Sixteen bytes that stand for a task's name in every header."""
-    return hashlib.sha256(b"secagg/v1/task" + task.encode()).digest()[:16]
+    return hashlib.sha256(LABEL_TASK + task.encode()).digest()[:16]
 
 
 def encode(
@@ -159,4 +160,7 @@ def thaw(kind: type[T], data: Buffer, supplied: Mapping[Any, object]) -> T:
 
     Raises: Undecodable when the bytes are no such state.
     """
-    return wire.decode(kind, data, supplied)
+    try:
+        return wire.decode(kind, data, supplied)
+    except (SecaggError, DpError, BadPlan) as error:
+        raise Undecodable(f"{kind.__name__}: {error}") from error

@@ -12,6 +12,7 @@ whenever the process may die. The order that keeps a crash harmless: store `free
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from typing import Any
 from protocols import codec, wire
 from protocols.codec import Frame, Header
 from protocols.coding import Floats, Randomness, coding_of
-from protocols.errors import BadSignature, Malformed, Misbehaved, Misused, OutOfTurn, Undecodable
+from protocols.errors import BadSignature, Malformed, Misbehaved, Misused, OutOfTurn, Undecodable, WrongUpdate
 from protocols.messages import Aggregate, Open, Start, Submit
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import server as pairwise_server
@@ -39,7 +40,7 @@ from protocols.party import (
 )
 from protocols.plan import NOTHING, Agreement, Policy, RoundPlan, context_of
 from protocols.verifying import Verifier
-from protocols.wire import I64, U8, Buffer, Bytes16, Bytes32, Payload
+from protocols.wire import U8, U64, Buffer, Bytes16, Bytes32, Payload
 from secagg.keys import Identity, Seed, derive, verify
 
 LABEL_ROOT = b"secagg/v1/endpoint/root"
@@ -81,7 +82,7 @@ class ClientImage:
     """A client endpoint as it is stored. It holds the round's secrets."""
 
     version: U8
-    spent: dict[Bytes16, I64]
+    spent: dict[Bytes16, U64]
     answered: Bytes32
     replies: tuple[Said, ...]
     agreement: Agreement | None
@@ -147,13 +148,14 @@ class Client:
     def receive(self, data: Buffer) -> list[Frame]:
         """Take one frame from the server and return the answer; a repeated frame gets the same answer.
 
-        Raises: Misbehaved of the kind that fits; except for OutOfTurn the round is then over here.
+        Raises: Misbehaved of the kind that fits. A frame that is not the server's, does not parse or is
+            OutOfTurn changes nothing; after any other the round is over here.
         """
         header = codec.read_header(data, SERVER, codec.MAX_CONTROL_BYTES)
         if header.sender != SERVER:
             raise Malformed(SERVER, f"relayed a frame that names party {header.sender} as its sender")
         fingerprint = hashlib.sha256(data).digest()
-        if fingerprint == self._answered:
+        if hmac.compare_digest(fingerprint, self._answered):
             return list(self._replies)
         message = codec.open_frame(data, header, self.server_key)
         if isinstance(message, Open):
@@ -178,6 +180,8 @@ class Client:
         state = self._party.state
         if not isinstance(state, pairwise_client.Ready):
             raise Misused("no update is asked for now: one update per round, after needs_update turns true")
+        if update.shape != (self.offer.length,):
+            raise WrongUpdate(f"an update of shape {update.shape}; this round sums ({self.offer.length},)")
         randomness = Randomness(state.update_seed, context_of(self.offer), self.deterministic)
         encoded = coding_of(self.offer).encode(update, weight, randomness)
         self.clipped = encoded.clipped
@@ -214,7 +218,7 @@ class Client:
         """
         supplied = {pairwise_client.Own: self._own}
         try:
-            image = wire.decode(ClientImage, data)
+            image = codec.thaw(ClientImage, data, {})
             if image.version != IMAGE_VERSION or image.kind >= len(CLIENT_STATES):
                 raise Undecodable(f"image version {image.version}, state kind {image.kind}")
             state = codec.thaw(CLIENT_STATES[image.kind], image.state, supplied)
@@ -224,11 +228,15 @@ class Client:
         self._answered = image.answered
         self._replies = [Frame(said.to, (bytes(said.data),)) for said in image.replies]
         self._agreement = image.agreement
+        self._party.abandon("the client was restored")
         self._party = Party(pairwise_client.client, state)
 
     def _begin(self, header: Header, agreement: Agreement) -> None:
         if not _same_round(header, agreement):
             raise Malformed(SERVER, "the frame and the agreement inside it name different rounds")
+        if agreement == self._agreement:
+            # A late copy of an invitation must not throw away the round it opened.
+            raise OutOfTurn(SERVER, f"opens round {agreement.round} a second time")
         self._party.abandon("the server opened another round")
         self._agreement = agreement
         idle = pairwise_client.Idle(self._own, self._draw_root(agreement), self._spent.get(header.task, -1))
@@ -333,8 +341,8 @@ class Server:
         party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
         everyone = tuple(sorted(self.identities)) if invited is None else invited
         envelopes = party.receive(APP, Start(agreement, everyone))
-        self._agreement, self._party = agreement, party
         self._limit = _largest_frame(agreement, len(everyone))
+        self._agreement, self._party = agreement, party
         self.aggregate, self.excluded, self._answered = None, [], {}
         return self._deliver(envelopes)
 
@@ -349,7 +357,7 @@ class Server:
             if header.sender not in self.identities or speaker not in (NOBODY, header.sender):
                 raise BadSignature(speaker, f"speaks as party {header.sender}, which it is not")
             fingerprint = hashlib.sha256(data).digest()
-            if self._answered.get(header.sender) == fingerprint:
+            if hmac.compare_digest(self._answered.get(header.sender, b""), fingerprint):
                 return []
             message = codec.open_frame(data, header, self.identities[header.sender])
             if self._agreement is None or not _same_round(header, self._agreement):
@@ -397,7 +405,7 @@ class Server:
         """
         supplied = {pairwise_server.Registry: self._known}
         try:
-            image = wire.decode(ServerImage, data)
+            image = codec.thaw(ServerImage, data, {})
             if image.version != IMAGE_VERSION or image.kind >= len(SERVER_STATES):
                 raise Undecodable(f"image version {image.version}, state kind {image.kind}")
             state = codec.thaw(SERVER_STATES[image.kind], image.state, supplied)

@@ -234,24 +234,27 @@ def report(error: Misbehaved) -> Envelope:
 def secrets_in(value: object) -> Iterator[Erasable]:
     """Every erasable secret reachable through dataclass fields, tuples and mappings."""
     kind = type(value)
-    if kind in _PLAIN:
-        return
     if isinstance(value, tuple | list):
         for item in value:
+            yield from secrets_in(item)
+    elif isinstance(value, dict):
+        for item in value.values():
             yield from secrets_in(item)
     elif hasattr(kind, "erase"):
         yield typing.cast(Erasable, value)
     elif dataclasses.is_dataclass(kind):
-        for name in _field_names(kind):
+        for name in _secret_fields(kind):
             yield from secrets_in(getattr(value, name))
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from secrets_in(item)
-
-
-_PLAIN = frozenset({int, bytes, str, type(None)})
 
 
 @functools.cache
-def _field_names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
+def _secret_fields(kind: type) -> tuple[str, ...]:
+    """The fields of a dataclass whose declared type can hold a secret; most of a state cannot."""
+    hints = typing.get_type_hints(kind)
+    return tuple(field.name for field in dataclasses.fields(kind) if _can_hold_secret(hints[field.name]))
+
+
+def _can_hold_secret(hint: Any) -> bool:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return bool(_secret_fields(hint))
+    return hasattr(hint, "erase") or any(map(_can_hold_secret, typing.get_args(hint)))

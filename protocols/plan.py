@@ -32,6 +32,7 @@ LABEL_CONTEXT = b"secagg/v1/context"
 NOTHING = bytes(32)
 ContextBytes = Annotated[Context, Exactly(32)]
 MAX_LENGTH = 1 << 32
+MAX_NOISE_MULTIPLIER = Fraction(1 << 64)
 
 
 class Promise(enum.Enum):
@@ -59,8 +60,8 @@ class NoisePlan:
     modulus_bits: U8
 
     def __post_init__(self) -> None:
-        if self.noise_multiplier <= 0:
-            raise BadPlan(f"noise_multiplier is {self.noise_multiplier}, it must be positive")
+        if not 1 / MAX_NOISE_MULTIPLIER <= self.noise_multiplier <= MAX_NOISE_MULTIPLIER:
+            raise BadPlan(f"noise_multiplier is {self.noise_multiplier}, it must lie in 2^-64..2^64")
         if not 2 <= self.modulus_bits <= 64:
             raise BadPlan(f"modulus_bits is {self.modulus_bits}, it must lie in 2..64")
 

@@ -16,15 +16,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dp.accountant import Interval
 from dp.ledger import Charge, Ledger, Outcome
 from protocols.coding import Floats, Noisy, coding_of
 from protocols.endpoint import Client, Task
-from protocols.errors import BadPlan, RoundLost, WrongUpdate
+from protocols.errors import BadPlan, Misused, RoundLost, WrongUpdate
 from protocols.messages import Aggregate, Submit
 from protocols.party import PartyId
 from protocols.plan import NOTHING, Agreement, RoundPlan, context_of
-from protocols.simulate import Cohort, Costs, FaultPlan, Simulation
+from protocols.simulate import Cohort, Costs, FaultPlan, Seen, Simulation
 from protocols.tensors import Layout
 from protocols.verifying import remembering
 
@@ -36,6 +38,7 @@ class RoundReport:
     `mean` has the structure of the updates. `epsilon` bounds what the aggregator learned since the
     ledger was opened, `epsilon_released` what a reader of the released means learned; both None without
     a ledger. `exact`: the opened sum equals the sum of the survivors' vectors bit for bit.
+    `seen_chi_square_p`: p-value of one received masked vector under the uniform distribution.
     """
 
     mean: Any
@@ -43,6 +46,7 @@ class RoundReport:
     excluded: Mapping[PartyId, str]
     clipped: int
     exact: bool
+    seen_chi_square_p: float
     epsilon: Interval | None
     epsilon_released: Interval | None
     costs: Costs
@@ -104,12 +108,29 @@ def secure_mean(
         excluded={note.peer: note.error for note in cohort.server.excluded} | dict(aggregate.blamed),
         clipped=sum(cohort.clients[who].clipped for who in aggregate.survivors),
         exact=simulation.exact,
+        seen_chi_square_p=_uniformity(agreement, simulation.seen),
         epsilon=None if ledger is None else ledger.interval(),
         epsilon_released=None if ledger is None else ledger.interval_released(),
         costs=costs,
         seconds=time.perf_counter() - started,
         deterministic=cohort.deterministic,
     )
+
+
+def _uniformity(agreement: Agreement, seen: Seen | None) -> float:
+    """Chi-square p-value of the masked residues' top bits; uniform masks give uniform p-values.
+
+    Source: Pearson's test with at least 16 residues expected in each of 2^k bins.
+    """
+    from scipy.stats import chisquare
+
+    if seen is None:
+        raise Misused("no masked vector reached the server")
+    coding = coding_of(agreement)
+    residues = coding.ring.unpack(seen.packed, coding.length)
+    bin_bits = min(8, coding.ring.bits, max(1, (coding.length // 16).bit_length() - 1))
+    counts = np.bincount((residues >> (coding.ring.bits - bin_bits)).astype(np.int64), minlength=1 << bin_bits)
+    return float(chisquare(counts).pvalue)
 
 
 def _flatten(updates: Mapping[int, Any]) -> tuple[Layout, dict[PartyId, Floats]]:

@@ -22,11 +22,12 @@ from functools import partial
 import numpy as np
 
 from dp.noise import RngSource
+from protocols import codec
 from protocols.codec import Frame
 from protocols.endpoint import Client, Server, Task
 from protocols.errors import Misbehaved, Misused
 from protocols.ideal import Ideal
-from protocols.messages import Aggregate, Submit
+from protocols.messages import Aggregate, Masked, Submit
 from protocols.party import SERVER, PartyId
 from protocols.plan import NOTHING, Policy, RoundPlan
 from protocols.verifying import Verifier
@@ -105,6 +106,19 @@ class Costs:
     exchanges: int
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the server saw of one client's update: its packed masked vector."""
+
+    who: PartyId
+    packed: bytes
+
+    @classmethod
+    def of(cls, who: PartyId, frame: Frame) -> Seen:
+        body = bytes(frame)[codec.HEADER.size : -codec.SIGNATURE_BYTES]
+        return cls(who, bytes(codec.decode_body(Masked, body, who).vector))
+
+
 Application = Callable[[PartyId, Client], Submit]
 LABEL_COHORT = b"secagg/v1/simulate/cohort"
 
@@ -157,8 +171,8 @@ class Simulation:
 
     `train` is the application: called when a client needs its update, it returns `client.prepare(...)`.
     `opening` is called once, before anybody is asked for the shares that open the sum: what must be durable
-    by then is written there. `ideal` adds, in the clear, exactly the vectors that reach the server: what the
-    sum must equal.
+    by then is written there. `seen` is one client's masked vector as the server received it. `ideal` adds,
+    in the clear, exactly the vectors that reach the server: what the sum must equal.
     """
 
     def __init__(
@@ -177,6 +191,7 @@ class Simulation:
         self.aborted: dict[PartyId, Misbehaved] = {}
         self.server_seconds = 0.0
         self.is_opening = False
+        self.seen: Seen | None = None
         self._queue: deque[tuple[PartyId, PartyId, bytes]] = deque()
         self._gone: set[PartyId] = set()
 
@@ -253,6 +268,7 @@ class Simulation:
         account.exchanges += 1
         if submission is not None:
             self.ideal.add(who, submission)
+            self.seen = self.seen or Seen.of(who, frames[0])
         for frame in frames:
             account.sent_bytes += len(frame)
             self._queue.append((who, SERVER, bytes(frame)))

@@ -159,6 +159,8 @@ def coder(hint: Any) -> Coder:
         return coder(hint.__supertype__)
     if hint is bytes:
         return _payload(1 << 16)
+    if hint is str:
+        return _text(1 << 16)
     if hint is int:
         return _integer(Unsigned(8, signed=True))
     if hint is Fraction:

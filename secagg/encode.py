@@ -138,8 +138,8 @@ class Encoding:
         Raises: NonFinite; ClipExceeded under REFUSE; BadParameters for a weight outside 1..max_weight, or
             another dtype or length. out[lo:hi] is then to be thrown away; nothing else has changed.
         """
-        factor = out.dtype.type(_integer("weight", weight, 1, self.max_weight))
         end = self._check(out, x, lo, hi)
+        factor = out.dtype.type(_integer("weight", weight, 1, self.max_weight))
         stochastic = self.rounding is Rounding.STOCHASTIC
         keystream = Keystream(rounding_seed.expose(), 4 * lo, 4 * (end - lo)) if stochastic else None
         scratch = _Scratch(min(CHUNK, end - lo))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 import os
+from collections.abc import Callable
 from typing import NewType, NoReturn, Self
 
 from cryptography.exceptions import InvalidSignature
@@ -34,6 +35,8 @@ MAX_INFO_BYTES = 1 << 16
 Context = NewType("Context", bytes)
 
 FIELD_25519 = 2**255 - 19
+
+_SHA256 = SHA256()
 
 # The coordinates below 2^255 - 19 whose points have order 1, 2, 4 or 8 on the curve or its twist: a
 # peer that announces one fixes the agreed secret to zero whatever the other key is (RFC 7748, section 6.1).
@@ -127,7 +130,7 @@ def hkdf(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
     """
     if not 1 <= length <= 255 * HASH_BYTES:
         raise BadParameters(f"HKDF-SHA256 gives 1 to {255 * HASH_BYTES} bytes, not {length}")
-    return HKDF(SHA256(), length, salt, info).derive(secret)
+    return HKDF(_SHA256, length, salt, info).derive(secret)
 
 
 def derive(root: Seed, label: bytes, context: bytes, *parts: bytes) -> Seed:
@@ -139,16 +142,19 @@ def derive(root: Seed, label: bytes, context: bytes, *parts: bytes) -> Seed:
     Raises: BadParameters for an empty label or one with a zero byte, a context that is not 32 bytes, or
         parts of 2^16 bytes and more together.
     """
+    return derivation(label, context, *parts)(root)
+
+
+def derivation(label: bytes, context: bytes, *parts: bytes) -> Callable[[Seed], Seed]:
+    """`derive` for many roots: its checks and its encoding are done once."""
     if not label or 0 in label:
         raise BadParameters(f"a label is at least one byte and none is zero, not {label!r}")
     if len(context) != CONTEXT_BYTES:
         raise BadParameters(f"a context is {CONTEXT_BYTES} bytes, not {len(context)}")
     info = label + b"".join([len(part).to_bytes(4, "big") + part for part in parts])
     if len(info) >= MAX_INFO_BYTES:
-        raise BadParameters(
-            f"label and parts take {len(info)} bytes of {MAX_INFO_BYTES}; hash the parts first"
-        )
-    return Seed(hkdf(root.expose(), context, info, SEED_BYTES))
+        raise BadParameters(f"label and parts take {len(info)} bytes of {MAX_INFO_BYTES}; hash the parts first")
+    return lambda root: Seed(hkdf(root.expose(), context, info, SEED_BYTES))
 
 
 def check_point(public: bytes) -> None:

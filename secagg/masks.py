@@ -7,9 +7,9 @@
 sign(u, v) is +1 when u < v and -1 otherwise, so the two ends of an edge add and subtract the same stream.
 A seed never keys a stream directly. Each *segment* of 2^18 elements has a key of its own,
 
-    derive(seed, LABEL_STREAM, session, section, b, length, segment)
+    derive(seed, LABEL_STREAM, context, section, b, length, segment)
 
-which binds the stream to session, section, modulus and length, and lets workers that share a vector start
+which binds the stream to context, section, modulus and length, and lets workers that share a vector start
 at the beginning of a stream, where reading is fastest (`prg.py`). Who may learn which seed is decided in
 `protocols`.
 """
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 
 from secagg.errors import BadParameters
-from secagg.keys import Seed, derive
+from secagg.keys import Seed, derivation
 from secagg.prg import accumulate_into, check_range
 from secagg.ring import Ring, RingVector
 
@@ -100,9 +100,9 @@ def unmask_into(
     parts = (section.to_bytes(4, "big"), ring.bits.to_bytes(4, "big"), length.to_bytes(8, "big"))
     for segment in range(lo // SEGMENT, -(-end // SEGMENT)):
         first = segment * SEGMENT
-        name = (*parts, segment.to_bytes(4, "big"))
+        key_of = derivation(LABEL_STREAM, context, *parts, segment.to_bytes(4, "big"))
         for batch in _batches(corrections):
-            streams = [(term.sign, derive(term.seed, LABEL_STREAM, context, *name)) for term in batch]
+            streams = [(term.sign, key_of(term.seed)) for term in batch]
             part = total[first : first + SEGMENT]
             accumulate_into(part, ring, streams, max(lo - first, 0), min(end - first, part.size))
 

@@ -151,9 +151,7 @@ def accumulate_into(
             apply(part, fresh, out=part)
 
 
-def expand_into(
-    total: RingVector, sign: int, seed: Seed, ring: Ring, lo: int = 0, hi: int | None = None
-) -> None:
+def expand_into(total: RingVector, sign: int, seed: Seed, ring: Ring, lo: int = 0, hi: int | None = None) -> None:
     """total[lo:hi] <- total[lo:hi] + sign * PRG(seed)[lo:hi]   (mod 2^b)"""
     accumulate_into(total, ring, [(sign, seed)], lo, hi)
 

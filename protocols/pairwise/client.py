@@ -8,12 +8,14 @@ lies, and nothing is sent by an arrow whose check fails.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 
+from protocols.coding import coding_of
 from protocols.errors import (
     BadBox,
     BadPlan,
@@ -167,6 +169,10 @@ def advertise(state: Idle, sender: PartyId, message: Open) -> Step:
     if agreement.round <= state.last_round:
         raise Replay(SERVER, f"round {agreement.round} of this task is spent; open a later one")
     own.policy.check(agreement)
+    try:
+        coding_of(agreement)
+    except BadPlan as error:
+        raise PolicyViolation(SERVER, f"proposes a round nobody can encode for: {error}") from error
     context = context_of(agreement)
     keys = RoundKeys.of(state.root, context)
     commitment = names.commitment_of(context, own.me, keys.self_seed)
@@ -331,7 +337,7 @@ def open_shares(session: Session, dealer: PartyId, me: PartyId, agreed: Seed, le
             Share.from_bytes(session.point(dealer, me), piece)
         except BadShare as error:
             raise BadBox(dealer, f"sealed something that is no share: {error}") from error
-        if names.tag_of(sid, dealer, me, which, piece) != tag:
+        if not hmac.compare_digest(names.tag_of(sid, dealer, me, which, piece), tag):
             raise BadBox(dealer, "sealed a share that contradicts its tag")
     return Held(dealer, Secret(mask_share), Secret(self_share))
 

@@ -82,7 +82,8 @@ def corrections_for(
             culprits.append(dealer)
             continue
         if dealer in survivors:
-            honest = names.commitment_of(session.context, dealer, secret) == entry_of[dealer].commitment
+            committed = names.commitment_of(session.context, dealer, secret)
+            honest = hmac.compare_digest(committed, entry_of[dealer].commitment)
             removed = [Correction(-1, names.self_mask_seed(secret, session.sid, dealer))] if honest else []
         else:
             key = AgreementKey(secret)

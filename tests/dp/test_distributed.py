@@ -150,6 +150,16 @@ def test_a_finer_lattice_raises_every_term_of_the_peak() -> None:
     assert [demand.l2_squared_at(gamma) for gamma in gammas] == sorted(map(demand.l2_squared_at, gammas))
 
 
+def test_the_peak_of_a_sum_by_hand() -> None:
+    # d' = 1024, p = 1e-6: 2 d'/p < 2^31, so k^2 = 2 ln(2^31); n = 10, C/gamma = 64, root of d' is 32.
+    demand, gamma = Demand(**ASKED), Fraction(1, 64)
+    assert demand.l2_squared_at(gamma) == 64**2 + 256 + (64 + 16)
+    share = Fraction(math.ceil(Fraction(4432, 6) * 65536), 65536)
+    spread = Fraction(100 * 64**2, 1024) + Fraction(10, 4) + 10 * share
+    assert float(demand.peak_squared_at(gamma) / spread) == pytest.approx(2 * 31 * math.log(2), rel=1e-9)
+    assert demand.peak_squared_at(gamma) / spread > 2 * 31 * Fraction(math.log(2))
+
+
 # sums
 
 

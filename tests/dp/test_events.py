@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -218,3 +220,13 @@ def test_a_form_nested_without_end_is_refused() -> None:
         canonical = ["repeated", canonical, 2]
     with pytest.raises(BadParameters, match="64 deep"):
         Event.from_canonical(canonical)
+
+
+def test_an_event_that_holds_a_float_has_no_canonical_form() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Loose(Event):
+        tag: ClassVar[str] = "loose"
+        sigma: float
+
+    with pytest.raises(BadParameters, match="float"):
+        Loose(0.5).to_canonical()

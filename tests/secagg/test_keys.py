@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import secagg
+from secagg import keys
 from secagg.errors import BadParameters, BadPoint, BadSignature, EntropyUnavailable
 from secagg.keys import (
     LOW_ORDER,
@@ -138,17 +139,30 @@ def test_the_low_order_points_are_exactly_those_of_order_dividing_8() -> None:
             assert (u * u - 1) ** 2 * pow(denominator, -1, FIELD) % FIELD in LOW_ORDER
 
 
-@pytest.mark.parametrize(
-    "public",
-    [b"", b"\x09" + bytes(30), b"\x09" + bytes(32), *(u.to_bytes(32, "little") for u in sorted(LOW_ORDER)),
-     FIELD.to_bytes(32, "little"), (FIELD + 9).to_bytes(32, "little"), b"\xff" * 32, (9 + 2**255).to_bytes(32, "little")],
-    ids=["empty", "31 bytes", "33 bytes", *(f"low order {i}" for i in range(5)), "p", "p + 9", "all ones", "bit 255"],
-)  # fmt: skip
+BAD_POINTS = {
+    "empty": b"",
+    "31 bytes": b"\x09" + bytes(30),
+    "33 bytes": b"\x09" + bytes(32),
+    "p": FIELD.to_bytes(32, "little"),
+    "p + 9": (FIELD + 9).to_bytes(32, "little"),
+    "bit 255": (9 + 2**255).to_bytes(32, "little"),
+    "all ones": b"\xff" * 32,
+} | {f"low order {place}": u.to_bytes(32, "little") for place, u in enumerate(sorted(LOW_ORDER))}
+
+
+@pytest.mark.parametrize("public", BAD_POINTS.values(), ids=BAD_POINTS)
 def test_a_point_with_a_predictable_secret_or_a_second_spelling_is_refused(public: bytes) -> None:
     with pytest.raises(BadPoint):
         check_point(public)
     with pytest.raises(BadPoint):
         AgreementKey(ROOT).agree(public)
+
+
+def test_the_library_refuses_a_zero_secret_even_if_our_list_did_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "LOW_ORDER", frozenset())
+    for u in LOW_ORDER:
+        with pytest.raises(BadPoint, match="agreed secret is zero"):
+            AgreementKey(ROOT).agree(u.to_bytes(32, "little"))
 
 
 def test_both_ends_agree_and_a_third_does_not() -> None:
@@ -240,9 +254,14 @@ def test_no_two_labels_are_equal(row: str) -> None:
 
 @pytest.mark.parametrize(
     ("label", "context", "parts"),
-    [(b"", CONTEXT, ()), (b"a\0b", CONTEXT, ()), (LABEL, CONTEXT[1:], ()), (LABEL, b"", ()), (LABEL, CONTEXT, (bytes(65_536),))],
-    ids=["no label", "zero in label", "31-byte context", "no context", "long part"],
-)  # fmt: skip
+    [
+        pytest.param(b"", CONTEXT, (), id="no label"),
+        pytest.param(b"a\0b", CONTEXT, (), id="zero in label"),
+        pytest.param(LABEL, CONTEXT[1:], (), id="31-byte context"),
+        pytest.param(LABEL, b"", (), id="no context"),
+        pytest.param(LABEL, CONTEXT, (bytes(65_536),), id="long part"),
+    ],
+)
 def test_an_ambiguous_derivation_is_refused(label: bytes, context: bytes, parts: tuple[bytes, ...]) -> None:
     with pytest.raises(BadParameters):
         derive(ROOT, label, context, *parts)
