@@ -156,7 +156,7 @@ def _full_gaussian(event: GaussianEvent, relation: Relation) -> Floats:
     """
     refuse_departing_noise(event, relation)
     shift = relation.factor**2 * Fraction(event.l2_squared) / Fraction(event.sigma2)
-    return renyi.gaussian(ORDERS, upward(shift)) + 0.0
+    return renyi.gaussian(ORDERS, upward(shift)) + _slack(sum_slack(event))
 
 
 def _laplace(event: LaplaceEvent, relation: Relation) -> Floats:

@@ -67,7 +67,7 @@ Bytes64 = Annotated[bytes, Exactly(64)]
 Bitmap = Annotated[bytes, AtMost(1 << 17)]
 Text = Annotated[str, AtMost(500)]
 Payload = Annotated[bytes | bytearray | memoryview, AtMost(1 << 40)]
-Vector = Annotated["np.ndarray[Any, Any]", "vector"]
+Vector = Annotated[np.ndarray[Any, Any], "vector"]
 
 _DTYPES = (np.uint16, np.uint32, np.uint64, np.int64, np.float64)
 

@@ -97,6 +97,8 @@ def unmask_into(
     end = check_range(total, ring, lo, hi)
     if total.size != length:
         raise BadParameters(f"section {section} has {length} elements, the vector {total.size}")
+    if not 0 <= section < 1 << 32:
+        raise BadParameters(f"a section is numbered from 0 to 2^32 - 1, not {section}")
     parts = (section.to_bytes(4, "big"), ring.bits.to_bytes(4, "big"), length.to_bytes(8, "big"))
     for segment in range(lo // SEGMENT, -(-end // SEGMENT)):
         first = segment * SEGMENT

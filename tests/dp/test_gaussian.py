@@ -177,6 +177,21 @@ def test_the_lower_end_uses_a_norm_some_integer_vector_has() -> None:
     assert accountant.interval("1e-9").lower == 0.0
 
 
+def test_the_lattice_slack_is_taken_from_both_ends() -> None:
+    # A dimension nobody has: K = d kappa(4) = 2.1e-4 becomes visible.
+    ends = []
+    for d in (4, 10**30):
+        accountant = GaussianAccountant(ZERO_OUT)
+        accountant.compose(GaussianEvent(10**6, 10**6, d=d, components=1, draws=0))
+        ends.append(accountant.interval("1e-5"))
+        assert accountant.delta(exactly(ends[-1].upper)) == pytest.approx(1e-5, rel=1e-6)
+    slack = 10**30 * kappa(Fraction(4))
+    assert ends[0].lower is not None
+    assert ends[1].lower is not None
+    assert ends[1].upper - ends[0].upper == pytest.approx(2 * slack, rel=0.2)
+    assert ends[0].lower - ends[1].lower == pytest.approx(2 * slack, rel=0.2)
+
+
 def test_delta_zero_means_no_finite_epsilon() -> None:
     accountant = GaussianAccountant(ZERO_OUT)
     accountant.compose(GaussianEvent.for_multiplier(1))

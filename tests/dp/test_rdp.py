@@ -140,6 +140,50 @@ def test_skellam_matches_the_published_accountant(reference: Reference) -> None:
         assert epsilon == pytest.approx(entry["value"]["eps_skellam"], rel=1e-9)
 
 
+def test_skellam_covers_the_exact_divergence_and_its_own_formula() -> None:
+    from scipy.special import ive
+
+    for mu, shift in ((2.0, 1), (10.0, 3), (400.0, 5)):
+        k = np.arange(-int(mu) - 60 - 9 * shift, int(mu) + 61 + 9 * shift)
+        log_p, log_q = np.log(ive(np.abs(k), mu)), np.log(ive(np.abs(k - shift), mu))
+        for alpha in (2, 3, 8):
+            exact_divergence = math.log(np.exp(alpha * log_p + (1 - alpha) * log_q).sum()) / (alpha - 1)
+            assert renyi.skellam(at(alpha), mu, shift**2, shift)[0] >= exact_divergence
+    assert renyi.skellam(at(2), 4.0, 9.0, 3.0)[0] == pytest.approx(2 * 9 / 8 + min((3 * 9 + 18) / 64, 9 / 8))
+    assert renyi.skellam(at(64), 4.0, 9.0, 3.0)[0] == pytest.approx(64 * 9 / 8 + 9 / 8)
+    assert renyi.skellam(at(1.5), 4.0, 9.0, 3.0)[0] == renyi.skellam(at(2), 4.0, 9.0, 3.0)[0]
+
+
+def test_replacement_doubles_both_norms_of_integer_laws() -> None:
+    for one, other in (
+        (SkellamEvent(50, 9, 5, 2, 0), SkellamEvent(50, 36, 10, 2, 0)),
+        (LaplaceEvent(3, 2, 2, 0), LaplaceEvent(3, 4, 2, 0)),
+        (LaplaceEvent(3, 2, 2, 0, components=0), LaplaceEvent(3, 4, 2, 0, components=0)),
+    ):
+        assert np.array_equal(curve(one, Relation.REPLACE_ONE), curve(other, Relation.ZERO_OUT))
+        assert pure_epsilon(one, Relation.REPLACE_ONE) == pure_epsilon(other, Relation.ZERO_OUT)
+
+
+def test_integer_laplace_bounds_whole_norms_only() -> None:
+    fractional = LaplaceEvent(3, Fraction(29, 10), 2, 0)
+    assert np.array_equal(curve(fractional, Relation.ZERO_OUT), curve(LaplaceEvent(3, 2, 2, 0), Relation.ZERO_OUT))
+    assert pure_epsilon(fractional, Relation.REPLACE_ONE) == Fraction(4, 3)
+    assert np.array_equal(curve(LaplaceEvent(1, 1, 1, 0), Relation.ZERO_OUT), curve(PureEvent(1), Relation.ZERO_OUT))
+
+
+def test_the_lattice_slack_is_booked_per_coordinate_and_component() -> None:
+    # Dimensions nobody has, because in real ones the slack is invisible: kappa(9/2) is 1e-38.
+    spread = (2 * ORDERS - 1) / (ORDERS - 1)
+    one, two = (GaussianEvent(900, 9, d=10**36, components=n, draws=0) for n in (1, 2))
+    extra = curve(two, Relation.ZERO_OUT) - curve(one, Relation.ZERO_OUT)
+    assert extra == pytest.approx(10**36 * 4 * math.exp(-9 * math.pi**2) * spread, rel=1e-9)
+    half, wide = Poisson(Fraction(1, 2)), GaussianEvent(900, 9, d=10**30, components=1, draws=0)
+    extra = curve(Sampled(wide, half), Relation.ZERO_OUT) - curve(
+        Sampled(GaussianEvent(900, 9, d=1, components=1, draws=0), half), Relation.ZERO_OUT
+    )
+    assert extra == pytest.approx(10**30 * 4 * math.exp(-8 * math.pi**2) * spread, rel=1e-9)
+
+
 @settings(max_examples=25)
 @given(st.floats(-6, -0.01), st.floats(-0.6, 2.5), st.floats(1.05, 10.9))
 def test_fractional_orders_match_a_plain_wide_trapezoid(log_q: float, log_sigma: float, alpha: float) -> None:

@@ -247,6 +247,12 @@ def test_a_range_outside_the_vector_is_refused(lo: int, hi: int) -> None:
         mask_into(Ring(23).zeros(5), Ring(23), SELF, PAIRS, 5, CONTEXT, 0, 5, lo, hi)
 
 
+@pytest.mark.parametrize("section", [-1, 2**32])
+def test_a_section_without_a_number_is_refused(section: int) -> None:
+    with pytest.raises(BadParameters, match="section is numbered"):
+        mask_into(Ring(23).zeros(5), Ring(23), SELF, PAIRS, 5, CONTEXT, section, 5)
+
+
 def test_another_word_is_refused() -> None:
     with pytest.raises(BadParameters, match="expected one row"):
         mask_into(Ring(36).zeros(5), Ring(23), SELF, PAIRS, 5, CONTEXT, 0, 5)

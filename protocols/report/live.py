@@ -1,0 +1,62 @@
+"""The demo as it happens: a live table on stderr, and what the server saw when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.live import Live
+from rich.table import Table
+
+from protocols.learning.demo import Demo, DemoResult, DemoRound
+from protocols.report.tables import NOTES
+
+
+def follow(steps: Iterator[DemoRound | DemoResult], settings: Demo) -> DemoResult:
+    """Show every round when it ends; return the result, which comes last.
+
+    Raises: whatever the run raises.
+    """
+    table = Table(title=f"{settings.clients} clients, {settings.rounds} rounds, drop-out {settings.dropout:g}")
+    for column in ("round", "survivors", "accuracy", "without privacy", "epsilon spent", "kB up", "exact"):
+        table.add_column(column, justify="right")
+    result: DemoResult | None = None
+    with Live(table, console=NOTES, refresh_per_second=4):
+        for step in steps:
+            if isinstance(step, DemoResult):
+                result = step
+            else:
+                table.add_row(*row_of(step))
+    if result is None:
+        raise RuntimeError("the demo ended without a result")
+    for line in closing_words(result):
+        NOTES.print(line, highlight=False)
+    return result
+
+
+def row_of(step: DemoRound) -> tuple[str, ...]:
+    """One line of the live table."""
+    return (
+        str(step.round + 1),
+        str(step.survivors) if step.lost is None else step.lost,
+        f"{step.accuracy:.3f}",
+        f"{step.accuracy_plain:.3f}",
+        "-" if step.epsilon is None else f"{step.epsilon:.3f}",
+        f"{step.bytes_up_per_client / 1e3:.1f}",
+        "yes" if step.exact else "NO",
+    )
+
+
+def closing_words(result: DemoResult) -> Iterator[str]:
+    """What the server saw, what was spent in both views, and how the ledger ends."""
+    yield (
+        f"What the server saw of one client in round 1: {result.seen_bytes:,} bytes; chi-square p-value against "
+        f"uniform {result.chi_square_p:.3f}"
+    )
+    if result.epsilon is not None and result.epsilon_released is not None:
+        yield (
+            f"epsilon at delta {result.delta:g}: {result.epsilon:.3f} for the aggregator and the colluders it may "
+            f"have, {result.epsilon_released:.3f} for a reader of the model"
+        )
+    if result.ledger_tail is not None:
+        yield f"last line of the ledger: {result.ledger_tail}"
+    yield f"model, report{' and ledger' if result.ledger_tail else ''} are in {result.folder}"
