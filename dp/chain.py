@@ -34,6 +34,7 @@ MAX_BODY_BYTES = 64 * 1024
 LEDGER_ID_BYTES = 16
 # Far above any lattice variance, far below the length at which Python's own conversion to text is refused.
 MAX_INTEGER_BITS = 4096
+MAX_DEPTH = 200
 
 Value: TypeAlias = "str | int | Sequence[Value] | Mapping[str, Value]"
 Body: TypeAlias = "Mapping[str, Value]"
@@ -59,9 +60,10 @@ def encode_body(body: Body) -> bytes:
     """Body as its one JSON text: UTF-8, keys sorted, no spaces; only strings, integers, lists, objects.
 
     Raises: BadParameters for a float (0.1 has no exact value to sign), a truth value, None, bytes, an
-        integer above MAX_INTEGER_BITS, a lone surrogate, or a text above MAX_BODY_BYTES.
+        integer above MAX_INTEGER_BITS, a lone surrogate, more than MAX_DEPTH levels, or a text above
+        MAX_BODY_BYTES.
     """
-    _require_canonical(body)
+    _require_canonical(body, MAX_DEPTH)
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     try:
         raw = text.encode("utf-8")
@@ -95,7 +97,9 @@ def decode_body(raw: bytes) -> dict[str, Value]:
     return body
 
 
-def _require_canonical(value: object) -> None:
+def _require_canonical(value: object, depth: int) -> None:
+    if depth == 0:
+        raise BadParameters(f"a ledger body nests more than {MAX_DEPTH} deep")
     if isinstance(value, bool) or not isinstance(value, str | int | list | tuple | dict):
         raise BadParameters(
             f"a ledger body holds a {type(value).__name__}; write integers, strings, or rationals as 'p/q'"
@@ -104,12 +108,12 @@ def _require_canonical(value: object) -> None:
         raise BadParameters(f"a ledger body holds an integer of more than {MAX_INTEGER_BITS} bits")
     if isinstance(value, list | tuple):
         for item in value:
-            _require_canonical(item)
+            _require_canonical(item, depth - 1)
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise BadParameters(f"a ledger body has the key {key!r}; keys are strings")
-            _require_canonical(item)
+            _require_canonical(item, depth - 1)
 
 
 def _distinct_keys(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
@@ -228,6 +232,11 @@ class Entry:
     hash: bytes
     signature: bytes
     key_id: bytes
+
+    @property
+    def fields(self) -> Body:
+        """The body, read. Raises: BadParameters when it is not canonical."""
+        return decode_body(self.body)
 
     @property
     def head(self) -> Head:

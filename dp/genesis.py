@@ -77,7 +77,7 @@ def _require_complete(path: Path) -> None:
     if not beside(path, ".new").exists():
         raise RolledBack(gone)
     try:
-        store = Store.read(beside(path, ".new"), timeout_seconds=0.0)
+        store = Store.open(beside(path, ".new"), timeout_seconds=0.0)
         try:
             first = next(store.entries())
         finally:

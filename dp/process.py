@@ -28,7 +28,7 @@ class Owner:
     session: str
 
     def __post_init__(self) -> None:
-        if self.pid < 1 or self.start < 0:
+        if not 1 <= self.pid < 2**31 or self.start < 0:
             raise BadParameters(f"no process has pid {self.pid} and start {self.start}")
 
     @classmethod

@@ -102,7 +102,7 @@ class Store:
         except StorageRefused:
             # Without write access SQLite cannot make its shared index. That is no obstacle when there is no
             # unmerged tail to index: then nobody is writing and the file alone is the ledger.
-            if beside(path, "-wal").exists():
+            if _size(beside(path, "-wal")):
                 raise
             return cls._read(path, "ro&immutable=1", timeout_seconds)
 
@@ -247,7 +247,7 @@ def _connecting(path: Path, mode: str, timeout_seconds: float) -> Iterator[sqlit
 
 
 def _require_ours(path: Path, connection: sqlite3.Connection) -> None:
-    size = path.stat().st_size
+    size = _size(path)
     if size < SMALLEST_PAGE:
         raise Corrupt(f"{path} has {size} bytes, less than any ledger; restore a copy")
     application = _number(connection, "application_id")
@@ -294,6 +294,13 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
 
 def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

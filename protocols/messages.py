@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
@@ -148,7 +148,7 @@ class Unmask:
     for, or to send, the other.
     """
 
-    shares: tuple[Annotated[bytes, Exactly(SHARE_BYTES)] | None, ...]
+    shares: tuple[Annotated[bytes, Exactly(SHARE_BYTES)] | None, ...] = field(repr=False)
 
 
 # --- notes between a party and its own application ------------------------------------------------

@@ -271,7 +271,8 @@ class Simulation:
             self.seen = self.seen or Seen.of(who, frames[0])
         for frame in frames:
             account.sent_bytes += len(frame)
-            self._queue.append((who, SERVER, bytes(frame)))
+            # The server reads at once, so that no more than one large vector is ever under way.
+            self._queue.appendleft((who, SERVER, bytes(frame)))
 
     def _from_server(self, act: Callable[[], list[Frame]]) -> None:
         started = time.process_time()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from protocols.errors import TooFewClients
 from protocols.messages import RosterEntry, Shares
@@ -28,7 +28,7 @@ class Recovery:
     """Good shares per dealer, by holder; the inner mappings grow in place."""
 
     survivors: frozenset[PartyId]
-    shares: Mapping[PartyId, dict[PartyId, bytes]]
+    shares: Mapping[PartyId, dict[PartyId, bytes]] = field(repr=False)
 
     @classmethod
     def of(cls, sharing: frozenset[PartyId], survivors: frozenset[PartyId]) -> Recovery:

@@ -1,9 +1,9 @@
 """A server, its clients and their identities, all functions of one number; and stand-ins that watch them.
 
-    Company     builds endpoints: twice the same number gives twice the same bytes
-    StandIn     an endpoint that remembers what it said and which states it went through
-    Restarted   dies before every message and comes back from its frozen bytes in a newly built endpoint
-    Repeated    hears every message twice
+Company     builds endpoints: twice the same number gives twice the same bytes
+StandIn     an endpoint that remembers what it said and which states it went through
+Restarted   dies before every message and comes back from its frozen bytes in a newly built endpoint
+Repeated    hears every message twice
 """
 
 from __future__ import annotations
@@ -104,15 +104,11 @@ class Company:
         self.identities = {who: Identity.from_seed(seed_of("identity", number, who)) for who in self.ids}
         self.identity = Identity.from_seed(seed_of("server", number))
         self.known = {who: identity.public for who, identity in self.identities.items()}
-        self.policy = Policy(
-            self.known, min_cohort=plan.min_cohort, promise=plan.promise, assumption=plan.assumption
-        )
+        self.policy = Policy(self.known, min_cohort=plan.min_cohort, promise=plan.promise, assumption=plan.assumption)
 
     def client(self, who: PartyId, policy: Policy | None = None) -> Client:
         root = seed_of("root", self.number, who)
-        return Client.from_root(
-            root, policy or self.policy, self.identities[who], self.identity.public, VERIFIER
-        )
+        return Client.from_root(root, policy or self.policy, self.identities[who], self.identity.public, VERIFIER)
 
     def server(self) -> Server:
         return Server(self.plan, self.known, self.identity)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sqlite3
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,7 +38,7 @@ def charge(number: int, event: Event = EVENT, **other: object) -> Charge:
         "mechanism": "sum",
         "event": event,
         "cohort": 40,
-        "context": bytes(31) + bytes([number % 256]),
+        "context": hashlib.sha256(repr(number).encode()).digest(),
     }
     return Charge(**{**fields, **other})  # type: ignore[arg-type]
 
@@ -63,3 +66,21 @@ def edit(path: Path, *statements: str) -> None:
     for _, sql in triggers:
         connection.execute(sql)
     connection.close()
+
+
+def start(work: Callable[[], object]) -> int:
+    """Runs work in a forked child; its exit code tells whether it raised (1) or not (0)."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def finish(child: int) -> int:
+    """The child's exit code, or minus the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dp.admission
 from dp.accountant import Budget, Interval, Unit, View
 from dp.charge import Charge, Ends, Outcome, Randomness, Terms, grid_above, grid_below
 from dp.errors import (
@@ -25,7 +26,7 @@ from dp.errors import (
     StorageRefused,
     UnsupportedEvent,
 )
-from dp.events import Event, GaussianEvent, NonPrivate, Poisson, PureEvent, Repeated, Sampled
+from dp.events import Composed, Event, GaussianEvent, NonPrivate, Poisson, PureEvent, Repeated, Sampled
 from dp.history import compose
 from dp.ledger import Ledger, Reservation, Standing, spend
 from tests.dp.ledger_kit import DELTA, EVENT, RELATION, WIDE, budget_for, charge, epsilon_of, outcome
@@ -503,8 +504,6 @@ def test_texts_and_timeouts_are_refused_out_of_range(path: Path, ledger: Ledger)
 
 
 def test_a_charge_above_64_kib_is_refused_and_nothing_is_written(ledger: Ledger) -> None:
-    from dp.events import Composed
-
     wide = Composed(tuple(GaussianEvent.for_multiplier(1000 + k) for k in range(3000)))
     with pytest.raises(BadParameters, match="at most 65536"):
         ledger.reserve(charge(0, wide))
@@ -549,8 +548,6 @@ def test_no_entry_and_no_repr_holds_the_signing_key(path: Path, ledger: Ledger) 
 
 def test_admission_does_not_grow_with_the_rounds_behind_it(path: Path) -> None:
     """Compositions are counted, not timed: one per round, whatever came before."""
-    import dp.admission
-
     calls: list[int] = []
     real = dp.admission.compose
 

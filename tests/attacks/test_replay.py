@@ -1,0 +1,67 @@
+"""The server replays what was said in another round: an old roster, inbox or set of witnesses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from protocols.errors import CohortTooSmall, KeyMismatch, OutOfTurn, ViewMismatch
+from protocols.messages import Inbox, Roster, Survivors, Witnesses
+from protocols.pairwise import client as pairwise_client
+from tests.attacks.villain import Stage, rows
+
+
+def two_rounds(kind: type) -> tuple[Stage, dict, dict]:
+    """A stage in its second round that has reached `kind`; the letters and frames of the first."""
+    stage = Stage(4)
+    letters = stage.until(kind)
+    frames = dict(stage.pending)
+    stage.until(None)
+    stage.open(round=1, nonce=b"\1" * 16)
+    stage.until(kind)
+    return stage, letters, frames
+
+
+@rows("M13")
+@pytest.mark.parametrize("kind", [Roster, Inbox, Survivors, Witnesses], ids=lambda kind: kind.__name__)
+def test_a_frame_of_an_old_round_is_out_of_turn_and_changes_nothing(row: str, kind: type) -> None:
+    stage, _, frames = two_rounds(kind)
+    for who in stage.ids:
+        before = stage.clients[who].freeze()
+        with pytest.raises(OutOfTurn, match="not open here"):
+            stage.clients[who].receive(frames[who])
+        assert stage.clients[who].freeze() == before
+    stage.until(None)
+    assert stage.server.aggregate is not None
+
+
+@rows("M13")
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [(Roster, ViewMismatch), (Inbox, CohortTooSmall), (Witnesses, ViewMismatch)],
+    ids=lambda value: value.__name__,
+)
+def test_an_old_letter_in_a_new_frame_is_noticed(row: str, kind: type, error: type) -> None:
+    stage, letters, _ = two_rounds(kind)
+    for who in stage.ids:
+        with stage.refuses(who, error):
+            stage.say(who, letters[who])
+
+
+@rows("M13")
+def test_an_old_roster_under_the_new_context_is_noticed(row: str) -> None:
+    stage, letters, _ = two_rounds(Roster)
+    who = stage.ids[0]
+    context = stage.clients[who]._party.state.context
+    with stage.refuses(who, KeyMismatch):
+        stage.say(who, replace(letters[who], context=context))
+
+
+@rows("M13")
+def test_without_the_witness_check_old_witnesses_get_an_answer(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairwise_client, "check_witnesses", lambda state, message: None)
+    stage, letters, _ = two_rounds(Witnesses)
+    who = stage.ids[0]
+    [answer] = stage.say(who, letters[who])
+    assert any(answer.shares)

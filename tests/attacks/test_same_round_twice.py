@@ -1,0 +1,108 @@
+"""The server opens a round again, with another model or nonce, to get two vectors under related masks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from protocols.errors import OutOfTurn, Replay
+from protocols.messages import Advertise, Masked, Open, Roster, Witnesses
+from protocols.party import Failed
+from tests.attacks.villain import Stage, rows
+
+
+def again(stage: Stage, **changes) -> Open:
+    return Open(replace(stage.server.agreement, **changes))
+
+
+CHANGES = pytest.mark.parametrize(
+    "changes",
+    [{"nonce": b"\2" * 16}, {"model": b"\3" * 32}, {"round": 0, "length": 6}],
+    ids=["nonce", "model", "length"],
+)
+
+
+@rows("M14")
+@CHANGES
+def test_a_spent_round_is_not_opened_again(row: str, changes: dict) -> None:
+    stage = Stage(4)
+    stage.until(None)
+    for who in stage.ids:
+        with stage.refuses(who, Replay):
+            stage.say(who, again(stage, **changes))
+
+
+@rows("M14")
+@CHANGES
+def test_nor_after_a_restart(row: str, changes: dict) -> None:
+    stage = Stage(4)
+    stage.until(Witnesses)
+    for who in stage.ids:
+        restarted = stage.company.client(who)
+        restarted.thaw(stage.clients[who].freeze())
+        stage.clients[who] = restarted
+        with stage.refuses(who, Replay):
+            stage.say(who, again(stage, **changes))
+
+
+@rows("M14")
+def test_an_earlier_round_is_not_opened_either(row: str) -> None:
+    stage = Stage(4)
+    stage.open(round=7)
+    stage.until(None)
+    stage.round = 3
+    with stage.refuses(stage.ids[0], Replay):
+        stage.say(stage.ids[0], again(stage, round=3, nonce=b"\4" * 16))
+
+
+@rows("M14")
+def test_the_round_of_one_task_says_nothing_about_another(row: str) -> None:
+    stage = Stage(4)
+    stage.until(None)
+    other = replace(stage.server.agreement, plan=replace(stage.company.plan, task="another"))
+    stage.company.plan = other.plan
+    [answer] = stage.say(stage.ids[0], Open(other))
+    assert isinstance(answer, Advertise)
+
+
+@rows("M14")
+def test_a_late_copy_of_the_open_does_not_throw_away_the_round(row: str) -> None:
+    stage = Stage(4)
+    stage.open()
+    opens = dict(stage.pending)
+    stage.until(Roster)
+    stage.hand(stage.answers())
+    for who in stage.ids:
+        before = stage.clients[who].freeze()
+        with pytest.raises(OutOfTurn, match="a second time"):
+            stage.clients[who].receive(opens[who])
+        assert stage.clients[who].freeze() == before
+    stage.until(None)
+    assert stage.server.aggregate is not None
+    assert stage.server.aggregate.survivors == stage.ids
+
+
+@rows("M14")
+def test_an_attempt_given_up_before_the_vector_left_may_be_repeated_with_fresh_keys(row: str) -> None:
+    stage = Stage(4)
+    stage.until(Roster)
+    first = {who: stage.heard[who, Advertise] for who in stage.ids}
+    stage.open(nonce=b"\5" * 16)
+    stage.until(None)
+    assert stage.server.aggregate is not None
+    for who in stage.ids:
+        second = stage.heard[who, Advertise]
+        assert not {first[who].box_key, first[who].mask_key} & {second.box_key, second.mask_key}
+        assert first[who].commitment != second.commitment
+    assert sum(kind is Masked for _, kind in stage.heard) == 4
+
+
+@rows("M14")
+def test_a_refused_open_leaves_nothing_of_the_round_it_interrupts(row: str) -> None:
+    stage = Stage(4)
+    stage.until(Witnesses)
+    who = stage.ids[0]
+    with stage.refuses(who, Replay):
+        stage.say(who, again(stage, nonce=b"\6" * 16))
+    assert isinstance(stage.clients[who]._party.state, Failed)

@@ -1,0 +1,108 @@
+"""The server asks to open a sum over few clients, over strangers, or over a list that leaves the asked one out."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocols.errors import CohortTooSmall, Malformed, ShapeMismatch, UnsafeUnmask
+from protocols.messages import Inbox, Masked, Roster, Survivors, to_bitmap
+from protocols.pairwise import client as pairwise_client
+from protocols.pairwise import session as names
+from protocols.plan import Promise
+from secagg.masks import Correction
+from tests.attacks.villain import Stage, pair_correction, rows
+
+BOTH = pytest.mark.parametrize("promise", Promise, ids=lambda promise: promise.value)
+
+
+@rows("M4", "M17")
+@BOTH
+@pytest.mark.parametrize("left", [1, 2, 3, 4])
+def test_survivors_below_quorum_threshold_or_cohort_are_refused(row: str, promise: Promise, left: int) -> None:
+    stage = Stage(8, promise)
+    stage.until(Survivors)
+    who = stage.ids[0]
+    need = stage.clients[who]._party.state.session.smallest_sum
+    assert need == (5 if promise is Promise.ACTIVE else 3)
+    bitmap = to_bitmap(frozenset(stage.ids[:left]), stage.ids)
+    if left < need:
+        with stage.refuses(who, CohortTooSmall):
+            stage.say(who, Survivors(bitmap))
+    else:
+        stage.say(who, Survivors(bitmap))
+
+
+@rows("M4", "M17")
+def test_without_the_check_on_survivors_the_same_script_opens_one_client(
+    row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairwise_client, "check_survivors", lambda state, bitmap: None)
+    stage = Stage(4, Promise.CURIOUS)
+    roster = next(iter(stage.until(Roster).values()))
+    stage.until(Survivors)
+    session, victim, others = stage.session(roster), stage.ids[0], stage.ids[1:]
+    alone = Survivors(to_bitmap(frozenset({victim}), stage.ids))
+    answers = {who: stage.say(who, alone)[0] for who in stage.ids}
+    public = {entry.who: entry.mask_key for entry in roster.entries}
+
+    def secret_of(dealer: int):
+        return stage.rebuilt(session, dealer, {u: answers[u] for u in stage.ids if u != dealer}, stage.ids)
+
+    corrections = [Correction(-1, names.self_mask_seed(secret_of(victim), session.sid, victim))]
+    corrections += [pair_correction(session, v, secret_of(v), victim, public[victim]) for v in others]
+    assert stage.unmasked(session, [victim], corrections) == stage.encoded([victim])
+    assert (victim, Masked) in stage.heard
+
+
+@rows("M5")
+@BOTH
+def test_a_client_that_never_shared_cannot_be_a_survivor(row: str, promise: Promise) -> None:
+    stage = Stage(5, promise)
+    stage.until(Roster)
+    stage.until(Survivors, silent=stage.ids[4:])
+    who = stage.ids[0]
+    with stage.refuses(who, UnsafeUnmask):
+        stage.say(who, Survivors(to_bitmap(frozenset(stage.ids), stage.ids)))
+
+
+@rows("M5")
+@BOTH
+def test_a_list_without_the_client_that_is_asked_is_refused(row: str, promise: Promise) -> None:
+    stage = Stage(5, promise)
+    stage.until(Survivors)
+    who = stage.ids[0]
+    with stage.refuses(who, UnsafeUnmask):
+        stage.say(who, Survivors(to_bitmap(frozenset(stage.ids[1:]), stage.ids)))
+
+
+@rows("M5")
+@BOTH
+@pytest.mark.parametrize(
+    ("bitmap", "error"),
+    [(b"\xff", Malformed), (b"\x3f", Malformed), (b"\x1f\x00", ShapeMismatch), (b"", ShapeMismatch)],
+    ids=["all bits", "one bit beyond", "one byte more", "empty"],
+)
+def test_bits_beyond_the_roster_are_refused(row: str, promise: Promise, bitmap: bytes, error: type) -> None:
+    stage = Stage(5, promise)
+    stage.until(Survivors)
+    with stage.refuses(stage.ids[0], error):
+        stage.say(stage.ids[0], Survivors(bitmap))
+
+
+@rows("M17")
+@pytest.mark.parametrize("promise", [Promise.ACTIVE])
+def test_a_thinned_inbox_gets_no_masked_vector(row: str, promise: Promise) -> None:
+    stage = Stage(5, promise)
+    letters = stage.until(Inbox)
+    who = stage.ids[0]
+    few = frozenset(stage.ids[:2])
+    with stage.refuses(who, CohortTooSmall):
+        stage.say(who, Inbox(to_bitmap(few, stage.ids), letters[who].sealed[:1]))
+    with stage.refuses(stage.ids[1], UnsafeUnmask):
+        without_me = frozenset(stage.ids) - {stage.ids[1]}
+        stage.say(stage.ids[1], Inbox(to_bitmap(without_me, stage.ids), letters[stage.ids[1]].sealed))
+    with stage.refuses(stage.ids[2], ShapeMismatch):
+        stage.say(stage.ids[2], Inbox(letters[who].members, letters[who].sealed[1:]))
+    with stage.refuses(stage.ids[3], Malformed):
+        stage.say(stage.ids[3], Inbox(b"\xff", letters[who].sealed))
+    assert not any(kind is Masked for _, kind in stage.heard)

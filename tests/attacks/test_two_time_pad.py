@@ -1,0 +1,127 @@
+"""Two different vectors under one mask give away their difference: by a crash, a rollback or a hostile caller."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from protocols.errors import Misused, Replay
+from protocols.messages import Advertise, Inbox, Masked, Open, Submit, Survivors
+from tests.attacks.villain import LENGTH, Stage, rows
+
+
+def at_inbox(stage: Stage) -> tuple[int, bytes]:
+    stage.until(Inbox)
+    return stage.pending[0]
+
+
+OTHER = np.full(LENGTH, 0.25)
+
+
+@rows("S16", "C11")
+def test_a_second_update_is_refused_and_the_state_untouched(row: str) -> None:
+    stage = Stage(4)
+    who, frame = at_inbox(stage)
+    stage.deliver(who, frame)
+    client, signer = stage.clients[who], stage.signers[who]
+    image, signed = client.freeze(), signer.signed
+    with pytest.raises(Misused, match="one update per round"):
+        client.submit(OTHER)
+    with pytest.raises(Misused, match="one vector per round"):
+        client.send(Submit(stage.vectors[who] + 1, 1))
+    assert (client.freeze(), signer.signed) == (image, signed)
+
+
+@rows("S16")
+def test_after_a_crash_the_stored_vector_is_sent_again_and_no_other(row: str) -> None:
+    stage = Stage(4)
+    who, frame = at_inbox(stage)
+    [first] = stage.deliver(who, frame)
+    restarted = stage.company.client(who)
+    restarted.thaw(stage.clients[who].freeze())
+    assert not restarted.needs_update
+    with pytest.raises(Misused):
+        restarted.submit(OTHER)
+    assert [bytes(reply) for reply in restarted.receive(frame)] == [first]
+
+
+@rows("S16")
+def test_after_a_crash_the_round_is_still_spent(row: str) -> None:
+    stage = Stage(4)
+    who, frame = at_inbox(stage)
+    stage.deliver(who, frame)
+    restarted = stage.company.client(who)
+    restarted.thaw(stage.clients[who].freeze())
+    stage.clients[who] = restarted
+    with stage.refuses(who, Replay):
+        stage.say(who, Open(replace(stage.server.agreement, nonce=b"\1" * 16)))
+
+
+@rows("S17")
+def test_a_snapshot_from_before_the_vector_makes_fresh_keys_under_a_new_nonce(row: str) -> None:
+    stage = Stage(4)
+    who, frame = at_inbox(stage)
+    snapshot = stage.clients[who].freeze()
+    stage.deliver(who, frame)
+    restored = stage.company.client(who)
+    restored.thaw(snapshot)
+    stage.clients[who] = restored
+    first = stage.heard[who, Advertise]
+    stage.open(round=0, nonce=b"\1" * 16)
+    stage.deliver(*stage.pending[0])
+    second = stage.heard[who, Advertise]
+    assert not {first.box_key, first.mask_key, first.commitment} & {
+        second.box_key,
+        second.mask_key,
+        second.commitment,
+    }
+
+
+@rows("S17", "C11")
+def test_a_rolled_back_client_that_sends_twice_is_noticed_by_the_server(row: str) -> None:
+    """The documented limit: storage that rolls back can make two vectors; the server takes the first only."""
+    stage = Stage(4)
+    who, frame = at_inbox(stage)
+    snapshot = stage.clients[who].freeze()
+    replies = stage.answers()
+    restored = stage.company.client(who)
+    restored.thaw(snapshot)
+    restored.receive(frame)
+    [second] = restored.submit(OTHER)
+    stage.hand({who: replies.pop(who)})
+    state = stage.server._party.state
+    before = state.total.tobytes()
+    assert stage.server.receive(bytes(second), who) == []
+    assert [(note.peer, note.error) for note in stage.server.excluded] == [(who, "Duplicate")]
+    assert state.total.tobytes() == before
+    stage.hand(replies)
+    stage.until(None)
+    assert stage.server.aggregate.total.tolist() == stage.encoded(stage.ids)
+
+
+@rows("S16")
+def test_two_vectors_under_one_mask_would_give_away_their_difference(row: str) -> None:
+    stage = Stage(4)
+    who, frame = at_inbox(stage)
+    snapshot = stage.clients[who].freeze()
+    stage.deliver(who, frame)
+    restored = stage.company.client(who)
+    restored.thaw(snapshot)
+    restored.receive(frame)
+    submission = restored.prepare(OTHER)
+    [second] = restored.send(submission)
+    ring = stage.server.agreement.plan.encoding.ring
+    one = ring.unpack(stage.heard[who, Masked].vector, LENGTH)
+    two = ring.unpack(stage.decoded(bytes(second)).vector, LENGTH)
+    difference = ring.reduce((one - two).astype(np.int64))
+    assert difference.tolist() == ring.reduce((stage.vectors[who] - submission.vector).astype(np.int64)).tolist()
+
+
+@rows("S16")
+def test_nothing_but_shares_held_for_others_is_left_once_the_vector_has_left(row: str) -> None:
+    stage = Stage(4)
+    stage.until(Survivors)
+    state = stage.clients[stage.ids[0]]._party.state
+    assert list(type(state).__slots__) == ["own", "session", "members", "held"]

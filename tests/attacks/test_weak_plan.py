@@ -1,0 +1,137 @@
+"""The server proposes a plan weaker than the client's policy, an impossible one, or changes it half-way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+
+from protocols import codec, wire
+from protocols.errors import BadPlan, Malformed, PolicyViolation, ViewMismatch
+from protocols.messages import Advertise, Open, Roster
+from protocols.party import SERVER
+from protocols.plan import NoisePlan, Policy, Promise, context_of
+from secagg.graph import Against, Assumption
+from tests.attacks.villain import Stage, rows
+
+STRICT = {
+    "min_cohort": 4,
+    "assumption": Assumption(Fraction(1, 5), Fraction(0)),
+    "max_clip": Fraction(1),
+    "max_weight": 8,
+    "max_length": 5,
+}
+FAIR = {"min_cohort": 4, "assumption": Assumption(Fraction(1, 5), Fraction(0))}
+
+
+def opening(stage: Stage, **changes):
+    """The server's Open with other particulars, as a client whose policy is STRICT would get it."""
+    in_agreement = {name: changes.pop(name) for name in ("length", "model") if name in changes}
+    agreement = stage.server.agree(replace(stage.company.task(5)))
+    return Open(replace(agreement, plan=replace(agreement.plan, **FAIR | changes), **in_agreement))
+
+
+def strict_stage(**policy) -> Stage:
+    probe = Stage(5)
+    return Stage(5, policy=Policy(probe.company.known, **STRICT | policy))
+
+
+@rows("M6")
+def test_a_plan_that_just_meets_the_policy_is_accepted(row: str) -> None:
+    stage = strict_stage()
+    [answer] = stage.say(stage.ids[0], opening(stage))
+    assert isinstance(answer, Advertise)
+
+
+CURIOUS = Assumption(Fraction(1, 5), Fraction(0), against=Against.CURIOUS)
+
+
+@rows("M6", "M25")
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"min_cohort": 3}, "min_cohort 3 is below 4"),
+        ({"promise": Promise.CURIOUS}, "promise curious is too weak"),
+        ({"promise": Promise.CURIOUS, "assumption": CURIOUS}, "promise curious is too weak"),
+        ({"assumption": Assumption(Fraction(1, 6), Fraction(0))}, "fewer corrupt clients"),
+        ({"clip": Fraction(3, 2)}, "clip 3/2 is above 1"),
+        ({"max_weight": 9}, "max_weight 9 is above 8"),
+        ({"protocol": "plain"}, "protocol 'plain' is not allowed"),
+        ({"length": 6}, "6 coordinates, at most 5"),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else value.split()[0],
+)
+def test_each_bound_of_the_policy_is_kept(row: str, changes: dict, named: str) -> None:
+    stage = strict_stage()
+    with stage.refuses(stage.ids[0], PolicyViolation, match=named):
+        stage.say(stage.ids[0], opening(stage, **changes))
+
+
+@rows("M6")
+@pytest.mark.parametrize("noise", [None, NoisePlan(Fraction(1, 2), 0, 24)], ids=["none", "half"])
+def test_less_noise_than_the_policy_wants_is_refused(row: str, noise: NoisePlan | None) -> None:
+    stage = strict_stage(min_noise_multiplier=Fraction(3, 4))
+    with stage.refuses(stage.ids[0], PolicyViolation):
+        stage.say(stage.ids[0], opening(stage, noise=noise, max_weight=1))
+
+
+@rows("M6")
+def test_noise_that_nobody_can_make_is_the_servers_fault(row: str) -> None:
+    stage = strict_stage()
+    with stage.refuses(stage.ids[0], PolicyViolation, match="smallest modulus_bits that would do"):
+        stage.say(stage.ids[0], opening(stage, noise=NoisePlan(Fraction(1 << 30), 0, 8), max_weight=1))
+
+
+@rows("M6")
+def test_the_word_active_cannot_hide_parameters_without_a_quorum(row: str) -> None:
+    stage = strict_stage()
+    message = opening(stage)
+    with pytest.raises(BadPlan, match="active"):
+        replace(message.agreement.plan, assumption=CURIOUS)
+    fair, weak = wire.encode(FAIR["assumption"]), wire.encode(CURIOUS)
+    body = wire.encode(message)
+    assert body.count(fair) == 1
+    header = codec.Header(1, SERVER, stage.task, 0, len(body)).to_bytes()
+    forged = body.replace(fair, weak)
+    signature = stage.company.identity.sign(codec._signed_text(header, [forged]))
+    with pytest.raises(Malformed, match="active"):
+        stage.clients[stage.ids[0]].receive(header + forged + signature)
+    assert stage.signers[stage.ids[0]].signed == 0
+
+
+@rows("M6")
+def test_a_roster_for_which_no_parameters_exist_is_refused(row: str) -> None:
+    stage = Stage(5)
+    stage.until(Roster)
+    who = stage.ids[0]
+    agreement = stage.server.agreement
+    hopeless = replace(agreement.plan, assumption=Assumption(Fraction(9, 10), Fraction(0)))
+    greedy = replace(agreement, round=1, plan=hopeless)
+    stage.round = 1
+    entries = []
+    for member in stage.ids:
+        [letter] = stage.say(member, Open(greedy))
+        entries.append(stage.clients[member]._party.state.said)
+        assert letter.context == context_of(greedy)
+    with stage.refuses(who, PolicyViolation):
+        stage.say(who, Roster(context_of(greedy), tuple(entries)))
+
+
+@rows("M19")
+@pytest.mark.parametrize(
+    "name", ["length", "clip", "max_weight", "min_cohort", "model", "layout", "ledger_head", "nonce"]
+)
+def test_a_roster_of_another_agreement_is_another_view(row: str, name: str) -> None:
+    stage = Stage(5)
+    letters = stage.until(Roster)
+    agreement = stage.server.agreement
+    in_plan = {"clip": Fraction(2), "max_weight": 7, "min_cohort": 4}
+    in_round = {"length": 6, "model": b"\1" * 32, "layout": b"\1" * 32, "ledger_head": b"\1" * 32, "nonce": b"\1" * 16}
+    if name in in_plan:
+        other = replace(agreement, plan=replace(agreement.plan, **{name: in_plan[name]}))
+    else:
+        other = replace(agreement, **{name: in_round[name]})
+    who = stage.ids[0]
+    with stage.refuses(who, ViewMismatch):
+        stage.say(who, replace(letters[who], context=context_of(other)))
