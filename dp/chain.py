@@ -100,20 +100,25 @@ def decode_body(raw: bytes) -> dict[str, Value]:
 def _require_canonical(value: object, depth: int) -> None:
     if depth == 0:
         raise BadParameters(f"a ledger body nests more than {MAX_DEPTH} deep")
-    if isinstance(value, bool) or not isinstance(value, str | int | list | tuple | dict):
-        raise BadParameters(
-            f"a ledger body holds a {type(value).__name__}; write integers, strings, or rationals as 'p/q'"
-        )
-    if isinstance(value, int) and value.bit_length() > MAX_INTEGER_BITS:
-        raise BadParameters(f"a ledger body holds an integer of more than {MAX_INTEGER_BITS} bits")
-    if isinstance(value, list | tuple):
-        for item in value:
-            _require_canonical(item, depth - 1)
-    if isinstance(value, dict):
+    # Exact types: a bool is an int to isinstance, and a subclass may print itself in its own way.
+    kind = type(value)
+    if kind is str:
+        return
+    if isinstance(value, int) and kind is int:
+        if value.bit_length() > MAX_INTEGER_BITS:
+            raise BadParameters(f"a ledger body holds an integer of more than {MAX_INTEGER_BITS} bits")
+    elif isinstance(value, dict) and kind is dict:
         for key, item in value.items():
-            if not isinstance(key, str):
+            if type(key) is not str:
                 raise BadParameters(f"a ledger body has the key {key!r}; keys are strings")
             _require_canonical(item, depth - 1)
+    elif isinstance(value, list | tuple) and kind in (list, tuple):
+        for item in value:
+            _require_canonical(item, depth - 1)
+    else:
+        raise BadParameters(
+            f"a ledger body holds a {kind.__name__}; write integers, strings, or rationals as 'p/q'"
+        )
 
 
 def _distinct_keys(pairs: list[tuple[str, Value]]) -> dict[str, Value]:

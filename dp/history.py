@@ -219,6 +219,8 @@ def compose(counts: Counter[Event], terms: Terms, view: View) -> Interval:
 
     Raises: UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement.
     """
+    if not counts:
+        return Interval(0.0, 0.0, terms.budget.delta, "nothing released")
     events = [Repeated(event, times) for event, times in counts.items()]
     return account(events, terms.unit, view, terms.budget.delta)
 

@@ -46,6 +46,7 @@ class RoundReport:
     excluded: Mapping[PartyId, str]
     clipped: int
     exact: bool
+    seen_bytes: int
     seen_chi_square_p: float
     epsilon: Interval | None
     epsilon_released: Interval | None
@@ -108,6 +109,7 @@ def secure_mean(
         excluded={note.peer: note.error for note in cohort.server.excluded} | dict(aggregate.blamed),
         clipped=sum(cohort.clients[who].clipped for who in aggregate.survivors),
         exact=simulation.exact,
+        seen_bytes=0 if simulation.seen is None else len(simulation.seen.packed),
         seen_chi_square_p=_uniformity(agreement, simulation.seen),
         epsilon=None if ledger is None else ledger.interval(),
         epsilon_released=None if ledger is None else ledger.interval_released(),

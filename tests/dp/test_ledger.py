@@ -150,7 +150,9 @@ def test_the_same_charge_again_is_the_same_reservation(row: str, ledger: Ledger)
 
 
 @pytest.mark.parametrize("row", ["L6"])
-@pytest.mark.parametrize("other", [{"event": NOISIER}, {"cohort": 39}, {"context": bytes(32)}], ids=lambda o: next(iter(o)))
+@pytest.mark.parametrize(
+    "other", [{"event": NOISIER}, {"cohort": 39}, {"context": bytes(32)}], ids=lambda other: next(iter(other))
+)
 def test_the_same_id_with_other_content_conflicts(row: str, ledger: Ledger, other: dict[str, object]) -> None:
     ledger.reserve(charge(1))
     with pytest.raises(ConflictingCharge, match="round 1") as wrong:
@@ -283,6 +285,15 @@ def test_a_release_that_fails_stays_spent(ledger: Ledger, stop: type[BaseExcepti
         spend(ledger, charge(0), release, lambda value: outcome())
     assert ledger.standing(charge(0)) is Standing.SETTLED
     assert Fraction(ledger.interval().upper) == epsilon_of(EVENT)
+
+
+def test_a_release_that_gave_up_itself_is_not_forfeited_twice(ledger: Ledger) -> None:
+    def release() -> None:
+        ledger.forfeit(ledger.reserve(charge(0)), "no")
+
+    with pytest.raises(BadReservation, match="already settled"):
+        spend(ledger, charge(0), release, lambda value: outcome())
+    assert [entry.kind for entry in ledger.entries()][2:] == ["RESERVE", "SETTLE"]
 
 
 def test_an_outcome_that_is_refused_keeps_the_value_back(ledger: Ledger) -> None:
@@ -562,6 +573,17 @@ def test_admission_does_not_grow_with_the_rounds_behind_it(path: Path) -> None:
             ledger.commit(ledger.reserve(charge(number)), outcome())
             ledger.interval()
     assert len(calls) == 20
+
+
+def test_remembered_costs_are_bounded_and_right(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dp.admission, "_REMEMBERED_COSTS", 2)
+    with Ledger.open(path, WIDE) as ledger:
+        for number in range(6):
+            held = ledger.reserve(charge(number))
+            with pytest.raises(BadParameters, match="do not hand it out"):
+                ledger.commit(held, outcome(WEAKER))
+            ledger.commit(held, outcome(GaussianEvent(50_000 + number, 100, d=10, components=25, draws=250)))
+            assert len(ledger._admission._costs) <= 2
 
 
 def test_a_path_can_be_relative_or_a_link(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

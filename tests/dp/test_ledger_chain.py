@@ -166,6 +166,11 @@ def test_fields_are_refused_by_name_when_missing_or_of_another_type() -> None:
             read()
 
 
+def check_both(signed: Signed, before: Entry, entry: Entry) -> None:
+    check_hash(signed, before.head, entry)
+    check_signature(signed, entry)
+
+
 def test_every_single_change_of_an_entry_is_noticed_there() -> None:
     entries = chain_of({"text": "one"}, {"text": "two"})
     signed = signed_by(entries[0])
@@ -184,8 +189,7 @@ def test_every_single_change_of_an_entry_is_noticed_there() -> None:
     ]
     for entry in changed:
         with pytest.raises(Corrupt) as wrong:
-            check_hash(signed, entries[1].head, entry)
-            check_signature(signed, entry)
+            check_both(signed, entries[1], entry)
         assert wrong.value.seq == 2
 
 

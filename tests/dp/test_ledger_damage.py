@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from dp import store
 from dp.chain import Body, Entry, Head, Kind, Signer, link
 from dp.charge import Ends
 from dp.errors import Corrupt, DpError, Forked, LedgerError, RolledBack, Unverifiable
@@ -194,9 +195,8 @@ def test_random_bytes_are_refused_by_name(tmp_path: Path) -> None:
         noise = hashlib.shake_256(number.to_bytes(4, "little")).digest(number * 29)
         path.write_bytes(noise if number % 2 else header + noise)
         for opening in OPENINGS:
-            with pytest.raises(LedgerError):
-                with opening(path) as ledger:
-                    ledger.interval()
+            with pytest.raises(LedgerError), opening(path) as ledger:
+                ledger.interval()
 
 
 @pytest.mark.slow
@@ -204,9 +204,8 @@ def test_ten_thousand_random_files_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "run.ledger"
     for number in range(10_000):
         path.write_bytes(hashlib.shake_256(number.to_bytes(4, "little")).digest(number % 5_000))
-        with pytest.raises(LedgerError):
-            with Ledger.read(path) as ledger:
-                ledger.interval()
+        with pytest.raises(LedgerError), Ledger.read(path) as ledger:
+            ledger.interval()
 
 
 # --- L11: an editor who knows SQLite -------------------------------------------------------------
@@ -465,6 +464,11 @@ def test_more_survivors_than_invited_are_corrupt(forger: Forger) -> None:
     assert [problem.line for problem in forger.verdict().problems] == [5]
 
 
+def test_a_charge_without_a_budget_is_corrupt(forger: Forger) -> None:
+    del forger.entries[1:]
+    assert [(p.line, p.error) for p in examine(forger.reserves(0).entries).problems] == [(1, "Corrupt")]
+
+
 def test_nothing_may_be_charged_after_closing_nor_closed_over_open_reservations(forger: Forger) -> None:
     closed: Body = {"reason": "done", "clock": 0}
     forger.reserves(1).says(Kind.CLOSE_BUDGET, closed)
@@ -497,6 +501,25 @@ def test_events_without_a_proof_are_unverifiable_not_free(tmp_path: Path) -> Non
     del forger.entries[1]
     forger.says(Kind.OPEN_BUDGET, departing).reserves(0)
     assert [(p.line, p.error) for p in examine(forger.entries).problems] == [(2, "Unverifiable")]
+
+
+def test_a_schema_that_is_no_text_is_corrupt(original: Original) -> None:
+    at = original.raw.index(b"INTEGER PRIMARY KEY")
+    original.restore(original.raw[:at] + b"\xd4" + original.raw[at + 1 :])
+    for opening in OPENINGS:
+        with pytest.raises(Corrupt):
+            opening(original.path)
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 19, 20, 21])
+def test_reading_in_pieces_gives_every_entry_once(
+    original: Original, monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    original.restore(original.raw)
+    monkeypatch.setattr(store, "ROWS_AT_ONCE", pieces)
+    with Ledger.read(original.path) as ledger:
+        assert [entry.hash for entry in ledger.entries()] == list(original.heads.values())
+        assert ledger.verify().entries == 20
 
 
 def test_a_broken_ledger_stays_broken_for_whoever_saw_it(original: Original) -> None:

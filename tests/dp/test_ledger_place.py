@@ -32,7 +32,7 @@ from dp.genesis import create
 from dp.ledger import Ledger, Standing, _terms
 from dp.place import beside, file_system_of, read_key
 from dp.process import Owner
-from tests.dp.ledger_kit import EVENT, WIDE, charge, epsilon_of, finish, outcome, start, write_rounds
+from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, epsilon_of, finish, outcome, start, write_rounds
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -197,6 +197,42 @@ def test_a_read_only_directory_is_refused_for_writing_and_fine_for_reading(outsi
     assert sorted(file.name for file in outside.iterdir()) == ["run.ledger", "run.ledger.key"]
 
 
+def refuses(*arguments: object) -> None:
+    raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(fcntl, "flock"), (os, "fsync"), (os, "fchmod"), (Path, "rename"), (Path, "mkdir"), (Path, "unlink")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_an_input_output_error_while_making_it_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: object, name: str
+) -> None:
+    path = tmp_path / "new" / "run.ledger"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, lambda *arguments, **named: refuses())
+        with pytest.raises(StorageRefused, match="Input/output error"):
+            Ledger.open(path, WIDE)
+    with Ledger.open(path, WIDE) as ledger:
+        assert ledger.verify().ok
+
+
+def test_a_directory_of_a_missing_directory_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StorageRefused, match="cannot create the directory"):
+        Ledger.open(tmp_path / "a" / "b" / "run.ledger", WIDE)
+    for use in (place.sync_directory, lambda missing: place.write_key(missing / "key", bytes(32)),
+                lambda missing: place.directory_lock(missing, 1.0).__enter__()):
+        with pytest.raises(StorageRefused, match="No such file"):
+            use(tmp_path / "a")
+
+
+def test_an_sqlite_without_typed_tables_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
+    with pytest.raises(StorageRefused, match=r"3\.37"):
+        Ledger.open(path, WIDE)
+
+
 def test_an_unreadable_file_is_refused_by_name(outside: Path) -> None:
     path = outside / "run.ledger"
     write_rounds(path, 1)
@@ -233,6 +269,11 @@ def test_a_full_disk_blocks_the_release_and_loses_nothing(path: Path, room: int)
         assert ledger.verify().entries == 8
 
 
+def reserve_many(ledger: Ledger, rounds: int) -> None:
+    for number in range(1, rounds):
+        ledger.reserve(charge(number))
+
+
 def test_a_file_that_may_not_grow_refuses_by_name(path: Path) -> None:
     with Ledger.open(path, WIDE) as ledger:
         held = ledger.reserve(charge(0))
@@ -240,8 +281,7 @@ def test_a_file_that_may_not_grow_refuses_by_name(path: Path) -> None:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StorageRefused):
-            for number in range(1, 100):
-                ledger.reserve(charge(number))
+            reserve_many(ledger, 100)
         connection.execute("PRAGMA max_page_count = 100000")
         assert ledger.commit(held, outcome()) == ledger.head()
         assert ledger.verify().ok
@@ -304,6 +344,29 @@ def test_losing_every_race_is_locked_and_writes_nothing(path: Path, monkeypatch:
         assert len(turns) == 16
         assert rival.standing(charge(0)) is None
         assert rival.verify().ok
+
+
+def test_an_admission_that_was_overtaken_is_repeated_after_a_pause(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    with Ledger.open(path, budget_for(5)) as ledger, Ledger.open(path) as rival:
+        real, turns = ledger._admission.admit, []
+
+        def overtaken(*arguments: object) -> object:
+            turns.append(1)
+            after = real(*arguments)  # type: ignore[arg-type]
+            if len(turns) < 5:
+                rival.reserve(charge(100 + len(turns)))
+            return after
+
+        monkeypatch.setattr(ledger._admission, "admit", overtaken)
+        ledger.reserve(charge(0))
+        assert ledger.remaining() == 0
+        assert ledger.verify().ok
+    assert len(turns) == 5
+    assert [0 <= pause < 0.001 * 2**attempt for attempt, pause in enumerate(pauses)] == [True] * 4
 
 
 def test_notes_and_commits_of_others_do_not_spoil_an_admission(
@@ -496,7 +559,7 @@ def test_a_file_of_another_kind_or_version_is_left_untouched(path: Path, pragma:
     connection.close()
     raw = path.read_bytes()
     for opening in (Ledger.open, Ledger.read):
-        with pytest.raises(WrongVersion, match="77|0x4d"):
+        with pytest.raises(WrongVersion, match=r"77|0x4d"):
             opening(path)
     assert path.read_bytes() == raw
 
