@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def _make(path: Path, terms: Terms, timeout_seconds: float) -> None:
 
 def _first_entries(signer: Signer, ledger_id: bytes, terms: Terms) -> list[Entry]:
     genesis = link(ledger_id, signer, None, Kind.GENESIS, {
-        "ledger_id": ledger_id.hex(), "signer": signer.public.hex(), "software": _software(), **clock()})
+        "ledger_id": ledger_id.hex(), "signer": signer.public.hex(), "software": software(), **clock()})
     budget = link(ledger_id, signer, genesis.head, Kind.OPEN_BUDGET, {**terms.to_body(), **clock()})
     return [genesis, budget]
 
@@ -93,6 +94,15 @@ def clock() -> dict[str, int]:
     return {"clock": time.time_ns()}
 
 
+@cache
+def software() -> str:
+    """Which version of this package writes."""
+    try:
+        return f"secagg {version('secagg')}"
+    except PackageNotFoundError:
+        return "secagg, not installed"
+
+
 def _entropy(length: int) -> bytes:
     try:
         drawn = os.urandom(length)
@@ -101,10 +111,3 @@ def _entropy(length: int) -> bytes:
     if len(drawn) != length:
         raise EntropyUnavailable(f"the operating system gave {len(drawn)} of {length} random bytes")
     return drawn
-
-
-def _software() -> str:
-    try:
-        return f"secagg {version('secagg')}"
-    except PackageNotFoundError:
-        return "secagg, not installed"

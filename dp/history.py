@@ -34,7 +34,7 @@ from dp.chain import (
 from dp.charge import Charge, Ends, Outcome, Randomness, Terms
 from dp.errors import BadParameters, Corrupt, NoiseTooCoarse, Unverifiable
 from dp.events import Event, Repeated, is_insecure
-from dp.process import Owner
+from dp.session import Owner
 
 
 class Standing(Enum):
@@ -120,7 +120,8 @@ class History:
         self.terms = Terms.from_body(body)
 
     def _reserve(self, seq: int, body: Body) -> None:
-        require_keys(body, "charge", "charge_id", "owner", "before", "after", "clock")
+        require_keys(body, "charge", "charge_id", "owner", "before", "after", "software", "clock")
+        text_of(body, "software")
         terms = self.require_open()
         charged = object_of(body, "charge")
         charge = Charge.from_body(charged, self._event(seq, charged, "event"))

@@ -35,11 +35,11 @@ from dp.errors import (
     Locked,
     StorageRefused,
 )
-from dp.genesis import clock, create
+from dp.genesis import clock, create, software
 from dp.history import History, Standing, compose
 from dp.log import Log, Said
 from dp.place import beside, read_key
-from dp.process import Owner
+from dp.session import Owner, Session
 from dp.store import Store
 from dp.verdict import Problem, Verdict, examine
 
@@ -71,9 +71,9 @@ class Ledger:
         StorageRefused when it cannot be reached. Every method may raise these.
     """
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, session: Session | None) -> None:
         self._log = log
-        self._owner = Owner.here()
+        self._session = session
         self._marked: set[int] = set()
         self._admission = Admission()
 
@@ -98,7 +98,7 @@ class Ledger:
     def read(cls, path: AnyPath, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
         """The ledger at path without its key, to show and to verify; entries are judged when asked for."""
         _require_seconds(timeout_seconds)
-        return cls(Log(Store.read(_real(path), timeout_seconds), None))
+        return cls(Log(Store.read(_real(path), timeout_seconds), None), None)
 
     @classmethod
     def _open(cls, path: AnyPath, budget: Budget | None, randomness: Randomness, seconds: float) -> Self:
@@ -110,7 +110,8 @@ class Ledger:
             create(real, None if budget is None else _terms(budget, randomness), seconds)
         store = Store.open(real, seconds)
         try:
-            ledger = cls(Log(store, Signer(read_key(beside(real, ".key")))))
+            key = beside(real, ".key")
+            ledger = cls(Log(store, Signer(read_key(key))), Session(key))
             ledger._take_over(budget, randomness)
         except BaseException:
             store.close()
@@ -136,6 +137,8 @@ class Ledger:
                 self._log.say(lambda: [_settled(seq, "closed while reserved") for seq in self._mine()])
         finally:
             self._log.store.close()
+            if self._session is not None:
+                self._session.close()
 
     def __enter__(self) -> Self:
         return self
@@ -154,10 +157,10 @@ class Ledger:
             UnsupportedEvent or NoiseTooCoarse when no accountant has a proof for the event; Locked when
             other processes won every attempt.
         """
-        self._log.writer()
+        owner = self._owner()
         for attempt in range(ADMISSION_ATTEMPTS):
             history = self._log.catch_up()
-            reservation = self._held(history, charge) or self._try_reserve(history, charge)
+            reservation = self._held(history, charge, owner) or self._try_reserve(history, charge, owner)
             if reservation is not None:
                 return reservation
             _back_off(attempt)
@@ -204,10 +207,9 @@ class Ledger:
 
     def settle(self) -> int:
         """Closes the reservations of dead processes as spent; how many there were."""
-        history = self._log.catch_up()
-        if not _orphans(history):
+        if not self._orphans(self._log.catch_up()):
             return 0
-        return len(self._log.say(lambda: [_settled(seq, "its process died") for seq in _orphans(history)]))
+        return len(self._log.say(self._settle_orphans))
 
     def close_budget(self, reason: str) -> Head:
         """No more charges, for ever.
@@ -276,7 +278,7 @@ class Ledger:
 
     # --- one admission ---------------------------------------------------------------------------
 
-    def _held(self, history: History, charge: Charge) -> Reservation | None:
+    def _held(self, history: History, charge: Charge, owner: Owner) -> Reservation | None:
         """The reservation this session already has for the charge; None when its id is free."""
         seq = history.find(charge)
         if seq is None:
@@ -289,17 +291,17 @@ class Ledger:
         if record.standing is not Standing.RESERVED:
             raise BadReservation(f"{name} is already {record.standing.value}; another release needs its own "
                                  "round", seq=seq)
-        if record.owner != self._owner:
+        if record.owner != owner:
             raise BadReservation(f"{name} is held by another session, of process {record.owner.pid}", seq=seq)
-        return Reservation(seq, charge, self._owner.session)
+        return Reservation(seq, charge, owner.session)
 
-    def _try_reserve(self, history: History, charge: Charge) -> Reservation | None:
+    def _try_reserve(self, history: History, charge: Charge, owner: Owner) -> Reservation | None:
         """Admits and writes; None when the charges changed while the admission was being computed."""
         version, before = history.version, self._admission.charged(history)
         after = self._admission.admit(history, charge)
         body: Body = {"charge": charge.to_body(), "charge_id": charge.id.hex(),
-                      "owner": self._owner.to_body(), "before": Ends.of(before).to_body(),
-                      "after": Ends.of(after).to_body(), **clock()}
+                      "owner": owner.to_body(), "before": Ends.of(before).to_body(),
+                      "after": Ends.of(after).to_body(), "software": software(), **clock()}
 
         def decide() -> list[Said]:
             unchanged = history.version == version and history.closed is None
@@ -309,7 +311,7 @@ class Ledger:
         if not said:
             return None
         self._admission.admitted(history, after)
-        return Reservation(said[-1].seq, charge, self._owner.session)
+        return Reservation(said[-1].seq, charge, owner.session)
 
     # --- one ending ------------------------------------------------------------------------------
 
@@ -320,7 +322,7 @@ class Ledger:
         if record.standing is not Standing.RESERVED:
             raise BadReservation(f"reservation {reservation.seq} is already {record.standing.value} at entry "
                                  f"{record.ended}", seq=reservation.seq)
-        if record.owner != self._owner or reservation.session != self._owner.session:
+        if not record.owner.session == reservation.session == self._owner().session:
             raise BadReservation(f"reservation {reservation.seq} belongs to another session",
                                  seq=reservation.seq)
 
@@ -333,8 +335,22 @@ class Ledger:
         self._marked.discard(reservation.seq)
         return said[-1].head
 
+    def _owner(self) -> Owner:
+        if self._session is None:
+            raise self._log.read_only()
+        return self._session.owner
+
     def _mine(self) -> list[int]:
-        return [seq for seq, record in self._log.history.open.items() if record.owner == self._owner]
+        mine = None if self._session is None else self._session.owner
+        return [seq for seq, record in self._log.history.open.items() if record.owner == mine]
+
+    def _orphans(self, history: History) -> list[int]:
+        if self._session is None:
+            raise self._log.read_only()
+        return [seq for seq, record in history.open.items() if self._session.is_dead(record.owner)]
+
+    def _settle_orphans(self) -> list[Said]:
+        return [_settled(seq, "its process died") for seq in self._orphans(self._log.history)]
 
 
 def spend(ledger: Ledger, charge: Charge, release: Callable[[], T], outcome: Callable[[T], Outcome]) -> T:
@@ -358,10 +374,6 @@ def spend(ledger: Ledger, charge: Charge, release: Callable[[], T], outcome: Cal
 
 def _terms(budget: Budget, randomness: Randomness) -> Terms:
     return Terms(budget, Unit(budget.relation), View.AGGREGATOR, randomness)
-
-
-def _orphans(history: History) -> list[int]:
-    return [seq for seq, record in history.open.items() if record.owner.is_dead()]
 
 
 def _settled(seq: int, reason: str) -> Said:

@@ -66,8 +66,12 @@ class Log:
     def writer(self) -> Signer:
         """The key this ledger writes with. Raises: StorageRefused when it was opened for reading."""
         if self._signer is None:
-            raise StorageRefused(f"{self.store.path} was opened for reading; use Ledger.open to write")
+            raise self.read_only()
         return self._signer
+
+    def read_only(self) -> StorageRefused:
+        """The error of whoever wants to write without the key."""
+        return StorageRefused(f"{self.store.path} was opened for reading; use Ledger.open to write")
 
     def require_own_key(self) -> None:
         """The key beside the file is the one its entries are signed with. Raises: Corrupt."""

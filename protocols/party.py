@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import traceback
 import typing
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -216,6 +217,8 @@ class Party:
 
     def _fail(self, error: Exception) -> None:
         self._move(Failed(type(error).__name__, str(error)))
+        if self.role.blame is Blame.ABORT:
+            forget_locals(error)
 
     def _move(self, state: Any) -> None:
         if self.role.blame is Blame.ABORT and state is not self.state:
@@ -224,6 +227,13 @@ class Party:
                 if id(secret) not in kept:
                     secret.erase()
         self.state = state
+
+
+def forget_locals(error: BaseException | None) -> None:
+    """Whoever keeps an error must not keep alive the keys that the arrow held when it was raised."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__
 
 
 def report(error: Misbehaved) -> Envelope:

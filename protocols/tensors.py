@@ -3,9 +3,15 @@
     dict of name -> array (a torch state_dict among them) | sequence of arrays  --flatten-->  float vector
     float vector  --unflatten-->  the same structure, each array with its own dtype
 
-Only floating-point arrays are averaged. An integer array (a batch counter, say) has no mean that is an
-integer, so it is refused by name: leave it out of the update. torch is never imported here; a tensor
-brings its own module along.
+The rules, all enforced by name and never by a guess:
+    order        that of the layout; a dict is matched by name, so its own order does not matter
+    floats       float16, bfloat16, float32, float64, rounded back to their own dtype on return
+    integers     refused: a batch counter has no mean that is an integer. Leave it out of the update
+                 and keep the server's own value. Running means and variances are ordinary floats
+    other forms  complex, sparse, quantised, storageless and masked arrays are refused
+    shapes       equal or refused; nothing is ever broadcast
+A tensor tied to another one travels under both names. Restored tensors lie on the CPU. torch is never
+imported here; a tensor brings its own module along. NaN and infinity are the encoder's to refuse.
 """
 
 from __future__ import annotations
@@ -29,6 +35,12 @@ Update = Any
 LABEL_LAYOUT = b"secagg/v1/layout"
 LABEL_MODEL = b"secagg/v1/model"
 FLOATING = ("float16", "bfloat16", "float32", "float64")
+_LARGEST = {
+    "float16": 65504.0,
+    "bfloat16": (2 - 2**-7) * 2.0**127,
+    "float32": float(np.finfo(np.float32).max),
+    "float64": float(np.finfo(np.float64).max),
+}
 
 
 class Container(Enum):
@@ -58,6 +70,9 @@ class Slot:
     def size(self) -> int:
         return math.prod(self.shape)
 
+    def described(self) -> str:
+        return f"{self.dtype} of shape {self.shape}"
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -82,7 +97,7 @@ class Layout:
     def of(cls, update: Update) -> Layout:
         """The layout of an update."""
         if isinstance(update, Mapping):
-            return cls(Container.MAPPING, tuple(_slot(str(name), value) for name, value in update.items()))
+            return cls(Container.MAPPING, tuple(_slot(_key(name), value) for name, value in update.items()))
         if isinstance(update, Sequence) and not isinstance(update, str | bytes):
             return cls(Container.SEQUENCE, tuple(_slot(str(i), value) for i, value in enumerate(update)))
         raise WrongUpdate(f"an update is a state_dict or a list of arrays, not {type(update).__name__}")
@@ -94,9 +109,8 @@ class Layout:
 
     def flatten(self, update: Update) -> Floats:
         """All numbers in order: float32, or float64 when some array is float64."""
-        found = Layout.of(update)
-        self._compare(found)
-        values = update.values() if isinstance(update, Mapping) else update
+        self._compare(Layout.of(update))
+        values = [update[slot.name] for slot in self.slots] if isinstance(update, Mapping) else update
         wide = any(slot.dtype == "float64" for slot in self.slots)
         flat = np.empty(self.length, np.float64 if wide else np.float32)
         start = 0
@@ -106,7 +120,10 @@ class Layout:
         return flat
 
     def unflatten(self, vector: Floats) -> Update:
-        """The structure with the vector's numbers, each array rounded to its own dtype."""
+        """The structure with the vector's numbers, each array rounded to its own dtype.
+
+        Raises: WrongUpdate for another length, or for a number too large for its array's dtype.
+        """
         if vector.shape != (self.length,):
             raise WrongUpdate(f"expected {self.length} numbers, got shape {vector.shape}")
         arrays = []
@@ -119,17 +136,15 @@ class Layout:
         return {slot.name: array for slot, array in zip(self.slots, arrays, strict=True)}
 
     def _compare(self, found: Layout) -> None:
-        if found.container is not self.container or len(found.slots) != len(self.slots):
-            raise WrongUpdate(
-                f"expected a {self.container.value} of {len(self.slots)} arrays, "
-                f"got a {found.container.value} of {len(found.slots)}"
-            )
-        for mine, other in zip(self.slots, found.slots, strict=True):
-            if (mine.name, mine.shape, mine.dtype) != (other.name, other.shape, other.dtype):
-                raise WrongUpdate(
-                    f"array {mine.name!r}: expected {mine.dtype}{mine.shape}, "
-                    f"got {other.name!r} {other.dtype}{other.shape}"
-                )
+        if found.container is not self.container:
+            raise WrongUpdate(f"expected a {self.container.value} of arrays, got a {found.container.value}")
+        expected, got = ({slot.name: slot for slot in layout.slots} for layout in (self, found))
+        if expected.keys() != got.keys():
+            missing, extra = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
+            raise WrongUpdate(f"the update lacks arrays {missing} and has {extra} that the layout does not know")
+        for name, slot in expected.items():
+            if (slot.shape, slot.dtype) != (got[name].shape, got[name].dtype):
+                raise WrongUpdate(f"array {name!r}: expected {slot.described()}, got {got[name].described()}")
 
 
 def model_digest(parameters: Update) -> bytes:
@@ -143,9 +158,20 @@ def _is_torch(value: object) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def _key(name: object) -> str:
+    # 1 and "1" would become one name, and the second array would silently replace the first.
+    if not isinstance(name, str):
+        raise WrongUpdate(f"array names are text, {name!r} is a {type(name).__name__}")
+    return name
+
+
 def _slot(name: str, value: Any) -> Slot:
     if _is_torch(value):
         dtype, kind = str(value.dtype).removeprefix("torch."), Kind.TORCH
+        if str(value.layout) != "torch.strided" or value.is_meta:
+            raise WrongUpdate(f"array {name!r} is a sparse or meta tensor: submit its dense values")
+    elif isinstance(value, np.ma.MaskedArray):
+        raise WrongUpdate(f"array {name!r} is a masked array: fill it, its mask would be lost")
     elif isinstance(value, np.ndarray | np.generic):
         dtype, kind = value.dtype.name, Kind.NUMPY
     else:
@@ -164,6 +190,10 @@ def _numbers(value: Any) -> Floats:
 
 
 def _restored(slot: Slot, numbers: Floats) -> Any:
+    largest = _LARGEST[slot.dtype]
+    # NaN compares false on purpose: it is passed on, it did not overflow here.
+    if numbers.size and bool(np.any((np.abs(numbers) > largest) & np.isfinite(numbers))):
+        raise WrongUpdate(f"array {slot.name!r}: a mean above {largest:g} does not fit its dtype {slot.dtype}")
     if slot.kind is Kind.NUMPY:
         return numbers.astype(slot.dtype)
     torch = sys.modules["torch"]

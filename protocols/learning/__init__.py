@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from protocols.learning.data import (
+    Dealt,
     Examples,
     Holdout,
     breast_cancer,
+    deal_dirichlet,
+    deal_iid,
     digits,
     holdout,
     orientation_features,
@@ -27,7 +30,7 @@ from protocols.learning.loop import (
     save_model,
     train,
 )
-from protocols.learning.models import Arrays, Dense, Model, Score, TorchDense, mlp, softmax_regression
+from protocols.learning.models import Dense, Model, Parameters, Score, TorchDense, mlp, softmax_regression
 from protocols.learning.strategies import (
     FedAdagrad,
     FedAdam,
@@ -44,8 +47,8 @@ from protocols.learning.strategies import (
 __all__ = [
     "Aggregate",
     "Aggregated",
-    "Arrays",
     "Converged",
+    "Dealt",
     "Dense",
     "Everyone",
     "Examples",
@@ -61,6 +64,7 @@ __all__ = [
     "Holdout",
     "Local",
     "Model",
+    "Parameters",
     "RoundRecord",
     "Score",
     "Stop",
@@ -68,6 +72,8 @@ __all__ = [
     "TorchDense",
     "UniformCohort",
     "breast_cancer",
+    "deal_dirichlet",
+    "deal_iid",
     "digits",
     "holdout",
     "load_model",

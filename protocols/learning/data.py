@@ -1,8 +1,9 @@
 """Real data without a download: scikit-learn's bundled copies, a fixed feature map, and how clients share it.
 
     digits 1797 x 8x8 pixels --orientation_features--> 90 numbers     breast_cancer 569 x 30 measurements
-    holdout    one part for training, one the server keeps for measuring
+    holdout                       one part for training, one the server keeps for measuring
     split_iid, split_dirichlet    every training example to exactly one client
+    deal_iid, deal_dirichlet      both at once, from a seed
 
 Everything random comes from the seeded generator in the arguments: it shapes data, never secrets.
 """
@@ -10,7 +11,7 @@ Everything random comes from the seeded generator in the arguments: it shapes da
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,23 +30,24 @@ CELLS = 4
 # With a constant input of 1 for the bias, features three times as long let the bias learn more slowly
 # than they do: under a shared clip the class counts of a skewed client would otherwise crowd them out.
 FEATURE_NORM = 3.0
+TEST_FRACTION = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """n inputs in R^d with labels in 0..classes-1.
+    """n feature rows in R^d with labels in 0..classes-1.
 
-    Shapes: inputs float64 (n, d), labels int64 (n,). n may be 0 only for a client's empty share.
+    Shapes: features float64 (n, d), labels int64 (n,).
     Raises: Misused when rows and labels disagree in number or a label is outside its range.
     """
 
-    inputs: Floats
+    features: Floats
     labels: Labels
     classes: int
 
     def __post_init__(self) -> None:
-        if self.inputs.ndim != 2 or self.labels.shape != self.inputs.shape[:1]:
-            raise Misused(f"inputs {self.inputs.shape} and labels {self.labels.shape} are not n rows and n labels")
+        if self.features.ndim != 2 or self.labels.shape != self.features.shape[:1]:
+            raise Misused(f"features {self.features.shape} and labels {self.labels.shape} are not n rows and n labels")
         if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.classes:
             raise Misused(f"labels span {self.labels.min()}..{self.labels.max()}, expected 0..{self.classes - 1}")
 
@@ -54,7 +56,7 @@ class Examples:
 
     def take(self, rows: Rows) -> Examples:
         """The examples of these rows, in this order."""
-        return Examples(self.inputs[rows], self.labels[rows], self.classes)
+        return Examples(self.features[rows], self.labels[rows], self.classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,27 @@ class Holdout:
 
     train: Examples
     test: Examples
+
+
+@dataclass(frozen=True, slots=True)
+class Dealt:
+    """Each client's own examples by its number, and the examples the server measures with.
+
+    Guarantee: none for `public`: accuracies and stopping depend on it and no epsilon covers it, so it must
+        hold no client's data.
+    Raises: Misused without clients, or when a client or the server has no examples.
+    """
+
+    clients: Mapping[int, Examples]
+    public: Examples
+
+    def __post_init__(self) -> None:
+        empty = sorted(who for who, share in self.clients.items() if not len(share))
+        if not self.clients or empty or not len(self.public):
+            raise Misused(
+                f"{len(self.clients)} clients, {len(self.public)} public examples, "
+                f"clients without examples: {empty}; everybody needs at least one"
+            )
 
 
 def digits() -> Examples:
@@ -109,12 +132,34 @@ def standardised(parts: Holdout) -> Holdout:
     Guarantee: none. Mean and std are exact statistics of the clients' data and are not covered by any
         epsilon: for private training use a map that looks at one example at a time.
     """
-    mean, std = parts.train.inputs.mean(axis=0), parts.train.inputs.std(axis=0)
+    mean, std = parts.train.features.mean(axis=0), parts.train.features.std(axis=0)
     std = np.where(std > 0, std, 1.0)
     train, test = (
-        Examples((part.inputs - mean) / std, part.labels, part.classes) for part in (parts.train, parts.test)
+        Examples((part.features - mean) / std, part.labels, part.classes) for part in (parts.train, parts.test)
     )
     return Holdout(train, test)
+
+
+def deal_iid(examples: Examples, clients: int, seed: int, test_fraction: float = TEST_FRACTION) -> Dealt:
+    """`holdout` and `split_iid` from one seed.
+
+    Raises: Misused when a part or a share would be empty.
+    """
+    rng = np.random.default_rng(seed)
+    parts = holdout(examples, test_fraction, rng)
+    return Dealt(dict(enumerate(split_iid(parts.train, clients, rng))), parts.test)
+
+
+def deal_dirichlet(
+    examples: Examples, clients: int, seed: int, alpha: float = 1.0, test_fraction: float = TEST_FRACTION
+) -> Dealt:
+    """`holdout` and `split_dirichlet` from one seed.
+
+    Raises: Misused when a part or a share would be empty, or alpha is no positive number.
+    """
+    rng = np.random.default_rng(seed)
+    parts = holdout(examples, test_fraction, rng)
+    return Dealt(dict(enumerate(split_dirichlet(parts.train, clients, alpha, rng))), parts.test)
 
 
 def orientation_features(examples: Examples) -> Examples:
@@ -124,15 +169,15 @@ def orientation_features(examples: Examples) -> Examples:
     harmonics 1..3 over direction, scaled by the root of their order, times the cosine basis over cells.
     The constants of both bases are dropped: they say how much ink there is, not which digit.
 
-    Shapes: inputs (n, side^2) -> (n, 90), each row of norm 3 (a blank image gives zeros).
+    Shapes: features (n, side^2) -> (n, 90), each row of norm 3 (a blank image gives zeros).
     Guarantee: each row depends on one image and on nothing learned, so clients apply it at no cost in
         privacy, and under noise a linear model on it keeps what it loses on pixels.
     Source: Dalal and Triggs, CVPR 2005 (histograms); Tramer and Boneh, ICLR 2021 (why under noise).
     """
-    side = round(examples.inputs.shape[1] ** 0.5)
-    if side * side != examples.inputs.shape[1]:
-        raise Misused(f"{examples.inputs.shape[1]} columns are no square image")
-    histograms = np.sqrt(_histograms(examples.inputs.reshape(-1, side, side)))
+    side = round(examples.features.shape[1] ** 0.5)
+    if side * side != examples.features.shape[1]:
+        raise Misused(f"{examples.features.shape[1]} columns are no square image")
+    histograms = np.sqrt(_histograms(examples.features.reshape(-1, side, side)))
     features = np.einsum("ho,nok,ck->nhc", _direction_basis(), histograms, _cell_basis(), optimize=True)
     flat = features.reshape(len(examples), -1)
     norms = np.linalg.norm(flat, axis=1, keepdims=True)
@@ -190,9 +235,7 @@ def split_iid(examples: Examples, clients: int, rng: np.random.Generator) -> tup
     return tuple(examples.take(rows) for rows in np.array_split(rng.permutation(len(examples)), clients))
 
 
-def split_dirichlet(
-    examples: Examples, clients: int, alpha: float, rng: np.random.Generator
-) -> tuple[Examples, ...]:
+def split_dirichlet(examples: Examples, clients: int, alpha: float, rng: np.random.Generator) -> tuple[Examples, ...]:
     """Per class, proportions over the clients ~ Dirichlet(alpha): small alpha, few classes per client.
 
     A client that would stay without example is given one by whoever has most.

@@ -17,14 +17,16 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from dp.accountant import Budget, Relation, View
 from dp.calibrate import calibrate_gaussian
 from dp.ledger import Ledger
 from protocols.errors import TooFewClients
-from protocols.learning.data import deal_dirichlet, deal_iid, digits
-from protocols.learning.loop import Federation, RoundRecord
-from protocols.learning.models import Parameters, SoftmaxRegression, save_model
-from protocols.learning.strategies import FedAvg
+from protocols.learning.data import digits, holdout, orientation_features, split_dirichlet, split_iid
+from protocols.learning.loop import Aggregated, Federation, RoundRecord, plain_mean, save_model
+from protocols.learning.models import Arrays, softmax_regression
+from protocols.learning.strategies import FedAvgM, Local
 from protocols.party import PartyId
 from protocols.plan import RoundPlan
 from protocols.round import RoundReport, secure_mean
@@ -37,7 +39,9 @@ CALIBRATED_TO = Budget(Fraction(59, 10), Fraction(1, 10**4), Relation.ZERO_OUT)
 CORRUPT = Fraction(1, 10)
 L2_CLIP = Fraction(3, 2)
 COORDINATE_CLIP = Fraction(4)
-STRATEGY = FedAvg(rate=3.0, steps=10, server_rate=0.5, momentum=0.5)
+TEST_FRACTION = 0.25
+SKEW = 1.0
+STRATEGY = FedAvgM(Local(rate=3.0, epochs=10, batch_size=None), rate=0.5, momentum=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,32 +115,20 @@ def plan_of(demo: Demo, task: str) -> RoundPlan:
 
 def federation_of(demo: Demo) -> Federation:
     """Model, data and rule of the demo."""
-    data = digits()
-    deal = deal_iid if demo.iid else deal_dirichlet
+    rng = np.random.default_rng(demo.seed)
+    parts = holdout(orientation_features(digits()), TEST_FRACTION, rng)
+    if demo.iid:
+        shares = split_iid(parts.train, demo.clients, rng)
+    else:
+        shares = split_dirichlet(parts.train, demo.clients, SKEW, rng)
     return Federation(
-        model=SoftmaxRegression(data.features.shape[1], data.classes),
+        model=softmax_regression(parts.train.inputs.shape[1], parts.train.classes),
+        clients=dict(enumerate(shares)),
+        public=parts.test,
         strategy=STRATEGY,
-        data=deal(data, demo.clients, demo.seed),
         rounds=demo.rounds,
-        cohort=demo.clients,
         seed=demo.seed,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Averaged:
-    """A plain mean over named survivors."""
-
-    mean: Parameters
-    survivors: tuple[int, ...]
-
-
-def plain_mean(updates: Mapping[int, Parameters], survivors: tuple[int, ...]) -> Averaged:
-    """What the same survivors would have given without masks, clipping and noise."""
-    if not survivors:
-        raise TooFewClients(0, 1, "Summing")
-    columns = zip(*(updates[who] for who in survivors), strict=True)
-    return Averaged([sum(column[1:], start=column[0]) / len(survivors) for column in columns], survivors)
 
 
 class SecureAggregation:
@@ -150,7 +142,7 @@ class SecureAggregation:
         self.cohort = Cohort.fresh(plan, self.ids, remembering())
         self.reports: list[RoundReport] = []
 
-    def __call__(self, number: int, updates: Mapping[int, Parameters]) -> RoundReport:
+    def __call__(self, updates: Mapping[int, Arrays], number: int) -> Aggregated:
         faults = FaultPlan.seeded(self.ids, self.demo.dropout, self.demo.seed * 1_000_003 + number)
         report = secure_mean(
             updates,
@@ -161,7 +153,7 @@ class SecureAggregation:
             cohort=self.cohort,
         )
         self.reports.append(report)
-        return report
+        return Aggregated(report.mean, report.survivors)
 
 
 def run_demo(demo: Demo) -> Iterator[DemoRound | DemoResult]:
@@ -194,23 +186,29 @@ def run_demo(demo: Demo) -> Iterator[DemoRound | DemoResult]:
 def in_step(federation: Federation, secure: SecureAggregation) -> Iterator[tuple[RoundRecord, RoundRecord]]:
     """Each secure round, then the plain round over the same survivors."""
     survivors: tuple[int, ...] = ()
-    plain_run = federation.run(lambda _, updates: plain_mean(updates, survivors))
+
+    def plain(updates: Mapping[int, Arrays], number: int) -> Aggregated:
+        if not survivors:
+            raise TooFewClients(0, 1, "Summing")
+        return plain_mean({who: updates[who] for who in survivors}, number)
+
+    plain_run = federation.run(plain)
     for record in federation.run(secure):
         survivors = record.survivors
         yield record, next(plain_run)
 
 
 def _round_of(record: RoundRecord, plain: RoundRecord, secure: SecureAggregation) -> DemoRound:
-    report = secure.reports[-1] if record.lost is None else None
+    report = secure.reports[-1] if record.failed is None else None
     return DemoRound(
         round=record.round,
         survivors=len(record.survivors),
-        accuracy=record.accuracy,
-        accuracy_plain=plain.accuracy,
+        accuracy=record.score.accuracy,
+        accuracy_plain=plain.score.accuracy,
         epsilon=None if secure.ledger is None else secure.ledger.interval().upper,
         bytes_up_per_client=0 if report is None else report.costs.upload_bytes_per_client,
         exact=report is None or report.exact,
-        lost=record.lost,
+        lost=record.failed,
     )
 
 

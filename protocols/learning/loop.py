@@ -19,9 +19,9 @@ from typing import Protocol
 import numpy as np
 
 from protocols.errors import Misused, RoundLost, WrongUpdate
-from protocols.learning.data import Examples
-from protocols.learning.models import Arrays, Model, Score
-from protocols.learning.strategies import Local, State, Strategy
+from protocols.learning.data import Dealt, Examples
+from protocols.learning.models import Model, Parameters, Score
+from protocols.learning.strategies import Local, Strategy
 
 # First words of the generators' seeds: one purpose never repeats another's draws.
 _START, _SELECT, _TRAIN = 1, 2, 3
@@ -31,11 +31,20 @@ _START, _SELECT, _TRAIN = 1, 2, 3
 class Aggregated:
     """The mean of the survivors' updates, and who they are."""
 
-    mean: Arrays
+    mean: Parameters
     survivors: tuple[int, ...]
 
 
-Aggregate = Callable[[Mapping[int, Arrays], int], Aggregated]
+class Released(Protocol):
+    """What a round must give back: `Aggregated`, or the report of a secure round as it is."""
+
+    @property
+    def mean(self) -> Parameters: ...
+    @property
+    def survivors(self) -> tuple[int, ...]: ...
+
+
+Aggregate = Callable[[Mapping[int, Parameters], int], Released]
 
 
 class Selection(Protocol):
@@ -112,48 +121,44 @@ class Stop(enum.Enum):
 class RoundRecord:
     """One round as the server knows it: everything here is public once the mean is.
 
-    `failed` says why a round was lost (survivors are then empty and the model is the last one); `score` is
-    that of `parameters` on the server's examples; `update_norm` is the L2 norm of the mean update, 0 when
-    lost; `stop` is set in the last record.
+    `failed` says why a round was lost: survivors are then empty, `update_norm` is 0 and the model is the one
+    before. `loss` and `accuracy` are those of `parameters` on the server's examples, `update_norm` is the L2
+    norm of the mean update, `stop` is set in the last record.
     """
 
     round: int
     invited: tuple[int, ...]
     survivors: tuple[int, ...]
     failed: str | None
-    score: Score
+    loss: float
+    accuracy: float
     update_norm: float
-    parameters: Arrays = field(repr=False)
+    parameters: Parameters = field(repr=False)
     stop: Stop | None
 
 
 @dataclass(frozen=True, slots=True)
 class Federation:
-    """A model, the clients' examples, the server's own examples to measure with, and the rules.
+    """Everything a run depends on except how updates become their mean.
 
-    `public` must hold no client's data: accuracies and stopping depend on it and are not accounted for.
-    Raises: Misused for a run that cannot start.
+    Raises: Misused for numbers no run can have.
     """
 
     model: Model
-    clients: Mapping[int, Examples] = field(repr=False)
-    public: Examples = field(repr=False)
     strategy: Strategy
+    data: Dealt = field(repr=False)
     rounds: int
     seed: int
     selection: Selection = field(default_factory=Everyone)
     convergence: Converged | None = None
 
     def __post_init__(self) -> None:
-        empty = sorted(who for who, examples in self.clients.items() if not len(examples))
-        if not self.clients or empty:
-            raise Misused(f"clients without examples: {empty}" if empty else "a federation needs clients")
         if self.rounds < 1:
             raise Misused(f"rounds is {self.rounds}, expected at least 1")
         if self.seed < 0:
             raise Misused(f"seed is {self.seed}, expected a number >= 0")
 
-    def first_model(self) -> Arrays:
+    def first_model(self) -> Parameters:
         """The model every run of this federation starts from."""
         return self.model.start(np.random.default_rng([_START, self.seed]))
 
@@ -166,43 +171,37 @@ class Federation:
         """
         parameters = self.first_model()
         state = self.strategy.start(parameters)
-        losses = [self.model.score(parameters, self.public).loss]
+        losses = [self._score(parameters).loss]
         for number in range(self.rounds):
-            invited = self.selection.choose(sorted(self.clients), np.random.default_rng([_SELECT, self.seed, number]))
+            invited = self._select(number)
             updates = {who: self._train(parameters, who, number) for who in invited}
+            survivors: tuple[int, ...] = ()
+            failed, norm = None, 0.0
             try:
-                found = _checked(aggregate(updates, number), invited)
+                released = _checked(aggregate(updates, number), invited)
             except RoundLost as lost:
-                score = self.model.score(parameters, self.public)
-                stop = self._stop(number, losses)
-                yield RoundRecord(number, invited, (), str(lost), score, 0.0, parameters, stop)
-                continue
-            parameters, state, record = self._advance(parameters, state, found, invited, number, losses)
-            yield record
-            if record.stop is not None:
+                failed = f"{type(lost).__name__}: {lost}"
+            else:
+                parameters, state = self.strategy.step(parameters, released.mean, state)
+                survivors, norm = released.survivors, _norm(released.mean)
+            score = self._score(parameters)
+            if failed is None:
+                losses.append(score.loss)
+            stop = self._stop(number, losses)
+            yield RoundRecord(number, invited, survivors, failed, score.loss, score.accuracy, norm, parameters, stop)
+            if stop is not None:
                 return
 
-    def _advance(
-        self,
-        parameters: Arrays,
-        state: State,
-        found: Aggregated,
-        invited: tuple[int, ...],
-        number: int,
-        losses: list[float],
-    ) -> tuple[Arrays, State, RoundRecord]:
-        parameters, state = self.strategy.step(parameters, found.mean, state)
-        score = self.model.score(parameters, self.public)
-        losses.append(score.loss)
-        norm = math.sqrt(sum(float(np.vdot(change, change)) for change in found.mean))
-        stop = self._stop(number, losses)
-        record = RoundRecord(number, invited, found.survivors, None, score, norm, parameters, stop)
-        return parameters, state, record
+    def _select(self, number: int) -> tuple[int, ...]:
+        return self.selection.choose(sorted(self.data.clients), np.random.default_rng([_SELECT, self.seed, number]))
 
-    def _train(self, parameters: Arrays, who: int, number: int) -> Arrays:
+    def _train(self, parameters: Parameters, who: int, number: int) -> Parameters:
         # Seeded per round and client: an update does not depend on who else was asked, or in which order.
         rng = np.random.default_rng([_TRAIN, self.seed, number, who])
-        return train(self.model, parameters, self.clients[who], self.strategy.local, rng)
+        return train(self.model, parameters, self.data.clients[who], self.strategy.local, rng)
+
+    def _score(self, parameters: Parameters) -> Score:
+        return self.model.score(parameters, self.data.public)
 
     def _stop(self, number: int, losses: Sequence[float]) -> Stop | None:
         if self.convergence is not None and self.convergence.reached(losses):
@@ -210,7 +209,7 @@ class Federation:
         return Stop.ROUNDS if number == self.rounds - 1 else None
 
 
-def train(model: Model, received: Arrays, examples: Examples, local: Local, rng: np.random.Generator) -> Arrays:
+def train(model: Model, received: Parameters, examples: Examples, local: Local, rng: np.random.Generator) -> Parameters:
     """y - x after local descent from x: y <- y - rate * (gradient of F_i at y + mu (y - x)).
 
     Raises: Misused without examples.
@@ -223,7 +222,7 @@ def train(model: Model, received: Arrays, examples: Examples, local: Local, rng:
     return [mine - start for mine, start in zip(own, received, strict=True)]
 
 
-def plain_mean(updates: Mapping[int, Arrays], round: int) -> Aggregated:
+def plain_mean(updates: Mapping[int, Parameters], round: int) -> Aggregated:
     """The mean everybody could read: what a secure aggregate is compared with.
 
     Raises: Misused without updates.
@@ -234,13 +233,13 @@ def plain_mean(updates: Mapping[int, Arrays], round: int) -> Aggregated:
     return Aggregated([np.mean(parts, axis=0) for parts in zip(*(updates[i] for i in who), strict=True)], who)
 
 
-def save_model(path: Path, parameters: Arrays) -> None:
+def save_model(path: Path, parameters: Parameters) -> None:
     """The parameters, in order, as one .npz file; no pickle."""
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **{_entry(place): array for place, array in enumerate(parameters)})
 
 
-def load_model(path: Path) -> Arrays:
+def load_model(path: Path) -> Parameters:
     """What `save_model` wrote; nothing in the file is ever executed.
 
     Raises: Misused when the file is something else.
@@ -252,6 +251,10 @@ def load_model(path: Path) -> Arrays:
             return [found[_entry(place)] for place in range(len(found.files))]
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise Misused(f"{path} is no model file: {error}") from error
+
+
+def _norm(update: Parameters) -> float:
+    return math.sqrt(sum(float(np.vdot(change, change)) for change in update))
 
 
 def _entry(place: int) -> str:
@@ -267,7 +270,7 @@ def _batches(examples: Examples, size: int | None, rng: np.random.Generator) -> 
         yield examples.take(order[start : start + size])
 
 
-def _checked(found: Aggregated, invited: tuple[int, ...]) -> Aggregated:
+def _checked(found: Released, invited: tuple[int, ...]) -> Released:
     strangers = sorted(set(found.survivors) - set(invited))
     if strangers:
         raise WrongUpdate(f"the mean counts clients {strangers}, who were not invited")

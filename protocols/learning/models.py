@@ -22,7 +22,7 @@ from protocols.errors import MissingExtra, Misused, WrongUpdate
 from protocols.learning.data import Examples
 
 Floats = NDArray[np.float64]
-Arrays = list[Floats]
+Parameters = list[Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class Score:
 class Model(Protocol):
     """What the learning loop needs to know of a model."""
 
-    def start(self, rng: np.random.Generator) -> Arrays: ...
-    def gradient(self, parameters: Arrays, examples: Examples) -> Arrays: ...
-    def score(self, parameters: Arrays, examples: Examples) -> Score: ...
+    def start(self, rng: np.random.Generator) -> Parameters: ...
+    def gradient(self, parameters: Parameters, examples: Examples) -> Parameters: ...
+    def score(self, parameters: Parameters, examples: Examples) -> Score: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,51 +55,51 @@ class Dense:
         if len(self.sizes) < 2 or min(self.sizes) < 1:
             raise Misused(f"sizes are {self.sizes}, expected at least inputs and classes, all positive")
 
-    def start(self, rng: np.random.Generator) -> Arrays:
+    def start(self, rng: np.random.Generator) -> Parameters:
         """The first model: zeros without hidden layer, else normal weights of variance 2 / inputs.
 
         Source: He et al., ICCV 2015, section 2.2. Zero is the one start of a convex problem that favours
         no class and tells nothing; with hidden layers it would be a saddle.
         """
         hidden = len(self.sizes) > 2
-        parameters: Arrays = []
+        parameters: Parameters = []
         for inputs, outputs in pairwise(self.sizes):
             weights = rng.standard_normal((inputs, outputs)) * np.sqrt(2 / inputs) if hidden else None
             parameters += [np.zeros((inputs, outputs)) if weights is None else weights, np.zeros(outputs)]
         return parameters
 
-    def logits(self, parameters: Arrays, inputs: Floats) -> Floats:
+    def logits(self, parameters: Parameters, inputs: Floats) -> Floats:
         """Unnormalised log-probabilities: (n, inputs) -> (n, classes)."""
         return self._activations(parameters, inputs)[-1]
 
-    def gradient(self, parameters: Arrays, examples: Examples) -> Arrays:
+    def gradient(self, parameters: Parameters, examples: Examples) -> Parameters:
         """d/dparameters of the mean cross-entropy over the examples.
 
         Raises: Misused without examples: their mean does not exist.
         """
         _check_any(examples)
-        outputs = self._activations(parameters, examples.inputs)
+        outputs = self._activations(parameters, examples.features)
         slope = np.exp(_log_softmax(outputs[-1]))
         slope[np.arange(len(examples)), examples.labels] -= 1.0
         slope /= len(examples)
-        backwards: Arrays = []
+        backwards: Parameters = []
         for layer in reversed(range(len(self.sizes) - 1)):
             backwards += [slope.sum(axis=0), outputs[layer].T @ slope]
             if layer:
                 slope = (slope @ parameters[2 * layer].T) * (outputs[layer] > 0)
         return backwards[::-1]
 
-    def score(self, parameters: Arrays, examples: Examples) -> Score:
+    def score(self, parameters: Parameters, examples: Examples) -> Score:
         """Loss and accuracy of one model on the examples.
 
         Raises: Misused without examples.
         """
         _check_any(examples)
-        logs = _log_softmax(self.logits(parameters, examples.inputs))
+        logs = _log_softmax(self.logits(parameters, examples.features))
         right = logs[np.arange(len(examples)), examples.labels]
         return Score(float(-right.mean()), float((logs.argmax(axis=1) == examples.labels).mean()))
 
-    def _activations(self, parameters: Arrays, inputs: Floats) -> Arrays:
+    def _activations(self, parameters: Parameters, inputs: Floats) -> Parameters:
         """The inputs and every layer's output, the last one being the logits."""
         self.check(parameters)
         found = [inputs]
@@ -108,7 +108,7 @@ class Dense:
             found.append(output if layer == len(self.sizes) - 2 else np.maximum(output, 0.0))
         return found
 
-    def check(self, parameters: Arrays) -> None:
+    def check(self, parameters: Parameters) -> None:
         """Raises: WrongUpdate unless the parameters have this network's shapes."""
         expected = [shape for i, o in pairwise(self.sizes) for shape in ((i, o), (o,))]
         found = [array.shape for array in parameters]
@@ -126,30 +126,30 @@ class TorchDense:
 
     reference: Dense
 
-    def start(self, rng: np.random.Generator) -> Arrays:
+    def start(self, rng: np.random.Generator) -> Parameters:
         """The reference's first model."""
         return self.reference.start(rng)
 
-    def gradient(self, parameters: Arrays, examples: Examples) -> Arrays:
+    def gradient(self, parameters: Parameters, examples: Examples) -> Parameters:
         """As `Dense.gradient`."""
         _check_any(examples)
         tensors = self._tensors(parameters)
         return [slope.numpy() for slope in _torch().autograd.grad(self._loss(tensors, examples), tensors)]
 
-    def score(self, parameters: Arrays, examples: Examples) -> Score:
+    def score(self, parameters: Parameters, examples: Examples) -> Score:
         """As `Dense.score`."""
         _check_any(examples)
         tensors = self._tensors(parameters)
         found = self._logits(tensors, examples).argmax(dim=1).numpy()
         return Score(self._loss(tensors, examples).item(), float((found == examples.labels).mean()))
 
-    def _tensors(self, parameters: Arrays) -> list[Any]:
+    def _tensors(self, parameters: Parameters) -> list[Any]:
         self.reference.check(parameters)
         return [_torch().tensor(array, dtype=_torch().float64, requires_grad=True) for array in parameters]
 
     def _logits(self, tensors: list[Any], examples: Examples) -> Any:
         linear, relu = _torch().nn.functional.linear, _torch().nn.functional.relu
-        flow = _torch().tensor(examples.inputs, dtype=_torch().float64)
+        flow = _torch().tensor(examples.features, dtype=_torch().float64)
         for layer, (weights, bias) in enumerate(_layers(tensors)):
             flow = linear(relu(flow) if layer else flow, weights.T, bias)
         return flow

@@ -23,9 +23,9 @@ from typing import Protocol
 import numpy as np
 
 from protocols.errors import Misused, WrongUpdate
-from protocols.learning.models import Arrays, Floats
+from protocols.learning.models import Floats, Parameters
 
-State = tuple[Arrays, ...]
+State = tuple[Parameters, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class Strategy(Protocol):
 
     @property
     def local(self) -> Local: ...
-    def start(self, parameters: Arrays) -> State: ...
-    def step(self, parameters: Arrays, mean: Arrays, state: State) -> tuple[Arrays, State]: ...
+    def start(self, parameters: Parameters) -> State: ...
+    def step(self, parameters: Parameters, mean: Parameters, state: State) -> tuple[Parameters, State]: ...
 
 
 class _Stateless(ABC):
@@ -66,11 +66,11 @@ class _Stateless(ABC):
     __slots__ = ()
     rate: float
 
-    def start(self, parameters: Arrays) -> State:
+    def start(self, parameters: Parameters) -> State:
         """Nothing is remembered between rounds."""
         return ()
 
-    def step(self, parameters: Arrays, mean: Arrays, state: State) -> tuple[Arrays, State]:
+    def step(self, parameters: Parameters, mean: Parameters, state: State) -> tuple[Parameters, State]:
         """The next model.
 
         Raises: WrongUpdate when the mean has other shapes than the model.
@@ -87,7 +87,7 @@ class FedSGD(_Stateless):
     """
 
     rate: float
-    local: Local = field(default=Local(rate=1.0), init=False)
+    local: Local = field(default_factory=lambda: Local(rate=1.0), init=False)
 
     def __post_init__(self) -> None:
         _require_positive("rate", self.rate)
@@ -145,11 +145,11 @@ class FedAvgM:
         _require_positive("rate", self.rate)
         _require_fraction("momentum", self.momentum)
 
-    def start(self, parameters: Arrays) -> State:
+    def start(self, parameters: Parameters) -> State:
         """v = 0."""
         return (_filled(parameters, 0.0),)
 
-    def step(self, parameters: Arrays, mean: Arrays, state: State) -> tuple[Arrays, State]:
+    def step(self, parameters: Parameters, mean: Parameters, state: State) -> tuple[Parameters, State]:
         """The next model and velocity.
 
         Raises: WrongUpdate when the mean has other shapes than the model.
@@ -186,12 +186,12 @@ class FedOpt(ABC):
     def second_moment(self, old: Floats, change: Floats) -> Floats:
         """The rule's v, which alone tells Adam, Yogi and Adagrad apart."""
 
-    def start(self, parameters: Arrays) -> State:
+    def start(self, parameters: Parameters) -> State:
         """m = 0 and v at its start."""
         second = self.tau**2 if self.initial_second_moment is None else self.initial_second_moment
         return _filled(parameters, 0.0), _filled(parameters, second)
 
-    def step(self, parameters: Arrays, mean: Arrays, state: State) -> tuple[Arrays, State]:
+    def step(self, parameters: Parameters, mean: Parameters, state: State) -> tuple[Parameters, State]:
         """The next model and moments.
 
         Raises: WrongUpdate when the mean has other shapes than the model.
@@ -234,22 +234,22 @@ class FedAdagrad(FedOpt):
         return np.asarray(old + change**2)
 
 
-def _moved(parameters: Arrays, steps: Arrays) -> Arrays:
+def _moved(parameters: Parameters, steps: Parameters) -> Parameters:
     """x + step, added in float64 and rounded once to the model's own dtype."""
     return [
         (value.astype(np.float64) + step).astype(value.dtype) for value, step in zip(parameters, steps, strict=True)
     ]
 
 
-def _wide(arrays: Arrays) -> Arrays:
+def _wide(arrays: Parameters) -> Parameters:
     return [array.astype(np.float64) for array in arrays]
 
 
-def _filled(parameters: Arrays, value: float) -> Arrays:
+def _filled(parameters: Parameters, value: float) -> Parameters:
     return [np.full(array.shape, value, np.float64) for array in parameters]
 
 
-def _check_same(parameters: Arrays, mean: Arrays) -> None:
+def _check_same(parameters: Parameters, mean: Parameters) -> None:
     # Compared before any arithmetic: a mean of shape (1,) would otherwise be broadcast over a layer.
     expected, found = [array.shape for array in parameters], [array.shape for array in mean]
     if expected != found:

@@ -9,7 +9,7 @@ lies, and nothing is sent by an arrow whose check fails.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -193,11 +193,9 @@ def share(state: Advertised, sender: PartyId, message: Roster) -> Step:
     keys = RoundKeys.of(state.root, state.context)
     entries = {entry.who: entry for entry in message.entries}
     neighbours = session.neighbours(me)
-    pair_seeds = tuple(
-        names.pair_seed(agree_with(keys.mask, peer, entries[peer].mask_key), session.sid, me, peer)
-        for peer in neighbours
-    )
-    box_seeds = tuple(agree_with(keys.box, peer, entries[peer].box_key) for peer in neighbours)
+    agreed = agree_with_all(keys.mask, {peer: entries[peer].mask_key for peer in neighbours})
+    pair_seeds = tuple(names.pair_seed(seed, session.sid, me, peer) for peer, seed in agreed.items())
+    box_seeds = tuple(agree_with_all(keys.box, {peer: entries[peer].box_key for peer in neighbours}).values())
     sealed = deal(state, session, keys, neighbours, box_seeds)
     return Shared(state.own, state.root, session, pair_seeds, box_seeds), [Envelope((SERVER,), Shares(sealed))]
 
@@ -230,10 +228,13 @@ def check_roster(state: Advertised, message: Roster) -> None:
             state.own.verify(policy.identities[who], text, entry.signature)
 
 
-def agree_with(key: AgreementKey, peer: PartyId, public: bytes) -> Seed:
-    """Diffie-Hellman with a roster key; a key that forces a known secret is its owner's fault."""
-    with blame(peer):
-        return key.agree(public)
+def agree_with_all(key: AgreementKey, publics: Mapping[PartyId, bytes]) -> dict[PartyId, Seed]:
+    """Diffie-Hellman with roster keys; one that forces a known secret is its owner's fault."""
+    agreed = {}
+    for peer, public in publics.items():
+        with blame(peer):
+            agreed[peer] = key.agree(public)
+    return agreed
 
 
 def deal(

@@ -24,7 +24,7 @@ from dp.errors import Corrupt, DpError, Forked, LedgerError, RolledBack, Unverif
 from dp.events import GaussianEvent, Repeated
 from dp.ledger import Ledger, Standing, Verdict
 from dp.place import beside, read_key
-from dp.process import Owner
+from dp.session import Owner
 from dp.verdict import examine
 from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, edit, epsilon_of, outcome, write_rounds
 
@@ -386,7 +386,7 @@ class Forger:
     def reserves(self, number: int, event: object = EVENT, **changes: object) -> Forger:
         one = charge(number, event)  # type: ignore[arg-type]
         ends = Ends(None, Fraction(1, 100)).to_body()
-        body = {"charge": one.to_body(), "charge_id": one.id.hex(), "owner": Owner.here().to_body(),
+        body = {"charge": one.to_body(), "charge_id": one.id.hex(), "owner": Owner("00" * 16, 1).to_body(), "software": "x",
                 "before": ends, "after": ends, "clock": 0}
         return self.says(Kind.RESERVE, {**body, **changes})  # type: ignore[dict-item]
 

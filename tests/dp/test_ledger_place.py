@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dp import genesis, place, process, store
+from dp import genesis, place, session, store
 from dp.charge import Randomness
 from dp.errors import (
     BadParameters,
@@ -31,7 +31,7 @@ from dp.errors import (
 from dp.genesis import create
 from dp.ledger import Ledger, Standing, _terms
 from dp.place import beside, file_system_of, read_key
-from dp.process import Owner
+from dp.session import Owner, Session
 from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, epsilon_of, finish, outcome, start, write_rounds
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -572,40 +572,83 @@ def test_a_plain_database_is_no_ledger(path: Path) -> None:
         Ledger.read(path)
 
 
-def dead_pid() -> int:
-    child = start(lambda: None)
-    finish(child)
-    return child
+def test_an_owner_is_dead_once_its_session_is_closed_forgotten_or_its_process_ended(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(b"x")
+    me, closed, forgotten, living = (Session(key) for _ in range(4))
+    owners = [session.owner for session in (me, living, closed, forgotten)]
+    assert [me.is_dead(owner) for owner in owners] == [False] * 4
+    closed.close()
+    closed.close()
+    del forgotten
+    assert [me.is_dead(owner) for owner in owners] == [False, False, True, True]
+    # The key file itself may be read and closed at any time without giving up a lock.
+    assert key.read_bytes() == b"x"
+    assert living.is_dead(me.owner) is False
+    assert me.is_dead(Owner("ab" * 16, os.getpid())) is True
 
 
-def test_a_process_is_dead_only_when_it_surely_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    here = Owner.here()
-    alive = [here, Owner(here.boot, "pid:[1]", dead_pid(), 1, here.session),
-             Owner(here.boot, here.space, os.getppid(), process._start(os.getppid()), "other")]
-    dead = [Owner("another boot", here.space, here.pid, here.start, here.session),
-            Owner(here.boot, here.space, here.pid, here.start + 1, here.session),
-            Owner(here.boot, here.space, dead_pid(), 1, here.session)]
-    assert [owner.is_dead() for owner in alive] == [False] * 3
-    assert [owner.is_dead() for owner in dead] == [True] * 3
-    assert Owner.from_body(here.to_body()) == here
-    for pid, began in ((0, 1), (1, -1), (2**40, 1)):
-        with pytest.raises(BadParameters):
-            Owner(here.boot, here.space, pid, began, here.session)
-    monkeypatch.setattr(process, "PROC", tmp_path)
-    silent = Owner.here()
-    assert (silent.boot, silent.space, silent.start) == ("", "", 0)
-    assert not silent.is_dead()
-    assert Owner("", "", dead_pid(), 0, "x").is_dead()
+def test_a_killed_process_nobody_waited_for_counts_as_dead(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(b"x")
+    answer, tell = os.pipe()
 
+    def hold() -> None:
+        session = Session(key)
+        os.write(tell, session.owner.session.encode())
+        signal.pause()
 
-def test_a_killed_process_nobody_waited_for_counts_as_dead() -> None:
-    child = start(signal.pause)
-    owner = Owner(Owner.here().boot, Owner.here().space, child, process._start(child), "x")
-    assert not owner.is_dead()
+    child = start(hold)
+    owner = Owner(os.read(answer, 32).decode(), 1)
+    me = Session(key)
+    assert not me.is_dead(owner)
     os.kill(child, signal.SIGKILL)
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-    assert owner.is_dead()
+    assert me.is_dead(owner)
     finish(child)
+
+
+def test_a_forked_child_does_not_keep_its_dead_parent_alive(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(b"x")
+    answer, tell = os.pipe()
+
+    def parent() -> None:
+        session = Session(key)
+        grandchild = start(signal.pause)
+        os.write(tell, f"{session.owner.session}{grandchild}".encode())
+
+    assert finish(start(parent)) == 0
+    told = os.read(answer, 64).decode()
+    owner, grandchild = Owner(told[:32], 1), int(told[32:])
+    assert Session(key).is_dead(owner)
+    os.kill(grandchild, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("command", [None, 9999], ids=["unknown to Python", "unknown to the kernel"])
+def test_without_such_locks_the_process_id_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: int | None
+) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(b"x")
+    monkeypatch.setattr(session, "_SET", command)
+    me = Session(key)
+    gone = start(lambda: None)
+    finish(gone)
+    assert me.is_dead(Owner("ab" * 16, gone))
+    assert not me.is_dead(Owner("ab" * 16, os.getpid()))
+    assert as_nobody(lambda: os._exit(session._exists(1) is False)) == 0
+
+
+def test_an_owner_comes_back_from_its_body_and_is_checked() -> None:
+    owner = Owner("0123456789abcdef" * 2, 7)
+    assert Owner.from_body(owner.to_body()) == owner
+    assert owner.offset == 0x0123456789ABCDEF >> 2
+    for broken in ({"pid": 0}, {"pid": 2**31}, {"session": "AB" * 16}, {"session": "ab"}, {"extra": 1}):
+        with pytest.raises(BadParameters):
+            Owner.from_body({**owner.to_body(), **broken})
+    with pytest.raises(StorageRefused):
+        Session(Path("no such key"))
 
 
 def test_the_next_opening_settles_the_dead_as_spent(path: Path) -> None:

@@ -65,12 +65,9 @@ def test_every_set_of_a_roster_has_one_bitmap(roster: tuple[PartyId, ...], data:
 def test_any_bytes_are_a_set_in_its_only_spelling_or_refused(roster: tuple[PartyId, ...], data: bytes) -> None:
     try:
         members = from_bitmap(data, roster, PartyId(9))
-    except (ShapeMismatch, Malformed) as error:
-        refused = error.peer
-    else:
-        refused = None
-        assert to_bitmap(members, roster) == data
-    assert refused in (9, None)
+    except (ShapeMismatch, Malformed):
+        return
+    assert to_bitmap(members, roster) == data
 
 
 # --- errors

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -68,6 +67,14 @@ class Table:
 
     invited: frozenset[PartyId]
     arrived: dict[PartyId, str]
+
+
+@dataclass(frozen=True)
+class Deep:
+    starts: tuple[Start, ...]
+    by_name: dict[int, Holding]
+    name: str = "x"
+    number: int = 3
 
 
 class Broken(Exception):
@@ -222,16 +229,7 @@ def test_giving_up_overwrites_everything() -> None:
 
 
 def test_secrets_are_found_through_tuples_mappings_and_values() -> None:
-    @dataclass(frozen=True)
-    class Deep:
-        starts: tuple[Start, ...]
-        by_name: dict[int, Holding]
-        name: str = "x"
-        number: int = 3
-
     one, two, three = fresh(), fresh(), Holding(Seed(bytes(32)))
-    # Local classes cannot be resolved by name; the engine's states are module-level.
-    globals().update(Deep=Deep)
     found = list(secrets_in(Deep((one, two), {1: three})))
     assert len(found) == 7
     assert {id(secret) for secret in found} >= {id(one.root), id(two.others[0]), id(one.boxes[7]), id(three.root)}
@@ -289,7 +287,7 @@ def test_the_deadline_of_another_room_closes_nothing() -> None:
     state = party.state
     assert party.receive(SELF, Deadline("Kitchen")) == []
     assert (party.state, closed) == (state, [])
-    party.receive(SELF, Deadline("Table")) if state.arrived else party.receive(ANN, Say("a"))
+    party.receive(ANN, Say("a"))
     party.receive(SELF, Deadline("Table"))
     assert party.receive(SELF, Deadline("Table")) == []
     assert closed == ["a"]
@@ -363,10 +361,10 @@ role = Role("typed", Blame.ABORT)
 def good(state: Here, sender: PartyId, message: Word) -> Step:
     return There(), []
 """
-WRONG: dict[str, Any] = {
-    "state": "@role.on(There, Word)\ndef bad(state: Here, sender: PartyId, message: Word) -> Step:\n    return state, []\n",
-    "message": "@role.on(Here, There)\ndef bad(state: Here, sender: PartyId, message: Word) -> Step:\n    return state, []\n",
-    "party": "Here()\ngood(Here(), 3, Word())\n",
+WRONG = {
+    "state": "role.on(There, Word)(good)\n",
+    "message": "role.on(Here, There)(good)\n",
+    "party": "good(Here(), 3, Word())\n",
 }
 
 
