@@ -23,7 +23,7 @@ import enum
 import functools
 import traceback
 import typing
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, NewType, Protocol, TypeVar
 
@@ -241,20 +241,25 @@ def report(error: Misbehaved) -> Envelope:
     return Envelope((APP,), Excluded(PartyId(error.peer), type(error).__name__, error.why))
 
 
-def secrets_in(value: object) -> Iterator[Erasable]:
+def secrets_in(value: object) -> list[Erasable]:
     """Every erasable secret reachable through dataclass fields, tuples and mappings."""
+    found: list[Erasable] = []
+    _collect(value, found)
+    return found
+
+
+def _collect(value: object, found: list[Erasable]) -> None:
     kind = type(value)
-    if isinstance(value, tuple | list):
-        for item in value:
-            yield from secrets_in(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from secrets_in(item)
+    if kind is tuple or kind is list or kind is dict:
+        items: Any = value
+        for item in items.values() if kind is dict else items:
+            _collect(item, found)
     elif hasattr(kind, "erase"):
-        yield typing.cast(Erasable, value)
-    elif dataclasses.is_dataclass(kind):
-        for name in _secret_fields(kind):
-            yield from secrets_in(getattr(value, name))
+        found.append(typing.cast(Erasable, value))
+    elif hasattr(kind, "__dataclass_fields__"):
+        hashable: Any = kind
+        for name in _secret_fields(hashable):
+            _collect(getattr(value, name), found)
 
 
 @functools.cache

@@ -381,8 +381,10 @@ def _record(kind: type) -> Coder:
         for name, part in parts:
             part.write(getattr(value, name), out)
 
+    readers = [part.read for _, part in parts]
+
     def read(reader: Reader) -> object:
-        return kind(**{name: part.read(reader) for name, part in parts})
+        return kind(*[read_part(reader) for read_part in readers])
 
     return Coder(write, read, sum(part.least for _, part in parts))
 
