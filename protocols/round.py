@@ -19,16 +19,18 @@ from typing import Any
 import numpy as np
 
 from dp.accountant import Interval
+from dp.errors import DpError
 from dp.ledger import Charge, Ledger, Outcome
 from protocols.coding import Floats, Noisy, coding_of
 from protocols.endpoint import Client, Task
-from protocols.errors import BadPlan, Misused, RoundLost, WrongUpdate
+from protocols.errors import BadPlan, Misused, ProtocolError, WrongUpdate
 from protocols.messages import Aggregate, Submit
 from protocols.party import PartyId
 from protocols.plan import NOTHING, Agreement, RoundPlan, context_of
 from protocols.simulate import Cohort, Costs, FaultPlan, Seen, Simulation
 from protocols.tensors import Layout
 from protocols.verifying import remembering
+from secagg.errors import SecaggError
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +95,10 @@ def secure_mean(
     simulation = Simulation(cohort, train, faults, opening)
     try:
         costs = simulation.run(task)
-    except RoundLost as lost:
+    except (ProtocolError, SecaggError, DpError) as lost:
         if ledger is not None and reservation is not None:
-            # Once somebody was asked to open the sum, the server may know it: then the charge stands.
+            # Once somebody was asked to open the sum, the server may know it: then the charge stands. Before
+            # that, an update nobody could encode costs no more than a drop-out.
             give_back = ledger.forfeit if simulation.is_opening else ledger.abort
             give_back(reservation, str(lost))
         raise

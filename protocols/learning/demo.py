@@ -17,15 +17,13 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-
 from dp.accountant import Budget, Relation, View
 from dp.calibrate import calibrate_gaussian
 from dp.ledger import Ledger
 from protocols.errors import TooFewClients
-from protocols.learning.data import digits, holdout, orientation_features, split_dirichlet, split_iid
+from protocols.learning.data import deal_dirichlet, deal_iid, digits, orientation_features
 from protocols.learning.loop import Aggregated, Federation, RoundRecord, plain_mean, save_model
-from protocols.learning.models import Arrays, softmax_regression
+from protocols.learning.models import Parameters, softmax_regression
 from protocols.learning.strategies import FedAvgM, Local
 from protocols.party import PartyId
 from protocols.plan import RoundPlan
@@ -39,8 +37,6 @@ CALIBRATED_TO = Budget(Fraction(59, 10), Fraction(1, 10**4), Relation.ZERO_OUT)
 CORRUPT = Fraction(1, 10)
 L2_CLIP = Fraction(3, 2)
 COORDINATE_CLIP = Fraction(4)
-TEST_FRACTION = 0.25
-SKEW = 1.0
 STRATEGY = FedAvgM(Local(rate=3.0, epochs=10, batch_size=None), rate=0.5, momentum=0.5)
 
 
@@ -115,17 +111,12 @@ def plan_of(demo: Demo, task: str) -> RoundPlan:
 
 def federation_of(demo: Demo) -> Federation:
     """Model, data and rule of the demo."""
-    rng = np.random.default_rng(demo.seed)
-    parts = holdout(orientation_features(digits()), TEST_FRACTION, rng)
-    if demo.iid:
-        shares = split_iid(parts.train, demo.clients, rng)
-    else:
-        shares = split_dirichlet(parts.train, demo.clients, SKEW, rng)
+    examples = orientation_features(digits())
+    deal = deal_iid if demo.iid else deal_dirichlet
     return Federation(
-        model=softmax_regression(parts.train.inputs.shape[1], parts.train.classes),
-        clients=dict(enumerate(shares)),
-        public=parts.test,
+        model=softmax_regression(examples.features.shape[1], examples.classes),
         strategy=STRATEGY,
+        data=deal(examples, demo.clients, demo.seed),
         rounds=demo.rounds,
         seed=demo.seed,
     )
@@ -142,7 +133,7 @@ class SecureAggregation:
         self.cohort = Cohort.fresh(plan, self.ids, remembering())
         self.reports: list[RoundReport] = []
 
-    def __call__(self, updates: Mapping[int, Arrays], number: int) -> Aggregated:
+    def __call__(self, updates: Mapping[int, Parameters], number: int) -> Aggregated:
         faults = FaultPlan.seeded(self.ids, self.demo.dropout, self.demo.seed * 1_000_003 + number)
         report = secure_mean(
             updates,
@@ -187,7 +178,7 @@ def in_step(federation: Federation, secure: SecureAggregation) -> Iterator[tuple
     """Each secure round, then the plain round over the same survivors."""
     survivors: tuple[int, ...] = ()
 
-    def plain(updates: Mapping[int, Arrays], number: int) -> Aggregated:
+    def plain(updates: Mapping[int, Parameters], number: int) -> Aggregated:
         if not survivors:
             raise TooFewClients(0, 1, "Summing")
         return plain_mean({who: updates[who] for who in survivors}, number)
@@ -203,8 +194,8 @@ def _round_of(record: RoundRecord, plain: RoundRecord, secure: SecureAggregation
     return DemoRound(
         round=record.round,
         survivors=len(record.survivors),
-        accuracy=record.score.accuracy,
-        accuracy_plain=plain.score.accuracy,
+        accuracy=record.accuracy,
+        accuracy_plain=plain.accuracy,
         epsilon=None if secure.ledger is None else secure.ledger.interval().upper,
         bytes_up_per_client=0 if report is None else report.costs.upload_bytes_per_client,
         exact=report is None or report.exact,

@@ -234,9 +234,17 @@ def plain_mean(updates: Mapping[int, Parameters], round: int) -> Aggregated:
 
 
 def save_model(path: Path, parameters: Parameters) -> None:
-    """The parameters, in order, as one .npz file; no pickle."""
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{_entry(place): array for place, array in enumerate(parameters)})
+    """The parameters, in order, as one .npz file; no pickle. The file is replaced whole or not at all.
+
+    Raises: Misused when something is no array of floats.
+    """
+    odd = [str(array.dtype) for array in parameters if array.dtype.kind != "f"]
+    if odd or not parameters:
+        raise Misused(f"a model is a list of float arrays, got {odd or 'an empty list'}")
+    unfinished = path.with_name(path.name + ".part")
+    with unfinished.open("wb") as file:
+        np.savez(file, *parameters)
+    unfinished.replace(path)
 
 
 def load_model(path: Path) -> Parameters:
@@ -245,20 +253,17 @@ def load_model(path: Path) -> Parameters:
     Raises: Misused when the file is something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
             if not isinstance(found, np.lib.npyio.NpzFile) or not found.files:
                 raise Misused(f"{path} holds no model")
-            return [found[_entry(place)] for place in range(len(found.files))]
+            return [found[f"arr_{place}"] for place in range(len(found.files))]
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise Misused(f"{path} is no model file: {error}") from error
 
 
 def _norm(update: Parameters) -> float:
     return math.sqrt(sum(float(np.vdot(change, change)) for change in update))
-
-
-def _entry(place: int) -> str:
-    return f"parameter_{place:04d}"
 
 
 def _batches(examples: Examples, size: int | None, rng: np.random.Generator) -> Iterator[Examples]:

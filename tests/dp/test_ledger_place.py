@@ -613,16 +613,22 @@ def test_a_forked_child_does_not_keep_its_dead_parent_alive(tmp_path: Path) -> N
     key.write_bytes(b"x")
     answer, tell = os.pipe()
 
+    started, ready = os.pipe()
+
+    def grandchild() -> None:
+        os.write(ready, b".")
+        os.read(answer, 1)
+
     def parent() -> None:
-        session = Session(key)
-        grandchild = start(signal.pause)
-        os.write(tell, f"{session.owner.session}{grandchild}".encode())
+        held = Session(key)
+        os.write(ready, held.owner.session.encode())
+        start(grandchild)
 
     assert finish(start(parent)) == 0
-    told = os.read(answer, 64).decode()
-    owner, grandchild = Owner(told[:32], 1), int(told[32:])
+    owner = Owner(os.read(started, 32).decode(), 1)
+    assert os.read(started, 1) == b"."
     assert Session(key).is_dead(owner)
-    os.kill(grandchild, signal.SIGKILL)
+    os.write(tell, b"you may end")
 
 
 @pytest.mark.parametrize("command", [None, 9999], ids=["unknown to Python", "unknown to the kernel"])
