@@ -30,6 +30,8 @@ app = typer.Typer(
 
 REFUSED = 1
 WRONG_USE = 2
+# What newer releases of typer return for KeyboardInterrupt; older ones raise Abort.
+INTERRUPTED = 130
 
 # The classes of a usage error differ between typer's releases; these two are its public name's parents.
 _USAGE_ERROR, _CLICK_ERROR = typer.BadParameter.__mro__[1:3]
@@ -76,7 +78,7 @@ def demo(
     dropout: Dropout = 0.1,
     no_dp: Annotated[bool, typer.Option("--no-dp", help="train without noise")] = False,
     iid: Annotated[bool, typer.Option("--iid", help="give every client the same mix of digits")] = False,
-    seed: Annotated[int, typer.Option(help="data split, selection and drop-outs; never a secret")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="data split, selection and drop-outs; never a secret")] = 0,
     runs: Annotated[Path, typer.Option(help="folder that receives model, ledger and report")] = Path("runs"),
     ledger: Annotated[Path | None, typer.Option(help="continue this ledger instead of opening a new one")] = None,
     json: Json = False,
@@ -167,18 +169,31 @@ def exit_code(error: Exception) -> int:
     return WRONG_USE if isinstance(error, DpError | SecaggError) else REFUSED
 
 
+def asked_for() -> str | None:
+    """The command that was typed, None when there is none or it is unknown."""
+    known = {info.callback.__name__ for info in app.registered_commands if info.callback is not None}
+    return next((word for word in sys.argv[1:] if word in known), None)
+
+
 def main() -> None:
     """Run the command; every expected failure ends in its name and what to do, never in a traceback."""
-    show = output("--json" in sys.argv)
+    show, command = output("--json" in sys.argv), asked_for()
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            raise typer.Abort
     except (ProtocolError, DpError, SecaggError) as error:
-        show.failure(type(error).__name__, str(error))
+        show.failure(command, type(error).__name__, str(error))
         code = exit_code(error)
     except _CLICK_ERROR as error:  # type: ignore[misc]
-        show.failure("UsageError", error.format_message())
+        # Without any command the help was already shown, and there is nothing to add.
+        if message := error.format_message():
+            show.failure(command, "UsageError", message)
         code = WRONG_USE
+    except OSError as error:
+        show.failure(command, type(error).__name__, str(error))
+        code = REFUSED
     except typer.Abort:
-        show.failure("Aborted", "stopped by the user; rounds already charged stay charged")
+        show.failure(command, "Aborted", "stopped by the user; rounds already charged stay charged")
         code = REFUSED
     sys.exit(code if isinstance(code, int) else 0)

@@ -79,7 +79,7 @@ def secure_mean(
     started = time.perf_counter()
     layout, flat = _flatten(updates)
     _check_weights(updates, weights)
-    cohort = cohort or Cohort.fresh(plan, updates, remembering())
+    cohort = (cohort or Cohort.fresh(plan, updates, remembering())).invite(updates)
     head = NOTHING if ledger is None else ledger.head().hash
     task = Task(round, layout.length, layout.digest(), model, head)
     agreement = cohort.server.agree(task)

@@ -151,6 +151,16 @@ class Cohort:
         }
         return cls._of(plan, identities, partial(Client.from_root, root), "insecure")
 
+    def invite(self, ids: Iterable[int]) -> Cohort:
+        """The same endpoints, of which only these clients are invited.
+
+        Raises: Misused naming clients that are not in the cohort.
+        """
+        strangers = sorted(set(ids) - set(self.clients))
+        if strangers:
+            raise Misused(f"clients {strangers} have no endpoint in this cohort")
+        return Cohort(self.server, {PartyId(who): self.clients[PartyId(who)] for who in ids}, self.rng)
+
     @classmethod
     def _of(
         cls,

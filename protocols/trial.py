@@ -13,6 +13,7 @@ import numpy as np
 
 from protocols.coding import Floats, coding_of
 from protocols.endpoint import Client, Task
+from protocols.errors import Misused
 from protocols.messages import Submit
 from protocols.party import PartyId
 from protocols.plan import NOTHING, RoundPlan
@@ -71,7 +72,7 @@ def run_trial(trial: Trial, seed: int | None) -> TrialReport:
 
     Raises: TooFewClients when the drop-outs are too many; BadPlan, Misused for impossible requests.
     """
-    root = Seed.fresh() if seed is None else Seed(seed.to_bytes(32, "little"))
+    root = _root(seed)
     ids = tuple(map(PartyId, range(trial.clients)))
     nonce = derive(root, LABEL_NONCE, NOTHING).expose()[:16]
     faults_seed = int.from_bytes(nonce, "little") if seed is None else seed
@@ -98,6 +99,14 @@ def run_trial(trial: Trial, seed: int | None) -> TrialReport:
         modulus_bits=coding_of(cohort.server.agree(task)).ring.bits,
         deterministic=cohort.deterministic,
     )
+
+
+def _root(seed: int | None) -> Seed:
+    if seed is None:
+        return Seed.fresh()
+    if not 0 <= seed < 1 << 256:
+        raise Misused(f"seed is {seed}, it must lie in 0..2^256 - 1")
+    return Seed(seed.to_bytes(32, "little"))
 
 
 def vector_of(root: Seed, who: PartyId, dimension: int) -> Floats:

@@ -1,147 +1,93 @@
-"""Who masks with whom, and how many must remain: (degree, threshold, quorum) from what may go wrong.
+"""Who masks with whom and holds whose shares.
 
-    n clients, A = floor(corrupt * n) corrupted, D = floor(dropout * n) lost; a client's secrets are shared
-    among its k neighbours, and t of those shares rebuild one.
+    complete    everybody with everybody; nothing can be cut; up to 64 clients always, up to 1024 by choice
+    ring        positions in an order that a public seed decides; each with the k / 2 before and after it
 
-    t too small    A corrupted neighbours, and a server that asks half of the honest ones for one share and
-                   half for the other, hold t shares of both secrets of a victim
-    t too large    after D losses nobody can be rebuilt, and the round is lost
+                 ... o - o - [u] - o - o ...     k = 4: u, its four neighbours, and so on around
 
-On the complete graph (k = n - 1) both are certainties, not chances, so the failure probabilities are zero.
+On a ring of k neighbours work and traffic of a client no longer grow with n, and a few secrets decide less:
+its degree comes from a failure probability (`harary.py`), not from certainty (`parameters.py`), and that
+bound is about an order of the ring that nobody chose. So where the seed comes from matters:
 
-    against CURIOUS    t = max(A + 1, floor(k / 2) + 1)
-    SEMI and ACTIVE    t = floor((k + A) / 2) + 1      2 t > k + A: at most one of a victim's two secrets
-                       q = floor((n + A) / 2) + 1      two lists with q signers each share an honest signer
-    feasible           t <= k - D and q <= n - D
+    ROSTER    hash of the roster; whoever picks the roster can try many of them, and is trusted not to
+    BEACON    hash of the roster and of a public value that did not exist when the roster was fixed
 
-Which answer counts as signed, and what a shortage means, is `protocols`.
-Source: Bonawitz et al., CCS 2017, sections 4 and 6; Bell et al., CCS 2020, section 4.
+Then, against an ACTIVE server: honest answers are about one list of survivors (quorum); at most one secret of
+anybody is rebuilt (threshold); the pair masks that stay unknown connect the honest survivors (window); so the
+masked vectors of these are uniform but for their sum.
+Source: Bell et al., CCS 2020, sections 3 and 4 (a random Harary graph).
 """
 
 from __future__ import annotations
 
-import math
+import hashlib
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from fractions import Fraction
 
-from secagg.errors import BadParameters, NoParameters
+import numpy as np
 
-MIN_CLIENTS = 3  # among two, each learns the other's vector from the sum
-MAX_COMPLETE = 1024
-CERTAIN = -math.inf  # log2 of a failure probability of zero
+from secagg.errors import BadParameters
+from secagg.harary import ALWAYS_COMPLETE
+from secagg.harary import find_sparse_parameters as find_sparse_parameters
+from secagg.harary import largest_feasible_sparse_dropout as largest_feasible_sparse_dropout
+from secagg.keys import HASH_BYTES, Context, Seed, derive
+from secagg.parameters import Against as Against
+from secagg.parameters import Assumption as Assumption
+from secagg.parameters import Parameters as Parameters
+from secagg.parameters import find_parameters as find_parameters
+from secagg.parameters import largest_feasible_dropout as largest_feasible_dropout
+from secagg.prg import Stream
+
+LABEL_GRAPH = b"secagg/v1/pairwise/graph"
+LABEL_ROSTER_SEED = b"secagg/v1/pairwise/graph-roster"
+LABEL_BEACON_SEED = b"secagg/v1/pairwise/graph-beacon"
 
 
-class Against(Enum):
-    """What the server is assumed to do."""
+class GraphMode(Enum):
+    """Which graph, and for a sparse one, who could have influenced it."""
 
-    CURIOUS = "curious"  # follows the protocol and looks at everything it sees
-    SEMI = "semi"  # also lies about who dropped, and shows different clients different lists
-    ACTIVE = "active"  # also chooses whom to drop after it has seen the graph
+    COMPLETE = "complete"
+    ROSTER = "roster"  # the promise becomes "active, graph trusted"
+    BEACON = "beacon"
+
+
+def choose_parameters(n: int, assumption: Assumption, mode: GraphMode) -> Parameters:
+    """The parameters of n clients; the complete graph's up to 64 whatever the mode, and never instead of others.
+
+    Raises: NoParameters naming the largest feasible drop-out of the graph asked for; BadParameters for an n
+        that is no integer or a mode that is none.
+    """
+    if not isinstance(mode, GraphMode):
+        raise BadParameters(f"a mode is one of {[kind.name for kind in GraphMode]}, not {mode!r}")
+    sparse = mode is not GraphMode.COMPLETE and not (type(n) is int and n <= ALWAYS_COMPLETE)
+    return find_sparse_parameters(n, assumption) if sparse else find_parameters(n, assumption)
+
+
+def roster_seed(roster: bytes) -> bytes:
+    """SHA-256(label, roster hash).
+
+    Raises: BadParameters unless the roster's hash is 32 bytes.
+    """
+    return hashlib.sha256(LABEL_ROSTER_SEED + _roster_hash(roster)).digest()
+
+
+def beacon_seed(roster: bytes, value: bytes) -> bytes:
+    """SHA-256(label, roster hash, public value).
+
+    Guarantee: nobody who fixed the roster before the value was known has any influence on the graph.
+    Raises: BadParameters unless the roster's hash is 32 bytes and the value at least as many; a shorter one
+        could be guessed in advance.
+    """
+    if len(value) < HASH_BYTES:
+        raise BadParameters(f"the value of a beacon is at least {HASH_BYTES} bytes, not {len(value)}")
+    return hashlib.sha256(LABEL_BEACON_SEED + _roster_hash(roster) + value).digest()
 
 
 @dataclass(frozen=True, slots=True)
-class Assumption:
-    """At most a fraction `corrupt` of the clients helps the server, and at most `dropout` vanishes.
-
-    Shapes: fractions in [0, 1); a float is read as the decimal it prints, so 0.1 means one tenth. sigma and
-        eta bound the probability that a sparse graph fails: 2^-sigma for privacy, 2^-eta for completion.
-    Raises: BadParameters for anything out of range.
-    """
-
-    corrupt: Fraction | float
-    dropout: Fraction | float
-    sigma: int = 40
-    eta: int = 30
-    against: Against = Against.ACTIVE
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "corrupt", _fraction("corrupt", self.corrupt))
-        object.__setattr__(self, "dropout", _fraction("dropout", self.dropout))
-        for name, value in (("sigma", self.sigma), ("eta", self.eta)):
-            if type(value) is not int or not 1 <= value <= 128:
-                raise BadParameters(f"{name} is an integer from 1 to 128, not {value!r}")
-        if not isinstance(self.against, Against):
-            raise BadParameters(f"against is one of {[kind.name for kind in Against]}, not {self.against!r}")
-
-    def corrupted(self, n: int) -> int:
-        """A: how many of n clients may help the server."""
-        return math.floor(self.corrupt * n)
-
-    def lost(self, n: int) -> int:
-        """D: how many of n clients may vanish."""
-        return math.floor(self.dropout * n)
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """What an assumption demands of a round.
-
-    Shapes: degree k, neighbours of each client; threshold t, shares that rebuild a secret, the owner's not
-        among them; window w, a list of survivors counts when every half neighbourhood of the ring holds at
-        least w + 1 of them (0 on the complete graph, where nothing can be cut); quorum q, signatures under
-        a list of survivors (0 against CURIOUS: there is no witness round); log2 of failure bounds, -inf for
-        certainty.
-    """
-
-    degree: int
-    threshold: int
-    window: int
-    quorum: int
-    privacy_failure_log2: float
-    completion_failure_log2: float
-
-
-def find_parameters(n: int, assumption: Assumption) -> Parameters:
-    """The parameters of n clients under an assumption; every party computes them for itself.
-
-    Guarantee: fewer than `threshold` shares of one of any victim's two secrets can be had, by A corrupted
-        clients and a server as assumed; with D clients lost every secret can still be rebuilt.
-    Raises: NoParameters naming the largest feasible drop-out; BadParameters when n is no integer.
-    """
-    feasible = largest_feasible_dropout(n, assumption)
-    parameters = _complete(n, assumption)
-    if assumption.lost(n) > feasible * n:
-        raise NoParameters(
-            f"{n} clients with {assumption.corrupted(n)} corrupted cannot lose {assumption.lost(n)}: "
-            f"threshold {parameters.threshold} of {parameters.degree}, quorum {parameters.quorum}; "
-            f"the largest feasible drop-out is {feasible} ({float(feasible):.4f})"
-        )
-    return parameters
-
-
-def largest_feasible_dropout(n: int, assumption: Assumption) -> Fraction:
-    """The largest D / n for which parameters exist under the rest of the assumption.
-
-    Raises: NoParameters where even without drop-outs there are none.
-    """
-    parameters = _complete(n, assumption)
-    spare = min(parameters.degree - parameters.threshold, n - parameters.quorum)
-    if spare < 0:
-        raise NoParameters(
-            f"{n} clients with {assumption.corrupted(n)} corrupted have no threshold even without drop-out: "
-            f"{parameters.threshold} of {parameters.degree} shares would be needed; assume less corruption"
-        )
-    return Fraction(spare, n)
-
-
-def _complete(n: int, assumption: Assumption) -> Parameters:
-    """Degree, threshold and quorum of the complete graph, whether or not they leave room for losses."""
-    if type(n) is not int:
-        raise BadParameters(f"the number of clients is an integer, not {n!r}")
-    if not MIN_CLIENTS <= n <= MAX_COMPLETE:
-        raise NoParameters(f"a complete graph has {MIN_CLIENTS} to {MAX_COMPLETE} clients, not {n}")
-    degree, corrupted = n - 1, assumption.corrupted(n)
-    if assumption.against is Against.CURIOUS:
-        return Parameters(degree, max(corrupted, degree // 2) + 1, 0, 0, CERTAIN, CERTAIN)
-    threshold, quorum = (degree + corrupted) // 2 + 1, (n + corrupted) // 2 + 1
-    return Parameters(degree, threshold, 0, quorum, CERTAIN, CERTAIN)
-
-
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(ABC):
     """Neighbourhoods among the parties of one roster, the same for everybody who computes them.
 
     Shapes: ids ascend and are distinct.
@@ -154,39 +100,48 @@ class Graph:
         if len(self.ids) < 2 or any(a >= b for a, b in zip(self.ids, self.ids[1:], strict=False)):
             raise BadParameters("a graph joins at least two parties, in ascending order and each once")
 
-    @classmethod
-    def complete(cls, ids: Iterable[int]) -> Graph:
+    @staticmethod
+    def complete(ids: Iterable[int]) -> CompleteGraph:
         """Everybody is everybody's neighbour."""
-        return cls(tuple(sorted(ids)))
+        return CompleteGraph(tuple(sorted(ids)))
+
+    @staticmethod
+    def ring(ids: Iterable[int], degree: int, seed: bytes, context: Context) -> HararyGraph:
+        """The ring of these parties under a public seed: positions by ascending (key, id).
+
+        The key of the party of rank i is word i of the `graph` stream, 128 bits little-endian.
+
+        Guarantee: every order is as likely as any other to whoever fixed ids and context without the seed.
+        Raises: BadParameters for a seed or context that is not 32 bytes, and an odd or too large degree.
+        """
+        roster = tuple(sorted(ids))
+        keys = Stream(derive(Seed(seed), LABEL_GRAPH, context)).words(0, 2 * len(roster)).reshape(-1, 2)
+        # The sort is stable and ranks ascend with ids, so equal keys fall back on the id.
+        order = np.lexsort((keys[:, 0], keys[:, 1])).tolist()
+        return HararyGraph(roster, tuple([roster[rank] for rank in order]), degree)
 
     @property
+    @abstractmethod
     def degree(self) -> int:
-        return len(self.ids) - 1
+        """k: how many neighbours everybody has."""
 
+    @abstractmethod
     def neighbours(self, u: int) -> tuple[int, ...]:
         """N(u), ascending; u is not among them."""
-        place = self._place(u)
-        return self.ids[:place] + self.ids[place + 1 :]
 
+    @abstractmethod
     def point(self, owner: int, holder: int) -> int:
         """The x of a holder's shares of an owner's secrets: 1 + its rank in N(owner), over the whole roster.
 
         Raises: BadParameters when the two are not neighbours; nobody holds shares of its own secrets.
         """
-        if owner == holder:
-            raise BadParameters(f"party {owner} holds no share of its own secret")
-        rank, own = self._place(holder), self._place(owner)
-        return 1 + rank - (rank > own)
 
+    @abstractmethod
     def windows(self, survivors: Collection[int]) -> int:
         """The fewest survivors in any half neighbourhood of a ring; on the complete graph, all of them.
 
         Raises: BadParameters for a survivor that is not in the roster.
         """
-        distinct = set(survivors)
-        if not distinct.issubset(self.ids):
-            raise BadParameters(f"{len(distinct.difference(self.ids))} survivors are not in the roster")
-        return len(distinct)
 
     def _place(self, u: int) -> int:
         place = bisect_left(self.ids, u)
@@ -194,10 +149,87 @@ class Graph:
             raise BadParameters(f"party {u} is not in the roster of {len(self.ids)}")
         return place
 
+    def _members(self, survivors: Collection[int]) -> set[int]:
+        distinct = set(survivors)
+        if not distinct.issubset(self.ids):
+            raise BadParameters(f"{len(distinct.difference(self.ids))} survivors are not in the roster")
+        return distinct
 
-def _fraction(name: str, value: Fraction | float) -> Fraction:
-    if isinstance(value, bool) or not isinstance(value, Fraction | int | float):
-        raise BadParameters(f"{name} is a fraction, not {type(value).__name__}")
-    if not 0 <= value < 1:
-        raise BadParameters(f"{name} is at least 0 and below 1, not {value}")
-    return Fraction(repr(float(value))) if isinstance(value, float) else Fraction(value)
+
+@dataclass(frozen=True, slots=True)
+class CompleteGraph(Graph):
+    """Everybody masks with everybody: k = n - 1."""
+
+    @property
+    def degree(self) -> int:
+        return len(self.ids) - 1
+
+    def neighbours(self, u: int) -> tuple[int, ...]:
+        place = self._place(u)
+        return self.ids[:place] + self.ids[place + 1 :]
+
+    def point(self, owner: int, holder: int) -> int:
+        rank, own = self._place(holder), self._place(owner)
+        if rank == own:
+            raise BadParameters(f"party {owner} holds no share of its own secret")
+        return 1 + rank - (rank > own)
+
+    def windows(self, survivors: Collection[int]) -> int:
+        return len(self._members(survivors))
+
+
+@dataclass(frozen=True, slots=True)
+class HararyGraph(Graph):
+    """A ring on which everybody masks with the k / 2 before and the k / 2 after it.
+
+    Shapes: order holds every id once, by position; the degree is even and below the number of parties.
+    Raises: BadParameters for any other order or degree.
+    """
+
+    order: tuple[int, ...]
+    degree: int
+    _position: dict[int, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        Graph.__post_init__(self)
+        if tuple(sorted(self.order)) != self.ids:
+            raise BadParameters("the order of a ring holds every party of the roster once")
+        if type(self.degree) is not int or self.degree % 2 or not 2 <= self.degree < len(self.ids):
+            raise BadParameters(
+                f"the degree of a ring of {len(self.ids)} is even, at least 2 and below {len(self.ids)}, "
+                f"not {self.degree!r}"
+            )
+        object.__setattr__(self, "_position", {u: position for position, u in enumerate(self.order)})
+
+    def neighbours(self, u: int) -> tuple[int, ...]:
+        return tuple(sorted(self._around(u)))
+
+    def point(self, owner: int, holder: int) -> int:
+        around = self._around(owner)
+        self._place(holder)
+        if owner == holder:
+            raise BadParameters(f"party {owner} holds no share of its own secret")
+        if holder not in around:
+            raise BadParameters(f"party {holder} is no neighbour of party {owner} and holds no share of it")
+        return 1 + sum(map(holder.__gt__, around))
+
+    def windows(self, survivors: Collection[int]) -> int:
+        half, distinct = self.degree // 2, self._members(survivors)
+        alive = np.fromiter((u in distinct for u in self.order), dtype=np.int64, count=len(self.order))
+        before = np.concatenate(([0], np.cumsum(alive), alive.sum() + np.cumsum(alive[: half - 1])))
+        return int((before[half:] - before[:-half]).min())
+
+    def _around(self, u: int) -> tuple[int, ...]:
+        """N(u) in the order of the ring."""
+        self._place(u)
+        half, position, n = self.degree // 2, self._position[u], len(self.order)
+        first, last = position - half, position + half + 1
+        if first < 0:
+            return self.order[first:] + self.order[:position] + self.order[position + 1 : last]
+        return self.order[first:position] + self.order[position + 1 : last] + self.order[: max(0, last - n)]
+
+
+def _roster_hash(roster: bytes) -> bytes:
+    if len(roster) != HASH_BYTES:
+        raise BadParameters(f"the hash of a roster is {HASH_BYTES} bytes, not {len(roster)}")
+    return roster

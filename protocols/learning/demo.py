@@ -1,6 +1,6 @@
 """The demo: federated training on real digits with everything switched on, beside the same without privacy.
 
-    100 clients with skewed digits, 30 rounds, everybody invited, a tenth vanishing at random exchanges;
+    100 clients with skewed digits, 30 rounds of 80 selected clients, a tenth vanishing at random exchanges;
     softmax regression on public features, FedAvg with momentum; noise calibrated to the whole run's budget
 
 Both trainings see the same data, selection and survivors; only one is masked, clipped and noised.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -20,9 +21,9 @@ from pathlib import Path
 from dp.accountant import Budget, Relation, View
 from dp.calibrate import calibrate_gaussian
 from dp.ledger import Ledger
-from protocols.errors import TooFewClients
+from protocols.errors import Misused, TooFewClients
 from protocols.learning.data import deal_dirichlet, deal_iid, digits, orientation_features
-from protocols.learning.loop import Aggregated, Federation, RoundRecord, plain_mean, save_model
+from protocols.learning.loop import Aggregated, Federation, RoundRecord, UniformCohort, plain_mean, save_model
 from protocols.learning.models import Parameters, softmax_regression
 from protocols.learning.strategies import FedAvgM, Local
 from protocols.party import PartyId
@@ -35,6 +36,9 @@ BUDGET = Budget(6, Fraction(1, 10**4), Relation.ZERO_OUT)
 # The noise aims a little below the limit: integer noise costs slightly more than the real-valued it follows.
 CALIBRATED_TO = Budget(Fraction(59, 10), Fraction(1, 10**4), Relation.ZERO_OUT)
 CORRUPT = Fraction(1, 10)
+# Of all clients, this many are selected for each round. Nobody claims amplification for it: the ledger
+# charges every round in full to everybody.
+SELECTED = Fraction(4, 5)
 L2_CLIP = Fraction(3, 2)
 COORDINATE_CLIP = Fraction(4)
 STRATEGY = FedAvgM(Local(rate=3.0, epochs=10, batch_size=None), rate=0.5, momentum=0.5)
@@ -42,7 +46,10 @@ STRATEGY = FedAvgM(Local(rate=3.0, epochs=10, batch_size=None), rate=0.5, moment
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What to run. `seed` decides data, selection and drop-outs, never a secret."""
+    """What to run. `seed` decides data, selection and drop-outs, never a secret.
+
+    Raises: Misused when a ledger is given for a run without noise.
+    """
 
     protocol: str
     rounds: int
@@ -53,6 +60,10 @@ class Demo:
     seed: int
     folder: Path
     ledger: Path | None
+
+    def __post_init__(self) -> None:
+        if self.ledger is not None and not self.private:
+            raise Misused(f"the ledger {self.ledger} cannot account for a run without noise; drop one of the two")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +105,18 @@ class DemoResult:
         return asdict(self)
 
 
+def selected_of(demo: Demo) -> int:
+    """How many clients a round invites: four fifths, and three at the least."""
+    return max(3, math.ceil(SELECTED * demo.clients))
+
+
 def plan_of(demo: Demo, task: str) -> RoundPlan:
     """The demo's plan; with privacy, the least noise that keeps all its rounds within the budget."""
     if not demo.private:
-        return RoundPlan.recommend(demo.clients, dropout=demo.dropout, corrupt=CORRUPT, clip=COORDINATE_CLIP, task=task)
+        return RoundPlan.recommend(selected_of(demo), dropout=demo.dropout, corrupt=CORRUPT, clip=COORDINATE_CLIP, task=task)
     calibrated = calibrate_gaussian(CALIBRATED_TO, 1, demo.rounds, View.AGGREGATOR)
     return RoundPlan.recommend(
-        demo.clients,
+        selected_of(demo),
         dropout=demo.dropout,
         corrupt=CORRUPT,
         clip=L2_CLIP,
@@ -119,6 +135,7 @@ def federation_of(demo: Demo) -> Federation:
         data=deal(examples, demo.clients, demo.seed),
         rounds=demo.rounds,
         seed=demo.seed,
+        selection=UniformCohort(selected_of(demo)),
     )
 
 
@@ -129,12 +146,12 @@ class SecureAggregation:
         self.demo = demo
         self.plan = plan
         self.ledger = ledger
-        self.ids = tuple(map(PartyId, range(demo.clients)))
-        self.cohort = Cohort.fresh(plan, self.ids, remembering())
+        self.cohort = Cohort.fresh(plan, range(demo.clients), remembering())
         self.reports: list[RoundReport] = []
 
     def __call__(self, updates: Mapping[int, Parameters], number: int) -> Aggregated:
-        faults = FaultPlan.seeded(self.ids, self.demo.dropout, self.demo.seed * 1_000_003 + number)
+        invited = tuple(map(PartyId, sorted(updates)))
+        faults = FaultPlan.seeded(invited, self.demo.dropout, self.demo.seed * 1_000_003 + number)
         report = secure_mean(
             updates,
             self.plan,
@@ -150,15 +167,14 @@ class SecureAggregation:
 def run_demo(demo: Demo) -> Iterator[DemoRound | DemoResult]:
     """Run both trainings in step; yield every round, then the result. Files appear as the run goes on.
 
-    Raises: MissingExtra without scikit-learn; dp.BudgetExceeded and LedgerError from the ledger, with all
-        rounds so far on disk.
+    Raises: MissingExtra without scikit-learn; Misused where no folder can be made; dp.BudgetExceeded and
+        LedgerError from the ledger, with all rounds so far on disk.
     """
     started = time.perf_counter()
     federation = federation_of(demo)
     stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S-%f")
     plan = plan_of(demo, f"digits-{stamp}")
-    folder = demo.folder / stamp
-    folder.mkdir(parents=True)
+    folder = _new_folder(demo.folder / stamp)
     with ExitStack() as stack:
         ledger = None
         if demo.private:
@@ -172,6 +188,14 @@ def run_demo(demo: Demo) -> Iterator[DemoRound | DemoResult]:
         result = _result_of(demo, rounds, secure, folder, time.perf_counter() - started)
         (folder / "report.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
         yield result
+
+
+def _new_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True)
+    except OSError as wrong:
+        raise Misused(f"cannot make the folder {folder}: {wrong.strerror}; choose another place for runs") from wrong
+    return folder
 
 
 def in_step(federation: Federation, secure: SecureAggregation) -> Iterator[tuple[RoundRecord, RoundRecord]]:

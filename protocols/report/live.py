@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.live import Live
 from rich.table import Table
@@ -20,7 +21,7 @@ def follow(steps: Iterator[DemoRound | DemoResult], settings: Demo) -> DemoResul
     for column in ("round", "survivors", "accuracy", "without privacy", "epsilon spent", "kB up", "exact"):
         table.add_column(column, justify="right")
     result: DemoResult | None = None
-    with Live(table, console=NOTES, refresh_per_second=4):
+    with lines_of_their_own(), Live(table, console=NOTES, refresh_per_second=4):
         for step in steps:
             if isinstance(step, DemoResult):
                 result = step
@@ -29,29 +30,42 @@ def follow(steps: Iterator[DemoRound | DemoResult], settings: Demo) -> DemoResul
     if result is None:
         raise RuntimeError("the demo ended without a result")
     for line in closing_words(result):
-        NOTES.print(line, highlight=False)
+        NOTES.print(line, markup=False, highlight=False)
     return result
+
+
+@contextmanager
+def lines_of_their_own() -> Iterator[None]:
+    """A live table ends without a line break where there is no terminal; what follows must not stick to it."""
+    try:
+        yield
+    finally:
+        if not NOTES.is_terminal:
+            NOTES.line()
 
 
 def row_of(step: DemoRound) -> tuple[str, ...]:
     """One line of the live table."""
     return (
         str(step.round + 1),
-        str(step.survivors) if step.lost is None else step.lost,
+        str(step.survivors) if step.lost is None else step.lost.partition(":")[0],
         f"{step.accuracy:.3f}",
         f"{step.accuracy_plain:.3f}",
         "-" if step.epsilon is None else f"{step.epsilon:.3f}",
         f"{step.bytes_up_per_client / 1e3:.1f}",
-        "yes" if step.exact else "NO",
+        "-" if step.lost is not None else "yes" if step.exact else "NO",
     )
 
 
 def closing_words(result: DemoResult) -> Iterator[str]:
     """What the server saw, what was spent in both views, and how the ledger ends."""
-    yield (
-        f"What the server saw of one client in round 1: {result.seen_bytes:,} bytes; chi-square p-value against "
-        f"uniform {result.chi_square_p:.3f}"
-    )
+    if result.chi_square_p is None:
+        yield "no round ended in a sum: fewer drop-outs or more clients are needed"
+    else:
+        yield (
+            f"What the server saw of one client in the first sum: {result.seen_bytes:,} bytes; chi-square p-value "
+            f"against uniform {result.chi_square_p:.3f}"
+        )
     if result.epsilon is not None and result.epsilon_released is not None:
         yield (
             f"epsilon at delta {result.delta:g}: {result.epsilon:.3f} for the aggregator and the colluders it may "

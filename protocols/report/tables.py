@@ -13,6 +13,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 VERSION = 1
 NOTES = Console(stderr=True)
@@ -21,10 +22,10 @@ Value = object
 
 
 class Output(Protocol):
-    """Where a command's result, or its failure, is shown."""
+    """Where a command's result, or its failure, is shown; `command` is None before one was understood."""
 
     def result(self, command: str, values: Mapping[str, Value]) -> None: ...
-    def failure(self, name: str, message: str) -> None: ...
+    def failure(self, command: str | None, name: str, message: str) -> None: ...
 
 
 def finite(value: Value) -> Value:
@@ -44,8 +45,8 @@ class JsonOutput:
     def result(self, command: str, values: Mapping[str, Value]) -> None:
         print(json.dumps({"version": VERSION, "command": command, **{k: finite(v) for k, v in values.items()}}))
 
-    def failure(self, name: str, message: str) -> None:
-        print(json.dumps({"version": VERSION, "error": name, "message": message}))
+    def failure(self, command: str | None, name: str, message: str) -> None:
+        print(json.dumps({"version": VERSION, "command": command, "error": name, "message": message}))
 
 
 class TextOutput:
@@ -56,10 +57,11 @@ class TextOutput:
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for key, value in values.items():
-            table.add_row(key.replace("_", " "), text_of(finite(value)))
+            # As Text, because a path may hold what rich takes for markup.
+            table.add_row(key.replace("_", " "), Text(text_of(finite(value))))
         Console().print(table)
 
-    def failure(self, name: str, message: str) -> None:
+    def failure(self, command: str | None, name: str, message: str) -> None:
         NOTES.print(f"{name}: {message}", style="bold red", markup=False, highlight=False)
 
 
@@ -75,4 +77,5 @@ def text_of(value: Value) -> str:
         return f"{value:,}"
     if isinstance(value, list):
         return " ".join(map(text_of, value))
-    return str(value)
+    # A path may hold bytes that are no text: shown as "?", where printing them would fail.
+    return str(value).encode("utf-8", "replace").decode("utf-8")

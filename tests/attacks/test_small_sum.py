@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from protocols.errors import CohortTooSmall, Malformed, ShapeMismatch, UnsafeUnmask
@@ -106,3 +108,15 @@ def test_a_thinned_inbox_gets_no_masked_vector(row: str, promise: Promise) -> No
     with stage.refuses(stage.ids[3], Malformed):
         stage.say(stage.ids[3], Inbox(b"\xff", letters[who].sealed))
     assert not any(kind is Masked for _, kind in stage.heard)
+
+
+@rows("M17")
+def test_an_inbox_below_the_agreed_cohort_is_refused_though_its_shares_would_suffice(row: str) -> None:
+    stage = Stage(6)
+    stage.company.plan = replace(stage.company.plan, min_cohort=5)
+    stage.server = stage.company.server()
+    letters = stage.until(Inbox)
+    who = stage.ids[0]
+    four = to_bitmap(frozenset(stage.ids[:4]), stage.ids)
+    with stage.refuses(who, CohortTooSmall, match="4 clients shared; 5 are required"):
+        stage.say(who, Inbox(four, letters[who].sealed[:3]))

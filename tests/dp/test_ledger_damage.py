@@ -162,7 +162,7 @@ def test_a_bit_flipped_anywhere_never_gives_a_wrong_number(row: str, original: O
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ["L2"])
 def test_a_bit_flipped_at_every_byte_never_gives_a_wrong_number(row: str, original: Original) -> None:
-    found = flip_everywhere(original, 1, (0, 3))
+    found = flip_everywhere(original, 1, (0,))
     assert {"Corrupt", "refuted", "whole"} <= found <= {*NAMED, "refuted", "whole", "StorageRefused"}
 
 

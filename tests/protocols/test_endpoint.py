@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -11,9 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols import codec
+from protocols import codec, wire
 from protocols.endpoint import NOBODY, Client, Server, Task
-from protocols.errors import BadPlan, Malformed, Misused, OutOfTurn, TooFewClients, ViewMismatch, WrongUpdate
+from protocols.errors import (
+    BadPlan,
+    Malformed,
+    Misbehaved,
+    Misused,
+    OutOfTurn,
+    RoundLost,
+    TooFewClients,
+    ViewMismatch,
+    WrongUpdate,
+)
 from protocols.messages import (
     Advertise,
     Inbox,
@@ -496,3 +507,68 @@ def test_a_policy_is_kept_by_the_endpoint_not_taken_from_the_image() -> None:
     client = stage.company.client(who, stricter)
     client.thaw(of_client)
     assert client.policy.min_cohort == 4
+
+
+# --- foreign bytes under a true signature
+
+
+def letters(promise: Promise) -> list[tuple[Stage, PartyId, type, bytes, bytes, bytes, bytes]]:
+    """Before each exchange: the server's letter, the client it is for, its answer, and both images."""
+    found = []
+    for kind in (Open, Roster, Inbox, Survivors, Witnesses):
+        if promise is Promise.CURIOUS and kind is Witnesses:
+            continue
+        stage = Stage(4, promise)
+        said = stage.until(kind)
+        who = stage.ids[0]
+        images = stage.clients[who].freeze(), stage.server.freeze()
+        answer = stage.answers()[who]
+        found.append((stage, who, kind, wire.encode(said[who]), answer[40:-64], *images))
+    return found
+
+
+LETTERS = [case for promise in Promise for case in letters(promise)]
+
+
+def mutated(data: st.DataObject, body: bytes) -> bytes:
+    bent = bytearray(body)
+    place = data.draw(st.integers(0, len(body) - 1))
+    how = data.draw(st.sampled_from(["flip", "length", "insert", "delete"]))
+    if how == "flip":
+        bent[place] ^= 1 << data.draw(st.integers(0, 7))
+    elif how == "length":
+        bent[place : place + 8] = data.draw(st.sampled_from([0, 1, 2**31, 2**63])).to_bytes(8, "little")
+    elif how == "insert":
+        bent[place:place] = data.draw(st.binary(min_size=1, max_size=9))
+    else:
+        del bent[place : place + data.draw(st.integers(1, 9))]
+    return bytes(bent)
+
+
+def signed(stage: Stage, sender: PartyId, kind: int, body: bytes) -> bytes:
+    identity = stage.company.identity if sender == SERVER else stage.signers[sender].identity
+    header = codec.Header(kind, sender, stage.task, 0, len(body)).to_bytes()
+    return header + body + identity.sign(codec._signed_text(header, [body]))
+
+
+@given(st.data())
+def test_a_client_meets_a_mutated_letter_with_a_named_error_or_goes_on_and_can_be_stored(data: st.DataObject) -> None:
+    stage, who, kind, body, _, image, _ = data.draw(st.sampled_from(LETTERS))
+    client = stage.company.client(who)
+    client.thaw(image)
+    frame = signed(stage, SERVER, codec._KIND_OF[kind], mutated(data, body))
+    with contextlib.suppress(Misbehaved):
+        client.receive(frame)
+    client.thaw(client.freeze())
+
+
+@given(st.data())
+def test_a_server_meets_a_mutated_letter_with_a_note_or_a_lost_round_and_can_be_stored(data: st.DataObject) -> None:
+    stage, who, _, _, body, _, image = data.draw(st.sampled_from(LETTERS))
+    server = stage.company.server()
+    server.thaw(image)
+    kind = data.draw(st.sampled_from(list(codec.KINDS)))
+    with contextlib.suppress(RoundLost):
+        server.receive(signed(stage, who, kind, mutated(data, body)), who)
+    assert {note.peer for note in server.excluded} <= {who}
+    server.thaw(server.freeze())
