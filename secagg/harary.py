@@ -40,9 +40,9 @@ MAX_SPARSE = 1_000_000
 # Up to here the complete graph costs little, and A and D are too small for chance to be worth anything.
 ALWAYS_COMPLETE = 64
 
-# Of what is left beyond this no ring much sparser than the complete graph can be made; the published search
-# answers nothing there either.
-MOST_BEYOND = Fraction(9, 10)
+# corrupt + dropout against CURIOUS, corrupt + 2 * dropout otherwise. Beyond, a ring has to be nearly complete,
+# and the published search answers nothing either. From 20 clients on it also leaves n - D >= q signers.
+MOST_BAD = Fraction(9, 10)
 
 EXHAUSTIVE_UP_TO = 10_000
 STRIDE = 64
@@ -97,9 +97,7 @@ def _search(n: int, assumption: Assumption) -> Parameters | None:
     """The first degree that passes; nearly every larger one then does, but for steps of whole clients."""
     check_clients(n, MIN_SPARSE, MAX_SPARSE, "sparse")
     losses = 1 if assumption.against is Against.CURIOUS else 2
-    if assumption.corrupt + losses * assumption.dropout > MOST_BEYOND:
-        return None
-    if assumption.quorum(n) > n - assumption.lost(n):
+    if assumption.corrupt + losses * assumption.dropout > MOST_BAD:
         return None
     conditions = _Conditions.of(n, assumption)
     if n <= EXHAUSTIVE_UP_TO:

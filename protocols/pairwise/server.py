@@ -10,6 +10,7 @@ Memory: one vector, and per client its keys, tags and shares.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Annotated
@@ -271,10 +272,22 @@ def close_summing(room: Summing) -> Step:
     survivors = frozenset(room.arrived)
     enough(len(survivors), session.smallest_sum, "Summing")
     enough(len(survivors) - 1, session.parameters.threshold, "Summing")
+    for dealer, holders in sorted(holders_of_accused(room, survivors).items()):
+        enough(holders, session.parameters.threshold, "Summing", (dealer,))
     letter = Envelope(tuple(sorted(survivors)), Survivors(to_bitmap(survivors, session.ids)))
     if session.agreement.plan.promise is Promise.CURIOUS:
         return enter_unmasking(room), [letter, wait(Unmasking, session.agreement)]
     return Witnessing(room.known, room, {}), [letter, wait(Witnessing, session.agreement)]
+
+
+def holders_of_accused(room: Summing, survivors: frozenset[PartyId]) -> dict[PartyId, int]:
+    """How many survivors hold good shares of each dealer somebody complained about.
+
+    Below the threshold its secret can never be rebuilt: better lost now, by name and with nothing revealed.
+    Its accusers may lie, but so many liars could as well withhold their shares.
+    """
+    accusers = Counter(who for complaints in room.arrived.values() for who in set(complaints))
+    return {who: len(survivors - {who}) - count for who, count in accusers.items()}
 
 
 # --- Witnessing -----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from protocols.errors import ImplausibleSum, TooFewClients
-from protocols.messages import Inbox, Roster, Shares
+from protocols.messages import Inbox, Masked, Roster, Shares, Unmask, Witness
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import recovery
 from protocols.pairwise.session import RoundKeys
@@ -36,6 +36,11 @@ def dealt_by(stage: Stage, villain: int, roster: Roster, how: str, monkeypatch: 
             return [Share(share.x, (share.y + share.x**7) % PRIME) for share in honest]
 
         monkeypatch.setattr(pairwise_client, "split", scattered)
+    if how == "false tags":
+        monkeypatch.setattr(pairwise_client.names, "tag_of", lambda *_: bytes(32))
+    if how == "no field elements":
+        beyond = SimpleNamespace(to_bytes=lambda: b"\xff" * 33)
+        monkeypatch.setattr(pairwise_client, "split", lambda *_: [beyond] * len(peers))
     sealed = pairwise_client.deal(state, session, keys, peers, seeds)
     monkeypatch.undo()
     return Shares(sealed)
@@ -97,3 +102,33 @@ def test_without_the_commitment_the_false_seed_spoils_the_sum_and_nobody_is_name
     monkeypatch.setattr(recovery, "hmac", SimpleNamespace(compare_digest=lambda one, other: True))
     with pytest.raises(ImplausibleSum, match="checksum"), pytest.MonkeyPatch.context() as inner:
         play_on(stage, "another self seed", inner, drops=False)
+
+
+@rows("C10")
+@pytest.mark.parametrize("how", ["false tags", "no field elements"])
+@pytest.mark.parametrize("drops", [False, True], ids=["stays", "drops"])
+def test_shares_that_contradict_their_tags_or_the_field_lose_the_round_by_name_before_anything_is_opened(
+    row: str, how: str, drops: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(6)
+    with pytest.raises(TooFewClients) as caught:
+        play_on(stage, how, monkeypatch, drops)
+    villain = stage.ids[1]
+    assert (caught.value.room, caught.value.have, caught.value.culprits) == ("Summing", 0, (villain,))
+    honest = [who for who in stage.ids if who != villain]
+    assert all(stage.heard[who, Masked].complaints == (villain,) for who in honest)
+    assert not any(kind in (Witness, Unmask) for _, kind in stage.heard)
+
+
+@rows("C10")
+def test_fewer_accusers_than_that_do_not_stop_the_round_however_often_they_accuse(row: str) -> None:
+    stage = Stage(6)
+    stage.until(Inbox)
+    replies = stage.answers()
+    accuser, accused = stage.ids[:2]
+    letter = replace(stage.heard[accuser, Masked], complaints=(accused,) * 9)
+    assert stage.speak(accuser, letter) == []
+    stage.hand({who: replies[who] for who in stage.ids[1:]})
+    stage.until(None)
+    assert stage.server.aggregate.survivors == stage.ids
+    assert stage.server.aggregate.blamed == {accused: "BadBox"}

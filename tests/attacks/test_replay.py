@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from protocols.errors import CohortTooSmall, KeyMismatch, OutOfTurn, ViewMismatch
-from protocols.messages import Inbox, Roster, Survivors, Witnesses
+from protocols.messages import Advertise, Inbox, Roster, Survivors, Witnesses
 from protocols.pairwise import client as pairwise_client
 from tests.attacks.villain import Stage, rows
 
@@ -56,6 +56,36 @@ def test_an_old_roster_under_the_new_context_is_noticed(row: str) -> None:
     context = stage.clients[who]._party.state.context
     with stage.refuses(who, KeyMismatch):
         stage.say(who, replace(letters[who], context=context))
+
+
+@rows("M13")
+def test_keys_advertised_for_another_context_are_excluded(row: str) -> None:
+    stage = Stage(4)
+    stage.open()
+    replies = stage.answers()
+    who = stage.ids[0]
+    [note] = stage.speak(who, replace(stage.heard[who, Advertise], context=bytes(32)))
+    assert (note.peer, note.error) == (who, "ViewMismatch")
+    assert stage.server._party.state.arrived == {}
+    stage.hand({one: replies[one] for one in stage.ids[1:]})
+    stage.until(Inbox, silent=[who])
+    assert len(stage.pending) == 3
+
+
+@rows("M13")
+def test_keys_with_a_signature_of_an_old_round_are_excluded_before_others_see_them(row: str) -> None:
+    stage = Stage(4)
+    stage.until(None)
+    old = stage.heard[stage.ids[0], Advertise]
+    stage.open(round=1, nonce=b"\1" * 16)
+    replies = stage.answers()
+    who = stage.ids[0]
+    fresh = stage.heard[who, Advertise]
+    [note] = stage.speak(who, replace(fresh, signature=old.signature))
+    assert (note.peer, note.error) == (who, "BadSignature")
+    stage.hand({one: replies[one] for one in stage.ids[1:]})
+    stage.until(None, silent=[who])
+    assert stage.server.aggregate.survivors == stage.ids[1:]
 
 
 @rows("M13")

@@ -11,6 +11,7 @@ from protocols.messages import Inbox, Masked, Roster, Survivors, to_bitmap
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import session as names
 from protocols.plan import Promise
+from secagg.graph import Graph
 from secagg.masks import Correction
 from tests.attacks.villain import Stage, pair_correction, rows
 
@@ -108,6 +109,18 @@ def test_a_thinned_inbox_gets_no_masked_vector(row: str, promise: Promise) -> No
     with stage.refuses(stage.ids[3], Malformed):
         stage.say(stage.ids[3], Inbox(b"\xff", letters[who].sealed))
     assert not any(kind is Masked for _, kind in stage.heard)
+
+
+@rows("M17")
+@BOTH
+def test_survivors_that_leave_a_neighbourhood_empty_are_refused(
+    row: str, promise: Promise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(5, promise)
+    letters = stage.until(Survivors)
+    monkeypatch.setattr(Graph, "windows", lambda graph, survivors: 0)
+    with stage.refuses(stage.ids[0], UnsafeUnmask, match="fall apart"):
+        stage.say(stage.ids[0], letters[stage.ids[0]])
 
 
 @rows("M17")

@@ -66,10 +66,18 @@ def rooms_by_exchange() -> list[Any]:
         Promise.ACTIVE: ("Gathering", "Relaying", "Summing", "Witnessing", "Unmasking"),
         Promise.CURIOUS: ("Gathering", "Relaying", "Summing", "Unmasking"),
     }
-    return [
-        pytest.param(promise, exchange, room, id=f"{promise.value}-{room}")
+    cases = [
+        pytest.param(promise, exchange, room, 8, cohort, id=f"{promise.value}-{room}-cohort{cohort}")
         for promise in PROMISES
         for exchange, room in zip(Exchange, rooms[promise], strict=False)
+        for cohort in (5, 7)
+        if cohort == 5 or exchange <= Exchange.MASKED
+    ]
+    # Seven clients: the cohort and the quorum would allow one loss more than the threshold.
+    return cases + [
+        pytest.param(promise, exchange, room, 7, 3, id=f"{promise.value}-{room}-threshold")
+        for promise in PROMISES
+        for exchange, room in ((Exchange.SHARES, "Relaying"), (Exchange.MASKED, "Summing"))
     ]
 
 
@@ -227,12 +235,12 @@ class ProtocolContract:
         faults = {company.ids[index]: fates[generator.integers(len(fates))] for index in gone.tolist()}
         self.require_expected(play(company, 3, FaultPlan(faults)), model(plan, company.ids, faults))
 
-    @pytest.mark.parametrize(("promise", "exchange", "room"), rooms_by_exchange())
+    @pytest.mark.parametrize(("promise", "exchange", "room", "clients", "cohort"), rooms_by_exchange())
     def test_one_drop_out_too_many_is_refused_by_name_and_opens_nothing(
-        self, promise: Promise, exchange: Exchange, room: str
+        self, promise: Promise, exchange: Exchange, room: str, clients: int, cohort: int
     ) -> None:
-        company = self.company(self.plan(8, promise, min_cohort=5, dropout="1/4"), 8)
-        for lost in range(1, 9):
+        company = self.company(self.plan(clients, promise, min_cohort=cohort, dropout="1/4"), clients)
+        for lost in range(1, clients + 1):
             fates = {who: Fate(exchange, Lost.REQUEST) for who in company.ids[:lost]}
             expected = model(company.plan, company.ids, fates)
             if expected.room is not None:
