@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from dp.calibrate import Calibrated as Calibrated
     from dp.calibrate import Schedule as Schedule
     from dp.calibrate import calibrate_gaussian as calibrate_gaussian
-    from dp.chain import Entry as Entry
-    from dp.chain import Head as Head
-    from dp.chain import Signer as Signer
-    from dp.charge import Charge as Charge
-    from dp.charge import Outcome as Outcome
-    from dp.charge import Randomness as Randomness
-    from dp.charge import Terms as Terms
     from dp.clip import Clipped as Clipped
     from dp.clip import clip_l1 as clip_l1
     from dp.clip import clip_l2 as clip_l2
@@ -81,11 +74,18 @@ if TYPE_CHECKING:
     from dp.ledger import Ledger as Ledger
     from dp.ledger import Reservation as Reservation
     from dp.ledger import spend as spend
+    from dp.ledger.chain import Entry as Entry
+    from dp.ledger.chain import Head as Head
+    from dp.ledger.chain import Signer as Signer
+    from dp.ledger.charge import Charge as Charge
+    from dp.ledger.charge import Outcome as Outcome
+    from dp.ledger.charge import Randomness as Randomness
+    from dp.ledger.charge import Terms as Terms
+    from dp.ledger.verdict import Problem as Problem
+    from dp.ledger.verdict import Verdict as Verdict
     from dp.noise import Entropy as Entropy
     from dp.noise import discrete_gaussian as discrete_gaussian
     from dp.rdp import RdpAccountant as RdpAccountant
-    from dp.verdict import Problem as Problem
-    from dp.verdict import Verdict as Verdict
 
 _HOME = {
     "Accountant": "accountant",
@@ -97,7 +97,7 @@ _HOME = {
     "Budget": "accountant",
     "BudgetExceeded": "errors",
     "Calibrated": "calibrate",
-    "Charge": "charge",
+    "Charge": "ledger.charge",
     "ClipExceeded": "errors",
     "Clipped": "clip",
     "Composed": "events",
@@ -107,14 +107,14 @@ _HOME = {
     "EncodedShare": "distributed",
     "Entropy": "noise",
     "EntropyUnavailable": "errors",
-    "Entry": "chain",
+    "Entry": "ledger.chain",
     "Erased": "errors",
     "Event": "events",
     "FixedSize": "events",
     "Forked": "errors",
     "GaussianAccountant": "gaussian",
     "GaussianEvent": "events",
-    "Head": "chain",
+    "Head": "ledger.chain",
     "Infeasible": "errors",
     "InsecureEntropy": "errors",
     "Interval": "accountant",
@@ -127,12 +127,12 @@ _HOME = {
     "NonFinite": "errors",
     "NonPrivate": "events",
     "NotEnoughTrials": "errors",
-    "Outcome": "charge",
+    "Outcome": "ledger.charge",
     "Poisson": "events",
-    "Problem": "verdict",
+    "Problem": "ledger.verdict",
     "PureEvent": "events",
     "Quantised": "distributed",
-    "Randomness": "charge",
+    "Randomness": "ledger.charge",
     "RdpAccountant": "rdp",
     "Relation": "accountant",
     "Repeated": "events",
@@ -140,15 +140,15 @@ _HOME = {
     "RolledBack": "errors",
     "Sampled": "events",
     "Schedule": "calibrate",
-    "Signer": "chain",
+    "Signer": "ledger.chain",
     "SkellamEvent": "events",
     "StorageRefused": "errors",
-    "Terms": "charge",
+    "Terms": "ledger.charge",
     "UndeclaredHypothesis": "errors",
     "Unit": "accountant",
     "UnsupportedEvent": "errors",
     "Unverifiable": "errors",
-    "Verdict": "verdict",
+    "Verdict": "ledger.verdict",
     "View": "accountant",
     "WrongVersion": "errors",
     "ZcdpEvent": "events",

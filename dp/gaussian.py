@@ -123,7 +123,8 @@ def _epsilon_below(delta: float, mu: float) -> float:
 
     if delta <= 0.0 < mu:
         return math.inf
-    if mu > _LARGEST_SHIFT or too_little(0.0):
+    # Nothing was released: no epsilon is too little, and a search for one would not end.
+    if mu == 0.0 or mu > _LARGEST_SHIFT or too_little(0.0):
         return 0.0
     return _boundary(0.0, _bracket(too_little), too_little, take_low=True)
 

@@ -88,9 +88,9 @@ MAY_SEED_NUMPY = {"protocols.simulate", "protocols.learning"}
 MAY_ASK_THE_SYSTEM = {
     "secagg.keys": "the one source of roots and keys",
     "dp.noise": "the one source of noise",
-    "dp.genesis": "a ledger's id and signing key",
-    "dp.session": "a session's name in its lock",
-    "dp.ledger": "how long to back off",
+    "dp.ledger.genesis": "a ledger's id and signing key",
+    "dp.ledger.session": "a session's name in its lock",
+    "dp.ledger.book": "how long to back off",
     "protocols.endpoint": "the nonce of an attempt",
 }
 # Named by the tree and awaiting the protocol, the plots and the command that raise them.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from protocols.errors import CohortTooSmall, KeyMismatch, OutOfTurn, ViewMismatch
-from protocols.messages import Advertise, Inbox, Roster, Survivors, Witnesses
+from protocols.messages import Advertise, Inbox, Masked, Roster, Survivors, Witnesses
 from protocols.pairwise import client as pairwise_client
 from tests.attacks.villain import Stage, rows
 
@@ -95,3 +95,22 @@ def test_without_the_witness_check_old_witnesses_get_an_answer(row: str, monkeyp
     who = stage.ids[0]
     [answer] = stage.say(who, letters[who])
     assert any(answer.shares)
+
+
+@rows("M13")
+def test_a_vector_of_an_old_round_does_not_enter_the_sum_of_the_next(row: str) -> None:
+    stage = Stage(4)
+    stage.until(None)
+    who = stage.ids[0]
+    old = stage.frames[who, Masked]
+    stage.open(round=1, nonce=b"\1" * 16)
+    stage.until(Inbox)
+    replies = stage.answers()
+    state = stage.server._party.state
+    before = state.total.tobytes()
+    assert stage.server.receive(old, who) == []
+    assert [(note.peer, note.error) for note in stage.server.excluded] == [(who, "OutOfTurn")]
+    assert state.total.tobytes() == before
+    stage.hand(replies)
+    stage.until(None)
+    assert stage.server.aggregate.total.tolist() == stage.encoded(stage.ids)

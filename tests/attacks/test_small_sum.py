@@ -11,7 +11,6 @@ from protocols.messages import Inbox, Masked, Roster, Survivors, to_bitmap
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import session as names
 from protocols.plan import Promise
-from secagg.graph import Graph
 from secagg.masks import Correction
 from tests.attacks.villain import Stage, pair_correction, rows
 
@@ -118,7 +117,8 @@ def test_survivors_that_leave_a_neighbourhood_empty_are_refused(
 ) -> None:
     stage = Stage(5, promise)
     letters = stage.until(Survivors)
-    monkeypatch.setattr(Graph, "windows", lambda graph, survivors: 0)
+    graph = stage.clients[stage.ids[0]]._party.state.session.graph
+    monkeypatch.setattr(type(graph), "windows", lambda graph, survivors: 0)
     with stage.refuses(stage.ids[0], UnsafeUnmask, match="fall apart"):
         stage.say(stage.ids[0], letters[stage.ids[0]])
 

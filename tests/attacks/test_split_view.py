@@ -86,3 +86,19 @@ def test_without_the_witness_check_the_same_script_opens_a_sum_of_two(
         corrections += [pair_correction(session, gone, secret, v, public[v]) for v in (zero, one)]
     assert stage.unmasked(session, (zero, one), corrections) == stage.encoded((zero, one))
     assert (zero, Masked) in stage.heard
+
+
+@rows("M2")
+def test_a_witness_for_another_list_is_excluded_and_the_others_finish(row: str) -> None:
+    stage = Stage(5)
+    stage.until(Survivors)
+    replies = stage.answers()
+    liar = stage.ids[0]
+    session = stage.clients[liar]._party.state.session
+    other = names.witness_text(session.sid, to_bitmap(frozenset(stage.ids[:4]), stage.ids))
+    [note] = stage.speak(liar, Witness(stage.signers[liar].identity.sign(other)))
+    assert (note.peer, note.error) == (liar, "BadSignature")
+    assert stage.server._party.state.arrived == {}
+    stage.hand({who: replies[who] for who in stage.ids[1:]})
+    stage.until(None)
+    assert stage.server.aggregate.total.tolist() == stage.encoded(stage.ids)

@@ -225,3 +225,9 @@ def test_upward_is_the_next_double(number: Fraction) -> None:
 def test_nothing_composed_is_an_event_too() -> None:
     unit = Unit("zero-out")
     assert account([Composed(())], unit, View.AGGREGATOR, DELTA).upper == 0.0
+
+
+@pytest.mark.parametrize("delta", [0, 1e-5])
+def test_nothing_released_costs_nothing_at_any_delta(delta: float) -> None:
+    interval = account([], Unit("zero-out"), View.AGGREGATOR, delta)
+    assert (interval.lower, interval.upper) == (0.0, 0.0)

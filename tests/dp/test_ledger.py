@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dp.admission
+import dp.ledger.admission
 from dp.accountant import Budget, Interval, Unit, View
-from dp.charge import Charge, Ends, Outcome, Randomness, Terms, grid_above, grid_below
 from dp.errors import (
     BadParameters,
     BadReservation,
@@ -27,8 +26,9 @@ from dp.errors import (
     UnsupportedEvent,
 )
 from dp.events import Composed, Event, GaussianEvent, NonPrivate, Poisson, PureEvent, Repeated, Sampled
-from dp.history import compose
 from dp.ledger import Ledger, Reservation, Standing, spend
+from dp.ledger.charge import Charge, Ends, Outcome, Randomness, Terms, grid_above, grid_below
+from dp.ledger.history import compose
 from tests.dp.ledger_kit import DELTA, EVENT, RELATION, WIDE, budget_for, charge, epsilon_of, outcome
 
 NOISIER = GaussianEvent(sigma2=50_000, l2_squared=100, d=10, components=25, draws=250)
@@ -560,7 +560,7 @@ def test_no_entry_and_no_repr_holds_the_signing_key(path: Path, ledger: Ledger) 
 def test_admission_does_not_grow_with_the_rounds_behind_it(path: Path) -> None:
     """Compositions are counted, not timed: one per round, whatever came before."""
     calls: list[int] = []
-    real = dp.admission.compose
+    real = dp.ledger.admission.compose
 
     def counted(*arguments: object) -> Interval:
         calls.append(1)
@@ -568,7 +568,7 @@ def test_admission_does_not_grow_with_the_rounds_behind_it(path: Path) -> None:
 
     with Ledger.open(path, WIDE) as ledger, pytest.MonkeyPatch.context() as patch:
         ledger.interval()
-        patch.setattr(dp.admission, "compose", counted)
+        patch.setattr(dp.ledger.admission, "compose", counted)
         for number in range(20):
             ledger.commit(ledger.reserve(charge(number)), outcome())
             ledger.interval()
@@ -576,7 +576,7 @@ def test_admission_does_not_grow_with_the_rounds_behind_it(path: Path) -> None:
 
 
 def test_remembered_costs_are_bounded_and_right(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dp.admission, "_REMEMBERED_COSTS", 2)
+    monkeypatch.setattr(dp.ledger.admission, "_REMEMBERED_COSTS", 2)
     with Ledger.open(path, WIDE) as ledger:
         for number in range(6):
             held = ledger.reserve(charge(number))

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp.chain import (
+from dp.errors import BadParameters, Corrupt
+from dp.ledger.chain import (
     MAX_BODY_BYTES,
     Entry,
     Kind,
@@ -33,7 +34,6 @@ from dp.chain import (
     signed_by,
     text_of,
 )
-from dp.errors import BadParameters, Corrupt
 
 SEED = bytes(range(32))
 LEDGER_ID = bytes(range(16))

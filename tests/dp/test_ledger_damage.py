@@ -17,15 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from dp import store
-from dp.chain import Body, Entry, Head, Kind, Signer, link
-from dp.charge import Ends
 from dp.errors import Corrupt, DpError, Forked, LedgerError, RolledBack, Unverifiable
 from dp.events import GaussianEvent, Repeated
-from dp.ledger import Ledger, Standing, Verdict
-from dp.place import beside, read_key
-from dp.session import Owner
-from dp.verdict import examine
+from dp.ledger import Ledger, Standing, Verdict, store
+from dp.ledger.chain import Body, Entry, Head, Kind, Signer, link
+from dp.ledger.charge import Ends
+from dp.ledger.place import beside, read_key
+from dp.ledger.session import Owner
+from dp.ledger.verdict import examine
 from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, edit, epsilon_of, outcome, write_rounds
 
 ROUNDS = 9  # with GENESIS and OPEN_BUDGET: 20 entries

@@ -18,7 +18,7 @@ import pytest
 
 from dp.events import Repeated
 from dp.ledger import Ledger, Standing
-from dp.store import Store
+from dp.ledger.store import Store
 from tests.dp.ledger_kit import EVENT, charge, epsilon_of, finish, outcome, start, write_rounds
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

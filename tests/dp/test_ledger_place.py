@@ -15,8 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from dp import genesis, place, session, store
-from dp.charge import Randomness
 from dp.errors import (
     BadParameters,
     BadReservation,
@@ -28,10 +26,12 @@ from dp.errors import (
     StorageRefused,
     WrongVersion,
 )
-from dp.genesis import create
-from dp.ledger import Ledger, Standing, _terms
-from dp.place import beside, file_system_of, read_key
-from dp.session import Owner, Session
+from dp.ledger import Ledger, Standing, genesis, place, session, store
+from dp.ledger.book import _terms
+from dp.ledger.charge import Randomness
+from dp.ledger.genesis import create
+from dp.ledger.place import beside, file_system_of, read_key
+from dp.ledger.session import Owner, Session
 from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, epsilon_of, finish, outcome, start, write_rounds
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -338,7 +338,7 @@ def test_losing_every_race_is_locked_and_writes_nothing(path: Path, monkeypatch:
             return real(*arguments)  # type: ignore[arg-type]
 
         monkeypatch.setattr(ledger._admission, "admit", overtaken)
-        monkeypatch.setattr("dp.ledger._back_off", lambda attempt: None)
+        monkeypatch.setattr("dp.ledger.book._back_off", lambda attempt: None)
         with pytest.raises(Locked, match="16 attempts"):
             ledger.reserve(charge(0))
         assert len(turns) == 16

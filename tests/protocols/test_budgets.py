@@ -204,7 +204,7 @@ NONSENSE = [float("nan"), float("inf"), -float("inf"), -1]
 @pytest.mark.parametrize("mechanism", sorted(MECHANISMS))
 @pytest.mark.parametrize("noise", [*NONSENSE, 0])
 def test_noise_must_be_a_positive_number(mechanism: str, noise: float) -> None:
-    with pytest.raises(BadParameters, match="noise.multiplier"):
+    with pytest.raises(BadParameters, match=r"noise.multiplier"):
         Schedule.of(mechanism, noise, 1, 1)
 
 
@@ -239,7 +239,7 @@ def test_a_budget_is_a_number_from_zero(epsilon: float) -> None:
 
 
 def test_an_unknown_mechanism_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(BadParameters, match="'cauchy'.*'discrete-gaussian', 'gaussian', 'laplace', 'skellam'"):
+    with pytest.raises(BadParameters, match=r"'cauchy'.*'discrete-gaussian', 'gaussian', 'laplace', 'skellam'"):
         Schedule.of("cauchy", 1, 1, 1)
 
 

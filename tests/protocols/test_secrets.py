@@ -220,6 +220,22 @@ def test_a_new_round_overwrites_what_the_last_one_left(row: str, born: list[weak
             secret.expose()
 
 
+@rows("K2")
+def test_a_restored_client_overwrites_what_it_held_before(row: str) -> None:
+    stage = Stage(5)
+    stage.until(Roster)
+    client = stage.clients[stage.ids[0]]
+    image = client.freeze()
+    stage.until(Inbox)
+    held = list(secrets_in(client._party.state))
+    assert len(held) > 4
+    client.thaw(image)
+    for secret in held:
+        with pytest.raises(BadParameters, match="erased"):
+            secret.expose()
+    assert client.freeze() == image
+
+
 @rows("K1")
 def test_identities_and_keys_do_not_print_or_pickle(row: str) -> None:
     stage = Stage(4)

@@ -1,6 +1,6 @@
 """Where a ledger may lie: a local, lockable, regular file; its key beside it, for its owner's eyes only.
 
-    run.ledger            the entries (dp.store)
+    run.ledger            the entries (dp.ledger.store)
     run.ledger.key        the signer's seed, mode 0600
     run.ledger.new        a ledger being made; renamed once it is complete
 

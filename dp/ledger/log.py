@@ -11,10 +11,10 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Iterator
 
-from dp.chain import Body, Entry, Head, Kind, Signed, Signer, check_signature, link
 from dp.errors import Corrupt, Forked, LedgerError, RolledBack, StorageRefused, Unverifiable
-from dp.history import History
-from dp.store import FIRST_SEQ, Store
+from dp.ledger.chain import Body, Entry, Head, Kind, Signed, Signer, check_signature, link
+from dp.ledger.history import History
+from dp.ledger.store import FIRST_SEQ, Store
 
 Said = tuple[Kind, Body]
 

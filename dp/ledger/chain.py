@@ -5,7 +5,7 @@
 
 The head hash commits to every byte before it, so one valid signature on the head vouches for the whole
 prefix; checking all of them (`check_entry`) tells *which* entry was touched. What the bodies mean is
-`dp.history`; where the bytes lie is `dp.store`.
+`dp.ledger.history`; where the bytes lie is `dp.ledger.store`.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter
 
 from dp.accountant import Interval
-from dp.charge import Charge, Outcome, Randomness, Terms
 from dp.errors import BadParameters, BudgetExceeded, Corrupt, InsecureEntropy
 from dp.events import Event, is_insecure
-from dp.history import History, compose
+from dp.ledger.charge import Charge, Outcome, Randomness, Terms
+from dp.ledger.history import History, compose
 
 _REMEMBERED_COSTS = 256
 

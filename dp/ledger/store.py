@@ -4,7 +4,7 @@
     reader   one SELECT                    sees a consistent prefix, never waits
 
 This file knows locks, modes, pragmas and what SQLite's errors mean; it does not know what an entry says and
-it does not judge the chain. The triggers guard against accidents; against forgers there is `dp.chain`.
+it does not judge the chain. The triggers guard against accidents; against forgers there is `dp.ledger.chain`.
 Whatever bytes lie at the path, the outcome is rows or a named error, never a foreign exception.
 """
 
@@ -19,9 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dp.chain import MAX_BODY_BYTES, Entry
 from dp.errors import Corrupt, LedgerError, Locked, RolledBack, StorageRefused, WrongVersion
-from dp.place import beside, file_system_of, require_file, require_not_remote
+from dp.ledger.chain import MAX_BODY_BYTES, Entry
+from dp.ledger.place import beside, file_system_of, require_file, require_not_remote
 
 APPLICATION_ID = 0x5EC466DB
 SCHEMA_VERSION = 1

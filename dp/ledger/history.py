@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from dp.accountant import Interval, View, account
-from dp.chain import (
+from dp.errors import BadParameters, Corrupt, NoiseTooCoarse, Unverifiable
+from dp.events import Event, Repeated, is_insecure
+from dp.ledger.chain import (
     Body,
     Entry,
     Head,
@@ -31,10 +33,8 @@ from dp.chain import (
     signed_by,
     text_of,
 )
-from dp.charge import Charge, Ends, Outcome, Randomness, Terms
-from dp.errors import BadParameters, Corrupt, NoiseTooCoarse, Unverifiable
-from dp.events import Event, Repeated, is_insecure
-from dp.session import Owner
+from dp.ledger.charge import Charge, Ends, Outcome, Randomness, Terms
+from dp.ledger.session import Owner
 
 
 class Standing(Enum):

@@ -16,11 +16,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from dp.chain import LEDGER_ID_BYTES, Entry, Kind, Signer, link, signed_by
-from dp.charge import Terms
 from dp.errors import BadParameters, EntropyUnavailable, LedgerError, RolledBack, StorageRefused
-from dp.place import beside, directory_lock, read_key, require_directory, sync_directory, write_key
-from dp.store import Store
+from dp.ledger.chain import LEDGER_ID_BYTES, Entry, Kind, Signer, link, signed_by
+from dp.ledger.charge import Terms
+from dp.ledger.place import beside, directory_lock, read_key, require_directory, sync_directory, write_key
+from dp.ledger.store import Store
 
 
 def create(path: Path, terms: Terms | None, timeout_seconds: float) -> None:

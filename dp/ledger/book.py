@@ -10,7 +10,7 @@ crash costs budget, never privacy. `spend` is these four lines. Several processe
 composing privacy loss takes milliseconds, so it happens outside the lock and is repeated when another
 process charged something meanwhile.
 
-Without a head kept elsewhere the holder of the key can cut or rewrite the log; see `dp.verdict`.
+Without a head kept elsewhere the holder of the key can cut or rewrite the log; see `dp.ledger.verdict`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,6 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from dp.accountant import Budget, Interval, Unit, View
-from dp.admission import Admission, require_unclosed, terms_of
-from dp.chain import Body, Entry, Head, Kind, Signer
-from dp.charge import Charge, Ends, Outcome, Randomness, Terms, require_text
 from dp.errors import (
     BadParameters,
     BadReservation,
@@ -35,13 +32,16 @@ from dp.errors import (
     Locked,
     StorageRefused,
 )
-from dp.genesis import clock, create, software
-from dp.history import History, Standing, compose
-from dp.log import Log, Said
-from dp.place import beside, read_key
-from dp.session import Owner, Session
-from dp.store import Store
-from dp.verdict import Problem, Verdict, examine
+from dp.ledger.admission import Admission, require_unclosed, terms_of
+from dp.ledger.chain import Body, Entry, Head, Kind, Signer
+from dp.ledger.charge import Charge, Ends, Outcome, Randomness, Terms, require_text
+from dp.ledger.genesis import clock, create, software
+from dp.ledger.history import History, Standing, compose
+from dp.ledger.log import Log, Said
+from dp.ledger.place import beside, read_key
+from dp.ledger.session import Owner, Session
+from dp.ledger.store import Store
+from dp.ledger.verdict import Problem, Verdict, examine
 
 __all__ = ["Charge", "Entry", "Head", "Ledger", "Outcome", "Problem", "Reservation", "Standing", "Terms",
            "Verdict", "spend"]

@@ -15,7 +15,9 @@ from enum import Enum
 from fractions import Fraction
 
 from dp.accountant import Budget, Interval, Unit, View
-from dp.chain import (
+from dp.errors import BadParameters
+from dp.events import Event
+from dp.ledger.chain import (
     Body,
     Value,
     bytes_of,
@@ -26,8 +28,6 @@ from dp.chain import (
     require_keys,
     text_of,
 )
-from dp.errors import BadParameters
-from dp.events import Event
 
 LABEL_CHARGE = b"secagg/v1/ledger/charge"
 LONGEST_NAME = 200

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from dp.accountant import Interval
-from dp.chain import Entry, Head, Kind, check_signature, signed_by
-from dp.charge import grid_above
 from dp.errors import AccountantDisagreement, Corrupt, LedgerError, NoiseTooCoarse, UnsupportedEvent
-from dp.history import History, compose
+from dp.ledger.chain import Entry, Head, Kind, check_signature, signed_by
+from dp.ledger.charge import grid_above
+from dp.ledger.history import History, compose
 
 
 @dataclass(frozen=True, slots=True)
