@@ -42,6 +42,7 @@ from protocols.plan import NOTHING, Agreement, Policy, RoundPlan, context_of
 from protocols.verifying import Verifier
 from protocols.wire import U8, U64, Buffer, Bytes16, Bytes32, Payload
 from secagg.keys import Identity, Seed, derive, verify
+from secagg.masks import Workers, unmask_into
 
 LABEL_ROOT = b"secagg/v1/endpoint/root"
 NOBODY = PartyId(2**32 - 4)
@@ -291,7 +292,13 @@ class Server:
     `aggregate.survivors` or the round ends in TooFewClients or ImplausibleSum.
     """
 
-    def __init__(self, plan: RoundPlan, identities: Mapping[PartyId, bytes], identity: Identity) -> None:
+    def __init__(
+        self,
+        plan: RoundPlan,
+        identities: Mapping[PartyId, bytes],
+        identity: Identity,
+        workers: Workers | None = None,
+    ) -> None:
         self.plan = plan
         self.identities = dict(identities)
         self.wait: Wait | None = None
@@ -299,7 +306,9 @@ class Server:
         self.excluded: list[Excluded] = []
         self._identity = identity
         self._agreement: Agreement | None = None
-        self._known = pairwise_server.Registry(self.identities)
+        self._known = pairwise_server.Registry(
+            self.identities, unmask_into if workers is None else workers.unmask_into
+        )
         self._party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
         self._answered: dict[PartyId, bytes] = {}
         self._limit = codec.MAX_CONTROL_BYTES

@@ -12,6 +12,7 @@ and the sum is noise: disagreement is inert before it is detected.
 from __future__ import annotations
 
 import enum
+import functools
 import hashlib
 import math
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from protocols.party import MAX_CLIENT_ID, SERVER, PartyId
 from protocols.wire import U8, U32, U64, Bytes16, Bytes32, Exactly, Text
 from secagg.encode import Encoding
 from secagg.errors import BadParameters, NoParameters, SecaggError
-from secagg.graph import Against, Assumption, Parameters, find_parameters
+from secagg.graph import Against, Assumption, GraphMode, Parameters, choose_parameters
 from secagg.keys import Context
 
 LABEL_CONTEXT = b"secagg/v1/context"
@@ -82,6 +83,7 @@ class RoundPlan:
     min_cohort: U32
     max_clients: U32
     assumption: Assumption
+    graph: GraphMode
     clip: Fraction
     bits: U8
     max_weight: U64
@@ -95,6 +97,8 @@ class RoundPlan:
             raise BadPlan(f"min_cohort is {self.min_cohort}, it must lie in 3..{self.max_clients} (max_clients)")
         if self.promise is Promise.ACTIVE and self.assumption.against is not Against.ACTIVE:
             raise BadPlan(f"promise active needs parameters against an active server, not {self.assumption.against}")
+        if self.graph is GraphMode.BEACON:
+            raise BadPlan("graphs from a public beacon are not offered: choose the complete graph or the roster's")
         if self.patience_seconds < 1:
             raise BadPlan("patience_seconds must be at least 1")
         if self.noise is None:
@@ -121,7 +125,7 @@ class RoundPlan:
         Raises: BadPlan when the assumed drop-out and corruption cannot be met.
         """
         try:
-            return find_parameters(clients, self.assumption)
+            return _parameters(clients, self.assumption, self.graph)
         except NoParameters as error:
             raise BadPlan(str(error)) from error
 
@@ -139,6 +143,7 @@ class RoundPlan:
         modulus_bits: int = 24,
         min_cohort: int | None = None,
         promise: Promise = Promise.ACTIVE,
+        graph: GraphMode = GraphMode.COMPLETE,
         task: str = "task",
         patience_seconds: int = 60,
     ) -> Self:
@@ -173,6 +178,7 @@ class RoundPlan:
             min_cohort=floor if min_cohort is None else min_cohort,
             max_clients=clients,
             assumption=assumption,
+            graph=graph,
             clip=_rational("clip", clip),
             bits=bits,
             max_weight=max_weight,
@@ -181,6 +187,12 @@ class RoundPlan:
         )
         plan.parameters(clients)
         return plan
+
+
+@functools.lru_cache(maxsize=256)
+def _parameters(clients: int, assumption: Assumption, graph: GraphMode) -> Parameters:
+    # The same search by every client of a process, and at every step of a round.
+    return choose_parameters(clients, assumption, graph)
 
 
 def _rational(name: str, value: float | Fraction) -> Fraction:
@@ -229,6 +241,7 @@ class Policy:
     identities: Mapping[PartyId, bytes]
     min_cohort: int = 3
     promise: Promise = Promise.ACTIVE
+    graphs: frozenset[GraphMode] = frozenset({GraphMode.COMPLETE})
     assumption: Assumption = field(default_factory=lambda: Assumption(Fraction(0), Fraction(0)))
     max_clip: Fraction = Fraction(1 << 20)
     max_weight: int = 1 << 32
@@ -256,6 +269,7 @@ class Policy:
         for fine, what in (
             (plan.protocol in self.protocols, f"protocol {plan.protocol!r} is not allowed here"),
             (strength(plan.promise) >= strength(self.promise), f"promise {plan.promise.value} is too weak"),
+            (plan.graph in self.graphs, f"a {plan.graph.value} graph is not allowed here"),
             (plan.min_cohort >= self.min_cohort, f"min_cohort {plan.min_cohort} is below {self.min_cohort}"),
             (plan.assumption.corrupt >= self.assumption.corrupt, "assumes fewer corrupt clients than the policy"),
             (plan.clip <= self.max_clip, f"clip {plan.clip} is above {self.max_clip}"),

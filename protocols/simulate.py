@@ -171,7 +171,13 @@ class Cohort:
     ) -> Cohort:
         server = known.pop(SERVER)
         identities = {who: identity.public for who, identity in known.items()}
-        policy = Policy(identities, min_cohort=plan.min_cohort, promise=plan.promise, assumption=plan.assumption)
+        policy = Policy(
+            identities,
+            min_cohort=plan.min_cohort,
+            promise=plan.promise,
+            graphs=frozenset({plan.graph}),
+            assumption=plan.assumption,
+        )
         clients = {who: client(policy, identity, server.public) for who, identity in known.items()}
         return cls(Server(plan, identities, server), clients, rng)
 

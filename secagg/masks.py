@@ -17,6 +17,7 @@ at the beginning of a stream, where reading is fastest (`prg.py`). Who may learn
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
@@ -113,6 +114,31 @@ def _batches(corrections: Iterable[Correction]) -> Iterator[list[Correction]]:
     rest = iter(corrections)
     while batch := list(islice(rest, STREAMS_AT_ONCE)):
         yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """`count` workers of an executor that share one vector: threads, since AES and numpy release the lock."""
+
+    executor: Executor
+    count: int
+
+    def unmask_into(
+        self,
+        total: RingVector,
+        ring: Ring,
+        corrections: Sequence[Correction],
+        context: bytes,
+        section: int,
+        length: int,
+    ) -> None:
+        """`unmask_into` the whole section, each worker a range of it; the result does not depend on them."""
+        jobs = [
+            self.executor.submit(unmask_into, total, ring, corrections, context, section, length, lo, hi)
+            for lo, hi in shards(length, self.count)
+        ]
+        for job in jobs:
+            job.result()
 
 
 def shards(length: int, count: int) -> list[tuple[int, int]]:

@@ -46,7 +46,8 @@ class Assumption:
     """At most a fraction `corrupt` of the clients helps the server, and at most `dropout` vanishes.
 
     Shapes: fractions in [0, 1); a float is read as the decimal it prints, so 0.1 means one tenth. sigma and
-        eta bound the probability that a sparse graph fails: 2^-sigma for privacy, 2^-eta for completion.
+        eta bound the probability that a sparse graph fails: 2^-sigma for privacy, 2^-eta for completion,
+        against ACTIVE for each of the two ways not to complete.
     Raises: BadParameters for anything out of range.
     """
 

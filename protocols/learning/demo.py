@@ -48,7 +48,7 @@ STRATEGY = FedAvgM(Local(rate=3.0, epochs=10, batch_size=None), rate=0.5, moment
 class Demo:
     """What to run. `seed` decides data, selection and drop-outs, never a secret.
 
-    Raises: Misused when a ledger is given for a run without noise.
+    Raises: Misused when a ledger is given for a run without noise, or for a negative seed.
     """
 
     protocol: str
@@ -64,6 +64,8 @@ class Demo:
     def __post_init__(self) -> None:
         if self.ledger is not None and not self.private:
             raise Misused(f"the ledger {self.ledger} cannot account for a run without noise; drop one of the two")
+        if self.seed < 0:
+            raise Misused(f"seed is {self.seed}, expected a number >= 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,9 @@ def selected_of(demo: Demo) -> int:
 def plan_of(demo: Demo, task: str) -> RoundPlan:
     """The demo's plan; with privacy, the least noise that keeps all its rounds within the budget."""
     if not demo.private:
-        return RoundPlan.recommend(selected_of(demo), dropout=demo.dropout, corrupt=CORRUPT, clip=COORDINATE_CLIP, task=task)
+        return RoundPlan.recommend(
+            selected_of(demo), dropout=demo.dropout, corrupt=CORRUPT, clip=COORDINATE_CLIP, task=task
+        )
     calibrated = calibrate_gaussian(CALIBRATED_TO, 1, demo.rounds, View.AGGREGATOR)
     return RoundPlan.recommend(
         selected_of(demo),

@@ -11,7 +11,7 @@ Memory: one vector, and per client its keys, tags and shares.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -53,16 +53,20 @@ from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
 from protocols.plan import Agreement, ContextBytes, Promise, context_of
 from protocols.wire import Bytes32, Supplied, Vector
 from secagg.keys import check_point, verify
-from secagg.masks import unmask_into
+from secagg.masks import Correction, unmask_into
+from secagg.ring import Ring, RingVector
 
 server = Role("pairwise server", Blame.EXCLUDE)
+
+Unmasker = Callable[[RingVector, Ring, Sequence[Correction], bytes, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The identities the server knows; given again after a restart."""
+    """The identities the server knows and how it unmasks; given again after a restart."""
 
     identities: Mapping[PartyId, bytes]
+    unmask_into: Unmasker = unmask_into
 
 
 Known = Annotated[Registry, Supplied]
@@ -135,6 +139,7 @@ class Witnessing:
 class Unmasking:
     """Survivors answer with one share per neighbour; `recovery` counts the good ones."""
 
+    known: Known
     summed: Summing
     recovery: Recovery
     arrived: dict[PartyId, Unmask]
@@ -218,9 +223,8 @@ def keep_shares(room: Relaying, who: PartyId, letter: Shares) -> Relaying:
 
 def close_relaying(room: Relaying) -> Step:
     session = room.session
-    sharing = frozenset(room.arrived)
+    sharing = well_held(session, frozenset(room.arrived))
     enough(len(sharing), session.smallest_sum, "Relaying")
-    enough(len(sharing) - 1, session.parameters.threshold, "Relaying")
     bitmap = to_bitmap(sharing, session.ids)
 
     def inbox(who: PartyId) -> Inbox:
@@ -232,12 +236,25 @@ def close_relaying(room: Relaying) -> Step:
         room.known,
         session,
         room.entries,
-        room.arrived,
+        {who: room.arrived[who] for who in sharing},
         coding.ring.zeros(coding.length),
         names.EXTRAS_RING.zeros(names.EXTRAS),
         {},
     )
     return summing, [*out, wait(Summing, session.agreement)]
+
+
+def well_held(session: Session, sharing: frozenset[PartyId]) -> frozenset[PartyId]:
+    """The largest set in which everybody has a threshold of neighbours to hold its shares.
+
+    A client with fewer could never be unmasked: it is left out before it masks anything.
+    """
+    threshold = session.parameters.threshold
+    while True:
+        kept = frozenset(who for who in sharing if sum(p in sharing for p in session.neighbours(who)) >= threshold)
+        if kept == sharing:
+            return sharing
+        sharing = kept
 
 
 def dealers(session: Session, holder: PartyId, sharing: frozenset[PartyId]) -> Iterator[PartyId]:
@@ -271,7 +288,9 @@ def close_summing(room: Summing) -> Step:
     session = room.session
     survivors = frozenset(room.arrived)
     enough(len(survivors), session.smallest_sum, "Summing")
-    enough(len(survivors) - 1, session.parameters.threshold, "Summing")
+    fewest = min(sum(peer in survivors for peer in session.neighbours(dealer)) for dealer in room.dealt)
+    enough(fewest, session.parameters.threshold, "Summing")
+    enough(session.graph.windows(survivors), session.parameters.window + 1, "Summing")
     for dealer, holders in sorted(holders_of_accused(room, survivors).items()):
         enough(holders, session.parameters.threshold, "Summing", (dealer,))
     letter = Envelope(tuple(sorted(survivors)), Survivors(to_bitmap(survivors, session.ids)))
@@ -321,7 +340,7 @@ def close_witnessing(room: Witnessing) -> Step:
 
 
 def enter_unmasking(summed: Summing) -> Unmasking:
-    return Unmasking(summed, Recovery.of(frozenset(summed.dealt), frozenset(summed.arrived)), {})
+    return Unmasking(summed.known, summed, Recovery.of(frozenset(summed.dealt), frozenset(summed.arrived)), {})
 
 
 def keep_unmask(room: Unmasking, who: PartyId, letter: Unmask) -> Unmasking:
@@ -351,7 +370,7 @@ def close_unmasking(room: Unmasking) -> Step:
     survivors = tuple(sorted(summed.arrived))
     corrections = corrections_for(room.recovery, session, summed.entries, frozenset(survivors))
     coding = session.coding
-    unmask_into(summed.total, coding.ring, corrections, session.sid, names.MODEL_SECTION, coding.length)
+    room.known.unmask_into(summed.total, coding.ring, corrections, session.sid, names.MODEL_SECTION, coding.length)
     unmask_into(summed.extras, names.EXTRAS_RING, corrections, session.sid, names.EXTRAS_SECTION, names.EXTRAS)
     weight_sum = check_extras(room)
     blamed = {who: "BadBox" for complaints in summed.arrived.values() for who in complaints}

@@ -23,7 +23,7 @@ from protocols.messages import RosterEntry, Who
 from protocols.party import PartyId
 from protocols.plan import Agreement, ContextBytes
 from protocols.wire import Bytes32
-from secagg.graph import Graph, Parameters
+from secagg.graph import Graph, Parameters, roster_seed
 from secagg.keys import AgreementKey, Context, Seed, derive
 from secagg.ring import Ring
 
@@ -64,6 +64,7 @@ class Session:
     agreement: Agreement
     context: ContextBytes
     ids: tuple[Who, ...]
+    roster: Bytes32
     sid: Bytes32
 
     @classmethod
@@ -77,9 +78,9 @@ class Session:
             word(entry.who) + entry.box_key + entry.mask_key + entry.commitment for entry in entries
         )
         roster = hashlib.sha256(LABEL_ROSTER + word(len(entries)) + listed).digest()
-        numbers = (len(entries), parameters.degree, parameters.threshold, parameters.window, parameters.quorum)
+        numbers = (len(entries), parameters.degree, parameters.threshold, parameters.window + 1, parameters.quorum)
         sid = hashlib.sha256(LABEL_SESSION + context + roster + b"".join(map(word, numbers))).digest()
-        return cls(agreement, context, tuple(entry.who for entry in entries), sid)
+        return cls(agreement, context, tuple(entry.who for entry in entries), roster, sid)
 
     @cached_property
     def parameters(self) -> Parameters:
@@ -87,7 +88,9 @@ class Session:
 
     @cached_property
     def graph(self) -> Graph:
-        return Graph.complete(self.ids)
+        if self.parameters.degree == len(self.ids) - 1:
+            return Graph.complete(self.ids)
+        return Graph.ring(self.ids, self.parameters.degree, roster_seed(self.roster), self.context)
 
     @cached_property
     def coding(self) -> Coding:

@@ -16,7 +16,7 @@ from protocols import wire
 from protocols.errors import BadPlan, Misused, PolicyViolation
 from protocols.party import MAX_CLIENT_ID, SERVER, PartyId
 from protocols.plan import Agreement, NoisePlan, Policy, Promise, RoundPlan, context_of
-from secagg.graph import Against, Assumption
+from secagg.graph import Against, Assumption, GraphMode
 
 PLAN = RoundPlan.recommend(20, dropout=0.1, corrupt=0.1)
 AGREEMENT = Agreement(PLAN, 3, bytes(16), 10, bytes(32), bytes(32), bytes(32))
@@ -77,6 +77,7 @@ OTHER_PLAN: dict[str, Any] = {
     "min_cohort": 5,
     "max_clients": 21,
     "assumption": Assumption(Fraction(1, 20), Fraction(1, 10)),
+    "graph": GraphMode.ROSTER,
     "clip": Fraction(2),
     "bits": 12,
     "max_weight": 2,

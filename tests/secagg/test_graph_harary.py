@@ -247,6 +247,14 @@ def test_the_bracket_of_large_cohorts_finds_what_the_whole_search_finds(monkeypa
     assert bracketed == [find_sparse_parameters(n, assumption) for n, assumption in cases]
 
 
+def test_the_bracket_refuses_what_the_whole_search_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    heavy = Assumption(0.3, 0.3)
+    for _ in ("whole", "bracketed"):
+        with pytest.raises(NoParameters, match="no sparse graph of 100"):
+            find_sparse_parameters(100, heavy)
+        monkeypatch.setattr(harary, "EXHAUSTIVE_UP_TO", 0)
+
+
 @pytest.mark.parametrize("against", Against)
 @pytest.mark.parametrize(("n", "corrupt"), [(70, 0.1), (100, 0.33), (200, 0), (12_000, 0.25)])
 def test_the_largest_dropout_has_parameters_and_one_more_loss_is_refused(
