@@ -13,8 +13,15 @@ from typing import Annotated
 
 import typer
 
-from dp.errors import BudgetExceeded, DpError, EntropyUnavailable, LedgerError
-from protocols.errors import BadPlan, Misused, ProtocolError
+from dp.errors import (
+    AccountantDisagreement,
+    BudgetExceeded,
+    ClipExceeded,
+    DpError,
+    EntropyUnavailable,
+    LedgerError,
+)
+from protocols.errors import Misused, ProtocolError
 from protocols.report.tables import JsonOutput, Output, TextOutput
 from secagg.errors import EntropyUnavailable as NoEntropy
 from secagg.errors import SecaggError
@@ -30,6 +37,8 @@ app = typer.Typer(
 
 REFUSED = 1
 WRONG_USE = 2
+# None of these is wrong use: a limit was reached, or the machine or this package failed a check of its own.
+REFUSALS = BudgetExceeded | LedgerError | EntropyUnavailable | NoEntropy | AccountantDisagreement | ClipExceeded
 # What newer releases of typer return for KeyboardInterrupt; older ones raise Abort.
 INTERRUPTED = 130
 
@@ -162,11 +171,9 @@ def calibrate(
 
 def exit_code(error: Exception) -> int:
     """1 when something was refused or failed on the way, 2 when the request itself was wrong."""
-    if isinstance(error, Misused | BadPlan):
-        return WRONG_USE
-    if isinstance(error, BudgetExceeded | LedgerError | EntropyUnavailable | NoEntropy):
+    if isinstance(error, REFUSALS):
         return REFUSED
-    return WRONG_USE if isinstance(error, DpError | SecaggError) else REFUSED
+    return WRONG_USE if isinstance(error, Misused | DpError | SecaggError) else REFUSED
 
 
 def asked_for() -> str | None:

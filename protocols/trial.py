@@ -18,10 +18,11 @@ from protocols.messages import Submit
 from protocols.party import PartyId
 from protocols.plan import NOTHING, RoundPlan
 from protocols.simulate import Cohort, FaultPlan, Simulation
-from secagg.graph import largest_feasible_dropout
+from secagg.graph import GraphMode, largest_feasible_dropout, largest_feasible_sparse_dropout
 from secagg.keys import Seed, derive
 from secagg.prg import Stream
 
+MOST_COMPLETE = 128
 LABEL_VECTOR = b"secagg/v1/trial/vector"
 LABEL_NONCE = b"secagg/v1/trial/nonce"
 
@@ -60,11 +61,15 @@ class TrialReport:
 def plan_for(clients: int, dropout: float, bits: int) -> RoundPlan:
     """A plan for this many clients that assumes the drop-out, or as much of it as any plan survives.
 
-    A trial may ask for more drop-outs than that, to see the round refused.
+    Everybody masks with everybody up to 128 clients; above, on a sparse ring seeded by the roster. A trial
+    may ask for more drop-outs than are assumed, to see the round refused.
     """
-    assumed = RoundPlan.recommend(clients, dropout=0, bits=bits).assumption
-    feasible = float(largest_feasible_dropout(clients, assumed))
-    return RoundPlan.recommend(clients, dropout=min(dropout, feasible), bits=bits)
+    sparse = clients > MOST_COMPLETE
+    graph = GraphMode.ROSTER if sparse else GraphMode.COMPLETE
+    largest = largest_feasible_sparse_dropout if sparse else largest_feasible_dropout
+    assumed = RoundPlan.recommend(clients, dropout=0, bits=bits, graph=graph).assumption
+    assumable = min(dropout, float(largest(clients, assumed)))
+    return RoundPlan.recommend(clients, dropout=assumable, bits=bits, graph=graph)
 
 
 def run_trial(trial: Trial, seed: int | None) -> TrialReport:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from dp.accountant import Budget
-from dp.errors import BudgetExceeded, DpError, EntropyUnavailable, LedgerError
+from dp.errors import AccountantDisagreement, BudgetExceeded, ClipExceeded, DpError, EntropyUnavailable, LedgerError
 from dp.ledger import Ledger
 from protocols import cli
 from protocols.cli import app, exit_code, main
@@ -635,11 +635,11 @@ def test_every_error_has_one_of_the_two_codes_and_the_refusals_are_these() -> No
     made = {error: error.__new__(error) for error in known}
     codes = {error: exit_code(instance) for error, instance in made.items()}
     assert set(codes.values()) == {1, 2}
-    for root in (BudgetExceeded, LedgerError, EntropyUnavailable, NoEntropy, RoundLost, Misbehaved):
+    refused = (BudgetExceeded, LedgerError, EntropyUnavailable, NoEntropy, AccountantDisagreement, ClipExceeded)
+    for root in (*refused, RoundLost, Misbehaved):
         assert {codes[error] for error in below(root)} == {1}, root
     for error in below(Misused):
         assert codes[error] == 2
-    refused = (BudgetExceeded, LedgerError, EntropyUnavailable, NoEntropy)
     for root in (DpError, SecaggError):
         assert {codes[error] for error in below(root) if not issubclass(error, refused)} == {2}
 

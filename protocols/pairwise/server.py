@@ -300,13 +300,14 @@ def close_summing(room: Summing) -> Step:
 
 
 def holders_of_accused(room: Summing, survivors: frozenset[PartyId]) -> dict[PartyId, int]:
-    """How many survivors hold good shares of each dealer somebody complained about.
+    """How many surviving neighbours hold good shares of each dealer somebody complained about.
 
     Below the threshold its secret can never be rebuilt: better lost now, by name and with nothing revealed.
     Its accusers may lie, but so many liars could as well withhold their shares.
     """
     accusers = Counter(who for complaints in room.arrived.values() for who in set(complaints))
-    return {who: len(survivors - {who}) - count for who, count in accusers.items()}
+    neighbours = room.session.neighbours
+    return {who: len(survivors.intersection(neighbours(who))) - count for who, count in accusers.items()}
 
 
 # --- Witnessing -----------------------------------------------------------------------------------

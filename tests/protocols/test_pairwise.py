@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from protocols.messages import (
 )
 from protocols.pairwise import session as names
 from protocols.pairwise.client import client
-from protocols.pairwise.server import server
+from protocols.pairwise.server import holders_of_accused, server
 from protocols.pairwise.session import RoundKeys, Session
 from protocols.party import PartyId
 from protocols.plan import Promise, RoundPlan
@@ -281,6 +282,17 @@ def test_a_late_witness_and_a_late_share_change_nothing_and_blame_nobody() -> No
     assert stage.server.excluded == []
     assert stage.server.aggregate is aggregate
     assert aggregate.total.tolist() == stage.encoded(stage.ids)
+
+
+def test_only_surviving_neighbours_that_do_not_complain_count_as_holders() -> None:
+    """On a ring: 1 - 2 - 3 - 4 - 5 - 1, every client with the two beside it."""
+    beside = {who: ((who - 2) % 5 + 1, who % 5 + 1) for who in range(1, 6)}
+    room = SimpleNamespace(
+        session=SimpleNamespace(neighbours=beside.__getitem__),
+        arrived={1: (2,), 2: (1, 1), 3: (2, 4), 4: ()},
+    )
+    assert holders_of_accused(room, frozenset({1, 2, 3, 4})) == {2: 0, 1: 0, 4: 0}
+    assert holders_of_accused(room, frozenset({1, 2, 3, 4, 5})) == {2: 0, 1: 1, 4: 1}
 
 
 def test_the_server_needs_no_more_witnesses_than_the_quorum() -> None:
