@@ -22,6 +22,7 @@ from protocols.party import PartyId
 from protocols.plan import NOTHING, RoundPlan
 from protocols.simulate import Exchange, Fate, FaultPlan, Lost
 from protocols.trial import LABEL_VECTOR, Trial, TrialReport, plan_for, run_trial, vector_of
+from secagg.graph import GraphMode
 from secagg.keys import Seed, derive
 
 DIMENSION = 100
@@ -216,6 +217,25 @@ def test_an_infeasible_drop_out_gets_the_plan_that_survives_most_and_is_then_los
     assert 0.3 < plan.assumption.dropout < 0.5
     with pytest.raises(TooFewClients, match="open a new round"):
         tried(20, dropout)
+
+
+def test_up_to_128_clients_mask_with_everybody_and_more_on_a_sparse_ring() -> None:
+    everybody, ring = plan_for(128, 0.1, 16), plan_for(129, 0.1, 16)
+    assert (everybody.graph, everybody.parameters(128).degree) == (GraphMode.COMPLETE, 127)
+    assert ring.graph is GraphMode.ROSTER
+    assert ring.parameters(129).degree < 128
+    # The largest drop-out a ring survives is assumed where more is asked for.
+    assert 0.3 < plan_for(200, 1.0, 16).assumption.dropout < 0.5
+
+
+@pytest.mark.slow
+def test_a_round_on_a_sparse_ring_is_exact_and_reports_its_degree() -> None:
+    report = tried(150, 0.1)
+    assert report.exact
+    assert report.degree < 149
+    assert report.degree // 2 < report.threshold <= report.degree
+    with pytest.raises(TooFewClients):
+        tried(150, 0.7)
 
 
 # --- every error by name
