@@ -64,9 +64,7 @@ def main() -> int:
     parser.add_argument("--smoke", action="store_true", help="measure but do not judge")
     arguments = parser.parse_args()
     rows = [
-        row
-        for name in arguments.suite or SUITES
-        for row in importlib.import_module(f"benchmarks.suites.{name}").rows()
+        row for name in arguments.suite or SUITES for row in importlib.import_module(f"benchmarks.suites.{name}").rows()
     ]
     result = {"version": 1, "command": "bench", "machine": machine(), "rows": [row.to_dict() for row in rows]}
     if arguments.save:

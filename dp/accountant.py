@@ -227,9 +227,7 @@ def _draws(leaf: Event) -> int:
     return sum(int(getattr(part, "draws", 0)) * count for part, count in leaves(inner))
 
 
-def booked(
-    epsilon_at: Callable[[float], float], delta: Fraction, failure: Fraction, distance: Fraction
-) -> float:
+def booked(epsilon_at: Callable[[float], float], delta: Fraction, failure: Fraction, distance: Fraction) -> float:
     """An epsilon at delta for the mechanism as drawn, from a curve epsilon_at for its exact laws.
 
     `failure` is spent outright. Being within total variation t of the exact laws on both sides costs

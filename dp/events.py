@@ -161,8 +161,9 @@ class LaplaceEvent(Event):
         object.__setattr__(self, "l1", _positive("l1", self.l1))
         _check_sampler(self.d, self.components, self.draws, self.rng)
         if self.components > 1:
-            raise BadParameters(f"a sum of Laplace noises is not Laplace: components must be 0 or 1, "
-                                f"got {self.components}")
+            raise BadParameters(
+                f"a sum of Laplace noises is not Laplace: components must be 0 or 1, got {self.components}"
+            )
 
     @classmethod
     def for_multiplier(cls, noise_multiplier: Exact) -> LaplaceEvent:
@@ -372,8 +373,20 @@ def _check_sampler(d: int, components: int, draws: int, rng: str) -> None:
 
 _CLASSES: dict[str, tuple[Callable[..., object], int]] = {
     kind.tag: (kind, len(fields(kind)))
-    for kind in (GaussianEvent, LaplaceEvent, SkellamEvent, PureEvent, ApproxEvent, ZcdpEvent, NonPrivate,
-                 Sampled, Repeated, Composed, Poisson, FixedSize)
+    for kind in (
+        GaussianEvent,
+        LaplaceEvent,
+        SkellamEvent,
+        PureEvent,
+        ApproxEvent,
+        ZcdpEvent,
+        NonPrivate,
+        Sampled,
+        Repeated,
+        Composed,
+        Poisson,
+        FixedSize,
+    )
 }
 
 

@@ -98,9 +98,7 @@ class Client:
     nothing that the policy forbids. Misbehaviour raises and ends the round; the next `Open` starts anew.
     """
 
-    def __init__(
-        self, policy: Policy, identity: Identity, server_key: bytes, verifier: Verifier = verify
-    ) -> None:
+    def __init__(self, policy: Policy, identity: Identity, server_key: bytes, verifier: Verifier = verify) -> None:
         mine = [who for who, public in policy.identities.items() if public == identity.public]
         if len(mine) != 1:
             raise Misused("this identity is not among those the policy pins: register it first")
@@ -306,9 +304,7 @@ class Server:
         self.excluded: list[Excluded] = []
         self._identity = identity
         self._agreement: Agreement | None = None
-        self._known = pairwise_server.Registry(
-            self.identities, unmask_into if workers is None else workers.unmask_into
-        )
+        self._known = pairwise_server.Registry(self.identities, unmask_into if workers is None else workers.unmask_into)
         self._party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
         self._answered: dict[PartyId, bytes] = {}
         self._limit = codec.MAX_CONTROL_BYTES

@@ -279,4 +279,3 @@ class Policy:
         ):
             if not fine:
                 raise PolicyViolation(SERVER, f"proposed a round this policy refuses: {what}")
-

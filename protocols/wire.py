@@ -387,4 +387,3 @@ def _record(kind: type) -> Coder:
         return kind(*[read_part(reader) for read_part in readers])
 
     return Coder(write, read, sum(part.least for _, part in parts))
-

@@ -43,8 +43,19 @@ from dp.ledger.session import Owner, Session
 from dp.ledger.store import Store
 from dp.ledger.verdict import Problem, Verdict, examine
 
-__all__ = ["Charge", "Entry", "Head", "Ledger", "Outcome", "Problem", "Reservation", "Standing", "Terms",
-           "Verdict", "spend"]
+__all__ = [
+    "Charge",
+    "Entry",
+    "Head",
+    "Ledger",
+    "Outcome",
+    "Problem",
+    "Reservation",
+    "Standing",
+    "Terms",
+    "Verdict",
+    "spend",
+]
 
 ADMISSION_ATTEMPTS = 16
 TIMEOUT_SECONDS = 10.0
@@ -80,8 +91,7 @@ class Ledger:
     # --- opening and closing ---------------------------------------------------------------------
 
     @classmethod
-    def open(cls, path: AnyPath, budget: Budget | None = None, *,
-             timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
+    def open(cls, path: AnyPath, budget: Budget | None = None, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
         """The ledger at path, made when absent; reservations of dead processes become spent.
 
         Raises: BadParameters when budget is missing for a new ledger or differs from the stored limit.
@@ -89,8 +99,9 @@ class Ledger:
         return cls._open(path, budget, Randomness.SYSTEM, timeout_seconds)
 
     @classmethod
-    def open_insecure(cls, path: AnyPath, budget: Budget | None = None, *,
-                      timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
+    def open_insecure(
+        cls, path: AnyPath, budget: Budget | None = None, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> Self:
         """As `open`, for rehearsals: accepts noise from known seeds, so its figures protect nobody."""
         return cls._open(path, budget, Randomness.INSECURE, timeout_seconds)
 
@@ -123,11 +134,14 @@ class Ledger:
         terms = self.terms
         if budget is not None and budget != terms.budget:
             given = _terms(budget, randomness)
-            raise BadParameters(f"the ledger's limit is {terms}, the one given is {given}; another limit "
-                                "needs another ledger")
+            raise BadParameters(
+                f"the ledger's limit is {terms}, the one given is {given}; another limit needs another ledger"
+            )
         if terms.randomness is not randomness:
-            raise BadParameters(f"the ledger was opened for {terms.randomness.value} randomness, not for "
-                                f"{randomness.value}: use open for real data, open_insecure for rehearsals")
+            raise BadParameters(
+                f"the ledger was opened for {terms.randomness.value} randomness, not for "
+                f"{randomness.value}: use open for real data, open_insecure for rehearsals"
+            )
         self.settle()
 
     def close(self) -> None:
@@ -143,8 +157,9 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # --- spending --------------------------------------------------------------------------------
@@ -173,8 +188,9 @@ class Ledger:
         """
         self._require_held(self._log.catch_up(), reservation)
         if reservation.seq in self._marked:
-            raise BadReservation(f"reservation {reservation.seq} was already used for a release; reserve "
-                                 "another", seq=reservation.seq)
+            raise BadReservation(
+                f"reservation {reservation.seq} was already used for a release; reserve another", seq=reservation.seq
+            )
         self._marked.add(reservation.seq)
 
     def commit(self, reservation: Reservation, outcome: Outcome) -> Head:
@@ -185,8 +201,11 @@ class Ledger:
         """
         history = self._log.catch_up()
         record = history.records.get(reservation.seq)
-        if record is not None and record.ended is not None and (
-                (record.charge, record.outcome) == (reservation.charge, outcome)):
+        if (
+            record is not None
+            and record.ended is not None
+            and ((record.charge, record.outcome) == (reservation.charge, outcome))
+        ):
             return self._log.entry(record.ended).head
         self._admission.require_covered(history, reservation.charge, outcome)
         return self._end(reservation, Kind.COMMIT, outcome.to_body())
@@ -197,8 +216,9 @@ class Ledger:
         Raises: BadReservation when it is not open, or marked: then forfeit it.
         """
         if reservation.seq in self._marked:
-            raise BadReservation(f"reservation {reservation.seq} may have been released; forfeit it instead",
-                                 seq=reservation.seq)
+            raise BadReservation(
+                f"reservation {reservation.seq} may have been released; forfeit it instead", seq=reservation.seq
+            )
         return self._end(reservation, Kind.ABORT, {"reason": require_text("reason", reason)})
 
     def forfeit(self, reservation: Reservation, reason: str) -> Head:
@@ -286,11 +306,13 @@ class Ledger:
         record = history.records[seq]
         name = f"round {charge.round} of task {charge.task!r}"
         if record.charge != charge:
-            raise ConflictingCharge(f"{name} was reserved with another event, cohort or context; give this "
-                                    "release its own round", seq=seq)
+            raise ConflictingCharge(
+                f"{name} was reserved with another event, cohort or context; give this release its own round", seq=seq
+            )
         if record.standing is not Standing.RESERVED:
-            raise BadReservation(f"{name} is already {record.standing.value}; another release needs its own "
-                                 "round", seq=seq)
+            raise BadReservation(
+                f"{name} is already {record.standing.value}; another release needs its own round", seq=seq
+            )
         if record.owner != owner:
             raise BadReservation(f"{name} is held by another session, of process {record.owner.pid}", seq=seq)
         return Reservation(seq, charge, owner.session)
@@ -299,9 +321,15 @@ class Ledger:
         """Admits and writes; None when the charges changed while the admission was being computed."""
         version, before = history.version, self._admission.charged(history)
         after = self._admission.admit(history, charge)
-        body: Body = {"charge": charge.to_body(), "charge_id": charge.id.hex(),
-                      "owner": owner.to_body(), "before": Ends.of(before).to_body(),
-                      "after": Ends.of(after).to_body(), "software": software(), **clock()}
+        body: Body = {
+            "charge": charge.to_body(),
+            "charge_id": charge.id.hex(),
+            "owner": owner.to_body(),
+            "before": Ends.of(before).to_body(),
+            "after": Ends.of(after).to_body(),
+            "software": software(),
+            **clock(),
+        }
 
         def decide() -> list[Said]:
             unchanged = history.version == version and history.closed is None
@@ -320,11 +348,12 @@ class Ledger:
         if record is None or record.charge != reservation.charge:
             raise BadReservation(f"entry {reservation.seq} does not reserve this charge in this ledger")
         if record.standing is not Standing.RESERVED:
-            raise BadReservation(f"reservation {reservation.seq} is already {record.standing.value} at entry "
-                                 f"{record.ended}", seq=reservation.seq)
+            raise BadReservation(
+                f"reservation {reservation.seq} is already {record.standing.value} at entry {record.ended}",
+                seq=reservation.seq,
+            )
         if not record.owner.session == reservation.session == self._owner().session:
-            raise BadReservation(f"reservation {reservation.seq} belongs to another session",
-                                 seq=reservation.seq)
+            raise BadReservation(f"reservation {reservation.seq} belongs to another session", seq=reservation.seq)
 
     def _end(self, reservation: Reservation, kind: Kind, body: Body) -> Head:
         def decide() -> list[Said]:

@@ -116,9 +116,7 @@ def _require_canonical(value: object, depth: int) -> None:
         for item in value:
             _require_canonical(item, depth - 1)
     else:
-        raise BadParameters(
-            f"a ledger body holds a {kind.__name__}; write integers, strings, or rationals as 'p/q'"
-        )
+        raise BadParameters(f"a ledger body holds a {kind.__name__}; write integers, strings, or rationals as 'p/q'")
 
 
 def _distinct_keys(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
@@ -133,7 +131,7 @@ def _refuse_number(text: str) -> NoReturn:
 
 
 def encode_rational(value: Fraction) -> str:
-    """"p/q" in lowest terms with q > 0; integers keep their "/1" so that every rational looks alike."""
+    """ "p/q" in lowest terms with q > 0; integers keep their "/1" so that every rational looks alike."""
     return f"{value.numerator}/{value.denominator}"
 
 

@@ -71,22 +71,34 @@ class Charge:
     @property
     def id(self) -> bytes:
         """The 32 bytes that make two charges the same release."""
-        body: Body = {"task": self.task, "round": self.round, "dataset": self.dataset,
-                      "mechanism": self.mechanism}
+        body: Body = {"task": self.task, "round": self.round, "dataset": self.dataset, "mechanism": self.mechanism}
         return hashlib.sha256(LABEL_CHARGE + encode_body(body)).digest()
 
     def to_body(self) -> Body:
         """As it stands in a RESERVE entry."""
-        return {"task": self.task, "round": self.round, "dataset": self.dataset, "mechanism": self.mechanism,
-                "event": self.event.to_canonical(), "cohort": self.cohort, "context": self.context.hex()}
+        return {
+            "task": self.task,
+            "round": self.round,
+            "dataset": self.dataset,
+            "mechanism": self.mechanism,
+            "event": self.event.to_canonical(),
+            "cohort": self.cohort,
+            "context": self.context.hex(),
+        }
 
     @classmethod
     def from_body(cls, body: Body, event: Event) -> Charge:
         """The inverse of `to_body`, its event already read. Raises: BadParameters."""
         require_keys(body, "task", "round", "dataset", "mechanism", "event", "cohort", "context")
-        return cls(text_of(body, "task"), integer_of(body, "round"), text_of(body, "dataset"),
-                   text_of(body, "mechanism"), event, integer_of(body, "cohort"),
-                   bytes_of(body, "context", 32))
+        return cls(
+            text_of(body, "task"),
+            integer_of(body, "round"),
+            text_of(body, "dataset"),
+            text_of(body, "mechanism"),
+            event,
+            integer_of(body, "cohort"),
+            bytes_of(body, "context", 32),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +119,7 @@ class Outcome:
 
     def to_body(self) -> dict[str, Value]:
         """As it stands in a COMMIT entry."""
-        return {"survivors": self.survivors, "released": self.released.to_canonical(),
-                "digest": self.digest.hex()}
+        return {"survivors": self.survivors, "released": self.released.to_canonical(), "digest": self.digest.hex()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +134,7 @@ class Terms:
     def __post_init__(self) -> None:
         if self.unit.relation is not self.budget.relation:
             raise BadParameters(
-                f"the budget is stated under {self.budget.relation.value}, its unit under "
-                f"{self.unit.relation.value}"
+                f"the budget is stated under {self.budget.relation.value}, its unit under {self.unit.relation.value}"
             )
 
     def __str__(self) -> str:
@@ -133,9 +143,15 @@ class Terms:
 
     def to_body(self) -> dict[str, Value]:
         """As they stand in an OPEN_BUDGET entry."""
-        return {"epsilon": encode_rational(self.budget.epsilon), "delta": encode_rational(self.budget.delta),
-                "relation": self.budget.relation.value, "of": self.unit.of, "view": self.view.value,
-                "composition": "schedule", "randomness": self.randomness.value}
+        return {
+            "epsilon": encode_rational(self.budget.epsilon),
+            "delta": encode_rational(self.budget.delta),
+            "relation": self.budget.relation.value,
+            "of": self.unit.of,
+            "view": self.view.value,
+            "composition": "schedule",
+            "randomness": self.randomness.value,
+        }
 
     @classmethod
     def from_body(cls, body: Body) -> Terms:
@@ -144,8 +160,7 @@ class Terms:
         if text_of(body, "composition") != "schedule":
             raise BadParameters(f"unknown composition {text_of(body, 'composition')[:40]!r}")
         relation = text_of(body, "relation")
-        budget = Budget(decode_rational(text_of(body, "epsilon")), decode_rational(text_of(body, "delta")),
-                        relation)
+        budget = Budget(decode_rational(text_of(body, "epsilon")), decode_rational(text_of(body, "delta")), relation)
         try:
             view, randomness = View(text_of(body, "view")), Randomness(text_of(body, "randomness"))
         except ValueError as unknown:
@@ -196,9 +211,7 @@ def grid_above(value: Fraction) -> Fraction:
 def require_name(name: str, value: object) -> None:
     """A non-empty printable string of at most 200 characters. Raises: BadParameters."""
     if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or not value.isprintable():
-        raise BadParameters(
-            f"{name} must be 1 to {LONGEST_NAME} printable characters, got {str(value)[:40]!r}"
-        )
+        raise BadParameters(f"{name} must be 1 to {LONGEST_NAME} printable characters, got {str(value)[:40]!r}")
 
 
 def require_text(name: str, value: object) -> str:

@@ -63,8 +63,13 @@ def _make(path: Path, terms: Terms, timeout_seconds: float) -> None:
 
 
 def _first_entries(signer: Signer, ledger_id: bytes, terms: Terms) -> list[Entry]:
-    genesis = link(ledger_id, signer, None, Kind.GENESIS, {
-        "ledger_id": ledger_id.hex(), "signer": signer.public.hex(), "software": software(), **clock()})
+    genesis = link(
+        ledger_id,
+        signer,
+        None,
+        Kind.GENESIS,
+        {"ledger_id": ledger_id.hex(), "signer": signer.public.hex(), "software": software(), **clock()},
+    )
     budget = link(ledger_id, signer, genesis.head, Kind.OPEN_BUDGET, {**terms.to_body(), **clock()})
     return [genesis, budget]
 

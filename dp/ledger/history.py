@@ -141,8 +141,9 @@ class History:
     def _commit(self, seq: int, body: Body) -> None:
         require_keys(body, "reserve", "survivors", "released", "digest", "clock")
         at, record = self._ending(body)
-        outcome = Outcome(integer_of(body, "survivors"), self._event(seq, body, "released"),
-                          bytes_of(body, "digest", 32))
+        outcome = Outcome(
+            integer_of(body, "survivors"), self._event(seq, body, "released"), bytes_of(body, "digest", 32)
+        )
         if outcome.survivors > record.charge.cohort:
             raise BadParameters(f"{outcome.survivors} survivors of a cohort of {record.charge.cohort}")
         _require_secure(seq, outcome.released, self.require_open())
@@ -210,8 +211,7 @@ class History:
             try:
                 self._events[text] = Event.from_canonical(body.get(key))
             except (BadParameters, NoiseTooCoarse) as wrong:
-                raise Unverifiable(f"entry {seq} holds an event this version cannot judge: {wrong}",
-                                   seq=seq) from wrong
+                raise Unverifiable(f"entry {seq} holds an event this version cannot judge: {wrong}", seq=seq) from wrong
         return self._events[text]
 
 

@@ -77,8 +77,9 @@ class Log:
         """The key beside the file is the one its entries are signed with. Raises: Corrupt."""
         signed, _ = self._known(self.catch_up())
         if not hmac.compare_digest(signed.public, self.writer().public):
-            raise Corrupt(f"{self.store.path} is signed by another key than the one beside it; restore both "
-                          "from the same copy")
+            raise Corrupt(
+                f"{self.store.path} is signed by another key than the one beside it; restore both from the same copy"
+            )
 
     def _follow(self) -> None:
         known = self.history.head
@@ -100,8 +101,10 @@ class Log:
 def _require_same(known: Head, entries: Iterator[Entry]) -> None:
     entry = next(entries, None)
     if entry is None or entry.seq != known.seq:
-        raise RolledBack(f"the ledger lost entry {known.seq}, which was there before; restore the newer copy",
-                         seq=known.seq)
+        raise RolledBack(
+            f"the ledger lost entry {known.seq}, which was there before; restore the newer copy", seq=known.seq
+        )
     if not hmac.compare_digest(entry.hash, known.hash):
-        raise Forked(f"entry {known.seq} is not the one that was there before; keep both copies as evidence",
-                     seq=known.seq)
+        raise Forked(
+            f"entry {known.seq} is not the one that was there before; keep both copies as evidence", seq=known.seq
+        )

@@ -151,8 +151,10 @@ def read_key(path: Path) -> bytes:
     """
     try:
         if path.stat().st_mode & 0o077:
-            raise StorageRefused(f"the signing key {path} can be read by others; run chmod 600 on it and "
-                                 "treat entries since then as unsigned")
+            raise StorageRefused(
+                f"the signing key {path} can be read by others; run chmod 600 on it and "
+                "treat entries since then as unsigned"
+            )
         raw = path.read_bytes()
     except OSError as wrong:
         raise StorageRefused(

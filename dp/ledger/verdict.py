@@ -38,7 +38,7 @@ class Verdict:
 
     @property
     def verdict(self) -> str:
-        """"internally-consistent" or "refuted"; "verified" needs a head that was kept elsewhere."""
+        """ "internally-consistent" or "refuted"; "verified" needs a head that was kept elsewhere."""
         return "internally-consistent" if self.ok else "refuted"
 
 

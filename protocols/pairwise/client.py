@@ -281,16 +281,12 @@ def hold(state: Shared, sender: PartyId, message: Inbox) -> Step:
     if len(held) < threshold:
         raise CohortTooSmall(SERVER, f"{len(held)} of the dealt shares are good; {threshold} are required")
     pairs = tuple(
-        Paired(peer, seed)
-        for peer, seed in zip(neighbours, state.pair_seeds, strict=True)
-        if peer in members
+        Paired(peer, seed) for peer, seed in zip(neighbours, state.pair_seeds, strict=True) if peer in members
     )
     ready = Ready(
         own=own,
         update_seed=derive(state.root, names.LABEL_UPDATE, session.context),
-        self_seed=names.self_mask_seed(
-            derive(state.root, names.LABEL_SELF_SEED, session.context), session.sid, own.me
-        ),
+        self_seed=names.self_mask_seed(derive(state.root, names.LABEL_SELF_SEED, session.context), session.sid, own.me),
         session=session,
         members=message.members,
         pairs=pairs,

@@ -74,9 +74,7 @@ class Session:
         Raises: BadPlan when no parameters exist for a roster of this size.
         """
         parameters = agreement.plan.parameters(len(entries))
-        listed = b"".join(
-            word(entry.who) + entry.box_key + entry.mask_key + entry.commitment for entry in entries
-        )
+        listed = b"".join(word(entry.who) + entry.box_key + entry.mask_key + entry.commitment for entry in entries)
         roster = hashlib.sha256(LABEL_ROSTER + word(len(entries)) + listed).digest()
         numbers = (len(entries), parameters.degree, parameters.threshold, parameters.window + 1, parameters.quorum)
         sid = hashlib.sha256(LABEL_SESSION + context + roster + b"".join(map(word, numbers))).digest()
@@ -133,9 +131,7 @@ class RoundKeys:
     def of(cls, root: Seed, context: Context) -> RoundKeys:
         box_seed = derive(root, LABEL_BOX_KEY, context)
         mask_seed = derive(root, LABEL_MASK_KEY, context)
-        keys = cls(
-            AgreementKey(box_seed), AgreementKey(mask_seed), mask_seed, derive(root, LABEL_SELF_SEED, context)
-        )
+        keys = cls(AgreementKey(box_seed), AgreementKey(mask_seed), mask_seed, derive(root, LABEL_SELF_SEED, context))
         box_seed.erase()
         return keys
 

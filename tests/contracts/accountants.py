@@ -50,9 +50,7 @@ class AccountantContract:
         assert accountant.delta(0) == 0.0
         assert accountant.interval("1e-5").upper == 0.0
 
-    @pytest.mark.parametrize(
-        ("relation", "truth"), [("add-or-remove-one", 7.511275904), ("replace-one", 17.856586830)]
-    )
+    @pytest.mark.parametrize(("relation", "truth"), [("add-or-remove-one", 7.511275904), ("replace-one", 17.856586830)])
     def test_the_upper_end_is_above_the_truth_under_each_relation(self, relation: str, truth: float) -> None:
         event = Repeated(GaussianEvent.for_multiplier(2), 10)
         interval = self.composed(event, unit=Unit(relation)).interval("1e-5")

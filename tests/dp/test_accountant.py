@@ -185,9 +185,7 @@ def test_units_name_their_relation_and_kind() -> None:
         Unit("zero-out", of="user")
 
 
-@pytest.mark.parametrize(
-    ("lower", "upper"), [(-0.1, 1.0), (2.0, 1.0), (None, -1.0), (None, math.nan), (math.nan, 1.0)]
-)
+@pytest.mark.parametrize(("lower", "upper"), [(-0.1, 1.0), (2.0, 1.0), (None, -1.0), (None, math.nan), (math.nan, 1.0)])
 def test_an_interval_without_points_is_refused(lower: float | None, upper: float) -> None:
     with pytest.raises(BadParameters, match="interval"):
         Interval(lower, upper, DELTA, "none")

@@ -40,9 +40,7 @@ def test_sigma_is_between_the_truth_and_the_peers_with_the_same_mathematics(shar
 
 
 @given(st.fractions(Fraction(1, 20), 12, max_denominator=40), st.integers(2, 10), st.integers(1, 500))
-def test_full_participation_is_within_a_millionth_of_the_exact_noise(
-    epsilon: Fraction, power: int, steps: int
-) -> None:
+def test_full_participation_is_within_a_millionth_of_the_exact_noise(epsilon: Fraction, power: int, steps: int) -> None:
     budget = Budget(epsilon, Fraction(1, 10**power), "zero-out")
     found = calibrate(ZERO_OUT, Schedule(steps), View.RELEASED, budget, GaussianEvent.for_multiplier)
     truth = math.sqrt(steps) * gaussian_sigma(float(epsilon), 10.0**-power)

@@ -170,8 +170,10 @@ def test_a_finished_charge_cannot_be_released_again(row: str, ledger: Ledger) ->
             ledger.reserve(charge(number))
 
 
-@given(st.tuples(*[st.sampled_from(["a", "b", "ab"])] * 3, st.integers(0, 1)),
-       st.tuples(*[st.sampled_from(["a", "b", "ab"])] * 3, st.integers(0, 1)))
+@given(
+    st.tuples(*[st.sampled_from(["a", "b", "ab"])] * 3, st.integers(0, 1)),
+    st.tuples(*[st.sampled_from(["a", "b", "ab"])] * 3, st.integers(0, 1)),
+)
 def test_a_charge_id_is_that_of_task_round_dataset_and_mechanism_only(
     one: tuple[str, str, str, int], two: tuple[str, str, str, int]
 ) -> None:
@@ -187,8 +189,12 @@ def test_another_session_cannot_use_a_reservation(path: Path, ledger: Ledger) ->
     with Ledger.open(path) as other:
         with pytest.raises(BadReservation, match="another session"):
             other.reserve(charge(0))
-        for use in (other.mark, lambda r: other.commit(r, outcome()), lambda r: other.abort(r, "mine now"),
-                    lambda r: other.forfeit(r, "mine now")):
+        for use in (
+            other.mark,
+            lambda r: other.commit(r, outcome()),
+            lambda r: other.abort(r, "mine now"),
+            lambda r: other.forfeit(r, "mine now"),
+        ):
             with pytest.raises(BadReservation, match="another session"):
                 use(reservation)
     assert ledger.commit(reservation, outcome()).seq == 3
@@ -215,8 +221,11 @@ def test_the_same_outcome_again_is_the_same_head(ledger: Ledger) -> None:
 
 def test_an_invented_reservation_is_refused(ledger: Ledger) -> None:
     real = ledger.reserve(charge(0))
-    for invented in (Reservation(7, charge(0), real.session), Reservation(real.seq, charge(1), real.session),
-                     Reservation(real.seq, charge(0), "00" * 16)):
+    for invented in (
+        Reservation(7, charge(0), real.session),
+        Reservation(real.seq, charge(1), real.session),
+        Reservation(real.seq, charge(0), "00" * 16),
+    ):
         with pytest.raises(BadReservation):
             ledger.commit(invented, outcome())
 
@@ -335,8 +344,7 @@ def test_a_reservation_of_a_living_process_is_left_alone(path: Path, ledger: Led
 def test_the_stored_limit_must_be_the_given_one(path: Path) -> None:
     with Ledger.open(path, WIDE):
         pass
-    for other in (Budget(9, DELTA, RELATION), Budget(8, Fraction(1, 10**6), RELATION),
-                  Budget(8, DELTA, "replace-one")):
+    for other in (Budget(9, DELTA, RELATION), Budget(8, Fraction(1, 10**6), RELATION), Budget(8, DELTA, "replace-one")):
         with pytest.raises(BadParameters) as wrong:
             Ledger.open(path, other)
         assert "epsilon 8 at delta 1/100000 under zero-out" in str(wrong.value)
@@ -391,9 +399,13 @@ def test_a_ledger_opened_for_reading_writes_nothing(path: Path) -> None:
         held = ledger.reserve(charge(0))
         with Ledger.read(path) as reader:
             assert reader.interval() == ledger.interval()
-            for write in (lambda: reader.reserve(charge(1)), lambda: reader.commit(held, outcome()),
-                          lambda: reader.abort(held, "x"), lambda: reader.note("x"),
-                          lambda: reader.close_budget("x")):
+            for write in (
+                lambda: reader.reserve(charge(1)),
+                lambda: reader.commit(held, outcome()),
+                lambda: reader.abort(held, "x"),
+                lambda: reader.note("x"),
+                lambda: reader.close_budget("x"),
+            ):
                 with pytest.raises((StorageRefused, BadReservation)):
                     write()
             assert reader.head() == ledger.head()
@@ -505,10 +517,15 @@ def test_values_outside_their_range_are_refused_on_construction(row: str, make: 
 
 def test_texts_and_timeouts_are_refused_out_of_range(path: Path, ledger: Ledger) -> None:
     held = ledger.reserve(charge(0))
-    for refused in (lambda: ledger.note(""), lambda: ledger.note("x" * 2001), lambda: ledger.note("\ud800"),
-                    lambda: ledger.abort(held, ""), lambda: ledger.close_budget(7),
-                    lambda: Ledger.open(path, timeout_seconds=-1.0),
-                    lambda: Ledger.read(path, timeout_seconds=float("nan"))):
+    for refused in (
+        lambda: ledger.note(""),
+        lambda: ledger.note("x" * 2001),
+        lambda: ledger.note("\ud800"),
+        lambda: ledger.abort(held, ""),
+        lambda: ledger.close_budget(7),
+        lambda: Ledger.open(path, timeout_seconds=-1.0),
+        lambda: Ledger.read(path, timeout_seconds=float("nan")),
+    ):
         with pytest.raises(BadParameters):
             refused()
     assert ledger.head().seq == 2

@@ -40,7 +40,7 @@ LEDGER_ID = bytes(range(16))
 
 values = st.recursive(
     st.one_of(st.integers(-(2**200), 2**200), st.text(st.characters(exclude_categories=["Cs"]), max_size=8)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text("abÄ\"\\\n", max_size=3), inner)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text('abÄ"\\\n', max_size=3), inner)),
     max_leaves=10,
 )
 bodies = st.dictionaries(st.text("abc_", max_size=4), values, max_size=4)
@@ -127,7 +127,8 @@ def test_a_text_that_is_not_canonical_is_refused(raw: bytes) -> None:
 
 @pytest.mark.parametrize("row", ["L7"])
 @pytest.mark.parametrize(
-    "value", [0.5, float("nan"), float("inf"), None, True, b"ab", {1: 2}, {"x": 0.0}, [1.0], 2**5000, "\ud800"],
+    "value",
+    [0.5, float("nan"), float("inf"), None, True, b"ab", {1: 2}, {"x": 0.0}, [1.0], 2**5000, "\ud800"],
     ids=repr,
 )
 def test_a_body_never_holds_what_has_no_exact_text(row: str, value: object) -> None:
@@ -149,7 +150,8 @@ def test_rationals_come_back_exactly(value: Fraction) -> None:
 
 @pytest.mark.parametrize("row", ["L7"])
 @pytest.mark.parametrize(
-    "text", ["", "1", "1/0", "0/0", "2/4", "-0/1", "1/-2", "+1/2", "01/2", "1/02", " 1/2", "1/2\n", "1.5/2", "١/٢", 3],
+    "text",
+    ["", "1", "1/0", "0/0", "2/4", "-0/1", "1/-2", "+1/2", "01/2", "1/02", " 1/2", "1/2\n", "1.5/2", "١/٢", 3],
     ids=repr,
 )
 def test_a_rational_has_one_spelling(row: str, text: object) -> None:
@@ -159,9 +161,13 @@ def test_a_rational_has_one_spelling(row: str, text: object) -> None:
 
 def test_fields_are_refused_by_name_when_missing_or_of_another_type() -> None:
     body = {"text": 1, "integer": "1", "object": [], "hash": "AB"}
-    for read in (lambda: text_of(body, "text"), lambda: integer_of(body, "integer"),
-                 lambda: object_of(body, "object"), lambda: bytes_of(body, "hash", 1),
-                 lambda: require_keys(body, "text")):
+    for read in (
+        lambda: text_of(body, "text"),
+        lambda: integer_of(body, "integer"),
+        lambda: object_of(body, "object"),
+        lambda: bytes_of(body, "hash", 1),
+        lambda: require_keys(body, "text"),
+    ):
         with pytest.raises(BadParameters, match=r"ledger body"):
             read()
 

@@ -237,8 +237,10 @@ def test_rows_edited_behind_our_back_are_found_at_their_line(
     row: str, original: Original, statement: str, line: int
 ) -> None:
     original.restore(original.raw)
-    edit(original.path, statement.replace("replace(body, '", "CAST(replace(CAST(body AS TEXT), '")
-         .replace("41')", "41') AS BLOB)"))
+    edit(
+        original.path,
+        statement.replace("replace(body, '", "CAST(replace(CAST(body AS TEXT), '").replace("41')", "41') AS BLOB)"),
+    )
     with Ledger.read(original.path) as ledger:
         verdict = ledger.verify()
     assert verdict.verdict == "refuted"
@@ -251,8 +253,12 @@ def test_rows_edited_behind_our_back_are_found_at_their_line(
 @pytest.mark.parametrize("row", ["L11"])
 def test_two_rows_swapped_are_found(row: str, original: Original) -> None:
     original.restore(original.raw)
-    edit(original.path, "UPDATE entry SET seq = 100 WHERE seq = 4", "UPDATE entry SET seq = 4 WHERE seq = 6",
-         "UPDATE entry SET seq = 6 WHERE seq = 100")
+    edit(
+        original.path,
+        "UPDATE entry SET seq = 100 WHERE seq = 4",
+        "UPDATE entry SET seq = 4 WHERE seq = 6",
+        "UPDATE entry SET seq = 6 WHERE seq = 100",
+    )
     with Ledger.read(original.path) as ledger, pytest.raises(Corrupt) as wrong:
         ledger.interval()
     assert wrong.value.seq == 4
@@ -301,8 +307,10 @@ def rewrite(path: Path, entries: list[Entry]) -> None:
     edit(path, "DELETE FROM entry")
     connection = sqlite3.connect(path, isolation_level=None)
     for e in entries:
-        connection.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)",
-                           (e.seq, e.kind, e.body, e.prev, e.hash, e.signature, e.key_id))
+        connection.execute(
+            "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (e.seq, e.kind, e.body, e.prev, e.hash, e.signature, e.key_id),
+        )
     connection.close()
 
 
@@ -388,8 +396,15 @@ class Forger:
     def reserves(self, number: int, event: object = EVENT, **changes: object) -> Forger:
         one = charge(number, event)  # type: ignore[arg-type]
         ends = Ends(None, Fraction(1, 100)).to_body()
-        body = {"charge": one.to_body(), "charge_id": one.id.hex(), "owner": Owner("00" * 16, 1).to_body(),
-                "before": ends, "after": ends, "software": "by hand", "clock": 0}
+        body = {
+            "charge": one.to_body(),
+            "charge_id": one.id.hex(),
+            "owner": Owner("00" * 16, 1).to_body(),
+            "before": ends,
+            "after": ends,
+            "software": "by hand",
+            "clock": 0,
+        }
         return self.says(Kind.RESERVE, {**body, **changes})  # type: ignore[dict-item]
 
     def ends(self, kind: str, seq: int) -> Forger:
@@ -424,8 +439,16 @@ def test_the_forger_can_write_a_legal_ledger(forger: Forger) -> None:
 
 UNKNOWN_EVENT = {**charge(1).to_body(), "event": ["wavelet", 3]}
 COARSE_EVENT = {**charge(1).to_body(), "event": ["gaussian", "1/1", "1/1", 1, 20, 20, "system", "survivors"]}
-OPENING: Body = {"epsilon": "9/1", "delta": "0/1", "relation": "zero-out", "of": "client", "view": "aggregator",
-                 "composition": "schedule", "randomness": "system", "clock": 0}
+OPENING: Body = {
+    "epsilon": "9/1",
+    "delta": "0/1",
+    "relation": "zero-out",
+    "of": "client",
+    "view": "aggregator",
+    "composition": "schedule",
+    "randomness": "system",
+    "clock": 0,
+}
 
 
 @pytest.mark.parametrize(
@@ -528,8 +551,13 @@ def test_a_broken_ledger_stays_broken_for_whoever_saw_it(original: Original) -> 
     original.restore(original.raw)
     edit(original.path, "UPDATE entry SET hash = zeroblob(32) WHERE seq = 7")
     with Ledger.read(original.path) as ledger:
-        for ask in (ledger.interval, ledger.head, ledger.remaining, ledger.interval_released,
-                    lambda: ledger.standing(charge(0))):
+        for ask in (
+            ledger.interval,
+            ledger.head,
+            ledger.remaining,
+            ledger.interval_released,
+            lambda: ledger.standing(charge(0)),
+        ):
             with pytest.raises(Corrupt) as wrong:
                 ask()
             assert wrong.value.seq == 7

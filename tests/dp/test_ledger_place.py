@@ -95,11 +95,18 @@ def test_a_closed_ledger_is_two_files(path: Path) -> None:
 def test_every_commit_is_synced(path: Path) -> None:
     with Ledger.open(path, WIDE) as ledger:
         connection = ledger._log.store._live()
-        pragmas = {name: connection.execute(f"PRAGMA {name}").fetchone()[0]
-                   for name in ("journal_mode", "synchronous", "trusted_schema", "cell_size_check", "foreign_keys")}
+        pragmas = {
+            name: connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous", "trusted_schema", "cell_size_check", "foreign_keys")
+        }
     # synchronous 2 is FULL; NORMAL (1) does not sync each commit under a write-ahead log.
-    assert pragmas == {"journal_mode": b"wal", "synchronous": 2, "trusted_schema": 0, "cell_size_check": 1,
-                       "foreign_keys": 1}
+    assert pragmas == {
+        "journal_mode": b"wal",
+        "synchronous": 2,
+        "trusted_schema": 0,
+        "cell_size_check": 1,
+        "foreign_keys": 1,
+    }
 
 
 @pytest.mark.parametrize("statement", ["UPDATE entry SET kind = 'NOTE'", "DELETE FROM entry WHERE seq = 3"])
@@ -123,8 +130,10 @@ def test_a_network_file_system_is_refused_by_name(
 ) -> None:
     mounts = tmp_path / "mountinfo"
     here = str(tmp_path / "far away").replace(" ", "\\040")
-    mounts.write_text("22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n"
-                      f"40 22 0:40 / {here} rw shared:9 master:2 - {kind} server:/export rw\n")
+    mounts.write_text(
+        "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n"
+        f"40 22 0:40 / {here} rw shared:9 master:2 - {kind} server:/export rw\n"
+    )
     monkeypatch.setattr(place, "MOUNTS", mounts)
     assert file_system_of(tmp_path) == "ext4"
     assert file_system_of(tmp_path / "far away") == kind
@@ -168,8 +177,14 @@ def test_where_the_kernel_is_silent_two_writers_must_exclude_each_other(
 
 def test_a_directory_a_fifo_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    for name, opening in (("", Ledger.open), ("fifo", Ledger.open), ("", Ledger.read), ("fifo", Ledger.read),
-                          ("absent", Ledger.read), ("absent\0", Ledger.read)):
+    for name, opening in (
+        ("", Ledger.open),
+        ("fifo", Ledger.open),
+        ("", Ledger.read),
+        ("fifo", Ledger.read),
+        ("absent", Ledger.read),
+        ("absent\0", Ledger.read),
+    ):
         with pytest.raises(StorageRefused):
             opening(str(tmp_path / name))
     (tmp_path / "file").write_text("x")
@@ -221,8 +236,11 @@ def test_an_input_output_error_while_making_it_is_refused_by_name(
 def test_a_directory_of_a_missing_directory_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StorageRefused, match="cannot create the directory"):
         Ledger.open(tmp_path / "a" / "b" / "run.ledger", WIDE)
-    for use in (place.sync_directory, lambda missing: place.write_key(missing / "key", bytes(32)),
-                lambda missing: place.directory_lock(missing, 1.0).__enter__()):
+    for use in (
+        place.sync_directory,
+        lambda missing: place.write_key(missing / "key", bytes(32)),
+        lambda missing: place.directory_lock(missing, 1.0).__enter__(),
+    ):
         with pytest.raises(StorageRefused, match="No such file"):
             use(tmp_path / "a")
 
@@ -295,8 +313,11 @@ def test_a_writer_who_never_lets_go_means_locked_after_the_timeout(path: Path) -
         held = ledger.reserve(charge(0))
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        for write in (lambda: ledger.reserve(charge(1)), lambda: ledger.commit(held, outcome()),
-                      lambda: ledger.note("x")):
+        for write in (
+            lambda: ledger.reserve(charge(1)),
+            lambda: ledger.commit(held, outcome()),
+            lambda: ledger.note("x"),
+        ):
             with pytest.raises(Locked):
                 write()
         assert ledger.interval().upper > 0
@@ -346,9 +367,7 @@ def test_losing_every_race_is_locked_and_writes_nothing(path: Path, monkeypatch:
         assert rival.verify().ok
 
 
-def test_an_admission_that_was_overtaken_is_repeated_after_a_pause(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_admission_that_was_overtaken_is_repeated_after_a_pause(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
     with Ledger.open(path, budget_for(5)) as ledger, Ledger.open(path) as rival:
@@ -369,9 +388,7 @@ def test_an_admission_that_was_overtaken_is_repeated_after_a_pause(
     assert [0 <= pause < 0.001 * 2**attempt for attempt, pause in enumerate(pauses)] == [True] * 4
 
 
-def test_notes_and_commits_of_others_do_not_spoil_an_admission(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_notes_and_commits_of_others_do_not_spoil_an_admission(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Ledger.open(path, WIDE) as ledger, Ledger.open(path) as other:
         held = other.reserve(charge(1))
         real, turns = ledger._admission.admit, []
@@ -396,9 +413,15 @@ def test_a_forked_child_may_neither_use_nor_reopen_the_ledger(path: Path) -> Non
         held = ledger.reserve(charge(0))
 
         def child() -> None:
-            for use in (ledger.interval, ledger.head, lambda: list(ledger.entries()),
-                        lambda: ledger.commit(held, outcome()), lambda: ledger.reserve(charge(1)),
-                        lambda: Ledger.open(path), lambda: Ledger.read(path)):
+            for use in (
+                ledger.interval,
+                ledger.head,
+                lambda: list(ledger.entries()),
+                lambda: ledger.commit(held, outcome()),
+                lambda: ledger.reserve(charge(1)),
+                lambda: Ledger.open(path),
+                lambda: Ledger.read(path),
+            ):
                 with pytest.raises(StorageRefused, match="fork"):
                     use()
             ledger.close()
@@ -459,9 +482,17 @@ def die_at(monkeypatch: pytest.MonkeyPatch, module: object, name: str, call: int
 
 @pytest.mark.parametrize(
     ("module", "name", "call"),
-    [(genesis, "_entropy", 1), (store.Store, "append", 1), (store.Store, "append", 2), (store.Store, "close", 1),
-     (genesis, "write_key", 1), (Path, "rename", 1), (genesis, "sync_directory", 1), (Path, "rename", 2),
-     (genesis, "sync_directory", 2)],
+    [
+        (genesis, "_entropy", 1),
+        (store.Store, "append", 1),
+        (store.Store, "append", 2),
+        (store.Store, "close", 1),
+        (genesis, "write_key", 1),
+        (Path, "rename", 1),
+        (genesis, "sync_directory", 1),
+        (Path, "rename", 2),
+        (genesis, "sync_directory", 2),
+    ],
     ids=lambda value: str(getattr(value, "__name__", value)),
 )
 def test_dying_anywhere_while_making_it_leaves_a_place_that_can_be_used(
