@@ -11,6 +11,7 @@ Everything travels as real signed frames between real endpoints, so byte counts 
 from __future__ import annotations
 
 import enum
+import math
 import statistics
 import time
 from collections import deque
@@ -67,14 +68,15 @@ class FaultPlan:
 
     @classmethod
     def seeded(cls, clients: tuple[PartyId, ...], dropout: float, seed: int) -> FaultPlan:
-        """round(dropout * n) clients, each lost at a random exchange and side. `seed` decides; no secret does.
+        """floor(dropout * n) clients, each lost at a random exchange and side. `seed` decides; no secret does.
 
         Raises: Misused when dropout is no fraction.
         """
         if not 0 <= dropout <= 1:
             raise Misused(f"dropout is {dropout}, it must lie in 0..1")
         generator = np.random.default_rng(seed)
-        count = round(Fraction(repr(float(dropout))) * len(clients))
+        # As the plan counts them: a plan for one tenth of seven clients expects to lose none.
+        count = math.floor(Fraction(repr(float(dropout))) * len(clients))
         chosen = generator.choice(len(clients), size=count, replace=False)
         exchanges, sides = list(Exchange), list(Lost)
         return cls(

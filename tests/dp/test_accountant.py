@@ -229,3 +229,12 @@ def test_nothing_composed_is_an_event_too() -> None:
 def test_nothing_released_costs_nothing_at_any_delta(delta: float) -> None:
     interval = account([], Unit("zero-out"), View.AGGREGATOR, delta)
     assert (interval.lower, interval.upper) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("rate", ["1/2", "9/10", "99/100"])
+def test_a_sample_never_costs_more_than_everyone(rate: str) -> None:
+    release = GaussianEvent.for_multiplier(1)
+    unit = Unit("add-or-remove-one")
+    sampled = account([Sampled(release, Poisson(Fraction(rate)))], unit, View.RELEASED, 1e-5)
+    everyone = account([release], unit, View.RELEASED, 1e-5)
+    assert sampled.upper <= everyone.upper
