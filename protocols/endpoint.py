@@ -6,7 +6,7 @@ whenever the process may die. The order that keeps a crash harmless: store `free
 
     server = Server(plan, identities, identity)        client = Client(policy, identity, server_key)
     send(server.open(Task(...)))                       out = client.receive(data)
-    send(server.receive(data)); server.deadline()      if client.needs_update: out = client.submit(...)
+    send(server.receive(data)) / deadline(room)        if client.needs_update: out = client.submit(...)
 """
 
 from __future__ import annotations
@@ -261,6 +261,7 @@ class Task:
 
     `length` is the number of parameters; `layout` and `model` are digests all clients must agree on;
     `nonce` tells two attempts at one round apart.
+    Raises: Misused for a round that is no counter of 64 bits.
     """
 
     round: int
@@ -269,6 +270,10 @@ class Task:
     model: bytes = NOTHING
     ledger_head: bytes = NOTHING
     nonce: bytes = field(default_factory=lambda: os.urandom(16))
+
+    def __post_init__(self) -> None:
+        if type(self.round) is not int or not 0 <= self.round < 1 << 64:
+            raise Misused(f"round is {self.round!r}, it must be an integer in 0..2^64 - 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +302,8 @@ class Server:
         identity: Identity,
         workers: Workers | None = None,
     ) -> None:
+        if len(set(identities.values())) != len(identities):
+            raise Misused("two clients are registered under one identity key: each needs its own")
         self.plan = plan
         self.identities = dict(identities)
         self.wait: Wait | None = None
@@ -372,15 +379,11 @@ class Server:
         self._answered[header.sender] = fingerprint
         return self._deliver(self._party.receive(header.sender, message))
 
-    def deadline(self, room: str | None = None) -> list[Frame]:
-        """The time of a room is over (the one now open unless named); an older room's deadline does nothing.
+    def deadline(self, room: str) -> list[Frame]:
+        """The time of this room is over; an older room's deadline, arriving late, closes nothing.
 
         Raises: TooFewClients, ImplausibleSum when the room cannot go on.
         """
-        if room is None:
-            if self.wait is None:
-                return []
-            room = self.wait.room
         return self._deliver(self._party.receive(SELF, Deadline(room)))
 
     def mean(self) -> Floats:

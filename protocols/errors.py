@@ -10,7 +10,7 @@
         Malformed TooLarge BadSignature OutOfTurn Duplicate Replay AlreadyAnswered PolicyViolation
         CohortTooSmall ViewMismatch UnsafeUnmask KeyMismatch ShapeMismatch BadShare BadBox
       RoundLost               nobody can be blamed; the round is over
-        TooFewClients           too many left
+        TooFewClients           too few remain
         ImplausibleSum          the opened sum contradicts itself
 
 Anything else that escapes from this package is a bug of ours.
@@ -22,6 +22,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from secagg import errors as secagg_errors
+
+# The id under which `party` knows the server; named here because errors import nothing of ours.
+SERVER_ID = 2**32 - 1
 
 
 class ProtocolError(Exception):
@@ -56,7 +59,7 @@ class Misbehaved(ProtocolError):
     """The peer named in `peer` is to blame. A client aborts its round; a server excludes the peer."""
 
     def __init__(self, peer: int, why: str) -> None:
-        super().__init__(f"party {peer}: {why}")
+        super().__init__(f"{'the server' if peer == SERVER_ID else f'party {peer}'}: {why}")
         self.peer = peer
         self.why = why
 
@@ -126,7 +129,16 @@ class Undecodable(ProtocolError):
 
 
 class RoundLost(ProtocolError):
-    """The round cannot end in a sum and nobody can be blamed for it: open a new round."""
+    """The round cannot end in a sum and nobody can be blamed for it: open a new round.
+
+    `refusal` is what the first client that refused the round said, where the driver knows it.
+    """
+
+    refusal: str | None = None
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        return said if self.refusal is None else f"{said} (a client refused: {self.refusal})"
 
 
 class TooFewClients(RoundLost):

@@ -91,6 +91,11 @@ class RoundPlan:
     patience_seconds: U32
 
     def __post_init__(self) -> None:
+        for name, kind in (("promise", Promise), ("graph", GraphMode), ("assumption", Assumption), ("clip", Fraction)):
+            if not isinstance(getattr(self, name), kind):
+                raise BadPlan(f"{name} is {getattr(self, name)!r}, it must be a {kind.__name__}")
+        if self.clip <= 0:
+            raise BadPlan(f"clip is {self.clip}, it must be above 0")
         if not 1 <= len(self.task.encode()) <= 64:
             raise BadPlan(f"task must be a name of 1 to 64 bytes, got {self.task!r}")
         if not 3 <= self.min_cohort <= self.max_clients:
@@ -153,6 +158,10 @@ class RoundPlan:
         majority; with noise, as many colluders as corrupt clients are discounted.
         Raises: BadPlan when no such plan exists, naming what to lower.
         """
+        if type(clients) is not int:
+            raise BadPlan(f"clients is {clients!r}, it must be an integer")
+        if not isinstance(promise, Promise):
+            raise BadPlan(f"promise is {promise!r}, it must be one of {', '.join(map(str, Promise))}")
         try:
             assumption = Assumption(
                 corrupt=_rational("corrupt", corrupt),

@@ -25,7 +25,7 @@ from protocols.coding import Floats, Noisy, coding_of
 from protocols.endpoint import Client, Task
 from protocols.errors import BadPlan, Misused, ProtocolError, WrongUpdate
 from protocols.messages import Aggregate, Submit
-from protocols.party import PartyId
+from protocols.party import MAX_CLIENT_ID, PartyId
 from protocols.plan import NOTHING, Agreement, RoundPlan, context_of
 from protocols.simulate import Cohort, Costs, FaultPlan, Seen, Simulation
 from protocols.tensors import Layout
@@ -86,7 +86,10 @@ def secure_mean(
     reservation = None if ledger is None else ledger.reserve(_charge(agreement, cohort))
 
     def train(who: PartyId, client: Client) -> Submit:
-        return client.prepare(flat[who], weight=1 if weights is None else weights[who], model=model)
+        try:
+            return client.prepare(flat[who], weight=1 if weights is None else weights[who], model=model)
+        except (WrongUpdate, SecaggError, DpError) as error:
+            raise type(error)(f"client {who}: {error}") from error
 
     def opening() -> None:
         if ledger is not None and reservation is not None:
@@ -143,10 +146,19 @@ def _flatten(updates: Mapping[int, Any]) -> tuple[Layout, dict[PartyId, Floats]]
 
     Raises: WrongUpdate when there is none, or one differs from the first.
     """
-    if not updates:
-        raise WrongUpdate("there are no updates to aggregate")
+    if not isinstance(updates, Mapping) or not updates:
+        raise WrongUpdate("updates are a mapping of client number to update, with at least one in it")
+    for who in updates:
+        if type(who) is not int or not 0 <= who <= MAX_CLIENT_ID:
+            raise WrongUpdate(f"clients are numbered 0..{MAX_CLIENT_ID}, got {who!r}")
     layout = Layout.of(next(iter(updates.values())))
-    return layout, {PartyId(who): layout.flatten(update) for who, update in updates.items()}
+    flat: dict[PartyId, Floats] = {}
+    for who, update in updates.items():
+        try:
+            flat[PartyId(who)] = layout.flatten(update)
+        except WrongUpdate as error:
+            raise WrongUpdate(f"client {who}: {error}") from error
+    return layout, flat
 
 
 def _check_weights(updates: Mapping[int, Any], weights: Mapping[int, int] | None) -> None:

@@ -26,7 +26,7 @@ from dp.noise import RngSource
 from protocols import codec
 from protocols.codec import Frame
 from protocols.endpoint import Client, Server, Task
-from protocols.errors import Misbehaved, Misused
+from protocols.errors import Misbehaved, Misused, RoundLost
 from protocols.ideal import Ideal
 from protocols.messages import Aggregate, Masked, Submit
 from protocols.party import SERVER, PartyId
@@ -220,13 +220,24 @@ class Simulation:
         """
         self._from_server(lambda: self.server.open(task, tuple(sorted(self.clients))))
         self.ideal = Ideal(self.server.agreement)
-        while not self.server.done:
-            if self._queue:
-                sender, recipient, data = self._queue.popleft()
-                self._deliver(sender, recipient, data)
-            else:
-                self._from_server(self.server.deadline)
+        try:
+            while not self.server.done:
+                self._step()
+        except RoundLost as lost:
+            lost.refusal = next((str(error) for error in self.aborted.values()), None)
+            raise
         return self.costs()
+
+    def _step(self) -> None:
+        if self._queue:
+            sender, recipient, data = self._queue.popleft()
+            self._deliver(sender, recipient, data)
+        else:
+            self._from_server(self._quiet)
+
+    def _quiet(self) -> list[Frame]:
+        """Nobody has anything to say: the open room's time is over."""
+        return [] if self.server.wait is None else self.server.deadline(self.server.wait.room)
 
     @property
     def opened(self) -> Aggregate:

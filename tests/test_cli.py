@@ -61,7 +61,7 @@ PROMISED = {
     "calibrate": {"noise_multiplier", "epsilon"},
 }
 BESIDES = {
-    "demo": {"protocol", "epsilon_released", "seen_bytes", "chi_square_p", "ledger_tail", "folder"},
+    "demo": {"protocol", "lost_rounds", "epsilon_released", "seen_bytes", "chi_square_p", "ledger_tail", "folder"},
     "simulate": {"protocol", "deterministic"},
     "epsilon": set(),
     "calibrate": set(),

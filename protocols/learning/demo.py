@@ -93,6 +93,7 @@ class DemoResult:
     epsilon_released: float | None
     delta: float | None
     rounds: int
+    lost_rounds: int
     survivors: list[int]
     bytes_up_per_client: int
     seconds: float
@@ -251,6 +252,7 @@ def _result_of(
         epsilon_released=None if ledger is None else ledger.interval_released().upper,
         delta=None if ledger is None else float(BUDGET.delta),
         rounds=len(rounds),
+        lost_rounds=sum(step.lost is not None for step in rounds),
         survivors=[step.survivors for step in rounds],
         bytes_up_per_client=sum(step.bytes_up_per_client for step in rounds),
         seconds=seconds,

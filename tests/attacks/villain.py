@@ -101,8 +101,8 @@ class Stage:
             if kind is not None and self.pending and kind_of(self.pending[0][1]) is kind:
                 return {who: self.decoded(frame) for who, frame in self.pending}
             self.hand(self.answers(silent))
-            if not self.pending:
-                self.pending = self._addressed(self.server.deadline())
+            if not self.pending and self.server.wait is not None:
+                self.pending = self._addressed(self.server.deadline(self.server.wait.room))
         assert kind is None, f"the round ended before {kind}"
         return {}
 

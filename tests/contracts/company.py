@@ -60,8 +60,8 @@ class StandIn:
     def open(self, task: Task, invited: tuple[PartyId, ...]) -> list[Frame]:
         return self.act(lambda: self.live.open(task, invited))
 
-    def deadline(self) -> list[Frame]:
-        return self.act(lambda: self.live.deadline())
+    def deadline(self, room: str) -> list[Frame]:
+        return self.act(lambda: self.live.deadline(room))
 
     def act(self, deed: Callable[[], list[Frame]]) -> list[Frame]:
         try:

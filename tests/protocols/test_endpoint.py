@@ -297,7 +297,7 @@ def test_rooms_open_in_order_and_their_deadlines_close_only_themselves() -> None
     assert stage.server.wait == Wait("Unmasking", stage.company.plan.patience_seconds)
     stage.until(None)
     assert stage.server.wait is None
-    assert stage.server.deadline() == []
+    assert stage.server.deadline("Unmasking") == []
     assert stage.server.done
 
 

@@ -44,6 +44,7 @@ RESULT = DemoResult(
     epsilon_released=1.125,
     delta=1e-4,
     rounds=2,
+    lost_rounds=1,
     survivors=[7, 0],
     bytes_up_per_client=5164,
     seconds=1.0,
