@@ -284,6 +284,8 @@ class ServerImage:
     agreement: Agreement | None
     wait: wire.Text
     answered: dict[PartyId, Bytes32]
+    said: dict[PartyId, Payload]
+    aggregate: Aggregate | None
     kind: U8
     state: Payload
 
@@ -314,6 +316,7 @@ class Server:
         self._known = pairwise_server.Registry(self.identities, unmask_into if workers is None else workers.unmask_into)
         self._party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
         self._answered: dict[PartyId, bytes] = {}
+        self._said: dict[PartyId, tuple[Buffer, ...]] = {}
         self._limit = codec.MAX_CONTROL_BYTES
 
     @property
@@ -355,7 +358,7 @@ class Server:
         envelopes = party.receive(APP, Start(agreement, everyone))
         self._limit = _largest_frame(agreement, len(everyone))
         self._agreement, self._party = agreement, party
-        self.aggregate, self.excluded, self._answered = None, [], {}
+        self.aggregate, self.excluded, self._answered, self._said = None, [], {}, {}
         return self._deliver(envelopes)
 
     def receive(self, data: Buffer, speaker: PartyId = NOBODY) -> list[Frame]:
@@ -370,13 +373,15 @@ class Server:
                 raise BadSignature(speaker, f"speaks as party {header.sender}, which it is not")
             fingerprint = hashlib.sha256(data).digest()
             if hmac.compare_digest(self._answered.get(header.sender, b""), fingerprint):
-                return []
+                return self._said_to(header.sender)
             message = codec.open_frame(data, header, self.identities[header.sender])
             if self._agreement is None or not _same_round(header, self._agreement):
                 raise OutOfTurn(header.sender, f"speaks of round {header.round}, which is not open")
         except Misbehaved as error:
             return self._deliver([report(error)])
         self._answered[header.sender] = fingerprint
+        # Its answer shows that it has what it was sent: two endpoints never repeat themselves in a circle.
+        self._said.pop(header.sender, None)
         return self._deliver(self._party.receive(header.sender, message))
 
     def deadline(self, room: str) -> list[Frame]:
@@ -401,6 +406,8 @@ class Server:
             agreement=self._agreement,
             wait="" if self.wait is None else self.wait.room,
             answered=self._answered,
+            said={who: b"".join(parts) for who, parts in self._said.items()},
+            aggregate=self.aggregate,
             kind=SERVER_STATES.index(type(state)),
             state=codec.freeze(state),
         )
@@ -421,16 +428,25 @@ class Server:
             raise Misused(f"these bytes are no frozen server: {error}") from error
         self._agreement = image.agreement
         self._answered = dict(image.answered)
+        self._said = {who: (bytes(data),) for who, data in image.said.items()}
+        self.aggregate = image.aggregate
         self._party = Party(pairwise_server.server, state)
         self.wait = Wait(image.wait, self.plan.patience_seconds) if image.wait else None
         if image.agreement is not None:
             self._limit = _largest_frame(image.agreement, len(self.identities))
 
+    def _said_to(self, who: PartyId) -> list[Frame]:
+        """What this client was sent since it last spoke: it repeats itself when that got lost."""
+        said = self._said.get(who)
+        return [] if said is None else [Frame((who,), said)]
+
     def _deliver(self, envelopes: list[Envelope]) -> list[Frame]:
         frames = []
         for envelope in envelopes:
             if envelope.to != (APP,):
-                frames.append(_frame(envelope, SERVER, self.agreement, self._identity.sign))
+                frame = _frame(envelope, SERVER, self.agreement, self._identity.sign)
+                self._said.update(dict.fromkeys(frame.to, frame.parts))
+                frames.append(frame)
             elif isinstance(envelope.message, Wait):
                 self.wait = envelope.message
             elif isinstance(envelope.message, Excluded):

@@ -19,7 +19,7 @@ import numpy as np
 from protocols.errors import Malformed, ShapeMismatch, Undecodable
 from protocols.party import PartyId
 from protocols.plan import NOTHING, Agreement, ContextBytes
-from protocols.wire import U32, U64, Bitmap, Bytes32, Bytes64, Exactly, Payload, Unsigned
+from protocols.wire import U32, U64, Bitmap, Bytes32, Bytes64, Exactly, Payload, Text, Unsigned, Vector
 
 SEALED_BYTES = 82
 SHARE_BYTES = 33
@@ -185,10 +185,10 @@ class Aggregate:
     `blamed` names who was excluded and the name of the error.
     """
 
-    total: np.ndarray[Any, Any]
-    weight_sum: int
-    survivors: tuple[PartyId, ...]
-    blamed: Mapping[PartyId, str]
+    total: Vector
+    weight_sum: U64
+    survivors: tuple[Who, ...]
+    blamed: Mapping[Who, Text]
 
 
 # --- bitmaps over a sorted roster -----------------------------------------------------------------

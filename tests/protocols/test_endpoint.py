@@ -203,7 +203,7 @@ def test_every_server_frame_repeated_gets_the_stored_answer() -> None:
                 assert [bytes(reply) for reply in again] == [stage.frames[who, answer]]
 
 
-def test_a_repeated_client_frame_is_counted_once_and_answered_by_silence() -> None:
+def test_a_repeated_client_frame_is_counted_once_and_answered_by_silence_while_the_room_is_open() -> None:
     stage = Stage(4)
     stage.until(Inbox)
     replies = stage.answers()
@@ -213,6 +213,44 @@ def test_a_repeated_client_frame_is_counted_once_and_answered_by_silence() -> No
     assert stage.server.receive(replies[who], who) == []
     assert stage.server.freeze() == image
     assert stage.server.excluded == []
+
+
+@pytest.mark.parametrize("restarted", ["alive", "restarted"])
+def test_a_client_that_repeats_itself_gets_the_frame_it_lost_in_the_same_bytes(restarted: str) -> None:
+    stage = Stage(4)
+    stage.until(Inbox)
+    replies = stage.answers()
+    stage.hand(replies)
+    who = stage.ids[0]
+    lost = dict(stage.pending)[who]
+    server = stage.server
+    if restarted == "restarted":
+        server = stage.company.server()
+        server.thaw(stage.server.freeze())
+    (again,) = server.receive(replies[who], who)
+    assert (again.to, bytes(again)) == ((who,), bytes(lost))
+    # Once it has answered, a repetition is silence again: the two ends cannot echo each other for ever.
+    (answer,) = stage.clients[who].receive(bytes(again))
+    server.receive(bytes(answer), who)
+    assert server.receive(bytes(answer), who) == []
+
+
+def test_the_image_of_a_closed_server_still_holds_the_sum() -> None:
+    stage = Stage(4)
+    stage.until(None)
+    again = stage.company.server()
+    again.thaw(stage.server.freeze())
+    assert again.done
+    assert again.aggregate is not None
+    assert again.aggregate.survivors == stage.server.aggregate.survivors
+    assert np.array_equal(again.mean(), stage.server.mean())
+
+
+def test_two_clients_under_one_identity_are_refused_by_the_server() -> None:
+    stage = Stage(4)
+    key = stage.server.identities[stage.ids[0]]
+    with pytest.raises(Misused, match="identity"):
+        Server(stage.company.plan, dict.fromkeys(stage.ids, key), Identity.fresh())
 
 
 def test_a_client_frame_of_an_earlier_exchange_is_out_of_turn() -> None:
