@@ -11,17 +11,18 @@ whenever the process may die. The order that keeps a crash harmless: store `free
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from protocols import codec, wire
 from protocols.codec import Frame, Header
 from protocols.coding import Floats, Randomness, coding_of
-from protocols.errors import BadSignature, Malformed, Misbehaved, Misused, OutOfTurn, Undecodable, WrongUpdate
+from protocols.errors import BadSignature, Malformed, Misbehaved, Misused, OutOfTurn, Replay, Undecodable, WrongUpdate
 from protocols.messages import Aggregate, Open, Start, Submit
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import server as pairwise_server
@@ -47,6 +48,7 @@ from secagg.masks import Workers, unmask_into
 LABEL_ROOT = b"secagg/v1/endpoint/root"
 NOBODY = PartyId(2**32 - 4)
 IMAGE_VERSION = 1
+MOST_NOTES = 10_000
 
 CLIENT_STATES: tuple[type[Any], ...] = (
     pairwise_client.Idle,
@@ -110,6 +112,8 @@ class Client:
         self._own = pairwise_client.Own(self.me, policy, identity.sign, verifier)
         self._draw_root: Callable[[Agreement], Seed] = lambda agreement: Seed.fresh()
         self._spent: dict[bytes, int] = {}
+        self._process = os.getpid()
+        self._turns = ["turn"]
         self._answered = NOTHING
         self._replies: list[Frame] = []
         self._agreement: Agreement | None = None
@@ -150,6 +154,10 @@ class Client:
         Raises: Misbehaved of the kind that fits. A frame that is not the server's, does not parse or is
             OutOfTurn changes nothing; after any other the round is over here.
         """
+        with self._turn():
+            return self._receive(data)
+
+    def _receive(self, data: Buffer) -> list[Frame]:
         header = codec.read_header(data, SERVER, codec.MAX_CONTROL_BYTES)
         if header.sender != SERVER:
             raise Malformed(SERVER, f"relayed a frame that names party {header.sender} as its sender")
@@ -176,9 +184,15 @@ class Client:
         Raises: Misused when no update is asked for; WrongUpdate, NonFinite, ClipExceeded, BadParameters
             for an update that does not fit, and then nothing has changed and another may be submitted.
         """
+        with self._turn():
+            return self._prepare(update, weight, model)
+
+    def _prepare(self, update: Floats, weight: int, model: bytes) -> Submit:
         state = self._party.state
         if not isinstance(state, pairwise_client.Ready):
             raise Misused("no update is asked for now: one update per round, after needs_update turns true")
+        if not isinstance(model, bytes) or len(model) != len(NOTHING):
+            raise Misused("model is a digest of 32 bytes: see protocols.tensors.model_digest")
         if update.shape != (self.offer.length,):
             raise WrongUpdate(f"an update of shape {update.shape}; this round sums ({self.offer.length},)")
         randomness = Randomness(state.update_seed, context_of(self.offer), self.deterministic)
@@ -191,10 +205,11 @@ class Client:
 
         Raises: Misused, WrongUpdate as `prepare` does; ViewMismatch when the round is about another model.
         """
-        frames = self._send(self._party.receive(APP, submission))
-        self._spent[codec.task_id(self.offer.plan.task)] = self.offer.round
-        self._replies = frames
-        return list(frames)
+        with self._turn():
+            frames = self._send(self._party.receive(APP, submission))
+            self._spent[codec.task_id(self.offer.plan.task)] = self.offer.round
+            self._replies = frames
+            return list(frames)
 
     def freeze(self) -> bytes:
         """Everything this client must not forget, as bytes. Secret: store it readable by its owner only."""
@@ -230,12 +245,34 @@ class Client:
         self._party.abandon("the client was restored")
         self._party = Party(pairwise_client.client, state)
 
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One call at a time, and only in the process that made this client.
+
+        Against: two threads, or a parent and its forked child, that mask two updates with one mask.
+        """
+        if os.getpid() != self._process:
+            self._party.abandon("forked")
+            raise Misused("this client belongs to another process: freeze it there and thaw it in a new one here")
+        try:
+            # Taking from a list is atomic: of two threads one finds it empty.
+            turn = self._turns.pop()
+        except IndexError:
+            raise Misused("two threads use one client at once: give each thread its own") from None
+        try:
+            yield
+        finally:
+            self._turns.append(turn)
+
     def _begin(self, header: Header, agreement: Agreement) -> None:
         if not _same_round(header, agreement):
             raise Malformed(SERVER, "the frame and the agreement inside it name different rounds")
         if agreement == self._agreement:
             # A late copy of an invitation must not throw away the round it opened.
             raise OutOfTurn(SERVER, f"opens round {agreement.round} a second time")
+        if agreement.round <= self._spent.get(header.task, -1):
+            # Said before the present round is given up: an old invitation is anybody's to replay.
+            raise Replay(SERVER, f"round {agreement.round} of this task is spent; open a later one")
         self._party.abandon("the server opened another round")
         self._agreement = agreement
         idle = pairwise_client.Idle(self._own, self._draw_root(agreement), self._spent.get(header.task, -1))
@@ -374,7 +411,7 @@ class Server:
             fingerprint = hashlib.sha256(data).digest()
             if hmac.compare_digest(self._answered.get(header.sender, b""), fingerprint):
                 return self._said_to(header.sender)
-            message = codec.open_frame(data, header, self.identities[header.sender])
+            message = self._opened(data, header, speaker)
             if self._agreement is None or not _same_round(header, self._agreement):
                 raise OutOfTurn(header.sender, f"speaks of round {header.round}, which is not open")
         except Misbehaved as error:
@@ -435,6 +472,18 @@ class Server:
         if image.agreement is not None:
             self._limit = _largest_frame(image.agreement, len(self.identities))
 
+    def _opened(self, data: Buffer, header: Header, speaker: PartyId) -> Any:
+        try:
+            return codec.open_frame(data, header, self.identities[header.sender])
+        except BadSignature as error:
+            # Whoever is named in a forged frame did not send it: blame who carried it, if anybody is known.
+            raise BadSignature(speaker, error.why) from error
+
+    def _note(self, note: Excluded) -> None:
+        # A stranger can send faulty frames for ever; the first ones tell the story.
+        if len(self.excluded) < MOST_NOTES:
+            self.excluded.append(note)
+
     def _said_to(self, who: PartyId) -> list[Frame]:
         """What this client was sent since it last spoke: it repeats itself when that got lost."""
         said = self._said.get(who)
@@ -450,7 +499,7 @@ class Server:
             elif isinstance(envelope.message, Wait):
                 self.wait = envelope.message
             elif isinstance(envelope.message, Excluded):
-                self.excluded.append(envelope.message)
+                self._note(envelope.message)
             elif isinstance(envelope.message, Aggregate):
                 self.aggregate, self.wait = envelope.message, None
         return frames

@@ -3,7 +3,7 @@
 Letters cross the wire and have a kind byte in `codec`; notes stay between a party and its own
 application. Sizes of the letters, with n clients, k neighbours and a packed vector of P bytes:
 
-    Open 0.5 kB   Advertise 192   Roster 164 n   Shares 146 k   Inbox n/8 + 146 k
+    Open 0.5 kB   Advertise 192   Roster 164 n   Shares 146 k   Inbox n/8 + 146 k + 4
     Masked P + 16   Survivors n/8   Witness 64   Witnesses 68 q   Unmask 34 k
 """
 
@@ -91,8 +91,9 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """Server -> client: who shared (a bitmap over the roster) and what they sealed for you."""
+    """Server -> client `who`: who shared (a bitmap over the roster) and what they sealed for you."""
 
+    who: Who
     members: Bitmap
     sealed: tuple[SealedShares, ...]
 

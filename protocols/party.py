@@ -189,6 +189,11 @@ class Party:
             return self._refuse(sender, message)
         try:
             state, out = arrow(self.state, sender, message)
+        except OutOfTurn as error:
+            # Not meant for this state or this party: whoever delivered it must not be able to end the round.
+            if self.role.blame is Blame.EXCLUDE:
+                return [report(error)]
+            raise
         except Misbehaved as error:
             if self.role.blame is Blame.EXCLUDE:
                 return [report(error)]

@@ -16,7 +16,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Annotated, Self
 
@@ -94,6 +94,18 @@ class RoundPlan:
         for name, kind in (("promise", Promise), ("graph", GraphMode), ("assumption", Assumption), ("clip", Fraction)):
             if not isinstance(getattr(self, name), kind):
                 raise BadPlan(f"{name} is {getattr(self, name)!r}, it must be a {kind.__name__}")
+        for name, most in (
+            ("min_cohort", 32),
+            ("max_clients", 32),
+            ("bits", 8),
+            ("max_weight", 64),
+            ("patience_seconds", 32),
+        ):
+            value = getattr(self, name)
+            if type(value) is not int or not 0 <= value < 1 << most:
+                raise BadPlan(f"{name} is {value!r}, it must be an integer below 2^{most}")
+        if not isinstance(self.task, str):
+            raise BadPlan(f"task is {self.task!r}, it must be a name")
         if self.clip <= 0:
             raise BadPlan(f"clip is {self.clip}, it must be above 0")
         if not 1 <= len(self.task.encode()) <= 64:
@@ -110,8 +122,17 @@ class RoundPlan:
             self._encoding()
         elif self.max_weight != 1:
             raise BadPlan(f"max_weight is {self.max_weight}: with noise every client has weight 1")
+        elif self.noise.colluders < self.corrupted:
+            raise BadPlan(
+                f"noise discounts {self.noise.colluders} colluders, yet {self.corrupted} clients are assumed corrupt"
+            )
         elif self.noise.colluders >= self.min_cohort:
             raise BadPlan(f"{self.noise.colluders} colluders leave nobody to make noise in {self.min_cohort}")
+
+    @property
+    def corrupted(self) -> int:
+        """A: how many of the clients that may be invited are assumed to help the server."""
+        return self.assumption.corrupted(self.max_clients)
 
     def _encoding(self) -> Encoding:
         try:
@@ -127,10 +148,15 @@ class RoundPlan:
     def parameters(self, clients: int) -> Parameters:
         """Threshold and quorum for this many clients; each party derives them for itself.
 
+        The corrupt clients are counted over all that may be invited: a server that lists fewer keeps its own
+        in the roster and leaves out honest ones, so their number does not shrink with it.
         Raises: BadPlan when the assumed drop-out and corruption cannot be met.
         """
+        corrupted = self.corrupted
+        if corrupted >= clients:
+            raise BadPlan(f"{clients} clients may all be among the {corrupted} that are assumed corrupt")
         try:
-            return _parameters(clients, self.assumption, self.graph)
+            return _parameters(clients, replace(self.assumption, corrupt=Fraction(corrupted, clients)), self.graph)
         except NoParameters as error:
             raise BadPlan(str(error)) from error
 
@@ -281,6 +307,14 @@ class Policy:
             (plan.graph in self.graphs, f"a {plan.graph.value} graph is not allowed here"),
             (plan.min_cohort >= self.min_cohort, f"min_cohort {plan.min_cohort} is below {self.min_cohort}"),
             (plan.assumption.corrupt >= self.assumption.corrupt, "assumes fewer corrupt clients than the policy"),
+            (
+                plan.assumption.sigma >= self.assumption.sigma and plan.assumption.eta >= self.assumption.eta,
+                "allows more failure than the policy",
+            ),
+            (
+                plan.noise is None or plan.noise.colluders >= self.assumption.corrupted(plan.max_clients),
+                "discounts fewer colluders than the policy assumes corrupt",
+            ),
             (plan.clip <= self.max_clip, f"clip {plan.clip} is above {self.max_clip}"),
             (plan.max_weight <= self.max_weight, f"max_weight {plan.max_weight} is above {self.max_weight}"),
             (agreement.length <= self.max_length, f"{agreement.length} coordinates, at most {self.max_length}"),

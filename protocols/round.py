@@ -11,6 +11,7 @@ crash can waste budget, never release something that was not charged.
 from __future__ import annotations
 
 import hashlib
+import operator
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from dp.errors import DpError
 from dp.ledger import Charge, Ledger, Outcome
 from protocols.coding import Floats, Noisy, coding_of
 from protocols.endpoint import Client, Task
-from protocols.errors import BadPlan, Misused, ProtocolError, WrongUpdate
+from protocols.errors import BadPlan, Misused, WrongUpdate
 from protocols.messages import Aggregate, Submit
 from protocols.party import MAX_CLIENT_ID, PartyId
 from protocols.plan import NOTHING, Agreement, RoundPlan, context_of
@@ -46,7 +47,7 @@ class RoundReport:
     mean: Any
     survivors: tuple[PartyId, ...]
     excluded: Mapping[PartyId, str]
-    clipped: int
+    clipped: int | None
     exact: bool
     seen_bytes: int
     seen_chi_square_p: float
@@ -79,7 +80,9 @@ def secure_mean(
     started = time.perf_counter()
     layout, flat = _flatten(updates)
     _check_weights(updates, weights)
-    cohort = (cohort or Cohort.fresh(plan, updates, remembering())).invite(updates)
+    if cohort is not None and cohort.server.plan != plan:
+        raise BadPlan("the cohort was made for another plan: make it anew, or pass the plan it has")
+    cohort = (cohort or Cohort.fresh(plan, flat, remembering())).invite(flat)
     head = NOTHING if ledger is None else ledger.head().hash
     task = Task(round, layout.length, layout.digest(), model, head)
     agreement = cohort.server.agree(task)
@@ -96,15 +99,15 @@ def secure_mean(
             ledger.mark(reservation)
 
     simulation = Simulation(cohort, train, faults, opening)
+    costs: Costs | None = None
     try:
         costs = simulation.run(task)
-    except (ProtocolError, SecaggError, DpError) as lost:
-        if ledger is not None and reservation is not None:
+    finally:
+        if costs is None and ledger is not None and reservation is not None:
             # Once somebody was asked to open the sum, the server may know it: then the charge stands. Before
-            # that, an update nobody could encode costs no more than a drop-out.
+            # that, whatever stopped the round costs no more than a drop-out.
             give_back = ledger.forfeit if simulation.is_opening else ledger.abort
-            give_back(reservation, str(lost))
-        raise
+            give_back(reservation, "the round did not end in a sum")
     aggregate = simulation.opened
     mean = cohort.server.mean()
     if ledger is not None and reservation is not None:
@@ -113,7 +116,7 @@ def secure_mean(
         mean=layout.unflatten(mean),
         survivors=aggregate.survivors,
         excluded={note.peer: note.error for note in cohort.server.excluded} | dict(aggregate.blamed),
-        clipped=sum(cohort.clients[who].clipped for who in aggregate.survivors),
+        clipped=_clipped(cohort, aggregate),
         exact=simulation.exact,
         seen_bytes=0 if simulation.seen is None else len(simulation.seen.packed),
         seen_chi_square_p=_uniformity(agreement, simulation.seen),
@@ -149,13 +152,13 @@ def _flatten(updates: Mapping[int, Any]) -> tuple[Layout, dict[PartyId, Floats]]
     if not isinstance(updates, Mapping) or not updates:
         raise WrongUpdate("updates are a mapping of client number to update, with at least one in it")
     for who in updates:
-        if type(who) is not int or not 0 <= who <= MAX_CLIENT_ID:
+        if isinstance(who, bool) or not hasattr(who, "__index__") or not 0 <= who <= MAX_CLIENT_ID:
             raise WrongUpdate(f"clients are numbered 0..{MAX_CLIENT_ID}, got {who!r}")
     layout = Layout.of(next(iter(updates.values())))
     flat: dict[PartyId, Floats] = {}
     for who, update in updates.items():
         try:
-            flat[PartyId(who)] = layout.flatten(update)
+            flat[PartyId(operator.index(who))] = layout.flatten(update)
         except WrongUpdate as error:
             raise WrongUpdate(f"client {who}: {error}") from error
     return layout, flat
@@ -173,6 +176,13 @@ def _noisy(agreement: Agreement) -> Noisy:
     return coding
 
 
+def _clipped(cohort: Cohort, aggregate: Aggregate) -> int | None:
+    """How many coordinates were clipped; with noise nobody may know, for the exact count would tell on a client."""
+    if cohort.server.plan.noise is not None:
+        return None
+    return sum(cohort.clients[who].clipped for who in aggregate.survivors)
+
+
 def _charge(agreement: Agreement, cohort: Cohort) -> Charge:
     """What the round may reveal at worst: to an aggregator that knows the colluders' noise."""
     coding = _noisy(agreement)
@@ -188,9 +198,9 @@ def _charge(agreement: Agreement, cohort: Cohort) -> Charge:
 
 
 def _outcome(agreement: Agreement, cohort: Cohort, aggregate: Aggregate) -> Outcome:
-    """What the round did reveal to a reader of its mean: all survivors' noise is in it."""
+    """What the round did reveal to a reader of its mean: the noise of all survivors but the assumed corrupt."""
     return Outcome(
         survivors=len(aggregate.survivors),
-        released=_noisy(agreement).share.event_released(len(aggregate.survivors), cohort.rng),
+        released=_noisy(agreement).share.event(len(aggregate.survivors), cohort.rng),
         digest=hashlib.sha256(aggregate.total.tobytes()).digest(),
     )

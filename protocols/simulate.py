@@ -131,18 +131,22 @@ class Cohort:
 
     server: Server
     clients: Mapping[PartyId, Client]
-    rng: RngSource
 
     @property
     def deterministic(self) -> bool:
-        """Whether secrets come from a given root instead of the operating system."""
-        return self.rng == "insecure"
+        """Whether some client's secrets come from a given root instead of the operating system."""
+        return any(client.deterministic for client in self.clients.values())
+
+    @property
+    def rng(self) -> RngSource:
+        """Where the noise comes from, as the ledger calls it."""
+        return "insecure" if self.deterministic else "system"
 
     @classmethod
     def fresh(cls, plan: RoundPlan, ids: Iterable[int], verifier: Verifier = verify) -> Cohort:
         """New identities and secrets from the operating system."""
         identities = {who: Identity.fresh() for who in (SERVER, *map(PartyId, ids))}
-        return cls._of(plan, identities, partial(Client, verifier=verifier), "system")
+        return cls._of(plan, identities, partial(Client, verifier=verifier))
 
     @classmethod
     def from_root(cls, plan: RoundPlan, ids: Iterable[int], root: Seed) -> Cohort:
@@ -151,7 +155,7 @@ class Cohort:
             who: Identity.from_seed(derive(root, LABEL_COHORT, NOTHING, who.to_bytes(4, "little")))
             for who in (SERVER, *map(PartyId, ids))
         }
-        return cls._of(plan, identities, partial(Client.from_root, root), "insecure")
+        return cls._of(plan, identities, partial(Client.from_root, root))
 
     def invite(self, ids: Iterable[int]) -> Cohort:
         """The same endpoints, of which only these clients are invited.
@@ -161,7 +165,7 @@ class Cohort:
         strangers = sorted(set(ids) - set(self.clients))
         if strangers:
             raise Misused(f"clients {strangers} have no endpoint in this cohort")
-        return Cohort(self.server, {PartyId(who): self.clients[PartyId(who)] for who in ids}, self.rng)
+        return Cohort(self.server, {PartyId(who): self.clients[PartyId(who)] for who in ids})
 
     @classmethod
     def _of(
@@ -169,7 +173,6 @@ class Cohort:
         plan: RoundPlan,
         known: dict[PartyId, Identity],
         client: Callable[[Policy, Identity, bytes], Client],
-        rng: RngSource,
     ) -> Cohort:
         server = known.pop(SERVER)
         identities = {who: identity.public for who, identity in known.items()}
@@ -181,7 +184,7 @@ class Cohort:
             assumption=plan.assumption,
         )
         clients = {who: client(policy, identity, server.public) for who, identity in known.items()}
-        return cls(Server(plan, identities, server), clients, rng)
+        return cls(Server(plan, identities, server), clients)
 
 
 class Simulation:

@@ -310,7 +310,9 @@ def worldly(module: Module) -> list[str]:
     offences += [
         dotted(node)
         for node in ast.walk(module.tree)
-        if isinstance(node, ast.Attribute) and dotted(node).startswith("os.") and dotted(node) != "os.urandom"
+        if isinstance(node, ast.Attribute)
+        and dotted(node).startswith("os.")
+        and dotted(node) not in ("os.urandom", "os.getpid")
     ]
     return offences
 
@@ -323,7 +325,8 @@ def test_the_scan_for_clocks_and_wires_finds_planted_ones() -> None:
         "import os\nos.environ",
     ):
         assert worldly(planted(source))
-    assert worldly(planted("import os\nos.getpid()", "protocols.endpoint"))
+    assert worldly(planted("import os\nos.getenv()", "protocols.endpoint"))
+    assert not worldly(planted("import os\nos.getpid()", "protocols.endpoint"))
     assert not worldly(planted("import os\nos.urandom(16)", "protocols.endpoint"))
 
 

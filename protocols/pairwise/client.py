@@ -22,6 +22,7 @@ from protocols.errors import (
     CohortTooSmall,
     KeyMismatch,
     Misused,
+    OutOfTurn,
     PolicyViolation,
     Replay,
     ShapeMismatch,
@@ -267,6 +268,8 @@ def deal(
 @client.on(Shared, Inbox)
 def hold(state: Shared, sender: PartyId, message: Inbox) -> Step:
     own, session = state.own, state.session
+    if message.who != own.me:
+        raise OutOfTurn(SERVER, f"was overheard: this inbox is for party {message.who}")
     members = from_bitmap(message.members, session.ids, SERVER)
     neighbours = session.neighbours(own.me)
     dealers = tuple(peer for peer in neighbours if peer in members)

@@ -228,7 +228,7 @@ def close_relaying(room: Relaying) -> Step:
     bitmap = to_bitmap(sharing, session.ids)
 
     def inbox(who: PartyId) -> Inbox:
-        return Inbox(bitmap, tuple(sealed_for(room, who, dealer) for dealer in dealers(session, who, sharing)))
+        return Inbox(who, bitmap, tuple(sealed_for(room, who, dealer) for dealer in dealers(session, who, sharing)))
 
     out = [Envelope((who,), inbox(who)) for who in sorted(sharing)]
     coding = session.coding

@@ -99,14 +99,14 @@ def test_a_thinned_inbox_gets_no_masked_vector(row: str, promise: Promise) -> No
     who = stage.ids[0]
     few = frozenset(stage.ids[:2])
     with stage.refuses(who, CohortTooSmall):
-        stage.say(who, Inbox(to_bitmap(few, stage.ids), letters[who].sealed[:1]))
+        stage.say(who, Inbox(who, to_bitmap(few, stage.ids), letters[who].sealed[:1]))
     with stage.refuses(stage.ids[1], UnsafeUnmask):
         without_me = frozenset(stage.ids) - {stage.ids[1]}
-        stage.say(stage.ids[1], Inbox(to_bitmap(without_me, stage.ids), letters[stage.ids[1]].sealed))
+        stage.say(stage.ids[1], Inbox(stage.ids[1], to_bitmap(without_me, stage.ids), letters[stage.ids[1]].sealed))
     with stage.refuses(stage.ids[2], ShapeMismatch):
-        stage.say(stage.ids[2], Inbox(letters[who].members, letters[who].sealed[1:]))
+        stage.say(stage.ids[2], Inbox(stage.ids[2], letters[who].members, letters[who].sealed[1:]))
     with stage.refuses(stage.ids[3], Malformed):
-        stage.say(stage.ids[3], Inbox(b"\xff", letters[who].sealed))
+        stage.say(stage.ids[3], Inbox(stage.ids[3], b"\xff", letters[who].sealed))
     assert not any(kind is Masked for _, kind in stage.heard)
 
 
@@ -132,4 +132,4 @@ def test_an_inbox_below_the_agreed_cohort_is_refused_though_its_shares_would_suf
     who = stage.ids[0]
     four = to_bitmap(frozenset(stage.ids[:4]), stage.ids)
     with stage.refuses(who, CohortTooSmall, match="4 clients shared; 5 are required"):
-        stage.say(who, Inbox(four, letters[who].sealed[:3]))
+        stage.say(who, Inbox(who, four, letters[who].sealed[:3]))

@@ -55,7 +55,7 @@ def test_after_a_crash_the_round_is_still_spent(row: str) -> None:
     restarted = stage.company.client(who)
     restarted.thaw(stage.clients[who].freeze())
     stage.clients[who] = restarted
-    with stage.refuses(who, Replay):
+    with stage.shrugs_off(who, Replay):
         stage.say(who, Open(replace(stage.server.agreement, nonce=b"\1" * 16)))
 
 

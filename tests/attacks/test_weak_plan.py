@@ -69,7 +69,7 @@ def test_each_bound_of_the_policy_is_kept(row: str, changes: dict, named: str) -
 
 
 @rows("M6")
-@pytest.mark.parametrize("noise", [None, NoisePlan(Fraction(1, 2), 0, 24)], ids=["none", "half"])
+@pytest.mark.parametrize("noise", [None, NoisePlan(Fraction(1, 2), 1, 24)], ids=["none", "half"])
 def test_less_noise_than_the_policy_wants_is_refused(row: str, noise: NoisePlan | None) -> None:
     stage = strict_stage(min_noise_multiplier=Fraction(3, 4))
     with stage.refuses(stage.ids[0], PolicyViolation):
@@ -80,7 +80,7 @@ def test_less_noise_than_the_policy_wants_is_refused(row: str, noise: NoisePlan 
 def test_noise_that_nobody_can_make_is_the_servers_fault(row: str) -> None:
     stage = strict_stage()
     with stage.refuses(stage.ids[0], PolicyViolation, match="smallest modulus_bits that would do"):
-        stage.say(stage.ids[0], opening(stage, noise=NoisePlan(Fraction(1 << 30), 0, 8), max_weight=1))
+        stage.say(stage.ids[0], opening(stage, noise=NoisePlan(Fraction(1 << 30), 1, 8), max_weight=1))
 
 
 @rows("M6")

@@ -177,6 +177,17 @@ class Stage:
             with pytest.raises(BadParameters, match="erased"):
                 secret.expose()
 
+    @contextmanager
+    def shrugs_off(self, who: PartyId, error: type[Misbehaved], match: str | None = None) -> Iterator[None]:
+        """Inside, client `who` refuses with this error, says nothing, and stays exactly where it was."""
+        client, signer = self.clients[who], self.signers[who]
+        signed, state = signer.signed, client._party.state
+        with pytest.raises(error, match=match) as caught:
+            yield
+        assert type(caught.value) is error
+        assert signer.signed == signed, "something was signed, so something could have left"
+        assert client._party.state is state
+
     def forged(self, who: PartyId, entry: RosterEntry, context: bytes) -> RosterEntry:
         """The entry with a fresh, valid signature of `who`: a client that helps the villain."""
         text = names.advertised_text(context, entry.who, entry.box_key, entry.mask_key, entry.commitment)

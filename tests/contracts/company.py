@@ -118,7 +118,7 @@ class Company:
     def cohort(self, kind: type[StandIn] = StandIn) -> Cohort:
         """Stand-ins of one kind for the server and every client."""
         clients = {who: kind(lambda who=who: self.client(who)) for who in self.ids}
-        return Cohort(kind(self.server), clients, "insecure")
+        return Cohort(kind(self.server), clients)
 
     def task(self, length: int, round: int = 0) -> Task:
         return Task(round, length, nonce=bytes(16))

@@ -203,7 +203,7 @@ def test_letters_have_the_sizes_their_docstring_states() -> None:
         Advertise: 192,
         Roster: 32 + count + 164 * n,
         Shares: count + 146 * neighbours,
-        Inbox: count + 1 + count + 146 * neighbours,
+        Inbox: 4 + count + 1 + count + 146 * neighbours,
         Masked: count + packed + count + 16 + count,
         Survivors: count + 1,
         Witness: 64,

@@ -123,7 +123,7 @@ def test_workers_that_share_the_unmasking_give_the_same_sum(workers: int) -> Non
             who: Client(client.policy, client_identity, server._identity.public)
             for (who, client), client_identity in zip(fresh.clients.items(), identities_of(fresh), strict=True)
         }
-        simulation = Simulation(Cohort(server, clients, "system"), train, lost([0], Exchange.MASKED))
+        simulation = Simulation(Cohort(server, clients), train, lost([0], Exchange.MASKED))
         simulation.run(Task(0, DIMENSION))
     assert simulation.exact
 

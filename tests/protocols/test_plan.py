@@ -81,7 +81,7 @@ OTHER_PLAN: dict[str, Any] = {
     "clip": Fraction(2),
     "bits": 12,
     "max_weight": 2,
-    "noise": NoisePlan(Fraction(1), 1, 24),
+    "noise": NoisePlan(Fraction(1), 2, 24),
     "patience_seconds": 61,
 }
 OTHER_ROUND: dict[str, Any] = {
@@ -143,7 +143,7 @@ def test_a_recommended_plan_can_be_met_and_comes_back_from_bytes(clients: int, p
         ({"clip": Fraction(-1)}, "clip"),
         ({"max_weight": 0}, "weight"),
         ({"max_weight": 1 << 60}, "bits of at most 64"),
-        ({"noise": NoisePlan(Fraction(1), 1, 24), "max_weight": 2}, "every client has weight 1"),
+        ({"noise": NoisePlan(Fraction(1), 2, 24), "max_weight": 2}, "every client has weight 1"),
         ({"noise": NoisePlan(Fraction(1), 20, 24)}, "leave nobody to make noise"),
     ],
 )

@@ -200,7 +200,7 @@ def bent(letter: object) -> tuple[object, ...]:
     if isinstance(letter, Roster):
         return bytes(32), letter.entries
     if isinstance(letter, Inbox):
-        return letter.members, letter.sealed[:1]
+        return letter.who, letter.members, letter.sealed[:1]
     if isinstance(letter, Survivors):
         return (b"\0",)
     return ((),)
