@@ -8,7 +8,6 @@ import pytest
 
 from protocols.errors import OutOfTurn, Replay
 from protocols.messages import Advertise, Masked, Open, Roster, Witnesses
-from protocols.party import Failed
 from tests.attacks.villain import Stage, rows
 
 
