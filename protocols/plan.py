@@ -149,14 +149,20 @@ class RoundPlan:
         """Threshold and quorum for this many clients; each party derives them for itself.
 
         The corrupt clients are counted over all that may be invited: a server that lists fewer keeps its own
-        in the roster and leaves out honest ones, so their number does not shrink with it.
+        in the roster and leaves out honest ones, so their number does not shrink with it. Those that never
+        advertised have used up their part of the assumed drop-out.
         Raises: BadPlan when the assumed drop-out and corruption cannot be met.
         """
         corrupted = self.corrupted
         if corrupted >= clients:
             raise BadPlan(f"{clients} clients may all be among the {corrupted} that are assumed corrupt")
+        missing = max(0, self.max_clients - clients)
+        still_lost = max(0, self.assumption.lost(self.max_clients) - missing)
+        remaining = replace(
+            self.assumption, corrupt=Fraction(corrupted, clients), dropout=Fraction(still_lost, clients)
+        )
         try:
-            return _parameters(clients, replace(self.assumption, corrupt=Fraction(corrupted, clients)), self.graph)
+            return _parameters(clients, remaining, self.graph)
         except NoParameters as error:
             raise BadPlan(str(error)) from error
 

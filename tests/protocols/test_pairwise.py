@@ -237,9 +237,9 @@ def test_three_clients_lose_nobody_or_the_round(promise: Promise) -> None:
 
 def test_a_roster_too_small_for_the_assumption_is_a_shortage_not_a_bug() -> None:
     stage = Stage(6)
-    stage.company.plan = replace(stage.company.plan, assumption=Assumption(Fraction(0), Fraction(1, 3)))
+    stage.company.plan = replace(stage.company.plan, assumption=Assumption(Fraction(1, 2), Fraction(0)))
     stage.server = stage.company.server()
-    # Six clients may lose two; the three that came may lose one, and cannot.
+    # Half of six may be corrupt, and the three that came may be just those.
     with pytest.raises(TooFewClients) as caught:
         stage.until(None, silent=stage.ids[3:])
     assert (caught.value.have, caught.value.room) == (3, "Gathering")

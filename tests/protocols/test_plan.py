@@ -248,3 +248,12 @@ def test_a_curious_policy_accepts_an_active_plan_and_never_the_reverse() -> None
 def test_a_policy_that_protects_nobody_is_refused(wish: dict[str, Any], named: str) -> None:
     with pytest.raises(BadPlan, match=named):
         Policy(**wish)
+
+
+@pytest.mark.parametrize("missing", range(9))
+def test_those_who_never_advertise_use_up_the_assumed_drop_out(missing: int) -> None:
+    # 8 of 20 may go; a plan that is feasible at the start stays so however early they go.
+    plan = RoundPlan.recommend(20, dropout=0.4, corrupt=0.1)
+    parameters = plan.parameters(20 - missing)
+    assert parameters.threshold <= parameters.degree - (8 - missing)
+    assert parameters.quorum <= 20 - 8
