@@ -17,7 +17,7 @@ import hmac
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from protocols import codec, wire
 from protocols.codec import Frame, Header
@@ -93,6 +93,20 @@ class ClientImage:
     state: Payload
 
 
+@dataclass(frozen=True, slots=True)
+class ServerImage:
+    """A server endpoint as it is stored. It holds masked sums and relayed shares, no client's secret."""
+
+    version: U8
+    agreement: Agreement | None
+    wait: wire.Text
+    answered: dict[PartyId, Bytes32]
+    said: dict[PartyId, Payload]
+    aggregate: Aggregate | None
+    kind: U8
+    state: Payload
+
+
 class Client:
     """One client over many rounds.
 
@@ -151,8 +165,9 @@ class Client:
     def receive(self, data: Buffer) -> list[Frame]:
         """Take one frame from the server and return the answer; a repeated frame gets the same answer.
 
-        Raises: Misbehaved of the kind that fits. A frame that is not the server's, does not parse or is
-            OutOfTurn changes nothing; after any other the round is over here.
+        Raises: Misbehaved of the kind that fits. A frame that is not the server's, does not parse, is
+            OutOfTurn or invites to a spent round (Replay) changes nothing; after any other the round is over
+            here. Misused in a forked process, or while another thread is inside.
         """
         with self._turn():
             return self._receive(data)
@@ -228,16 +243,12 @@ class Client:
     def thaw(self, data: Buffer) -> None:
         """Become the client that `freeze` described; policy and identity are those given at construction.
 
-        Raises: Misused when the bytes are no image of this version.
+        Raises: Misused when the bytes are no image of this version, or older than this very client: going
+            back to before a vector left would mask a second one.
         """
-        supplied = {pairwise_client.Own: self._own}
-        try:
-            image = codec.thaw(ClientImage, data, {})
-            if image.version != IMAGE_VERSION or image.kind >= len(CLIENT_STATES):
-                raise Undecodable(f"image version {image.version}, state kind {image.kind}")
-            state = codec.thaw(CLIENT_STATES[image.kind], image.state, supplied)
-        except Undecodable as error:
-            raise Misused(f"these bytes are no frozen client: {error}") from error
+        image, state = _restored(ClientImage, data, CLIENT_STATES, {pairwise_client.Own: self._own})
+        if any(image.spent.get(task, -1) < spent for task, spent in self._spent.items()):
+            raise Misused("this image is older than the client it is given to: a round it knows nothing of is spent")
         self._spent = dict(image.spent)
         self._answered = image.answered
         self._replies = [Frame(said.to, (bytes(said.data),)) for said in image.replies]
@@ -292,6 +303,26 @@ def _frame(envelope: Envelope, sender: PartyId, agreement: Agreement, sign: Call
     return Frame(envelope.to, codec.encode(envelope.message, sender, task, agreement.round, sign))
 
 
+Image = TypeVar("Image", bound=ClientImage | ServerImage)
+
+
+def _restored(
+    kind: type[Image], data: Buffer, states: tuple[type[Any], ...], supplied: Mapping[Any, object]
+) -> tuple[Image, Any]:
+    """An endpoint's image and the state inside it.
+
+    Raises: Misused when the bytes are no image of this kind and version.
+    """
+    try:
+        image = codec.thaw(kind, data, {})
+        if image.version != IMAGE_VERSION or image.kind >= len(states):
+            raise Undecodable(f"image version {image.version}, state kind {image.kind}")
+        return image, codec.thaw(states[image.kind], image.state, supplied)
+    except Undecodable as error:
+        name = kind.__name__.removesuffix("Image").lower()
+        raise Misused(f"these bytes are no frozen {name}: {error}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One round's particulars, in the application's terms.
@@ -311,20 +342,6 @@ class Task:
     def __post_init__(self) -> None:
         if type(self.round) is not int or not 0 <= self.round < 1 << 64:
             raise Misused(f"round is {self.round!r}, it must be an integer in 0..2^64 - 1")
-
-
-@dataclass(frozen=True, slots=True)
-class ServerImage:
-    """A server endpoint as it is stored. It holds masked sums and relayed shares, no client's secret."""
-
-    version: U8
-    agreement: Agreement | None
-    wait: wire.Text
-    answered: dict[PartyId, Bytes32]
-    said: dict[PartyId, Payload]
-    aggregate: Aggregate | None
-    kind: U8
-    state: Payload
 
 
 class Server:
@@ -455,14 +472,7 @@ class Server:
 
         Raises: Misused when the bytes are no image of this version.
         """
-        supplied = {pairwise_server.Registry: self._known}
-        try:
-            image = codec.thaw(ServerImage, data, {})
-            if image.version != IMAGE_VERSION or image.kind >= len(SERVER_STATES):
-                raise Undecodable(f"image version {image.version}, state kind {image.kind}")
-            state = codec.thaw(SERVER_STATES[image.kind], image.state, supplied)
-        except Undecodable as error:
-            raise Misused(f"these bytes are no frozen server: {error}") from error
+        image, state = _restored(ServerImage, data, SERVER_STATES, {pairwise_server.Registry: self._known})
         self._agreement = image.agreement
         self._answered = dict(image.answered)
         self._said = {who: (bytes(data),) for who, data in image.said.items()}

@@ -41,6 +41,8 @@ class RoundReport:
     `mean` has the structure of the updates. `epsilon` bounds what the aggregator learned since the
     ledger was opened, `epsilon_released` what a reader of the released means learned; both None without
     a ledger. `exact`: the opened sum equals the sum of the survivors' vectors bit for bit.
+    `clipped` counts the survivors' clipped coordinates; None with noise, where the exact count would tell
+    on a client. `excluded` names peers whose frames were ignored and the error, `costs` what it took.
     `seen_chi_square_p`: p-value of one received masked vector under the uniform distribution.
     """
 
@@ -88,7 +90,7 @@ def secure_mean(
     agreement = cohort.server.agree(task)
     reservation = None if ledger is None else ledger.reserve(_charge(agreement, cohort))
 
-    def train(who: PartyId, client: Client) -> Submit:
+    def prepared(who: PartyId, client: Client) -> Submit:
         try:
             return client.prepare(flat[who], weight=1 if weights is None else weights[who], model=model)
         except (WrongUpdate, SecaggError, DpError) as error:
@@ -98,7 +100,7 @@ def secure_mean(
         if ledger is not None and reservation is not None:
             ledger.mark(reservation)
 
-    simulation = Simulation(cohort, train, faults, opening)
+    simulation = Simulation(cohort, prepared, faults, opening)
     costs: Costs | None = None
     try:
         costs = simulation.run(task)

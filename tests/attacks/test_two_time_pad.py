@@ -125,3 +125,15 @@ def test_nothing_but_shares_held_for_others_is_left_once_the_vector_has_left(row
     stage.until(Survivors)
     state = stage.clients[stage.ids[0]]._party.state
     assert list(type(state).__slots__) == ["own", "session", "members", "held"]
+
+
+@rows("S17")
+def test_a_live_client_is_not_set_back_to_before_its_vector(row: str) -> None:
+    stage = Stage(4)
+    who, frame = at_inbox(stage)
+    before = stage.clients[who].freeze()
+    stage.deliver(who, frame)
+    state = stage.clients[who]._party.state
+    with pytest.raises(Misused, match="older"):
+        stage.clients[who].thaw(before)
+    assert stage.clients[who]._party.state is state
