@@ -24,6 +24,7 @@ from protocols.plan import Agreement
 from secagg.encode import Encoding
 from secagg.keys import Context, Seed, derive
 from secagg.ring import Ring
+from secagg.workers import ALONE, Workers
 
 Floats = np.ndarray[Any, np.dtype[Any]]
 RingVector = np.ndarray[Any, np.dtype[Any]]
@@ -66,7 +67,7 @@ class Coding(Protocol):
     def ring(self) -> Ring: ...
     @property
     def length(self) -> int: ...
-    def encode(self, update: Floats, weight: int, randomness: Randomness) -> Encoded: ...
+    def encode(self, update: Floats, weight: int, randomness: Randomness, workers: Workers) -> Encoded: ...
     def decode(self, total: RingVector, weight_sum: int, context: Context) -> Floats: ...
 
 
@@ -81,9 +82,13 @@ class Exact:
     def ring(self) -> Ring:
         return self.encoding.ring
 
-    def encode(self, update: Floats, weight: int, randomness: Randomness) -> Encoded:
-        vector, hit = self.encoding.encode(update, weight, randomness.rounding())
-        return Encoded(vector, hit.count)
+    def encode(self, update: Floats, weight: int, randomness: Randomness, workers: Workers = ALONE) -> Encoded:
+        vector: RingVector = np.empty(update.size, self.ring.dtype)
+        seed = randomness.rounding()
+        hits = workers.each(
+            update.size, lambda lo, hi: self.encoding.encode_into(vector, update, weight, seed, lo, hi).count
+        )
+        return Encoded(vector, sum(hits))
 
     def decode(self, total: RingVector, weight_sum: int, context: Context) -> Floats:
         return self.encoding.decode(total, weight_sum)
@@ -107,7 +112,7 @@ class Noisy:
     def length(self) -> int:
         return self.share.padded
 
-    def encode(self, update: Floats, weight: int, randomness: Randomness) -> Encoded:
+    def encode(self, update: Floats, weight: int, randomness: Randomness, workers: Workers = ALONE) -> Encoded:
         if weight != 1:
             raise WrongUpdate(f"weight {weight}: with noise every client has weight 1")
         noisy = self.share.encode(update, _rotation(randomness.context), randomness.noise())

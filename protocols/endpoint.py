@@ -43,7 +43,7 @@ from protocols.plan import NOTHING, Agreement, Policy, RoundPlan, context_of
 from protocols.verifying import Verifier
 from protocols.wire import U8, U64, Buffer, Bytes16, Bytes32, Payload
 from secagg.keys import Identity, Seed, derive, verify
-from secagg.masks import Workers, unmask_into
+from secagg.workers import ALONE, Workers
 
 LABEL_ROOT = b"secagg/v1/endpoint/root"
 NOBODY = PartyId(2**32 - 4)
@@ -114,7 +114,14 @@ class Client:
     nothing that the policy forbids. Misbehaviour raises and ends the round; the next `Open` starts anew.
     """
 
-    def __init__(self, policy: Policy, identity: Identity, server_key: bytes, verifier: Verifier = verify) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        identity: Identity,
+        server_key: bytes,
+        verifier: Verifier = verify,
+        workers: Workers = ALONE,
+    ) -> None:
         mine = [who for who, public in policy.identities.items() if public == identity.public]
         if len(mine) != 1:
             raise Misused("this identity is not among those the policy pins: register it first")
@@ -123,7 +130,7 @@ class Client:
         self.server_key = server_key
         self.deterministic = False
         self.clipped = 0
-        self._own = pairwise_client.Own(self.me, policy, identity.sign, verifier)
+        self._own = pairwise_client.Own(self.me, policy, identity.sign, verifier, workers)
         self._draw_root: Callable[[Agreement], Seed] = lambda agreement: Seed.fresh()
         self._spent: dict[bytes, int] = {}
         self._process = os.getpid()
@@ -135,10 +142,16 @@ class Client:
 
     @classmethod
     def from_root(
-        cls, root: Seed, policy: Policy, identity: Identity, server_key: bytes, verifier: Verifier = verify
+        cls,
+        root: Seed,
+        policy: Policy,
+        identity: Identity,
+        server_key: bytes,
+        verifier: Verifier = verify,
+        workers: Workers = ALONE,
     ) -> Client:
         """INSECURE outside tests: every secret is a function of `root`, so runs can be repeated."""
-        made = cls(policy, identity, server_key, verifier)
+        made = cls(policy, identity, server_key, verifier, workers)
         made.deterministic = True
         made._draw_root = lambda agreement: derive(
             root, LABEL_ROOT, context_of(agreement), made.me.to_bytes(4, "little")
@@ -211,7 +224,7 @@ class Client:
         if update.shape != (self.offer.length,):
             raise WrongUpdate(f"an update of shape {update.shape}; this round sums ({self.offer.length},)")
         randomness = Randomness(state.update_seed, context_of(self.offer), self.deterministic)
-        encoded = coding_of(self.offer).encode(update, weight, randomness)
+        encoded = coding_of(self.offer).encode(update, weight, randomness, self._own.workers)
         self.clipped = encoded.clipped
         return Submit(encoded.vector, weight, model)
 
@@ -356,7 +369,7 @@ class Server:
         plan: RoundPlan,
         identities: Mapping[PartyId, bytes],
         identity: Identity,
-        workers: Workers | None = None,
+        workers: Workers = ALONE,
     ) -> None:
         if len(set(identities.values())) != len(identities):
             raise Misused("two clients are registered under one identity key: each needs its own")
@@ -367,7 +380,7 @@ class Server:
         self.excluded: list[Excluded] = []
         self._identity = identity
         self._agreement: Agreement | None = None
-        self._known = pairwise_server.Registry(self.identities, unmask_into if workers is None else workers.unmask_into)
+        self._known = pairwise_server.Registry(self.identities, workers)
         self._party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
         self._answered: dict[PartyId, bytes] = {}
         self._said: dict[PartyId, tuple[Buffer, ...]] = {}

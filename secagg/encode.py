@@ -28,11 +28,12 @@ from secagg.ring import Ring, RingVector
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
-# Elements rounded at once: four float64 and keystream buffers that fit a core's own cache.
-CHUNK = 1 << 15
+# Elements rounded at once: buffers that fit a core's own cache, yet long enough that numpy's calls do not count.
+CHUNK = 1 << 16
 ROUNDING_BITS = 24
 MAX_BITS = 24  # what a float32 carries
 MAX_SCALE = 1000  # |log2 step|: clip, step and their quotient stay normal float64 numbers
+MAX_SCALE_FLOAT32 = 100  # the same in float32
 
 
 class OnExcess(Enum):
@@ -133,7 +134,7 @@ class Encoding:
         """out[lo:hi] <- weight * floor(min(max(x / step, -Z), Z) + U), U uniform in 2^-24 * {0 .. 2^24 - 1}.
 
         Shapes: x float32 or float64 and out words of the ring, both whole rows of one length; element j takes
-            32-bit word j of the stream of rounding_seed, so ranges tile exactly. Scratch is 1 MiB at most.
+            32-bit word j of the stream of rounding_seed, so ranges tile exactly. Scratch is 1.5 MiB at most.
         Guarantee: |z| <= Z; E[z] = y to 2^-24. The seed is as private as x: with it, z tells more of y.
         Raises: NonFinite; ClipExceeded under REFUSE; BadParameters for a weight outside 1..max_weight, or
             another dtype or length. out[lo:hi] is then to be thrown away; nothing else has changed.
@@ -142,19 +143,18 @@ class Encoding:
         factor = out.dtype.type(_integer("weight", weight, 1, self.max_weight))
         stochastic = self.rounding is Rounding.STOCHASTIC
         keystream = Keystream(rounding_seed.expose(), 4 * lo, 4 * (end - lo)) if stochastic else None
-        scratch = _Scratch(min(CHUNK, end - lo))
+        scratch = _Scratch(min(CHUNK, end - lo), self._float_of(x))
         hits = 0
         for start in range(lo, end, CHUNK):
             part = x[start : min(start + CHUNK, end)]
             y = scratch.scaled[: part.size]
             hits += self._scale_into(y, part, start, on_excess)
-            if keystream is None:
-                np.rint(y, out=y)
-            else:
-                np.add(y, scratch.uniform(keystream, part.size), out=y)
-                np.floor(y, out=y)
             words = out[start : start + part.size]
-            np.copyto(words.view(f"<i{out.itemsize}"), y, casting="unsafe")
+            signed = words.view(f"<i{out.itemsize}")
+            if keystream is None:
+                np.copyto(signed, np.rint(y, out=y), casting="unsafe")
+            else:
+                scratch.round_into(signed, y, keystream)
             if factor != 1:
                 words *= factor
         return Hit(hits)
@@ -170,21 +170,28 @@ class Encoding:
             raise BadParameters(f"[{lo}, {end}) is not a range of a vector of {x.size}")
         return end
 
-    def _scale_into(self, y: NDArray[np.float64], x: Floats, start: int, on_excess: OnExcess) -> int:
+    def _float_of(self, x: Floats) -> type[np.float32] | type[np.float64]:
+        """The format to scale in: that of x, where its scaled values and the step are normal numbers of it."""
+        small = x.dtype == np.float32 and abs(self.fraction_bits) <= MAX_SCALE_FLOAT32
+        return np.float32 if small else np.float64
+
+    def _scale_into(self, y: NDArray[Any], x: Floats, start: int, on_excess: OnExcess) -> int:
         """y <- min(max(x, -Z * step), Z * step) / step, exactly; returns how many x were clipped."""
-        limit = self.levels * self.step
-        np.copyto(y, x)
-        hits = 0
+        limit = y.dtype.type(self.levels * self.step)
+        scale = y.dtype.type(math.ldexp(1.0, self.fraction_bits))
         # NaN fails every comparison, so it cannot hide from this one.
-        if not (-limit <= float(x.min()) and float(x.max()) <= limit):
-            bad = np.flatnonzero(~np.isfinite(x))
-            if bad.size:
-                raise NonFinite(f"coordinate {start + bad[0]} is not finite ({bad.size} in its chunk)")
-            hits = int(np.count_nonzero(np.abs(y) > limit))
-            if on_excess is OnExcess.REFUSE:
-                raise ClipExceeded(f"{hits} coordinates from {start} on exceed the clip; clip them first")
-            np.clip(y, -limit, limit, out=y)
-        np.multiply(y, math.ldexp(1.0, self.fraction_bits), out=y)
+        if -limit <= x.min() and x.max() <= limit:
+            np.multiply(x, scale, out=y)
+            return 0
+        bad = np.flatnonzero(~np.isfinite(x))
+        if bad.size:
+            raise NonFinite(f"coordinate {start + bad[0]} is not finite ({bad.size} in its chunk)")
+        np.copyto(y, x)
+        hits = int(np.count_nonzero(np.abs(y) > limit))
+        if on_excess is OnExcess.REFUSE:
+            raise ClipExceeded(f"{hits} coordinates from {start} on exceed the clip; clip them first")
+        np.clip(y, -limit, limit, out=y)
+        np.multiply(y, scale, out=y)
         return hits
 
     def decode_sum(self, total: RingVector) -> NDArray[np.float64]:
@@ -214,21 +221,30 @@ class Encoding:
 class _Scratch:
     """Buffers for one chunk."""
 
-    def __init__(self, size: int) -> None:
-        self.scaled = np.empty(size, dtype=np.float64)
-        self._uniform = np.empty(size, dtype=np.float64)
+    def __init__(self, size: int, float_type: type[np.float32] | type[np.float64]) -> None:
+        self.scaled: NDArray[Any] = np.empty(size, dtype=float_type)
+        self._whole: NDArray[Any] = np.empty(size, dtype=float_type)
+        self._carry = np.empty(size, dtype=np.int32)
         self._bytes = scratch_of(4 * size)
         self._words: NDArray[Any] = np.frombuffer(self._bytes[: 4 * size], dtype="<u4")
 
-    def uniform(self, keystream: Keystream, count: int) -> NDArray[np.float64]:
-        """(word >> 8) * 2^-24: every value and every distance exact in float64."""
-        keystream.read_into(self._bytes, 4 * count)
-        words, uniform = self._words[:count], self._uniform[:count]
+    def round_into(self, integers: NDArray[Any], y: NDArray[Any], keystream: Keystream) -> None:
+        """integers <- floor(y + word / 2^24), with the next 24-bit words of the keystream; y is used up.
+
+        As floor(y) + carry, carry = [floor(2^24 (y - floor(y))) + word >= 2^24]: the same in any float format,
+        and half the memory traffic of float64 where y is float32.
+        """
+        keystream.read_into(self._bytes, 4 * y.size)
+        words, whole, carry = self._words[: y.size], self._whole[: y.size], self._carry[: y.size]
         np.right_shift(words, 32 - ROUNDING_BITS, out=words)
-        # As signed integers, which processors convert faster; 24 bits never reach the sign.
-        np.copyto(uniform, words.view("<i4"))
-        np.multiply(uniform, 2.0**-ROUNDING_BITS, out=uniform)
-        return uniform
+        np.floor(y, out=whole)
+        np.subtract(y, whole, out=y)
+        np.multiply(y, y.dtype.type(1 << ROUNDING_BITS), out=y)
+        np.copyto(carry, y, casting="unsafe")
+        np.add(carry, words.view("<i4"), out=carry)
+        np.right_shift(carry, ROUNDING_BITS, out=carry)
+        np.copyto(integers, whole, casting="unsafe")
+        np.add(integers, carry, out=integers)
 
 
 def _exact(clip: Fraction | float) -> Fraction:

@@ -16,19 +16,18 @@ at the beginning of a stream, where reading is fastest (`prg.py`). Who may learn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+
+import numpy as np
 
 from secagg.errors import BadParameters
 from secagg.keys import Seed, derivation
-from secagg.prg import accumulate_into, check_range
-from secagg.ring import Ring, RingVector
+from secagg.prg import CHUNK_BYTES, Streams, accumulate_into, check_range
+from secagg.ring import CHUNK, Packer, Ring, RingVector
+from secagg.workers import ALONE, SEGMENT, Workers
 
 LABEL_STREAM = b"secagg/v1/pairwise/stream"
-
-SEGMENT = 1 << 18
 
 # AES contexts alive at once: a server may have to take away 10^5 streams.
 STREAMS_AT_ONCE = 256
@@ -72,12 +71,56 @@ def mask_into(
         is not the section described.
     Source: Bonawitz et al., CCS 2017, section 4; Bell et al., CCS 2020, for sparse neighbourhoods.
     """
+    unmask_into(total, ring, mask_terms(me, self_seed, pair_seeds), context, section, length, lo, hi)
+
+
+def mask_and_pack(
+    vector: RingVector,
+    ring: Ring,
+    self_seed: Seed,
+    pair_seeds: Mapping[int, Seed],
+    me: int,
+    context: bytes,
+    section: int,
+    length: int,
+    workers: Workers = ALONE,
+) -> bytearray:
+    """pack(vector + PRG(self) + sum over v of sign(me, v) * PRG(pair_v)); the vector stays as it is.
+
+    Shapes: as `mask_into`; besides the packed bytes only a chunk for each worker is made, and a chunk is
+        masked and packed while it is in cache.
+    Guarantee, Raises: as `mask_into`.
+    """
+    check_range(vector, ring, 0, None)
+    key_of = _keys(ring, context, section, length, vector)
+    terms = mask_terms(me, self_seed, pair_seeds)
+    packed = bytearray(ring.packed_bytes(length))
+    step = min(CHUNK, CHUNK_BYTES // ring.dtype.itemsize)
+
+    def pack_range(lo: int, hi: int) -> None:
+        packer, scratch = Packer(ring, packed, length), ring.zeros(min(step, hi - lo))
+        for segment, first, last in _segments(lo, hi):
+            keyed = [(term.sign, key_of(segment)(term.seed)) for term in terms]
+            streams = Streams(ring, keyed, first - segment * SEGMENT, last - first)
+            for start in range(first, last, step):
+                part = scratch[: min(step, last - start)]
+                np.copyto(part, vector[start : start + part.size])
+                streams.add_into(part)
+                packer.write(start, part)
+
+    workers.each(length, pack_range)
+    return packed
+
+
+def mask_terms(me: int, self_seed: Seed, pair_seeds: Mapping[int, Seed]) -> list[Correction]:
+    """What client `me` adds to its vector.
+
+    Raises: BadParameters when me is among the neighbours.
+    """
     if me in pair_seeds:
         raise BadParameters(f"party {me} cannot be its own neighbour")
-    terms = [Correction(1, self_seed)]
     # The order of ids, not of arrival, fixes the sign: both ends must agree without talking.
-    terms += [Correction(1 if me < peer else -1, seed) for peer, seed in pair_seeds.items()]
-    unmask_into(total, ring, terms, context, section, length, lo, hi)
+    return [Correction(1, self_seed)] + [Correction(1 if me < v else -1, seed) for v, seed in pair_seeds.items()]
 
 
 def unmask_into(
@@ -96,61 +139,32 @@ def unmask_into(
     Raises: BadParameters when total is not the section described.
     """
     end = check_range(total, ring, lo, hi)
-    if total.size != length:
-        raise BadParameters(f"section {section} has {length} elements, the vector {total.size}")
+    key_of = _keys(ring, context, section, length, total)
+    for segment, first, last in _segments(lo, end):
+        key = key_of(segment)
+        offset = segment * SEGMENT
+        part = total[offset : offset + SEGMENT]
+        for start in range(0, len(corrections), STREAMS_AT_ONCE):
+            streams = [(term.sign, key(term.seed)) for term in corrections[start : start + STREAMS_AT_ONCE]]
+            accumulate_into(part, ring, streams, first - offset, last - offset)
+
+
+def _segments(lo: int, hi: int) -> Iterator[tuple[int, int, int]]:
+    """(segment, first, last): what of lo..hi lies in each segment."""
+    for segment in range(lo // SEGMENT, -(-hi // SEGMENT)):
+        yield segment, max(lo, segment * SEGMENT), min(hi, (segment + 1) * SEGMENT)
+
+
+def _keys(
+    ring: Ring, context: bytes, section: int, length: int, vector: RingVector
+) -> Callable[[int], Callable[[Seed], Seed]]:
+    """The derivation of a segment's stream keys.
+
+    Raises: BadParameters when the vector is not the section described.
+    """
+    if vector.size != length:
+        raise BadParameters(f"section {section} has {length} elements, the vector {vector.size}")
     if not 0 <= section < 1 << 32:
         raise BadParameters(f"a section is numbered from 0 to 2^32 - 1, not {section}")
     parts = (section.to_bytes(4, "big"), ring.bits.to_bytes(4, "big"), length.to_bytes(8, "big"))
-    for segment in range(lo // SEGMENT, -(-end // SEGMENT)):
-        first = segment * SEGMENT
-        key_of = derivation(LABEL_STREAM, context, *parts, segment.to_bytes(4, "big"))
-        for batch in _batches(corrections):
-            streams = [(term.sign, key_of(term.seed)) for term in batch]
-            part = total[first : first + SEGMENT]
-            accumulate_into(part, ring, streams, max(lo - first, 0), min(end - first, part.size))
-
-
-def _batches(corrections: Iterable[Correction]) -> Iterator[list[Correction]]:
-    rest = iter(corrections)
-    while batch := list(islice(rest, STREAMS_AT_ONCE)):
-        yield batch
-
-
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """`count` workers of an executor that share one vector: threads, since AES and numpy release the lock."""
-
-    executor: Executor
-    count: int
-
-    def unmask_into(
-        self,
-        total: RingVector,
-        ring: Ring,
-        corrections: Sequence[Correction],
-        context: bytes,
-        section: int,
-        length: int,
-    ) -> None:
-        """`unmask_into` the whole section, each worker a range of it; the result does not depend on them."""
-        jobs = [
-            self.executor.submit(unmask_into, total, ring, corrections, context, section, length, lo, hi)
-            for lo, hi in shards(length, self.count)
-        ]
-        for job in jobs:
-            job.result()
-
-
-def shards(length: int, count: int) -> list[tuple[int, int]]:
-    """[0, length) as at most `count` adjacent ranges of nearly equal size, for workers that share a vector.
-
-    Ranges begin on segments where there are enough of them, so that every worker reads its streams from the
-    start; a shorter vector is cut between segments all the same, on whole AES blocks.
-    Raises: BadParameters for count < 1.
-    """
-    if count < 1:
-        raise BadParameters(f"a vector cannot be cut into {count} ranges")
-    grain = SEGMENT if length > SEGMENT * count else 16
-    grains = -(-length // grain)
-    cuts = sorted({min(length, grains * i // count * grain) for i in range(count + 1)})
-    return list(pairwise(cuts))
+    return lambda segment: derivation(LABEL_STREAM, context, *parts, segment.to_bytes(4, "big"))

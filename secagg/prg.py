@@ -6,16 +6,19 @@
 A vector is never expanded whole: keystream is made a chunk at a time in one scratch buffer and added from
 there, and all streams pass over one chunk of the total before the next, while it is in cache.
 
-AES-GCM under the nonce zero encrypts with the very blocks 2, 3, 4, ... of this stream, and OpenSSL drives
-vector AES units harder in GCM than in CTR mode (twice as fast where they exist). A long stream read from
-its start is therefore taken from GCM, whose tag is never asked for; from any other place, from CTR. The
-bytes are the same. Which stream belongs to whom is `masks.py`.
+AES-GCM under the nonce zero encrypts with the very blocks 2, 3, 4, ... of this stream. With 512-bit vector
+AES, OpenSSL makes them twice as fast as in CTR mode; without, in two and a half times the time. Where a
+first look at this machine says so, a long stream read from its start is therefore taken from GCM, whose tag
+is never asked for; from any other place, and on any other machine, from CTR. The bytes are the same.
+Which stream belongs to whom is `masks.py`.
 Source: NIST SP 800-38A (CTR), SP 800-38D section 6.5 (GCTR).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,6 +44,22 @@ _CTR_FROM_ZERO = CTR(bytes(BLOCK_BYTES))
 _GCM_NONCE_ZERO = GCM(bytes(12))
 
 
+@cache
+def gcm_is_faster() -> bool:
+    """Whether AES-GCM outruns AES-CTR here; looked at once in a process, and nothing but time hangs on it."""
+    scratch = scratch_of(CHUNK_BYTES)
+
+    def least_seconds(mode: CTR | GCM) -> float:
+        encryptor, taken = Cipher(AES(bytes(32)), mode).encryptor(), []
+        for _ in range(4):
+            started = time.perf_counter()
+            encryptor.update_into(_ZEROS, scratch)
+            taken.append(time.perf_counter() - started)
+        return min(taken)
+
+    return least_seconds(_GCM_NONCE_ZERO) < least_seconds(_CTR_FROM_ZERO)
+
+
 class Keystream:
     """The bytes of AES-256-CTR(key) from byte `start` on, in order; about `length` of them will be read.
 
@@ -58,7 +77,7 @@ class Keystream:
         self._head = b""
         if skipped:
             self._cipher.update(_ZEROS[:skipped])
-        elif block == 0 and length >= GCM_FROM_BYTES:
+        elif block == 0 and length >= GCM_FROM_BYTES and gcm_is_faster():
             self._head = self._cipher.update(_ZEROS[:GCM_HEAD_BYTES])
             self._cipher = Cipher(algorithm, _GCM_NONCE_ZERO).encryptor()
 
@@ -123,32 +142,46 @@ def check_range(total: RingVector, ring: Ring, lo: int, hi: int | None) -> int:
     return end
 
 
+class Streams:
+    """Several streams from one place on, to be added side by side, part after part.
+
+    Shapes: scratch is one chunk; every term keeps one AES context alive, so very many come in batches.
+    Raises: BadParameters for a sign other than +1 and -1.
+    """
+
+    __slots__ = ("_scratch", "_terms", "_words")
+
+    def __init__(self, ring: Ring, terms: Iterable[tuple[int, Seed]], start: int, length: int) -> None:
+        word = ring.dtype.itemsize
+        self._terms: list[tuple[Any, Keystream]] = []
+        for sign, seed in terms:
+            if sign not in (1, -1):
+                raise BadParameters(f"a sign is +1 or -1, not {sign!r}")
+            keystream = Keystream(seed.expose(), start * word, length * word)
+            self._terms.append((np.add if sign == 1 else np.subtract, keystream))
+        self._scratch = scratch_of(length * word)
+        self._words: RingVector = np.frombuffer(self._scratch[: len(self._scratch) - BLOCK_BYTES], dtype=ring.dtype)
+
+    def add_into(self, part: RingVector) -> None:
+        """part <- part + the next part.size elements of every stream, signed; at most one chunk of them."""
+        fresh = self._words[: part.size]
+        for apply, keystream in self._terms:
+            keystream.read_into(self._scratch, part.size * part.itemsize)
+            apply(part, fresh, out=part)
+
+
 def accumulate_into(
     total: RingVector, ring: Ring, terms: Iterable[tuple[int, Seed]], lo: int = 0, hi: int | None = None
 ) -> None:
     """total[lo:hi] <- total[lo:hi] + sum over (sign, seed) of sign * PRG(seed)[lo:hi]   (mod 2^b)
 
-    Shapes: scratch is one chunk; every term keeps one AES context alive, so very many come in batches.
     Raises: BadParameters for a sign other than +1 and -1, before total changes.
     """
     end = check_range(total, ring, lo, hi)
-    word = ring.dtype.itemsize
-    streams: list[tuple[Any, Keystream]] = []
-    for sign, seed in terms:
-        if sign not in (1, -1):
-            raise BadParameters(f"a sign is +1 or -1, not {sign!r}")
-        keystream = Keystream(seed.expose(), lo * word, (end - lo) * word)
-        streams.append((np.add if sign == 1 else np.subtract, keystream))
-    scratch = scratch_of((end - lo) * word)
-    words: RingVector = np.frombuffer(scratch[: len(scratch) - BLOCK_BYTES], dtype=ring.dtype)
-    step = CHUNK_BYTES // word
+    streams = Streams(ring, terms, lo, end - lo)
+    step = CHUNK_BYTES // ring.dtype.itemsize
     for start in range(lo, end, step):
-        part = total[start : min(start + step, end)]
-        count = part.size * word
-        fresh = words[: part.size]
-        for apply, keystream in streams:
-            keystream.read_into(scratch, count)
-            apply(part, fresh, out=part)
+        streams.add_into(total[start : min(start + step, end)])
 
 
 def expand_into(total: RingVector, sign: int, seed: Seed, ring: Ring, lo: int = 0, hi: int | None = None) -> None:

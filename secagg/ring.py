@@ -29,7 +29,7 @@ Buffer = bytes | bytearray | memoryview
 
 # Elements handled at once: their words and planes stay in a core's own cache. A multiple of 8, so
 # that every chunk of every plane begins on a byte.
-CHUNK = 1 << 15
+CHUNK = 1 << 16
 
 WIDE_PLANES = (64, 32, 16, 8)
 NARROW_PLANES = (4, 2, 1)
@@ -110,11 +110,11 @@ class Ring:
     def pack(self, x: RingVector) -> bytes:
         """x mod 2^b in exactly b bits per element, plane by plane."""
         self.check(x)
-        packed = np.empty(self.packed_bytes(x.size), dtype=np.uint8)
-        planes = _Planes(self, packed, x.size)
+        packed = bytearray(self.packed_bytes(x.size))
+        packer = Packer(self, packed, x.size)
         for lo in range(0, x.size, CHUNK):
-            planes.write(lo, x[lo : lo + CHUNK])
-        return packed.tobytes()
+            packer.write(lo, x[lo : lo + CHUNK])
+        return bytes(packed)
 
     def unpack(self, buffer: Buffer, d: int) -> RingVector:
         """The d elements packed in buffer, each in 0..2^b - 1."""
@@ -131,11 +131,11 @@ class Ring:
         """
         self.check(total)
         self._check_packed(buffer, total.size)
-        planes = _Planes(self, np.frombuffer(buffer, dtype=np.uint8), total.size)
-        planes.check_padding()
+        packer = Packer(self, buffer, total.size)
+        packer.check_padding()
         for lo in range(0, total.size, CHUNK):
             part = total[lo : lo + CHUNK]
-            np.add(part, planes.read(lo, part.size), out=part)
+            np.add(part, packer.read(lo, part.size), out=part)
 
     def _check_packed(self, buffer: Buffer, d: int) -> None:
         expected, got = self.packed_bytes(d), memoryview(buffer).nbytes
@@ -143,14 +143,19 @@ class Ring:
             raise BadParameters(f"{d} elements of {self.bits} bits are {expected} bytes, got {got}")
 
 
-class _Planes:
-    """The planes of one packed vector, and scratch for one chunk of it.
+class Packer:
+    """The planes of one packed vector of d elements, written and read a chunk at a time.
+
+    Shapes: `packed` is as long as `Ring.packed_bytes` says; chunks begin at multiples of 8 and have at most
+        CHUNK elements, the last one whatever is left. Chunks do not overlap in any byte, so that several
+        packers may write different ones of the same buffer at once.
 
     The planes narrower than a byte are taken together: they are the bits of one byte per element, the
     fringe, so that the work on single bits is done on bytes and eight at a time.
     """
 
-    def __init__(self, ring: Ring, packed: NDArray[np.uint8], d: int) -> None:
+    def __init__(self, ring: Ring, buffer: Buffer, d: int) -> None:
+        packed = np.frombuffer(buffer, dtype=np.uint8)
         self.d = d
         self.wide: list[tuple[int, NDArray[Any]]] = []
         self.narrow: list[tuple[int, int, NDArray[np.uint8]]] = []

@@ -59,9 +59,11 @@ from protocols.wire import I64, Bitmap, Exactly, Supplied
 from secagg.box import open_box, seal
 from secagg.errors import BadShare, BadSignature
 from secagg.keys import AgreementKey, Secret, Seed, derive
-from secagg.masks import mask_into
+from secagg.masks import mask_and_pack
 from secagg.prg import Stream
+from secagg.ring import Ring, RingVector
 from secagg.shamir import Share, split
+from secagg.workers import ALONE, Workers
 
 client = Role("pairwise client", Blame.ABORT)
 
@@ -74,6 +76,7 @@ class Own:
     policy: Policy
     sign: Callable[[bytes], bytes]
     verify: Verifier
+    workers: Workers = ALONE
 
 
 Self = Annotated[Own, Supplied]
@@ -356,14 +359,19 @@ def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
         raise WrongUpdate("this round is about one model: submit the digest of the model you trained from")
     if message.model != session.agreement.model:
         raise ViewMismatch(SERVER, "the round is about another model than the one this update was trained from")
-    ring, length = coding.ring, coding.length
-    total = vector.copy()
-    extras = np.array([message.weight, names.checksum_of(ring, vector)], np.uint64)
+    extras = np.array([message.weight, names.checksum_of(coding.ring, vector)], np.uint64)
     pairs: dict[int, Seed] = {pair.peer: pair.seed for pair in state.pairs}
-    me, sid = state.own.me, session.sid
-    mask_into(total, ring, state.self_seed, pairs, me, sid, names.MODEL_SECTION, length)
-    mask_into(extras, names.EXTRAS_RING, state.self_seed, pairs, me, sid, names.EXTRAS_SECTION, names.EXTRAS)
-    letter = Masked(ring.pack(total), names.EXTRAS_RING.pack(extras), state.complaints)
+
+    def masked(words: RingVector, ring: Ring, section: int, workers: Workers = ALONE) -> bytearray:
+        return mask_and_pack(
+            words, ring, state.self_seed, pairs, state.own.me, session.sid, section, words.size, workers
+        )
+
+    letter = Masked(
+        masked(vector, coding.ring, names.MODEL_SECTION, state.own.workers),
+        masked(extras, names.EXTRAS_RING, names.EXTRAS_SECTION),
+        state.complaints,
+    )
     return Sent(state.own, session, state.members, state.held), [Envelope((SERVER,), letter)]
 
 

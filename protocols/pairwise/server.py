@@ -11,8 +11,9 @@ Memory: one vector, and per client its keys, tags and shares.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from protocols.errors import (
@@ -53,12 +54,11 @@ from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
 from protocols.plan import Agreement, ContextBytes, Promise, context_of
 from protocols.wire import Bytes32, Supplied, Vector
 from secagg.keys import check_point, verify
-from secagg.masks import Correction, unmask_into
+from secagg.masks import unmask_into
 from secagg.ring import Ring, RingVector
+from secagg.workers import ALONE, Workers
 
 server = Role("pairwise server", Blame.EXCLUDE)
-
-Unmasker = Callable[[RingVector, Ring, Sequence[Correction], bytes, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Registry:
     """The identities the server knows and how it unmasks; given again after a restart."""
 
     identities: Mapping[PartyId, bytes]
-    unmask_into: Unmasker = unmask_into
+    workers: Workers = ALONE
 
 
 Known = Annotated[Registry, Supplied]
@@ -371,8 +371,12 @@ def close_unmasking(room: Unmasking) -> Step:
     survivors = tuple(sorted(summed.arrived))
     corrections = corrections_for(room.recovery, session, summed.entries, frozenset(survivors))
     coding = session.coding
-    room.known.unmask_into(summed.total, coding.ring, corrections, session.sid, names.MODEL_SECTION, coding.length)
-    unmask_into(summed.extras, names.EXTRAS_RING, corrections, session.sid, names.EXTRAS_SECTION, names.EXTRAS)
+
+    def unmask(words: RingVector, ring: Ring, section: int, lo: int, hi: int) -> None:
+        unmask_into(words, ring, corrections, session.sid, section, words.size, lo, hi)
+
+    room.known.workers.each(coding.length, partial(unmask, summed.total, coding.ring, names.MODEL_SECTION))
+    unmask(summed.extras, names.EXTRAS_RING, names.EXTRAS_SECTION, 0, names.EXTRAS)
     weight_sum = check_extras(room)
     blamed = {who: "BadBox" for complaints in summed.arrived.values() for who in complaints}
     aggregate = Aggregate(coding.ring.reduce(summed.total), weight_sum, survivors, blamed)

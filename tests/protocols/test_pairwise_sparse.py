@@ -20,7 +20,7 @@ from protocols.trial import vector_of
 from protocols.verifying import remembering
 from secagg.graph import GraphMode
 from secagg.keys import Identity, Seed
-from secagg.masks import Workers
+from secagg.workers import Workers
 
 CLIENTS = 70
 DIMENSION = 50

@@ -17,8 +17,9 @@ from scipy import stats
 from secagg import masks
 from secagg.errors import BadParameters
 from secagg.keys import Seed
-from secagg.masks import SEGMENT, Correction, mask_into, shards, unmask_into
+from secagg.masks import Correction, mask_into, unmask_into
 from secagg.ring import Ring, RingVector
+from secagg.workers import SEGMENT, shards
 
 CONTEXT = bytes(range(32))
 SELF = Seed(b"self".ljust(32, b"."))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from secagg import prg
 from secagg.errors import BadParameters
 from secagg.keys import Seed
 from secagg.prg import (
@@ -110,10 +111,19 @@ def test_the_counter_of_a_stream_starts_at_zero_and_words_are_little_endian() ->
         (CHUNK_BYTES - 4, CHUNK_BYTES, 7),
     ],
 )
-def test_a_long_stream_from_its_start_has_the_bytes_of_plain_ctr(sizes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("gcm", [True, False])
+def test_a_long_stream_from_its_start_has_the_bytes_of_plain_ctr(
+    gcm: bool, sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prg, "gcm_is_faster", lambda: gcm)
     keystream = Keystream(SEED.expose(), 0, sum(sizes))
-    assert keystream._head, "the fast path must be the one under test"
+    assert bool(keystream._head) is gcm, "the path asked for must be the one under test"
     assert read(keystream, *sizes) == ctr_in_one_call(SEED.expose(), sum(sizes))
+
+
+def test_the_look_at_the_machine_is_taken_once() -> None:
+    assert prg.gcm_is_faster() is prg.gcm_is_faster()
+    assert prg.gcm_is_faster.cache_info().misses == 1
 
 
 @given(st.integers(0, 3 * CHUNK_BYTES), st.integers(0, 2 * CHUNK_BYTES))
