@@ -3,6 +3,8 @@
     without noise   clip each coordinate, round, times the integer weight          Exact
     with noise      clip the L2 norm, rotate, round, add the client's noise share  Noisy
 
+    weight, checksum and metrics, summed beside it under the same mask             Extras
+
 Both ends of a coding sit in one class, so that what is encoded and what is decoded cannot drift
 apart; both are derived by every party for itself from the agreement.
 """
@@ -10,6 +12,8 @@ apart; both are derived by every party for itself from the agreement.
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
@@ -20,14 +24,17 @@ from dp.distributed import NoiseShare
 from dp.errors import DpError
 from dp.noise import Entropy
 from protocols.errors import BadPlan, WrongUpdate
-from protocols.plan import Agreement
+from protocols.plan import Agreement, RoundPlan
 from secagg.encode import Encoding
+from secagg.errors import NonFinite
 from secagg.keys import Context, Seed, derive
 from secagg.ring import Ring
 from secagg.workers import ALONE, Workers
 
 Floats = np.ndarray[Any, np.dtype[Any]]
 RingVector = np.ndarray[Any, np.dtype[Any]]
+
+EXTRAS_RING = Ring(64)
 
 LABEL_ROUNDING = b"secagg/v1/coding/rounding"
 LABEL_NOISE = b"secagg/v1/coding/noise"
@@ -120,6 +127,58 @@ class Noisy:
 
     def decode(self, total: RingVector, weight_sum: int, context: Context) -> Floats:
         return self.share.decode(self.ring.centre(total), _rotation(context)) / weight_sum
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """The second section, in Z_{2^64}: weight w, checksum of the vector, and w * round(metric / step) for each metric.
+
+    Shapes: `names` and `encodings` in the plan's order. The checksum is linear, so the sum of checksums checks the
+    sum of vectors; a metric's integers are bounded so that no sum of them wraps.
+    """
+
+    names: tuple[str, ...]
+    encodings: tuple[Encoding, ...]
+
+    @classmethod
+    def of(cls, plan: RoundPlan) -> Extras:
+        """The extras every party derives from the plan."""
+        encodings = tuple(metric.encoding(plan.max_weight, plan.max_clients) for metric in plan.metrics)
+        return cls(tuple(metric.name for metric in plan.metrics), encodings)
+
+    @property
+    def length(self) -> int:
+        return 2 + len(self.names)
+
+    def quantised(self, metrics: Mapping[str, float]) -> tuple[int, ...]:
+        """Each metric as an integer number of its steps, clipped, half to even.
+
+        Raises: WrongUpdate unless exactly the plan's metrics are given; NonFinite.
+        """
+        if set(metrics) != set(self.names):
+            raise WrongUpdate(f"this round opens the metrics {list(self.names)}, got {sorted(metrics)}")
+        return tuple(_steps(name, metrics[name], enc) for name, enc in zip(self.names, self.encodings, strict=True))
+
+    def words(self, weight: int, checksum: int, metrics: tuple[int, ...]) -> RingVector:
+        """One client's extras, before they are masked."""
+        values = (weight, checksum, *(weight * value for value in metrics))
+        return np.array([value % EXTRAS_RING.modulus for value in values], np.uint64)
+
+    def fits(self, metrics: tuple[int, ...], weight: int) -> bool:
+        """Whether metric integers of this total weight are possible."""
+        bounds = [weight * encoding.levels for encoding in self.encodings]
+        return len(metrics) == len(bounds) and all(abs(m) <= most for m, most in zip(metrics, bounds, strict=True))
+
+    def means(self, sums: tuple[int, ...], weight_sum: int) -> dict[str, float]:
+        """The weighted means of the opened metric sums."""
+        steps = zip(self.names, self.encodings, sums, strict=True)
+        return {name: total * encoding.step / weight_sum for name, encoding, total in steps}
+
+
+def _steps(name: str, value: float, encoding: Encoding) -> int:
+    if not math.isfinite(value):
+        raise NonFinite(f"metric {name!r} is {value}, it must be finite")
+    return round(min(max(float(value) / encoding.step, -encoding.levels), encoding.levels))
 
 
 def _rotation(context: Context) -> bytes:

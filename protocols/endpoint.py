@@ -12,20 +12,32 @@ whenever the process may die. The order that keeps a crash harmless: store `free
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from protocols import codec, wire
 from protocols.codec import Frame, Header
-from protocols.coding import Floats, Randomness, coding_of
-from protocols.errors import BadSignature, Malformed, Misbehaved, Misused, OutOfTurn, Replay, Undecodable, WrongUpdate
-from protocols.messages import Aggregate, Open, Start, Submit
+from protocols.coding import Extras, Floats, Randomness, coding_of
+from protocols.errors import (
+    BadSignature,
+    Malformed,
+    Misbehaved,
+    Misused,
+    OutOfTurn,
+    PolicyViolation,
+    Replay,
+    Undecodable,
+    ViewMismatch,
+    WrongUpdate,
+)
+from protocols.messages import Aggregate, Beacon, Open, Result, Start, Submit
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import server as pairwise_server
+from protocols.pairwise.session import roster_hash
 from protocols.party import (
     APP,
     SELF,
@@ -42,17 +54,19 @@ from protocols.party import (
 from protocols.plan import NOTHING, Agreement, Policy, RoundPlan, context_of
 from protocols.verifying import Verifier
 from protocols.wire import U8, U64, Buffer, Bytes16, Bytes32, Payload
-from secagg.keys import Identity, Seed, derive, verify
+from secagg.keys import Context, Identity, Seed, derive, verify
 from secagg.workers import ALONE, Workers
 
 LABEL_ROOT = b"secagg/v1/endpoint/root"
 NOBODY = PartyId(2**32 - 4)
 IMAGE_VERSION = 1
 MOST_NOTES = 10_000
+NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 CLIENT_STATES: tuple[type[Any], ...] = (
     pairwise_client.Idle,
     pairwise_client.Advertised,
+    pairwise_client.Enrolled,
     pairwise_client.Shared,
     pairwise_client.Ready,
     pairwise_client.Sent,
@@ -63,6 +77,7 @@ CLIENT_STATES: tuple[type[Any], ...] = (
 SERVER_STATES: tuple[type[Any], ...] = (
     pairwise_server.Unopened,
     pairwise_server.Gathering,
+    pairwise_server.Seeding,
     pairwise_server.Relaying,
     pairwise_server.Summing,
     pairwise_server.Witnessing,
@@ -86,6 +101,7 @@ class ClientImage:
 
     version: U8
     spent: dict[Bytes16, U64]
+    taken: dict[Bytes16, U64]
     answered: Bytes32
     replies: tuple[Said, ...]
     agreement: Agreement | None
@@ -132,13 +148,15 @@ class Client:
         self.clipped = 0
         self._own = pairwise_client.Own(self.me, policy, identity.sign, verifier, workers)
         self._draw_root: Callable[[Agreement], Seed] = lambda agreement: Seed.fresh()
+        self.result: bytes | None = None
         self._spent: dict[bytes, int] = {}
+        self._taken: dict[bytes, int] = {}
         self._process = os.getpid()
         self._turns = ["turn"]
         self._answered = NOTHING
         self._replies: list[Frame] = []
         self._agreement: Agreement | None = None
-        self._party = Party(pairwise_client.client, pairwise_client.Done())
+        self._party = Party(pairwise_client.client, pairwise_client.Done(Context(NOTHING)))
 
     @classmethod
     def from_root(
@@ -162,6 +180,12 @@ class Client:
     def needs_update(self) -> bool:
         """Whether the round waits for this client's `submit`."""
         return isinstance(self._party.state, pairwise_client.Ready)
+
+    @property
+    def needs_beacon(self) -> bytes | None:
+        """The hash of the roster for which the round waits for this client's `beacon`; None when it does not."""
+        state = self._party.state
+        return roster_hash(state.entries) if isinstance(state, pairwise_client.Enrolled) else None
 
     @property
     def done(self) -> bool:
@@ -189,7 +213,7 @@ class Client:
         header = codec.read_header(data, SERVER, codec.MAX_CONTROL_BYTES)
         if header.sender != SERVER:
             raise Malformed(SERVER, f"relayed a frame that names party {header.sender} as its sender")
-        fingerprint = hashlib.sha256(data).digest()
+        fingerprint = codec.fingerprint(data)
         if hmac.compare_digest(fingerprint, self._answered):
             return list(self._replies)
         message = codec.open_frame(data, header, self.server_key)
@@ -198,24 +222,61 @@ class Client:
         elif self._agreement is None or not _same_round(header, self._agreement):
             raise OutOfTurn(SERVER, f"speaks of round {header.round}, which is not open here")
         frames = self._send(self._party.receive(SERVER, message))
+        if isinstance(message, Result):
+            self.result = bytes(data)
         self._answered, self._replies = fingerprint, frames
         return list(frames)
 
-    def submit(self, update: Floats, *, weight: int = 1, model: bytes = NOTHING) -> list[Frame]:
-        """Encode, mask and send this round's update: `prepare`, then `send`."""
-        return self.send(self.prepare(update, weight=weight, model=model))
+    def beacon(self, value: bytes) -> list[Frame]:
+        """Go on with the public value that seeds the graph, one that nobody knew when the roster was fixed.
 
-    def prepare(self, update: Floats, *, weight: int = 1, model: bytes = NOTHING) -> Submit:
+        Raises: Misused when no beacon is asked for, or for a value that is not 32 bytes.
+        """
+        with self._turn():
+            self._replies = self._send(self._party.receive(APP, _beacon(value)))
+            return list(self._replies)
+
+    def compare(self, result: Buffer) -> None:
+        """Hold the server's published result against the one another client received: `result` of that client.
+
+        Raises: ViewMismatch when the server signed two results of one round: keep both as evidence; Misused when
+            they are of different rounds or there is none here; Malformed, BadSignature when it is no such frame.
+        """
+        if self.result is None:
+            raise Misused("this client has received no result: there is nothing to compare")
+        (mine, my_result), (other, its_result) = (self._published(data) for data in (self.result, result))
+        if (mine.task, mine.round) != (other.task, other.round):
+            raise Misused("the two results are of different rounds")
+        if my_result != its_result:
+            raise ViewMismatch(SERVER, f"published two different results of round {mine.round}")
+
+    def _published(self, data: Buffer) -> tuple[Header, Result]:
+        header = codec.read_header(data, SERVER, codec.MAX_CONTROL_BYTES)
+        message = codec.open_frame(data, header, self.server_key)
+        if header.sender != SERVER or not isinstance(message, Result):
+            raise Malformed(SERVER, f"a {type(message).__name__} is no published result")
+        return header, message
+
+    def submit(
+        self, update: Floats, *, weight: int = 1, model: bytes = NOTHING, metrics: Mapping[str, float] = NO_METRICS
+    ) -> list[Frame]:
+        """Encode, mask and send this round's update: `prepare`, then `send`."""
+        return self.send(self.prepare(update, weight=weight, model=model, metrics=metrics))
+
+    def prepare(
+        self, update: Floats, *, weight: int = 1, model: bytes = NOTHING, metrics: Mapping[str, float] = NO_METRICS
+    ) -> Submit:
         """The update as ring integers, noise included: a flat float vector of `offer.length` coordinates.
 
-        `model` is the digest of the parameters the update was trained from (zero when the round names none).
+        `model` is the digest of the parameters the update was trained from (zero when the round names none);
+        `metrics` has a value for each metric of the plan.
         Raises: Misused when no update is asked for; WrongUpdate, NonFinite, ClipExceeded, BadParameters
             for an update that does not fit, and then nothing has changed and another may be submitted.
         """
         with self._turn():
-            return self._prepare(update, weight, model)
+            return self._prepare(update, weight, model, metrics)
 
-    def _prepare(self, update: Floats, weight: int, model: bytes) -> Submit:
+    def _prepare(self, update: Floats, weight: int, model: bytes, metrics: Mapping[str, float]) -> Submit:
         state = self._party.state
         if not isinstance(state, pairwise_client.Ready):
             raise Misused("no update is asked for now: one update per round, after needs_update turns true")
@@ -224,9 +285,10 @@ class Client:
         if update.shape != (self.offer.length,):
             raise WrongUpdate(f"an update of shape {update.shape}; this round sums ({self.offer.length},)")
         randomness = Randomness(state.update_seed, context_of(self.offer), self.deterministic)
+        quantised = Extras.of(self.offer.plan).quantised(metrics)
         encoded = coding_of(self.offer).encode(update, weight, randomness, self._own.workers)
         self.clipped = encoded.clipped
-        return Submit(encoded.vector, weight, model)
+        return Submit(encoded.vector, weight, model, quantised)
 
     def send(self, submission: Submit) -> list[Frame]:
         """Mask a prepared update and send it; from here on this round is spent.
@@ -235,7 +297,9 @@ class Client:
         """
         with self._turn():
             frames = self._send(self._party.receive(APP, submission))
-            self._spent[codec.task_id(self.offer.plan.task)] = self.offer.round
+            task = codec.task_id(self.offer.plan.task)
+            self._spent[task] = self.offer.round
+            self._taken[task] = self._taken.get(task, 0) + 1
             self._replies = frames
             return list(frames)
 
@@ -245,6 +309,7 @@ class Client:
         image = ClientImage(
             version=IMAGE_VERSION,
             spent=self._spent,
+            taken=self._taken,
             answered=self._answered,
             replies=tuple(Said(frame.to, bytes(frame)) for frame in self._replies),
             agreement=self._agreement,
@@ -262,7 +327,7 @@ class Client:
         image, state = _restored(ClientImage, data, CLIENT_STATES, {pairwise_client.Own: self._own})
         if any(image.spent.get(task, -1) < spent for task, spent in self._spent.items()):
             raise Misused("this image is older than the client it is given to: a round it knows nothing of is spent")
-        self._spent = dict(image.spent)
+        self._spent, self._taken = dict(image.spent), dict(image.taken)
         self._answered = image.answered
         self._replies = [Frame(said.to, (bytes(said.data),)) for said in image.replies]
         self._agreement = image.agreement
@@ -297,7 +362,11 @@ class Client:
         if agreement.round <= self._spent.get(header.task, -1):
             # Said before the present round is given up: an old invitation is anybody's to replay.
             raise Replay(SERVER, f"round {agreement.round} of this task is spent; open a later one")
+        most = self.policy.max_rounds
+        if most is not None and self._taken.get(header.task, 0) >= most:
+            raise PolicyViolation(SERVER, f"asks for more than the {most} rounds of this task that my policy allows")
         self._party.abandon("the server opened another round")
+        self.result = None
         self._agreement = agreement
         idle = pairwise_client.Idle(self._own, self._draw_root(agreement), self._spent.get(header.task, -1))
         self._party = Party(pairwise_client.client, idle)
@@ -305,6 +374,12 @@ class Client:
     def _send(self, envelopes: list[Envelope]) -> list[Frame]:
         letters = [envelope for envelope in envelopes if envelope.to != (APP,)]
         return [_frame(envelope, self.me, self.offer, self._own.sign) for envelope in letters]
+
+
+def _beacon(value: bytes) -> Beacon:
+    if not isinstance(value, bytes) or len(value) != len(NOTHING) or value == NOTHING:
+        raise Misused("a beacon is 32 bytes of public randomness: hash a longer value first")
+    return Beacon(value)
 
 
 def _same_round(header: Header, agreement: Agreement) -> bool:
@@ -438,7 +513,7 @@ class Server:
             header = codec.read_header(data, speaker, self._limit)
             if header.sender not in self.identities or speaker not in (NOBODY, header.sender):
                 raise BadSignature(speaker, f"speaks as party {header.sender}, which it is not")
-            fingerprint = hashlib.sha256(data).digest()
+            fingerprint = codec.fingerprint(data)
             if hmac.compare_digest(self._answered.get(header.sender, b""), fingerprint):
                 return self._said_to(header.sender)
             message = self._opened(data, header, speaker)
@@ -458,12 +533,33 @@ class Server:
         """
         return self._deliver(self._party.receive(SELF, Deadline(room)))
 
+    @property
+    def needs_beacon(self) -> bytes | None:
+        """The hash of the roster for which the round waits for `beacon`; None when it does not."""
+        state = self._party.state
+        return roster_hash(state.entries) if isinstance(state, pairwise_server.Seeding) else None
+
+    def beacon(self, value: bytes) -> list[Frame]:
+        """Go on with the public value that seeds the graph: the one that all clients are going to use.
+
+        Raises: Misused when no beacon is asked for, or for a value that is not 32 bytes.
+        """
+        return self._deliver(self._party.receive(APP, _beacon(value)))
+
     def mean(self) -> Floats:
         """The weighted mean of the survivors' updates, float64, after the round is done."""
+        opened = self._opened_sum()
+        return coding_of(self.agreement).decode(opened.total, opened.weight_sum, context_of(self.agreement))
+
+    def metrics(self) -> dict[str, float]:
+        """The weighted means of the survivors' metrics, after the round is done."""
+        opened = self._opened_sum()
+        return Extras.of(self.plan).means(opened.metrics, opened.weight_sum)
+
+    def _opened_sum(self) -> Aggregate:
         if self.aggregate is None:
             raise Misused("the round has not ended in a sum")
-        context = context_of(self.agreement)
-        return coding_of(self.agreement).decode(self.aggregate.total, self.aggregate.weight_sum, context)
+        return self.aggregate
 
     def freeze(self) -> bytes:
         """The round so far, as bytes."""

@@ -25,11 +25,14 @@ class Ideal:
         self.ring = coding.ring
         self.total = self.ring.zeros(coding.length)
         self.weights: dict[PartyId, int] = {}
+        self.metrics = [0] * len(agreement.plan.metrics)
 
     def add(self, who: PartyId, submission: Submit) -> None:
         """Client `who` is in the sum."""
         self.ring.add_into(self.total, submission.vector)
         self.weights[who] = submission.weight
+        weighted = (submission.weight * metric for metric in submission.metrics)
+        self.metrics = [total + more for total, more in zip(self.metrics, weighted, strict=True)]
 
     def aggregate(self) -> Aggregate:
         """The sum (mod 2^b) of all vectors, and of their weights.
@@ -40,7 +43,7 @@ class Ideal:
         if len(self.weights) < need:
             raise TooFewClients(len(self.weights), need, "Summing")
         survivors = tuple(sorted(self.weights))
-        return Aggregate(self.ring.reduce(self.total), sum(self.weights.values()), survivors, {})
+        return Aggregate(self.ring.reduce(self.total), sum(self.weights.values()), survivors, {}, tuple(self.metrics))
 
 
 def aggregate(agreement: Agreement, submitted: Mapping[PartyId, Submit]) -> Aggregate:

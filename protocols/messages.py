@@ -4,11 +4,12 @@ Letters cross the wire and have a kind byte in `codec`; notes stay between a par
 application. Sizes of the letters, with n clients, k neighbours and a packed vector of P bytes:
 
     Open 0.5 kB   Advertise 192   Roster 164 n   Shares 146 k   Inbox n/8 + 146 k + 4
-    Masked P + 16   Survivors n/8   Witness 64   Witnesses 68 q   Unmask 34 k
+    Masked P + 16   Survivors n/8   Witness 64   Witnesses 68 q   Unmask 34 k   Result 64
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,8 +20,10 @@ import numpy as np
 from protocols.errors import Malformed, ShapeMismatch, Undecodable
 from protocols.party import PartyId
 from protocols.plan import NOTHING, Agreement, ContextBytes
-from protocols.wire import U32, U64, Bitmap, Bytes32, Bytes64, Exactly, Payload, Text, Unsigned, Vector
+from protocols.wire import I64, U32, U64, Bitmap, Bytes32, Bytes64, Exactly, Payload, Text, Unsigned, Vector
+from secagg.keys import Context
 
+LABEL_RESULT = b"secagg/v1/result"
 SEALED_BYTES = 82
 SHARE_BYTES = 33
 
@@ -152,6 +155,17 @@ class Unmask:
     shares: tuple[Annotated[bytes, Exactly(SHARE_BYTES)] | None, ...] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Server -> survivors: the fingerprint of the sum I hand out, in a frame that I signed.
+
+    Clients that compare theirs out of band notice a server that publishes two sums.
+    """
+
+    context: ContextBytes
+    digest: Bytes32
+
+
 # --- notes between a party and its own application ------------------------------------------------
 
 
@@ -172,24 +186,50 @@ class NeedUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """APP -> client: the encoded vector, its integer weight, and the digest of the model trained from."""
+    """APP -> client: the encoded vector, its integer weight, the digest of the model trained from, and metrics."""
 
     vector: np.ndarray[Any, Any]
     weight: U64 = 1
     model: Bytes32 = NOTHING
+    metrics: tuple[I64, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """Server -> APP: the sum of exactly the survivors' vectors modulo 2^b, and the sum of their weights.
 
-    `blamed` names who was excluded and the name of the error.
+    `blamed` names who was excluded and the name of the error; `metrics` are the sums of weighted metric integers.
     """
 
     total: Vector
     weight_sum: U64
     survivors: tuple[Who, ...]
     blamed: Mapping[Who, Text]
+    metrics: tuple[I64, ...] = ()
+
+
+def digest_of(context: Context, aggregate: Aggregate) -> bytes:
+    """SHA-256 of everything an aggregate says about its sum; what `Result` carries."""
+    digest = hashlib.sha256(LABEL_RESULT + context)
+    for numbers in (aggregate.survivors, (aggregate.weight_sum,), aggregate.metrics):
+        digest.update(len(numbers).to_bytes(8, "little"))
+        digest.update(b"".join((number % (1 << 64)).to_bytes(8, "little") for number in numbers))
+    digest.update(aggregate.total.tobytes())
+    return digest.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class NeedBeacon:
+    """To APP: the roster is fixed; hand over `Beacon` with a public value that was not known before it was."""
+
+    roster: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
+class Beacon:
+    """APP -> client or server: the public value that seeds this round's graph."""
+
+    value: Bytes32
 
 
 # --- bitmaps over a sorted roster -----------------------------------------------------------------

@@ -24,7 +24,7 @@ from protocols import wire
 from protocols.errors import BadPlan, PolicyViolation
 from protocols.party import MAX_CLIENT_ID, SERVER, PartyId
 from protocols.wire import U8, U32, U64, Bytes16, Bytes32, Exactly, Text
-from secagg.encode import Encoding
+from secagg.encode import Encoding, Rounding
 from secagg.errors import BadParameters, NoParameters, SecaggError
 from secagg.graph import Against, Assumption, GraphMode, Parameters, choose_parameters
 from secagg.keys import Context
@@ -33,6 +33,7 @@ LABEL_CONTEXT = b"secagg/v1/context"
 NOTHING = bytes(32)
 ContextBytes = Annotated[Context, Exactly(32)]
 MAX_LENGTH = 1 << 32
+MAX_METRICS = 64
 MAX_NOISE_MULTIPLIER = Fraction(1 << 64)
 
 
@@ -68,6 +69,33 @@ class NoisePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Metric:
+    """One number of each client, such as its loss, of which the round opens the weighted mean and nothing else.
+
+    Fixed point: clipped to [-clip, clip], rounded to nearest on a lattice of `bits` bits, summed under the mask.
+    Raises: BadPlan for a name that is none or a clip or precision no lattice has.
+    """
+
+    name: Text
+    clip: Fraction
+    bits: U8 = 24
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not 1 <= len(self.name.encode()) <= 64:
+            raise BadPlan(f"a metric has a name of 1 to 64 bytes, got {self.name!r}")
+        if not isinstance(self.clip, Fraction):
+            object.__setattr__(self, "clip", _rational(f"the clip of metric {self.name!r}", self.clip))
+        self.encoding(1, 1)
+
+    def encoding(self, max_weight: int, max_clients: int) -> Encoding:
+        """The lattice on which so many weighted values cannot wrap."""
+        try:
+            return Encoding(self.clip, self.bits, max_weight, max_clients, rounding=Rounding.NEAREST)
+        except SecaggError as error:
+            raise BadPlan(f"metric {self.name!r}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
 class RoundPlan:
     """What the server proposes. Constructing it is the proof that the parts fit each other.
 
@@ -89,6 +117,7 @@ class RoundPlan:
     max_weight: U64
     noise: NoisePlan | None
     patience_seconds: U32
+    metrics: tuple[Metric, ...] = ()
 
     def __post_init__(self) -> None:
         for name, kind in (("promise", Promise), ("graph", GraphMode), ("assumption", Assumption), ("clip", Fraction)):
@@ -114,10 +143,9 @@ class RoundPlan:
             raise BadPlan(f"min_cohort is {self.min_cohort}, it must lie in 3..{self.max_clients} (max_clients)")
         if self.promise is Promise.ACTIVE and self.assumption.against is not Against.ACTIVE:
             raise BadPlan(f"promise active needs parameters against an active server, not {self.assumption.against}")
-        if self.graph is GraphMode.BEACON:
-            raise BadPlan("graphs from a public beacon are not offered: choose the complete graph or the roster's")
         if self.patience_seconds < 1:
             raise BadPlan("patience_seconds must be at least 1")
+        self._check_metrics()
         if self.noise is None:
             self._encoding()
         elif self.max_weight != 1:
@@ -128,6 +156,22 @@ class RoundPlan:
             )
         elif self.noise.colluders >= self.min_cohort:
             raise BadPlan(f"{self.noise.colluders} colluders leave nobody to make noise in {self.min_cohort}")
+
+    def _check_metrics(self) -> None:
+        if not isinstance(self.metrics, tuple) or not all(isinstance(metric, Metric) for metric in self.metrics):
+            raise BadPlan(f"metrics are a tuple of Metric, got {self.metrics!r}")
+        if len({metric.name for metric in self.metrics}) != len(self.metrics) or len(self.metrics) > MAX_METRICS:
+            raise BadPlan(f"metrics have distinct names, at most {MAX_METRICS} of them")
+        if self.metrics and self.noise is not None:
+            raise BadPlan("metrics are exact sums: beside noise they tell what it hides; measure them elsewhere")
+        for metric in self.metrics:
+            metric.encoding(self.max_weight, self.max_clients)
+
+    def promise_of(self, clients: int) -> str:
+        """What a round of this many clients may call itself: `active` needs a graph that no server could choose."""
+        sparse = self.parameters(clients).degree < clients - 1
+        trusted = self.promise is Promise.ACTIVE and sparse and self.graph is GraphMode.ROSTER
+        return "active-graph-trusted" if trusted else self.promise.value
 
     @property
     def corrupted(self) -> int:
@@ -183,6 +227,7 @@ class RoundPlan:
         graph: GraphMode = GraphMode.COMPLETE,
         task: str = "task",
         patience_seconds: int = 60,
+        metrics: tuple[Metric, ...] = (),
     ) -> Self:
         """A plan for `clients` invited clients of which a fraction may drop out or be corrupt.
 
@@ -225,6 +270,7 @@ class RoundPlan:
             max_weight=max_weight,
             noise=noise,
             patience_seconds=patience_seconds,
+            metrics=metrics,
         )
         plan.parameters(clients)
         return plan
@@ -276,7 +322,10 @@ class Policy:
 
     `identities` pins every participant's Ed25519 public key, the client's own included.
     Bounds: at most `max_length` coordinates, `max_clip`, `max_weight`; at least `min_cohort` clients in a
-    sum, `assumption.corrupt` of them assumed corrupt; no round with less noise than `min_noise_multiplier`.
+    sum, `assumption.corrupt` of them assumed corrupt; no round with less noise than `min_noise_multiplier`;
+    at most `max_rounds` vectors for one task, and only for `tasks` where these are named; training only from
+    models whose L2 norm is at most `max_model_norm` (`tensors.check_model`). Without noise the sums of two rounds
+    differ by what the cohorts differ in: `max_rounds` bounds how often that can be played.
     """
 
     identities: Mapping[PartyId, bytes]
@@ -289,6 +338,9 @@ class Policy:
     max_length: int = 1 << 27
     min_noise_multiplier: Fraction = Fraction(0)
     protocols: frozenset[str] = frozenset({"pairwise"})
+    tasks: frozenset[str] | None = None
+    max_rounds: int | None = None
+    max_model_norm: float = math.inf
 
     def __post_init__(self) -> None:
         if self.min_cohort < 3:
@@ -309,6 +361,7 @@ class Policy:
         strength = list(Promise).index
         for fine, what in (
             (plan.protocol in self.protocols, f"protocol {plan.protocol!r} is not allowed here"),
+            (self.tasks is None or plan.task in self.tasks, f"task {plan.task!r} is not among mine"),
             (strength(plan.promise) >= strength(self.promise), f"promise {plan.promise.value} is too weak"),
             (plan.graph in self.graphs, f"a {plan.graph.value} graph is not allowed here"),
             (plan.min_cohort >= self.min_cohort, f"min_cohort {plan.min_cohort} is below {self.min_cohort}"),

@@ -43,10 +43,15 @@ class RoundReport:
     a ledger. `exact`: the opened sum equals the sum of the survivors' vectors bit for bit.
     `clipped` counts the survivors' clipped coordinates; None with noise, where the exact count would tell
     on a client. `excluded` names peers whose frames were ignored and the error, `costs` what it took.
+    `metrics` are the weighted means of the plan's metrics. `promise` is what the round may call itself, `warnings`
+    what its promise does not cover and just happened.
     `seen_chi_square_p`: p-value of one received masked vector under the uniform distribution.
     """
 
     mean: Any
+    metrics: Mapping[str, float]
+    promise: str
+    warnings: tuple[str, ...]
     survivors: tuple[PartyId, ...]
     excluded: Mapping[PartyId, str]
     clipped: int | None
@@ -67,6 +72,7 @@ def secure_mean(
     round: int,
     ledger: Ledger | None = None,
     weights: Mapping[int, int] | None = None,
+    metrics: Mapping[int, Mapping[str, float]] | None = None,
     model: bytes = NOTHING,
     faults: FaultPlan | None = None,
     cohort: Cohort | None = None,
@@ -81,7 +87,8 @@ def secure_mean(
     """
     started = time.perf_counter()
     layout, flat = _flatten(updates)
-    _check_weights(updates, weights)
+    _check_clients("weights", updates, weights)
+    _check_clients("metrics", updates, metrics)
     if cohort is not None and cohort.server.plan != plan:
         raise BadPlan("the cohort was made for another plan: make it anew, or pass the plan it has")
     cohort = (cohort or Cohort.fresh(plan, flat, remembering())).invite(flat)
@@ -92,7 +99,10 @@ def secure_mean(
 
     def prepared(who: PartyId, client: Client) -> Submit:
         try:
-            return client.prepare(flat[who], weight=1 if weights is None else weights[who], model=model)
+            weight = 1 if weights is None else weights[who]
+            return client.prepare(
+                flat[who], weight=weight, model=model, metrics={} if metrics is None else metrics[who]
+            )
         except (WrongUpdate, SecaggError, DpError) as error:
             raise type(error)(f"client {who}: {error}") from error
 
@@ -112,10 +122,14 @@ def secure_mean(
             give_back(reservation, "the round did not end in a sum")
     aggregate = simulation.opened
     mean = cohort.server.mean()
+    warnings = cohort.warnings(aggregate)
     if ledger is not None and reservation is not None:
         ledger.commit(reservation, _outcome(agreement, cohort, aggregate))
     return RoundReport(
         mean=layout.unflatten(mean),
+        metrics=cohort.server.metrics(),
+        promise=plan.promise_of(len(flat)),
+        warnings=warnings,
         survivors=aggregate.survivors,
         excluded={note.peer: note.error for note in cohort.server.excluded} | dict(aggregate.blamed),
         clipped=_clipped(cohort, aggregate),
@@ -166,9 +180,9 @@ def _flatten(updates: Mapping[int, Any]) -> tuple[Layout, dict[PartyId, Floats]]
     return layout, flat
 
 
-def _check_weights(updates: Mapping[int, Any], weights: Mapping[int, int] | None) -> None:
-    if weights is not None and set(weights) != set(updates):
-        raise WrongUpdate(f"weights are given for {sorted(weights)}, updates for {sorted(updates)}")
+def _check_clients(what: str, updates: Mapping[int, Any], given: Mapping[int, Any] | None) -> None:
+    if given is not None and set(given) != set(updates):
+        raise WrongUpdate(f"{what} are given for {sorted(given)}, updates for {sorted(updates)}")
 
 
 def _noisy(agreement: Agreement) -> Noisy:

@@ -3,6 +3,7 @@
     until the server is done:
         a frame in the queue  -> deliver it, unless the fault plan loses it
         a client that needs an update  -> ask the application, submit
+        an endpoint that needs a beacon  -> the stand-in for a public one
         a quiet network  -> the open room's deadline
 
 Everything travels as real signed frames between real endpoints, so byte counts are those of the wire.
@@ -11,6 +12,7 @@ Everything travels as real signed frames between real endpoints, so byte counts 
 from __future__ import annotations
 
 import enum
+import hashlib
 import math
 import statistics
 import time
@@ -123,6 +125,7 @@ class Seen:
 
 Application = Callable[[PartyId, Client], Submit]
 LABEL_COHORT = b"secagg/v1/simulate/cohort"
+LABEL_BEACON = b"secagg/v1/simulate/beacon"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,20 @@ class Cohort:
 
     server: Server
     clients: Mapping[PartyId, Client]
+    sums: list[frozenset[PartyId]] = field(default_factory=list)
+
+    def warnings(self, opened: Aggregate) -> tuple[str, ...]:
+        """What a reader of this sum and of an earlier one of these endpoints learns beyond both; then remembers it."""
+        survivors, plan = frozenset(opened.survivors), self.server.plan
+        sizes = [len(survivors ^ earlier) for earlier in self.sums]
+        self.sums.append(survivors)
+        close = [size for size in sizes if 0 < size < plan.min_cohort]
+        if plan.noise is not None or not close:
+            return ()
+        return (
+            f"DifferenceOfRounds: without noise, this sum and an earlier one differ in {min(close)} clients, "
+            f"fewer than the {plan.min_cohort} of a cohort: their difference tells on them",
+        )
 
     @property
     def deterministic(self) -> bool:
@@ -165,7 +182,7 @@ class Cohort:
         strangers = sorted(set(ids) - set(self.clients))
         if strangers:
             raise Misused(f"clients {strangers} have no endpoint in this cohort")
-        return Cohort(self.server, {PartyId(who): self.clients[PartyId(who)] for who in ids})
+        return Cohort(self.server, {PartyId(who): self.clients[PartyId(who)] for who in ids}, self.sums)
 
     @classmethod
     def _of(
@@ -185,6 +202,11 @@ class Cohort:
         )
         clients = {who: client(policy, identity, server.public) for who, identity in known.items()}
         return cls(Server(plan, identities, server), clients)
+
+
+def beacon_for(roster: bytes) -> bytes:
+    """Stands in for a public value in a process that plays every party, and so could choose any graph anyway."""
+    return hashlib.sha256(LABEL_BEACON + roster).digest()
 
 
 class Simulation:
@@ -224,7 +246,7 @@ class Simulation:
         self._from_server(lambda: self.server.open(task, tuple(sorted(self.clients))))
         self.ideal = Ideal(self.server.agreement)
         try:
-            while not self.server.done:
+            while self._queue or not self.server.done:
                 self._step()
         except RoundLost as lost:
             lost.refusal = next((str(error) for error in self.aborted.values()), None)
@@ -239,7 +261,10 @@ class Simulation:
             self._from_server(self._quiet)
 
     def _quiet(self) -> list[Frame]:
-        """Nobody has anything to say: the open room's time is over."""
+        """Nobody has anything to say: the graph wants its seed, or the open room's time is over."""
+        roster = self.server.needs_beacon
+        if roster is not None:
+            return self.server.beacon(beacon_for(roster))
         return [] if self.server.wait is None else self.server.deadline(self.server.wait.room)
 
     @property
@@ -287,6 +312,8 @@ class Simulation:
         started = time.process_time()
         try:
             frames = client.receive(data)
+            if client.needs_beacon is not None:
+                frames = client.beacon(beacon_for(client.needs_beacon))
             submission = self.train(who, client) if client.needs_update else None
             if submission is not None:
                 frames = client.send(submission)
@@ -297,7 +324,7 @@ class Simulation:
             account.seconds += time.process_time() - started
         if self._loses(who, Lost.REPLY):
             return
-        account.exchanges += 1
+        account.exchanges += bool(frames)
         if submission is not None:
             self.ideal.add(who, submission)
             self.seen = self.seen or Seen.of(who, frames[0])

@@ -27,7 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from protocols.errors import WrongUpdate
+from protocols.errors import PolicyViolation, WrongUpdate
+from protocols.party import SERVER
+from protocols.plan import Policy
+from secagg.errors import NonFinite
 
 Floats = np.ndarray[Any, np.dtype[Any]]
 Update = Any
@@ -151,6 +154,25 @@ def model_digest(parameters: Update) -> bytes:
     """SHA-256 of a model's layout and exact numbers: what clients compare before they train."""
     layout = Layout.of(parameters)
     return hashlib.sha256(LABEL_MODEL + layout.digest() + layout.flatten(parameters).tobytes()).digest()
+
+
+def check_model(parameters: Update, policy: Policy) -> bytes:
+    """The digest of a received model that this policy is ready to train from; pass it on with the update.
+
+    Against: a server that sends a model chosen to make updates tell on their data, or to break the training.
+    Raises: NonFinite for a parameter that is NaN or infinite; PolicyViolation when the L2 norm is above the
+        policy's `max_model_norm`; WrongUpdate for a model that has no layout.
+    """
+    flat = Layout.of(parameters).flatten(parameters)
+    bad = int(np.count_nonzero(~np.isfinite(flat)))
+    if bad:
+        raise NonFinite(f"the received model has {bad} parameters that are not finite: do not train from it")
+    norm = float(np.linalg.norm(flat.astype(np.float64, copy=False)))
+    if norm > policy.max_model_norm:
+        raise PolicyViolation(
+            SERVER, f"sent a model of norm {norm:.6g}; at most {policy.max_model_norm:.6g} is allowed"
+        )
+    return model_digest(parameters)
 
 
 def _is_torch(value: object) -> bool:

@@ -5,7 +5,7 @@
                          - sum over edges (v survived, w dropped) of sign(v, w) * PRG(pair_vw)
 
 sign(u, v) is +1 when u < v and -1 otherwise, so the two ends of an edge add and subtract the same stream.
-A seed never keys a stream directly. Each *segment* of 2^18 elements has a key of its own,
+A seed never keys a stream directly. Each *segment* of 2^19 elements has a key of its own,
 
     derive(seed, LABEL_STREAM, context, section, b, length, segment)
 

@@ -85,6 +85,19 @@ class Ring:
         signed >>= spare
         return signed.astype(np.int64, copy=False)
 
+    def sum_centred(self, x: RingVector) -> int:
+        """The sum of the representatives `centre` gives, modulo 2^64 as a signed integer; linear in x up to wraps."""
+        self.check(x)
+        spare, total = self.word_bits - self.bits, 0
+        for lo in range(0, x.size, CHUNK):
+            if self.word_bits == 64:
+                total += int(self.centre(x[lo : lo + CHUNK]).sum(dtype=np.int64))
+            else:
+                # Shifted up, a word is its representative times 2^spare; a chunk of them cannot wrap 64 bits.
+                shifted: NDArray[Any] = np.left_shift(x[lo : lo + CHUNK], spare).view(f"<i{self.word_bits // 8}")
+                total += int(shifted.sum(dtype=np.int64)) >> spare
+        return (total + (1 << 63)) % (1 << 64) - (1 << 63)
+
     def add_into(self, total: RingVector, x: RingVector) -> None:
         """total <- total + x."""
         self._check_pair(total, x)

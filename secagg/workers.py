@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from secagg.errors import BadParameters
 
 # Masks give each so many elements a key of their own; a range that begins on one reads its streams from the start.
-SEGMENT = 1 << 18
+SEGMENT = 1 << 19
 
 Result = TypeVar("Result")
 

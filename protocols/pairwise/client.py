@@ -2,6 +2,8 @@
 
     Idle -Open-> Advertised -Roster-> Shared -Inbox-> Ready -Submit-> Sent -Survivors-> Witnessed -Witnesses-> Done
 
+With a graph that a public beacon seeds, Advertised -Roster-> Enrolled -Beacon-> Shared.
+
 The client owns its policy; the server only proposes. Every check below is against a server that
 lies, and nothing is sent by an arrow whose check fails.
 """
@@ -13,9 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
-
-from protocols.coding import coding_of
+from protocols.coding import EXTRAS_RING, coding_of
 from protocols.errors import (
     BadBox,
     BadPlan,
@@ -34,10 +34,13 @@ from protocols.errors import (
 from protocols.messages import (
     SHARE_BYTES,
     Advertise,
+    Beacon,
     Inbox,
     Masked,
+    NeedBeacon,
     NeedUpdate,
     Open,
+    Result,
     Roster,
     RosterEntry,
     SealedShares,
@@ -99,6 +102,17 @@ class Advertised:
     agreement: Agreement
     context: ContextBytes
     said: RosterEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """The roster is checked; the application fetches the public value that will seed the graph."""
+
+    own: Self
+    root: Seed
+    agreement: Agreement
+    context: ContextBytes
+    entries: tuple[RosterEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +178,9 @@ class Witnessed:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The round is over for this client; nothing is kept."""
+    """The round is over for this client; nothing is kept but its public name."""
+
+    context: ContextBytes
 
 
 @client.on(Idle, Open)
@@ -187,15 +203,29 @@ def advertise(state: Idle, sender: PartyId, message: Open) -> Step:
 
 
 @client.on(Advertised, Roster)
-def share(state: Advertised, sender: PartyId, message: Roster) -> Step:
+def enrol(state: Advertised, sender: PartyId, message: Roster) -> Step:
     check_roster(state, message)
     try:
-        session = Session.of(state.agreement, state.context, message.entries)
+        waits = names.awaits_beacon(state.agreement, len(message.entries))
     except BadPlan as error:
         raise PolicyViolation(SERVER, f"offers a roster without parameters: {error}") from error
+    enrolled = Enrolled(state.own, state.root, state.agreement, state.context, message.entries)
+    if waits:
+        return enrolled, [Envelope((APP,), NeedBeacon(names.roster_hash(message.entries)))]
+    return share(enrolled, NOTHING)
+
+
+@client.on(Enrolled, Beacon)
+def seeded(state: Enrolled, sender: PartyId, message: Beacon) -> Step:
+    return share(state, message.value)
+
+
+def share(state: Enrolled, beacon: bytes) -> Step:
+    """Agree with every neighbour and deal both secrets among them."""
+    session = Session.of(state.agreement, state.context, state.entries, beacon)
     me = state.own.me
     keys = RoundKeys.of(state.root, state.context)
-    entries = {entry.who: entry for entry in message.entries}
+    entries = {entry.who: entry for entry in state.entries}
     neighbours = session.neighbours(me)
     agreed = agree_with_all(keys.mask, {peer: entries[peer].mask_key for peer in neighbours})
     pair_seeds = tuple(names.pair_seed(seed, session.sid, me, peer) for peer, seed in agreed.items())
@@ -242,7 +272,7 @@ def agree_with_all(key: AgreementKey, publics: Mapping[PartyId, bytes]) -> dict[
 
 
 def deal(
-    state: Advertised,
+    state: Enrolled,
     session: Session,
     keys: RoundKeys,
     neighbours: tuple[PartyId, ...],
@@ -359,7 +389,9 @@ def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
         raise WrongUpdate("this round is about one model: submit the digest of the model you trained from")
     if message.model != session.agreement.model:
         raise ViewMismatch(SERVER, "the round is about another model than the one this update was trained from")
-    extras = np.array([message.weight, names.checksum_of(coding.ring, vector)], np.uint64)
+    if not session.extras.fits(message.metrics, 1):
+        raise WrongUpdate(f"this round opens {len(plan.metrics)} metrics within their clips, got {message.metrics}")
+    extras = session.extras.words(message.weight, names.checksum_of(coding.ring, vector), message.metrics)
     pairs: dict[int, Seed] = {pair.peer: pair.seed for pair in state.pairs}
 
     def masked(words: RingVector, ring: Ring, section: int, workers: Workers = ALONE) -> bytearray:
@@ -369,7 +401,7 @@ def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
 
     letter = Masked(
         masked(vector, coding.ring, names.MODEL_SECTION, state.own.workers),
-        masked(extras, names.EXTRAS_RING, names.EXTRAS_SECTION),
+        masked(extras, EXTRAS_RING, names.EXTRAS_SECTION),
         state.complaints,
     )
     return Sent(state.own, session, state.members, state.held), [Envelope((SERVER,), letter)]
@@ -385,7 +417,8 @@ def witness(state: Sent, sender: PartyId, message: Survivors) -> Step:
     session, own = state.session, state.own
     check_survivors(state, message.bitmap)
     if session.agreement.plan.promise is Promise.CURIOUS:
-        return Done(), [Envelope((SERVER,), answer(session, own.me, state.members, message.bitmap, state.held))]
+        letter = answer(session, own.me, state.members, message.bitmap, state.held)
+        return Done(session.context), [Envelope((SERVER,), letter)]
     signature = own.sign(names.witness_text(session.sid, message.bitmap))
     witnessed = Witnessed(own, session, state.members, message.bitmap, state.held)
     return witnessed, [Envelope((SERVER,), Witness(signature))]
@@ -420,7 +453,7 @@ def reveal(state: Witnessed, sender: PartyId, message: Witnesses) -> Step:
     session = state.session
     check_witnesses(state, message)
     letter = answer(session, state.own.me, state.members, state.survivors, state.held)
-    return Done(), [Envelope((SERVER,), letter)]
+    return Done(session.context), [Envelope((SERVER,), letter)]
 
 
 def check_witnesses(state: Witnessed, message: Witnesses) -> None:
@@ -457,6 +490,13 @@ def answer(session: Session, me: PartyId, members: bytes, bitmap: bytes, held: t
         return (holding.self_share if dealer in survivors else holding.mask_share).expose()
 
     return Unmask(tuple(told(peer) for peer in session.neighbours(me) if peer in sharing))
+
+
+@client.on(Done, Result)
+def publish(state: Done, sender: PartyId, message: Result) -> Step:
+    if message.context != state.context:
+        raise ViewMismatch(SERVER, "the published result belongs to another context: other model, plan or round")
+    return state, [Envelope((APP,), message)]
 
 
 for _message in (Survivors, Witnesses):

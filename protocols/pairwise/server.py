@@ -2,6 +2,8 @@
 
     Gathering -Advertise*-> Relaying -Shares*-> Summing -Masked*-> Witnessing -Witness*-> Unmasking -Unmask*-> Closed
 
+With a graph that a public beacon seeds, Gathering -Advertise*-> Seeding -Beacon-> Relaying.
+
 A room closes when everybody invited has spoken, as soon as enough have where more would not help, or
 at its deadline. A message that fails a check is ignored by name; its sender keeps nobody waiting longer
 than the deadline. Rooms are filled in place, after the last check of a message.
@@ -16,13 +18,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
+from protocols.coding import EXTRAS_RING
 from protocols.errors import (
     BadPlan,
     BadShare,
+    Duplicate,
     ImplausibleSum,
     KeyMismatch,
     Malformed,
+    Misbehaved,
     Misused,
+    OutOfTurn,
     ShapeMismatch,
     TooFewClients,
     ViewMismatch,
@@ -31,9 +37,12 @@ from protocols.errors import (
 from protocols.messages import (
     Advertise,
     Aggregate,
+    Beacon,
     Inbox,
     Masked,
+    NeedBeacon,
     Open,
+    Result,
     Roster,
     RosterEntry,
     SealedShares,
@@ -45,12 +54,13 @@ from protocols.messages import (
     Who,
     Witness,
     Witnesses,
+    digest_of,
     to_bitmap,
 )
 from protocols.pairwise import session as names
 from protocols.pairwise.recovery import Recovery, corrections_for
 from protocols.pairwise.session import Session
-from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
+from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait, report
 from protocols.plan import Agreement, ContextBytes, Promise, context_of
 from protocols.wire import Bytes32, Supplied, Vector
 from secagg.keys import check_point, verify
@@ -89,6 +99,17 @@ class Gathering:
     invited: frozenset[PartyId]
     arrived: dict[PartyId, RosterEntry]
     taken: dict[Bytes32, PartyId]
+
+
+@dataclass(frozen=True, slots=True)
+class Seeding:
+    """U1 is fixed; the application fetches the public value of the graph. A quicker client may have dealt already."""
+
+    known: Known
+    agreement: Agreement
+    context: ContextBytes
+    entries: tuple[RosterEntry, ...]
+    early: dict[PartyId, Shares]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +224,43 @@ def close_gathering(room: Gathering) -> Step:
     enough(len(room.arrived), plan.min_cohort, "Gathering")
     entries = tuple(room.arrived[who] for who in sorted(room.arrived))
     try:
-        session = Session.of(room.agreement, room.context, entries)
+        waits = names.awaits_beacon(room.agreement, len(entries))
     except BadPlan as error:
         raise TooFewClients(len(entries), plan.max_clients, "Gathering") from error
-    relaying = Relaying(room.known, session, entries, {})
-    return relaying, [Envelope(session.ids, Roster(room.context, entries)), wait(Relaying, room.agreement)]
+    letter = Envelope(tuple(sorted(room.arrived)), Roster(room.context, entries))
+    if waits:
+        seeding = Seeding(room.known, room.agreement, room.context, entries, {})
+        return seeding, [letter, Envelope((APP,), NeedBeacon(names.roster_hash(entries)))]
+    relaying = Relaying(room.known, Session.of(room.agreement, room.context, entries), entries, {})
+    return relaying, [letter, wait(Relaying, room.agreement)]
+
+
+# --- Seeding --------------------------------------------------------------------------------------
+
+
+@server.on(Seeding, Shares)
+def keep_early(room: Seeding, who: PartyId, letter: Shares) -> Step:
+    if who not in {entry.who for entry in room.entries}:
+        raise OutOfTurn(who, "deals shares without having advertised")
+    if who in room.early:
+        raise Duplicate(who, "has already dealt its shares")
+    room.early[who] = letter
+    return room, []
+
+
+@server.on(Seeding, Beacon)
+def seed(room: Seeding, sender: PartyId, message: Beacon) -> Step:
+    session = Session.of(room.agreement, room.context, room.entries, message.value)
+    relaying, notes = Relaying(room.known, session, room.entries, {}), []
+    for who, letter in room.early.items():
+        try:
+            relaying = keep_shares(relaying, who, letter)
+        except Misbehaved as error:
+            notes.append(report(error))
+    if everybody(relaying):
+        closed, out = close_relaying(relaying)
+        return closed, [*notes, *out]
+    return relaying, [*notes, wait(Relaying, room.agreement)]
 
 
 # --- Relaying -------------------------------------------------------------------------------------
@@ -238,7 +291,7 @@ def close_relaying(room: Relaying) -> Step:
         room.entries,
         {who: room.arrived[who] for who in sharing},
         coding.ring.zeros(coding.length),
-        names.EXTRAS_RING.zeros(names.EXTRAS),
+        EXTRAS_RING.zeros(session.extras.length),
         {},
     )
     return summing, [*out, wait(Summing, session.agreement)]
@@ -273,13 +326,13 @@ def keep_vector(room: Summing, who: PartyId, letter: Masked) -> Summing:
     coding = room.session.coding
     if len(letter.vector) != coding.ring.packed_bytes(coding.length):
         raise ShapeMismatch(who, f"sent a vector of {len(letter.vector)} bytes")
-    if len(letter.extras) != names.EXTRAS_RING.packed_bytes(names.EXTRAS):
+    if len(letter.extras) != EXTRAS_RING.packed_bytes(room.session.extras.length):
         raise ShapeMismatch(who, f"sent extras of {len(letter.extras)} bytes")
     if not set(letter.complaints) <= set(room.session.neighbours(who)):
         raise Malformed(who, "complains about clients that are no neighbours")
     with blame(who):
         coding.ring.add_packed_into(room.total, letter.vector)
-        names.EXTRAS_RING.add_packed_into(room.extras, letter.extras)
+        EXTRAS_RING.add_packed_into(room.extras, letter.extras)
     room.arrived[who] = letter.complaints
     return room
 
@@ -376,15 +429,16 @@ def close_unmasking(room: Unmasking) -> Step:
         unmask_into(words, ring, corrections, session.sid, section, words.size, lo, hi)
 
     room.known.workers.each(coding.length, partial(unmask, summed.total, coding.ring, names.MODEL_SECTION))
-    unmask(summed.extras, names.EXTRAS_RING, names.EXTRAS_SECTION, 0, names.EXTRAS)
-    weight_sum = check_extras(room)
+    unmask(summed.extras, EXTRAS_RING, names.EXTRAS_SECTION, 0, summed.extras.size)
+    weight_sum, metrics = check_extras(room)
     blamed = {who: "BadBox" for complaints in summed.arrived.values() for who in complaints}
-    aggregate = Aggregate(coding.ring.reduce(summed.total), weight_sum, survivors, blamed)
-    return Closed(), [Envelope((APP,), aggregate)]
+    aggregate = Aggregate(coding.ring.reduce(summed.total), weight_sum, survivors, blamed, metrics)
+    letter = Result(session.context, digest_of(session.context, aggregate))
+    return Closed(), [Envelope((APP,), aggregate), Envelope(survivors, letter)]
 
 
-def check_extras(room: Unmasking) -> int:
-    """The sum of weights, after the opened extras have confirmed the opened vector.
+def check_extras(room: Unmasking) -> tuple[int, tuple[int, ...]]:
+    """The sums of weights and of weighted metrics, after the opened extras have confirmed the opened vector.
 
     Catches any wrong mask or damaged piece with probability 1 - 2^-64; not a client that sends a
     hostile vector with its true checksum.
@@ -392,12 +446,15 @@ def check_extras(room: Unmasking) -> int:
     """
     summed = room.summed
     plan = summed.session.agreement.plan
-    weight_sum, checksum = (int(value) for value in summed.extras)
+    weight_sum, checksum = (int(value) for value in summed.extras[:2])
+    metrics = tuple(int(value) for value in EXTRAS_RING.centre(summed.extras[2:]))
     if checksum != names.checksum_of(summed.session.coding.ring, summed.total):
         raise ImplausibleSum("the opened vector contradicts its checksum: discard it and open a new round")
     if not len(summed.arrived) <= weight_sum <= len(summed.arrived) * plan.max_weight:
         raise ImplausibleSum(f"{len(summed.arrived)} clients cannot have a weight sum of {weight_sum}")
-    return weight_sum
+    if not summed.session.extras.fits(metrics, weight_sum):
+        raise ImplausibleSum(f"a weight sum of {weight_sum} cannot have the metric sums {metrics}")
+    return weight_sum, metrics
 
 
 def everybody(room: Gathering | Relaying | Summing) -> bool:

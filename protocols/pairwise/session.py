@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from protocols.coding import Coding, coding_of
+from protocols.coding import Coding, Extras, coding_of
 from protocols.messages import RosterEntry, Who
 from protocols.party import PartyId
-from protocols.plan import Agreement, ContextBytes
+from protocols.plan import NOTHING, Agreement, ContextBytes
 from protocols.wire import Bytes32
-from secagg.graph import Graph, Parameters, roster_seed
+from secagg.graph import Graph, GraphMode, Parameters, beacon_seed, roster_seed
 from secagg.keys import AgreementKey, Context, Seed, derive
 from secagg.ring import Ring
 
@@ -48,8 +48,6 @@ SELF_SECRET = b"b"
 
 MODEL_SECTION = 0
 EXTRAS_SECTION = 1
-EXTRAS = 2  # weight and checksum
-EXTRAS_RING = Ring(64)
 
 
 def word(number: int) -> bytes:
@@ -59,26 +57,31 @@ def word(number: int) -> bytes:
 
 @dataclass(frozen=True)
 class Session:
-    """One agreement among one roster. `ids` ascend; `sid` is the public hash everything is bound to."""
+    """One agreement among one roster. `ids` ascend; `sid` is the public hash everything is bound to.
+
+    `beacon` is the public value that seeds the graph, zero where none does.
+    """
 
     agreement: Agreement
     context: ContextBytes
     ids: tuple[Who, ...]
     roster: Bytes32
+    beacon: Bytes32
     sid: Bytes32
 
     @classmethod
-    def of(cls, agreement: Agreement, context: Context, entries: tuple[RosterEntry, ...]) -> Session:
+    def of(
+        cls, agreement: Agreement, context: Context, entries: tuple[RosterEntry, ...], beacon: bytes = NOTHING
+    ) -> Session:
         """The session of this roster.
 
         Raises: BadPlan when no parameters exist for a roster of this size.
         """
         parameters = agreement.plan.parameters(len(entries))
-        listed = b"".join(word(entry.who) + entry.box_key + entry.mask_key + entry.commitment for entry in entries)
-        roster = hashlib.sha256(LABEL_ROSTER + word(len(entries)) + listed).digest()
+        roster = roster_hash(entries)
         numbers = (len(entries), parameters.degree, parameters.threshold, parameters.window + 1, parameters.quorum)
-        sid = hashlib.sha256(LABEL_SESSION + context + roster + b"".join(map(word, numbers))).digest()
-        return cls(agreement, context, tuple(entry.who for entry in entries), roster, sid)
+        sid = hashlib.sha256(LABEL_SESSION + context + roster + beacon + b"".join(map(word, numbers))).digest()
+        return cls(agreement, context, tuple(entry.who for entry in entries), roster, beacon, sid)
 
     @cached_property
     def parameters(self) -> Parameters:
@@ -88,11 +91,17 @@ class Session:
     def graph(self) -> Graph:
         if self.parameters.degree == len(self.ids) - 1:
             return Graph.complete(self.ids)
-        return Graph.ring(self.ids, self.parameters.degree, roster_seed(self.roster), self.context)
+        by_beacon = self.agreement.plan.graph is GraphMode.BEACON
+        seed = beacon_seed(self.roster, self.beacon) if by_beacon else roster_seed(self.roster)
+        return Graph.ring(self.ids, self.parameters.degree, seed, self.context)
 
     @cached_property
     def coding(self) -> Coding:
         return coding_of(self.agreement)
+
+    @cached_property
+    def extras(self) -> Extras:
+        return Extras.of(self.agreement.plan)
 
     @property
     def smallest_sum(self) -> int:
@@ -116,6 +125,20 @@ class Session:
     def point(self, dealer: PartyId, holder: PartyId) -> int:
         """Shamir abscissa of a holder of the dealer's secrets: 1 + its rank, never 0."""
         return self.graph.point(dealer, holder)
+
+
+def roster_hash(entries: tuple[RosterEntry, ...]) -> bytes:
+    """SHA-256 of who advertised what."""
+    listed = b"".join(word(entry.who) + entry.box_key + entry.mask_key + entry.commitment for entry in entries)
+    return hashlib.sha256(LABEL_ROSTER + word(len(entries)) + listed).digest()
+
+
+def awaits_beacon(agreement: Agreement, clients: int) -> bool:
+    """Whether the graph of so many clients is sparse and seeded by a public value.
+
+    Raises: BadPlan when no parameters exist for a roster of this size.
+    """
+    return agreement.plan.graph is GraphMode.BEACON and agreement.plan.parameters(clients).degree < clients - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +202,4 @@ def tag_of(sid: Bytes32, dealer: PartyId, holder: PartyId, which: bytes, share: 
 
 def checksum_of(ring: Ring, vector: np.ndarray[Any, Any]) -> int:
     """Sum of the centred coordinates modulo 2^64; linear, so the sum of checksums checks the sum."""
-    chunk = 1 << 16
-    total = 0
-    for start in range(0, vector.size, chunk):
-        total += int(ring.centre(vector[start : start + chunk]).sum(dtype=np.int64))
-    return total % (1 << 64)
+    return ring.sum_centred(vector) % (1 << 64)

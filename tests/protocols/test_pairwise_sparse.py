@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from protocols.endpoint import Client, Server, Task
-from protocols.errors import BadPlan, PolicyViolation, TooFewClients
+from protocols.errors import PolicyViolation, TooFewClients
 from protocols.messages import Submit
 from protocols.pairwise.server import well_held
 from protocols.pairwise.session import Session
@@ -105,11 +105,6 @@ def test_a_client_that_allows_only_complete_graphs_refuses_the_ring(cohort: Coho
     strict = replace(known.policy, graphs=frozenset({GraphMode.COMPLETE}))
     with pytest.raises(PolicyViolation, match="graph"):
         strict.check(cohort.server.agree(Task(0, DIMENSION)))
-
-
-def test_a_graph_from_a_beacon_is_refused_by_name() -> None:
-    with pytest.raises(BadPlan, match="beacon"):
-        RoundPlan.recommend(CLIENTS, graph=GraphMode.BEACON)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from protocols import wire
 from protocols.errors import BadPlan, Misused, PolicyViolation
 from protocols.party import MAX_CLIENT_ID, SERVER, PartyId
-from protocols.plan import Agreement, NoisePlan, Policy, Promise, RoundPlan, context_of
+from protocols.plan import Agreement, Metric, NoisePlan, Policy, Promise, RoundPlan, context_of
 from secagg.graph import Against, Assumption, GraphMode
 
 PLAN = RoundPlan.recommend(20, dropout=0.1, corrupt=0.1)
@@ -83,6 +83,7 @@ OTHER_PLAN: dict[str, Any] = {
     "max_weight": 2,
     "noise": NoisePlan(Fraction(1), 2, 24),
     "patience_seconds": 61,
+    "metrics": (Metric("loss", Fraction(4)),),
 }
 OTHER_ROUND: dict[str, Any] = {
     "round": 4,
