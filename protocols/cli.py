@@ -52,6 +52,13 @@ class Protocol(StrEnum):
     PAIRWISE = "pairwise"
 
 
+class PromiseName(StrEnum):
+    """Servers a round can be safe against."""
+
+    ACTIVE = "active"
+    CURIOUS = "curious"
+
+
 class MechanismName(StrEnum):
     """Mechanisms `epsilon` knows."""
 
@@ -72,6 +79,7 @@ class RelationName(StrEnum):
 Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON object on stdout")]
 Clients = Annotated[int, typer.Option(min=3, max=1024, help="number of clients")]
 Dropout = Annotated[float, typer.Option(min=0, max=1, help="fraction of clients that vanish in a round")]
+Bits = Annotated[int, typer.Option(min=2, max=24, help="precision of one coordinate")]
 Delta = Annotated[float, typer.Option(help="failure probability of the guarantee")]
 
 
@@ -119,7 +127,7 @@ def simulate(
     dim: Annotated[int, typer.Option(min=1, help="coordinates of the vector")],
     protocol: Annotated[Protocol, typer.Option(help="how vectors are hidden")] = Protocol.PAIRWISE,
     dropout: Dropout = 0.0,
-    bits: Annotated[int, typer.Option(min=2, max=24, help="precision of one coordinate")] = 16,
+    bits: Bits = 16,
     seed: Annotated[int | None, typer.Option(min=0, help="repeatable and therefore insecure")] = None,
     json: Json = False,
 ) -> None:
@@ -130,6 +138,24 @@ def simulate(
     output(json).result("simulate", {"protocol": protocol.value, **report.to_dict()})
     if not report.exact:
         raise typer.Exit(REFUSED)
+
+
+@app.command()
+def plan(
+    clients: Annotated[int, typer.Option(min=3, max=1_000_000, help="number of clients")],
+    dropout: Dropout,
+    corrupt: Annotated[float, typer.Option(min=0, max=1, help="fraction of clients that may help the server")],
+    dim: Annotated[int, typer.Option(min=1, help="coordinates of the vector")] = 1_000_000,
+    bits: Bits = 16,
+    promise: Annotated[PromiseName, typer.Option(help="the server to be safe against")] = PromiseName.ACTIVE,
+    json: Json = False,
+) -> None:
+    """Protocol, parameters, exact bytes and estimated seconds of a round; refuses what cannot be met."""
+    from protocols.plan import Promise
+    from protocols.planning import Request, plan_round
+
+    report = plan_round(Request(clients, dropout, corrupt, dim, bits, Promise(promise.value)))
+    output(json).result("plan", report.to_dict())
 
 
 @app.command()

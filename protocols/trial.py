@@ -17,12 +17,12 @@ from protocols.errors import Misused
 from protocols.messages import Submit
 from protocols.party import PartyId
 from protocols.plan import NOTHING, RoundPlan
+from protocols.planning import graphs_for
 from protocols.simulate import Cohort, FaultPlan, Simulation
 from secagg.graph import GraphMode, largest_feasible_dropout, largest_feasible_sparse_dropout
 from secagg.keys import Seed, derive
 from secagg.prg import Stream
 
-MOST_COMPLETE = 128
 LABEL_VECTOR = b"secagg/v1/trial/vector"
 LABEL_NONCE = b"secagg/v1/trial/nonce"
 
@@ -59,17 +59,21 @@ class TrialReport:
 
 
 def plan_for(clients: int, dropout: float, bits: int) -> RoundPlan:
-    """A plan for this many clients that assumes the drop-out, or as much of it as any plan survives.
+    """The plan that `secagg plan` recommends, or one that assumes as much of the drop-out as any survives.
 
-    Everybody masks with everybody up to 128 clients; above, on a sparse ring seeded by the roster. A trial
-    may ask for more drop-outs than are assumed, to see the round refused.
+    A trial may ask for more drop-outs than are assumed, to see the round refused.
     """
-    sparse = clients > MOST_COMPLETE
-    graph = GraphMode.ROSTER if sparse else GraphMode.COMPLETE
-    largest = largest_feasible_sparse_dropout if sparse else largest_feasible_dropout
-    assumed = RoundPlan.recommend(clients, dropout=0, bits=bits, graph=graph).assumption
-    assumable = min(dropout, float(largest(clients, assumed)))
+    graphs = graphs_for(clients)
+    graph = next((graph for graph in graphs if dropout <= most_assumable(clients, bits, graph)), graphs[0])
+    assumable = min(dropout, most_assumable(clients, bits, graph))
     return RoundPlan.recommend(clients, dropout=assumable, bits=bits, graph=graph)
+
+
+def most_assumable(clients: int, bits: int, graph: GraphMode) -> float:
+    """The largest drop-out that a plan on this graph survives."""
+    assumed = RoundPlan.recommend(clients, dropout=0, bits=bits, graph=graph).assumption
+    largest = largest_feasible_dropout if graph is GraphMode.COMPLETE else largest_feasible_sparse_dropout
+    return float(largest(clients, assumed))
 
 
 def run_trial(trial: Trial, seed: int | None) -> TrialReport:

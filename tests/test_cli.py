@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -57,24 +58,44 @@ PROMISED = {
         "threshold",
         "modulus_bits",
     },
+    "plan": {"recommended", "protocols"},
     "epsilon": {"epsilon_lower", "epsilon_upper", "accountant", "epsilon_aggregator_view"},
     "calibrate": {"noise_multiplier", "epsilon"},
 }
 BESIDES = {
     "demo": {"protocol", "lost_rounds", "epsilon_released", "seen_bytes", "chi_square_p", "ledger_tail", "folder"},
     "simulate": {"protocol", "deterministic"},
+    "plan": {"clients", "dropout", "corrupt", "dimension", "bits", "promise"},
     "epsilon": set(),
     "calibrate": set(),
 }
+# Of each protocol of a plan, and of each other way to run it.
+PLANNED = {
+    "feasible",
+    "why",
+    "degree",
+    "threshold",
+    "min_cohort",
+    "modulus_bits",
+    "privacy_failure_log2",
+    "completion_failure_log2",
+    "upload_bytes_per_client",
+    "download_bytes_per_client",
+    "client_seconds",
+    "server_seconds",
+}
+PLANNED_BESIDES = {"promise", "graph", "window", "quorum", "exchanges", "advice"}
 FINE = {
     "demo": {"--clients": "8", "--rounds": "2", "--dropout": "0.15"},
     "simulate": {"--clients": "5", "--dim": "20", "--dropout": "0.2", "--seed": "3"},
+    "plan": {"--clients": "20", "--dropout": "0.2", "--corrupt": "0.1", "--dim": "1000"},
     "epsilon": {"--noise-multiplier": "1.1", "--sampling-rate": "0.01", "--steps": "1000", "--delta": "1e-5"},
     "calibrate": {"--epsilon": "6", "--delta": "1e-4", "--sampling-rate": "1", "--steps": "30"},
 }
 NEEDED = {
     "demo": set(),
     "simulate": {"--clients", "--dim"},
+    "plan": {"--clients", "--dropout", "--corrupt"},
     "epsilon": {"--noise-multiplier", "--sampling-rate", "--steps", "--delta"},
     "calibrate": {"--epsilon", "--delta", "--sampling-rate", "--steps"},
 }
@@ -174,7 +195,11 @@ def test_the_table_shows_every_key_and_progress_stays_on_stderr(command: str, se
     ran = secagg(*call(command))
     assert ran.code == 0
     labels = {line.split("│")[1].strip() for line in ran.out.splitlines() if line.startswith("│")}
-    assert labels == {key.replace("_", " ") for key in PROMISED[command] | BESIDES[command]}
+    shown = PROMISED[command] | BESIDES[command]
+    if command == "plan":
+        # A table of its own; sentences stand below it.
+        shown = (shown | PLANNED | PLANNED_BESIDES) - {"protocols", "why", "advice"}
+    assert labels == {key.replace("_", " ") for key in shown}
     assert "without privacy" not in ran.out
     assert ("without privacy" in ran.err) if command == "demo" else (ran.err == "")
 
@@ -195,6 +220,54 @@ def test_simulate_with_a_seed_repeats_itself(secagg: Secagg) -> None:
     one, two = (secagg(*call("simulate", "--json")).json for _ in range(2))
     assert one["deterministic"] is True
     assert {key: one[key] for key in one if key not in clock} == {key: two[key] for key in two if key not in clock}
+
+
+def test_a_plan_shows_both_adversaries_and_the_bytes_that_simulate_counts(secagg: Secagg) -> None:
+    found = secagg(*call("plan", "--json", dropout="0", clients="9", bits="12")).json
+    assert found["recommended"] == "pairwise"
+    shown = found["protocols"]["pairwise"]
+    assert set(shown) == PLANNED | PLANNED_BESIDES | {"variants"}
+    assert all(set(variant) == PLANNED | PLANNED_BESIDES for variant in shown["variants"])
+    assert [(one["promise"], one["exchanges"]) for one in (shown, *shown["variants"])] == [
+        ("active", 5),
+        ("curious", 4),
+    ]
+    # On the complete graph nothing is left to chance, and JSON has no word for log2 of zero.
+    assert (shown["privacy_failure_log2"], shown["completion_failure_log2"]) == (None, None)
+    played = secagg(*call("simulate", "--json", dropout="0", clients="9", bits="12", dim="1000")).json
+    for name in ("degree", "threshold", "modulus_bits", "upload_bytes_per_client"):
+        assert played[name] == shown[name]
+
+
+def test_a_plan_on_a_ring_shows_its_two_failure_probabilities(secagg: Secagg) -> None:
+    shown = secagg(*call("plan", "--json", clients="100000", dropout="0.1")).json["protocols"]["pairwise"]
+    assert (shown["graph"], shown["degree"], shown["threshold"]) == ("roster", 156, 106)
+    assert -60 < shown["privacy_failure_log2"] < -40
+    assert -60 < shown["completion_failure_log2"] < -29
+
+
+def test_a_plan_says_below_its_table_why_and_what_to_mind(secagg: Secagg) -> None:
+    ran = secagg(*call("plan", clients="100", dropout="0.4", corrupt="0.33", promise="curious"))
+    assert ran.code == 0
+    assert "curious, complete graph: safe only while the server follows the protocol" in ran.out
+    assert "active, complete graph: 100 clients with 33 corrupted cannot lose 40" in ran.out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dropout": "0.5"},
+        {"corrupt": "0.9"},
+        {"clients": "1000", "dropout": "0.46"},
+        {"clients": "10000", "dropout": "0.41"},
+    ],
+)
+def test_an_infeasible_plan_names_the_largest_feasible_drop_out_or_the_corruption(
+    options: dict[str, str], secagg: Secagg
+) -> None:
+    told = secagg(*call("plan", "--json", **options))
+    assert (told.code, told.json["command"], told.json["error"]) == (2, "plan", "BadPlan")
+    assert re.search(r"largest feasible drop-out is [\d/]+ |even without drop-out", str(told.json["message"]))
 
 
 def test_the_demo_writes_where_it_says(secagg: Secagg, tmp_path: Path) -> None:
@@ -278,6 +351,14 @@ WRONG_USE: list[tuple[list[str], set[str]]] = [
     *wrong("simulate", "seed", NO_NUMBER, USAGE),
     *wrong("simulate", "seed", ("9" * 100,), {"Misused"}),
     *wrong("simulate", "protocol", ("", "smoke"), USAGE),
+    *wrong("plan", "clients", (*NO_NUMBER, "0", "2", "1000001", "8.5"), USAGE),
+    *wrong("plan", "clients", ("1000000",), {"BadPlan"}),
+    *wrong("plan", "dropout", (*NO_NUMBER, "0.5", "1", "1.0001"), PLAN),
+    *wrong("plan", "corrupt", (*NO_NUMBER, "0.9", "1", "1.0001"), PLAN),
+    *wrong("plan", "dim", (*NO_NUMBER, "0", "1e3"), USAGE),
+    *wrong("plan", "dim", ("4294967297", "1" + 40 * "0"), {"BadPlan"}),
+    *wrong("plan", "bits", (*NO_NUMBER, "1", "25"), USAGE),
+    *wrong("plan", "promise", ("", "hope"), USAGE),
     *wrong("epsilon", "noise_multiplier", (*NO_NUMBER, "0", "1e999"), NONSENSE),
     *wrong("epsilon", "sampling_rate", (*NO_NUMBER, "0", "1.5"), NONSENSE),
     *wrong("epsilon", "steps", (*NO_NUMBER, "0", "1.5", "1" + 30 * "0"), NONSENSE),

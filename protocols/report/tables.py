@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +19,10 @@ VERSION = 1
 NOTES = Console(stderr=True)
 
 Value = object
+
+PROTOCOLS = "protocols"
+# Of one way to run a protocol, what no column has room for: why it was chosen or refused, what to mind.
+BELOW_THE_TABLE = ("why", "advice", "variants")
 
 
 class Output(Protocol):
@@ -50,16 +54,21 @@ class JsonOutput:
 
 
 class TextOutput:
-    """A two-column table on stdout; failures on stderr."""
+    """A two-column table on stdout, below it one for each protocol of a plan; failures on stderr."""
 
     def result(self, command: str, values: Mapping[str, Value]) -> None:
         table = Table(title=f"secagg {command}", show_header=False)
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for key, value in values.items():
-            # As Text, because a path may hold what rich takes for markup.
-            table.add_row(key.replace("_", " "), Text(text_of(finite(value))))
-        Console().print(table)
+            if key != PROTOCOLS:
+                # As Text, because a path may hold what rich takes for markup.
+                table.add_row(label_of(key), Text(text_of(finite(value))))
+        out = Console()
+        out.print(table)
+        protocols: Any = values.get(PROTOCOLS, {})
+        for name, record in protocols.items():
+            show_variants(out, name, record)
 
     def failure(self, command: str | None, name: str, message: str) -> None:
         NOTES.print(f"{name}: {message}", style="bold red", markup=False, highlight=False)
@@ -79,3 +88,24 @@ def text_of(value: Value) -> str:
         return " ".join(map(text_of, value))
     # A path may hold bytes that are no text: shown as "?", where printing them would fail.
     return str(value).encode("utf-8", "replace").decode("utf-8")
+
+
+def label_of(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def show_variants(out: Console, name: str, record: Mapping[str, Any]) -> None:
+    """One column per way to run a protocol, the one to take first; under the table why, and what to mind."""
+    variants = [record, *record["variants"]]
+    table = Table(title=name, show_header=False)
+    table.add_column(style="bold")
+    for variant in variants:
+        table.add_column(justify="right", style="" if variant["feasible"] else "dim")
+    for key in record:
+        if key not in BELOW_THE_TABLE:
+            table.add_row(label_of(key), *(text_of(finite(variant[key])) for variant in variants))
+    out.print(table)
+    for variant in variants:
+        heading = f"{variant['promise']}, {variant['graph']} graph"
+        for sentence in (variant["why"], *variant["advice"]):
+            out.print(Text(f"{heading}: {sentence}"))

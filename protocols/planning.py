@@ -1,0 +1,268 @@
+"""Which protocol, which parameters, at what price: `secagg plan`.
+
+    request     n clients, a fraction that drops out, a fraction that is corrupt, d coordinates of so many bits
+    choice      one way to meet it: promise and graph, with every number that follows; or why it cannot be met
+    report      per protocol the choice to take and all the others; the protocol to take
+
+A request is met under the promise it asks for or not at all: a weaker promise is shown beside, never taken
+instead. Bytes are exact (`sizes.py`), seconds an estimate (`costs.py`), probabilities proven bounds
+(`secagg.harary`). The graph is chosen here for everybody: `simulate` plays the plan that is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+
+from protocols.coding import coding_of
+from protocols.costs import Shape, client_steps, server_steps, timed_steps
+from protocols.errors import BadPlan
+from protocols.plan import NOTHING, Agreement, Promise, RoundPlan
+from protocols.sizes import check_roster_fits, round_sizes
+from secagg.encode import Encoding
+from secagg.graph import GraphMode
+from secagg.harary import ALWAYS_COMPLETE
+from secagg.parameters import MAX_COMPLETE
+
+# A model of ordinary size: a small convolutional network, or an adapter of a large one.
+USUAL_DIMENSION = 1_000_000
+# Up to here masking with everybody costs less than the questions a sparse graph raises.
+PREFER_COMPLETE = 128
+# A modulus this little above a word doubles memory and mask time for a few bits.
+FEW_BITS = 4
+
+REASONS = {
+    GraphMode.COMPLETE: "everybody masks with everybody: no choice of drop-outs cuts the graph",
+    GraphMode.ROSTER: "on a sparse ring work and traffic hardly grow with the number of clients",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a round has to cope with."""
+
+    clients: int
+    dropout: float | Fraction
+    corrupt: float | Fraction = Fraction(1, 10)
+    dimension: int = USUAL_DIMENSION
+    bits: int = 16
+    promise: Promise = Promise.ACTIVE
+
+    def plan(self, promise: Promise, graph: GraphMode) -> RoundPlan:
+        """The plan of one promise and graph.
+
+        Raises: BadPlan when it cannot be met, naming the largest feasible drop-out where that is the reason.
+        """
+        plan = RoundPlan.recommend(
+            self.clients,
+            dropout=self.dropout,
+            corrupt=self.corrupt,
+            bits=self.bits,
+            promise=promise,
+            graph=graph,
+        )
+        left = self.clients - plan.assumption.lost(self.clients)
+        if left < plan.min_cohort:
+            bearable = Fraction(self.clients - plan.min_cohort, self.clients)
+            raise BadPlan(
+                f"the assumed drop-out leaves {left} of {self.clients} clients, and a sum over fewer than "
+                f"{plan.min_cohort} is never opened; the largest feasible drop-out is {bearable} "
+                f"({float(bearable):.4f})"
+            )
+        return plan
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One promise and graph: all its numbers, or none of them and why not.
+
+    Units: bytes of whole frames, for one surviving client; CPU seconds of one client and of the server;
+        log2 of failure bounds, -inf where the guarantee is no matter of chance. `window` is the number of
+        survivors every half neighbourhood of a ring must exceed, None where nothing is demanded of them.
+    """
+
+    feasible: bool
+    why: str
+    promise: str
+    graph: str
+    degree: int | None = None
+    threshold: int | None = None
+    window: int | None = None
+    quorum: int | None = None
+    min_cohort: int | None = None
+    modulus_bits: int | None = None
+    privacy_failure_log2: float | None = None
+    completion_failure_log2: float | None = None
+    exchanges: int | None = None
+    upload_bytes_per_client: int | None = None
+    download_bytes_per_client: int | None = None
+    client_seconds: float | None = None
+    server_seconds: float | None = None
+    advice: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolReport:
+    """The choice to take under one protocol, and every other it offers."""
+
+    choice: Choice
+    variants: tuple[Choice, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        return {**asdict(self.choice), "variants": [asdict(variant) for variant in self.variants]}
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """The request, the protocol to take, and what each protocol offers."""
+
+    request: Request
+    recommended: str
+    protocols: Mapping[str, ProtocolReport]
+
+    def to_dict(self) -> dict[str, object]:
+        """The report under the names the command prints."""
+        return {
+            "recommended": self.recommended,
+            "clients": self.request.clients,
+            "dropout": float(self.request.dropout),
+            "corrupt": float(self.request.corrupt),
+            "dimension": self.request.dimension,
+            "bits": self.request.bits,
+            "promise": self.request.promise.value,
+            "protocols": {name: report.to_dict() for name, report in self.protocols.items()},
+        }
+
+
+def plan_round(request: Request) -> PlanReport:
+    """What each protocol offers, and the first that meets the request.
+
+    Raises: BadPlan when none does, with every reason.
+    """
+    protocols = {name: planner(request) for name, planner in PLANNERS.items()}
+    met = [name for name, report in protocols.items() if report.choice.feasible]
+    if not met:
+        raise BadPlan("; ".join(reason for name, report in protocols.items() for reason in refusals(name, report)))
+    return PlanReport(request, met[0], protocols)
+
+
+def refusals(name: str, report: ProtocolReport) -> Iterator[str]:
+    """Why a protocol cannot meet the promise asked for, and whether it could meet another."""
+    asked = report.choice.promise
+    for choice in (report.choice, *report.variants):
+        what = f"{name} under promise {choice.promise} on a {choice.graph} graph"
+        if choice.promise == asked:
+            yield f"{what}: {choice.why}"
+        elif choice.feasible:
+            yield f"{what} would be feasible: ask for --promise {choice.promise} if that is enough"
+
+
+# --- pairwise -------------------------------------------------------------------------------------
+
+
+def graphs_for(clients: int) -> tuple[GraphMode, ...]:
+    """The graphs that many clients may have, the preferred first."""
+    if clients <= ALWAYS_COMPLETE:
+        return (GraphMode.COMPLETE,)
+    if clients <= PREFER_COMPLETE:
+        return (GraphMode.COMPLETE, GraphMode.ROSTER)
+    return (GraphMode.ROSTER, GraphMode.COMPLETE) if clients <= MAX_COMPLETE else (GraphMode.ROSTER,)
+
+
+def plan_pairwise(request: Request) -> ProtocolReport:
+    """The preferred graph that meets the promise asked for; the other graph and the other promise beside it."""
+    graphs = graphs_for(request.clients)
+    asked = [choice_of(request, request.promise, graph) for graph in graphs]
+    others = [
+        choice_of(request, promise, graph) for promise in Promise if promise != request.promise for graph in graphs
+    ]
+    first = asked[0]
+    taken = next((choice for choice in asked if choice.feasible), first)
+    beside = (*(choice for choice in asked if choice is not taken), *others)
+    if taken is not first:
+        taken = replace(taken, why=f"{taken.why}; a {first.graph} graph would be preferred, but {first.why}")
+    return ProtocolReport(taken, beside)
+
+
+PLANNERS: Mapping[str, Callable[[Request], ProtocolReport]] = {"pairwise": plan_pairwise}
+
+
+def choice_of(request: Request, promise: Promise, graph: GraphMode) -> Choice:
+    """All numbers of one promise and graph, or why there are none."""
+    try:
+        # Before the search for parameters, which takes longest where this fails.
+        check_roster_fits(request.clients)
+        agreement = Agreement(request.plan(promise, graph), 0, bytes(16), request.dimension, NOTHING, NOTHING, NOTHING)
+        return met(agreement, request.clients)
+    except BadPlan as error:
+        return Choice(False, str(error), promise.value, graph.value)
+
+
+def met(agreement: Agreement, clients: int) -> Choice:
+    """The numbers of a plan that can be met."""
+    plan, coding = agreement.plan, coding_of(agreement)
+    parameters, sizes = plan.parameters(clients), round_sizes(agreement, clients)
+    shape, each = Shape(plan, clients, parameters, coding.length, sizes), timed_steps(plan.encoding)
+    return Choice(
+        feasible=True,
+        why=REASONS[plan.graph],
+        promise=plan.promise.value,
+        graph=plan.graph.value,
+        degree=parameters.degree,
+        threshold=parameters.threshold,
+        window=parameters.window if parameters.degree < clients - 1 and parameters.window >= 0 else None,
+        quorum=parameters.quorum or None,
+        min_cohort=plan.min_cohort,
+        modulus_bits=coding.ring.bits,
+        privacy_failure_log2=parameters.privacy_failure_log2,
+        completion_failure_log2=parameters.completion_failure_log2,
+        exchanges=sizes.exchanges,
+        upload_bytes_per_client=sizes.upload_bytes,
+        download_bytes_per_client=sizes.download_bytes,
+        client_seconds=client_steps(shape).seconds(each),
+        server_seconds=server_steps(shape).seconds(each),
+        advice=(*consents(plan), *word_advice(plan.encoding)),
+    )
+
+
+def consents(plan: RoundPlan) -> Iterator[str]:
+    """What is believed of the server, and what a client's policy has to say because it refuses that by default."""
+    allowed = []
+    if plan.promise is Promise.CURIOUS:
+        yield "safe only while the server follows the protocol"
+        allowed.append("promise=Promise.CURIOUS")
+    elif plan.graph is GraphMode.ROSTER:
+        yield "the server is trusted not to search for a roster whose ring suits it"
+    if plan.graph is GraphMode.ROSTER:
+        allowed.append("graphs=frozenset({GraphMode.ROSTER})")
+    if allowed:
+        yield f"clients allow this by Policy(..., {', '.join(allowed)})"
+
+
+def word_advice(encoding: Encoding) -> Iterator[str]:
+    """Which single reduction would fit the modulus into the next smaller word."""
+    for word in (16, 32):
+        if word < encoding.ring.bits <= word + FEW_BITS:
+            smaller = list(reductions(encoding, (1 << (word - 1)) - 1))
+            if smaller:
+                yield (
+                    f"a modulus of {encoding.ring.bits} bits takes words of {encoding.ring.word_bits}: "
+                    f"{' or '.join(smaller)} would fit {word} bits and about halve the time for masks"
+                )
+
+
+def reductions(encoding: Encoding, largest_sum: int) -> Iterator[str]:
+    """One number at a time lowered until no sum of magnitude above `largest_sum` remains."""
+    clients, weight, levels = encoding.max_clients, encoding.max_weight, encoding.levels
+    fewer_clients = largest_sum // (weight * levels)
+    if fewer_clients >= 3:
+        yield f"at most {fewer_clients} clients"
+    lighter = largest_sum // (clients * levels)
+    if 1 <= lighter < weight:
+        yield f"weights up to {lighter}"
+    for bits in range(encoding.bits - 1, 1, -1):
+        coarser = Encoding(encoding.clip, bits, weight, clients)
+        if clients * weight * coarser.levels <= largest_sum:
+            yield f"{bits} bits of precision"
+            return

@@ -1,0 +1,123 @@
+"""How many bytes a round moves for one client: whole frames, exactly, without playing the round.
+
+Every figure is the length of what the codec writes for a letter of the right shape, so a change of a letter
+or of the frame changes it here too. A letter of many equal parts is written with none and with one of them;
+its length is affine in their number. The shape is that of a round in which every one of n clients speaks in
+time and nobody complains: a lost client only makes letters shorter, a complaint adds four bytes. Text in the
+plan (the task's name, fractions) travels in `Open` and counts.
+
+    sent        Advertise  Shares  Masked  [Witness]  Unmask
+    received    Open  Roster  Inbox  Survivors  [Witnesses]          [ ]  promise `active` only
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from protocols import codec, messages
+from protocols.coding import coding_of
+from protocols.errors import BadPlan
+from protocols.pairwise import session as names
+from protocols.party import SERVER, PartyId
+from protocols.plan import NOTHING, Agreement, Promise
+from secagg.keys import Context
+
+SIGNATURE = bytes(codec.SIGNATURE_BYTES)
+NO_CONTEXT = Context(NOTHING)
+ENTRY = messages.RosterEntry(PartyId(0), NOTHING, NOTHING, NOTHING, SIGNATURE)
+SEALED = messages.SealedShares(bytes(messages.SEALED_BYTES), NOTHING, NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One frame: the message's type and the bytes on the wire, header and signature included."""
+
+    kind: type[Any]
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSizes:
+    """The frames one client sends, and those it receives, in the order of the round."""
+
+    sent: tuple[Letter, ...]
+    received: tuple[Letter, ...]
+
+    @property
+    def upload_bytes(self) -> int:
+        return sum(letter.bytes for letter in self.sent)
+
+    @property
+    def download_bytes(self) -> int:
+        return sum(letter.bytes for letter in self.received)
+
+    @property
+    def exchanges(self) -> int:
+        """Server-to-client-and-back exchanges: each letter of a client answers one of the server."""
+        return len(self.sent)
+
+    def bytes_of(self, kind: type[Any]) -> int:
+        """The frames of one kind of letter."""
+        return sum(letter.bytes for letter in self.sent + self.received if letter.kind is kind)
+
+
+def round_sizes(agreement: Agreement, clients: int) -> RoundSizes:
+    """The letters of a pairwise round of `clients` clients, none of them lost.
+
+    Raises: BadPlan when the plan has no parameters for so many clients, when no vector of this length can be
+        encoded, and when the roster would not fit a frame, naming the most clients whose roster does.
+    """
+    check_roster_fits(clients)
+    parameters, coding = agreement.plan.parameters(clients), coding_of(agreement)
+    extras = bytes(names.EXTRAS_RING.packed_bytes(names.EXTRAS))
+    bitmap = bytes(-(-clients // 8))
+    degree = parameters.degree
+    sent = [
+        single(messages.Advertise(NO_CONTEXT, NOTHING, NOTHING, NOTHING, SIGNATURE)),
+        series(lambda count: messages.Shares((SEALED,) * count), degree),
+        series(lambda size: messages.Masked(bytes(size), extras, ()), coding.ring.packed_bytes(coding.length)),
+    ]
+    received = [
+        single(messages.Open(agreement)),
+        series(roster_of, clients),
+        series(lambda count: messages.Inbox(PartyId(0), bitmap, (SEALED,) * count), degree),
+        single(messages.Survivors(bitmap)),
+    ]
+    if agreement.plan.promise is Promise.ACTIVE:
+        sent.append(single(messages.Witness(SIGNATURE)))
+        received.append(series(witnesses_of, parameters.quorum))
+    sent.append(series(lambda count: messages.Unmask((bytes(messages.SHARE_BYTES),) * count), degree))
+    return RoundSizes(tuple(sent), tuple(received))
+
+
+def check_roster_fits(clients: int) -> None:
+    """Raises: BadPlan when the roster is too large a frame for a client; nothing else it receives is larger."""
+    allowed = codec.HEADER.size + codec.MAX_CONTROL_BYTES + codec.SIGNATURE_BYTES
+    needed, empty, one = (series(roster_of, count).bytes for count in (clients, 0, 1))
+    if needed > allowed:
+        raise BadPlan(
+            f"the roster of {clients} clients makes a frame of {needed} bytes, clients take at most {allowed}: "
+            f"invite at most {(allowed - empty) // (one - empty)} to one round"
+        )
+
+
+def roster_of(count: int) -> messages.Roster:
+    return messages.Roster(NO_CONTEXT, tuple(replace(ENTRY, who=PartyId(who)) for who in range(count)))
+
+
+def witnesses_of(count: int) -> messages.Witnesses:
+    return messages.Witnesses(tuple(messages.Signed(index, SIGNATURE) for index in range(count)))
+
+
+def single(message: object) -> Letter:
+    """The frame of one message."""
+    frame = codec.encode(message, SERVER, bytes(16), 0, lambda text: SIGNATURE)
+    return Letter(type(message), sum(map(len, frame)))
+
+
+def series(letter_of: Callable[[int], object], count: int) -> Letter:
+    """The frame of a letter with `count` equal parts; `letter_of` is asked for none and for one only."""
+    none, one = single(letter_of(0)), single(letter_of(1))
+    return Letter(none.kind, none.bytes + count * (one.bytes - none.bytes))
