@@ -273,6 +273,14 @@ class RoundPlan:
             metrics=metrics,
         )
         plan.parameters(clients)
+        left = clients - assumption.lost(clients)
+        if left < plan.min_cohort:
+            bearable = Fraction(clients - plan.min_cohort, clients)
+            raise BadPlan(
+                f"the assumed drop-out leaves {left} of {clients} clients, and a sum over fewer than "
+                f"{plan.min_cohort} is never opened; the largest feasible drop-out is {bearable} "
+                f"({float(bearable):.4f})"
+            )
         return plan
 
 

@@ -54,7 +54,7 @@ class Request:
 
         Raises: BadPlan when it cannot be met, naming the largest feasible drop-out where that is the reason.
         """
-        plan = RoundPlan.recommend(
+        return RoundPlan.recommend(
             self.clients,
             dropout=self.dropout,
             corrupt=self.corrupt,
@@ -62,15 +62,6 @@ class Request:
             promise=promise,
             graph=graph,
         )
-        left = self.clients - plan.assumption.lost(self.clients)
-        if left < plan.min_cohort:
-            bearable = Fraction(self.clients - plan.min_cohort, self.clients)
-            raise BadPlan(
-                f"the assumed drop-out leaves {left} of {self.clients} clients, and a sum over fewer than "
-                f"{plan.min_cohort} is never opened; the largest feasible drop-out is {bearable} "
-                f"({float(bearable):.4f})"
-            )
-        return plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +224,7 @@ def consents(plan: RoundPlan) -> Iterator[str]:
         yield "safe only while the server follows the protocol"
         allowed.append("promise=Promise.CURIOUS")
     elif plan.graph is GraphMode.ROSTER:
-        yield "the server is trusted not to search for a roster whose ring suits it"
+        yield "the server is trusted not to search for a roster whose ring suits it, unless graph=GraphMode.BEACON"
     if plan.graph is GraphMode.ROSTER:
         allowed.append("graphs=frozenset({GraphMode.ROSTER})")
     if allowed:

@@ -7,7 +7,7 @@ time and nobody complains: a lost client only makes letters shorter, a complaint
 plan (the task's name, fractions) travels in `Open` and counts.
 
     sent        Advertise  Shares  Masked  [Witness]  Unmask
-    received    Open  Roster  Inbox  Survivors  [Witnesses]          [ ]  promise `active` only
+    received    Open  Roster  Inbox  Survivors  [Witnesses]  Result          [ ]  promise `active` only
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from protocols import codec, messages
-from protocols.coding import coding_of
+from protocols.coding import EXTRAS_RING, Extras, coding_of
 from protocols.errors import BadPlan
-from protocols.pairwise import session as names
 from protocols.party import SERVER, PartyId
 from protocols.plan import NOTHING, Agreement, Promise
 from secagg.keys import Context
@@ -71,7 +70,7 @@ def round_sizes(agreement: Agreement, clients: int) -> RoundSizes:
     """
     check_roster_fits(clients)
     parameters, coding = agreement.plan.parameters(clients), coding_of(agreement)
-    extras = bytes(names.EXTRAS_RING.packed_bytes(names.EXTRAS))
+    extras = bytes(EXTRAS_RING.packed_bytes(Extras.of(agreement.plan).length))
     bitmap = bytes(-(-clients // 8))
     degree = parameters.degree
     sent = [
@@ -89,6 +88,7 @@ def round_sizes(agreement: Agreement, clients: int) -> RoundSizes:
         sent.append(single(messages.Witness(SIGNATURE)))
         received.append(series(witnesses_of, parameters.quorum))
     sent.append(series(lambda count: messages.Unmask((bytes(messages.SHARE_BYTES),) * count), degree))
+    received.append(single(messages.Result(NO_CONTEXT, NOTHING)))
     return RoundSizes(tuple(sent), tuple(received))
 
 

@@ -62,7 +62,8 @@ def find_sparse_parameters(n: int, assumption: Assumption) -> Parameters:
         as in the published pairs; `choose_parameters` never asks there.
     Raises: NoParameters naming the largest feasible drop-out; BadParameters when n is no integer.
     """
-    found = _search(n, assumption)
+    check_clients(n, MIN_SPARSE, MAX_SPARSE, "sparse")
+    found = _search(Population(n), assumption)
     if found is None:
         feasible = largest_feasible_sparse_dropout(n, assumption)
         raise NoParameters(
@@ -79,12 +80,14 @@ def largest_feasible_sparse_dropout(n: int, assumption: Assumption) -> Fraction:
     Raises: NoParameters where even without drop-outs there are none; BadParameters when n is no integer.
     """
     check_clients(n, MIN_SPARSE, MAX_SPARSE, "sparse")
+    clients = Population(n)
+    most = math.floor((MOST_BAD - assumption.corrupt) / _losses_count(assumption) * n)
 
     def infeasible(lost: int) -> bool:
-        return _search(n, replace(assumption, dropout=Fraction(lost, n))) is None
+        return _search(clients, replace(assumption, dropout=Fraction(lost, n))) is None
 
     # What more losses cannot break, fewer cannot either, so the feasible ones come first.
-    feasible = bisect_right(range(n), False, key=infeasible)
+    feasible = bisect_right(range(max(0, min(n, most + 1))), False, key=infeasible)
     if feasible == 0:
         raise NoParameters(
             f"no sparse graph of {n} clients bears corruption {float(assumption.corrupt):.4f} against "
@@ -93,13 +96,16 @@ def largest_feasible_sparse_dropout(n: int, assumption: Assumption) -> Fraction:
     return Fraction(feasible - 1, n)
 
 
-def _search(n: int, assumption: Assumption) -> Parameters | None:
+def _losses_count(assumption: Assumption) -> int:
+    """How often a loss counts beside a corruption: a lying server invents as many again."""
+    return 1 if assumption.against is Against.CURIOUS else 2
+
+
+def _search(clients: Population, assumption: Assumption) -> Parameters | None:
     """The first degree that passes; nearly every larger one then does, but for steps of whole clients."""
-    check_clients(n, MIN_SPARSE, MAX_SPARSE, "sparse")
-    losses = 1 if assumption.against is Against.CURIOUS else 2
-    if assumption.corrupt + losses * assumption.dropout > MOST_BAD:
+    if assumption.corrupt + _losses_count(assumption) * assumption.dropout > MOST_BAD:
         return None
-    conditions = _Conditions.of(n, assumption)
+    n, conditions = clients.size, _Conditions.of(clients, assumption)
     if n <= EXHAUSTIVE_UP_TO:
         return _first(conditions, range(2, n - 1, 2))
     bracket = _first(conditions, range(2, n - 1, STRIDE))
@@ -122,8 +128,9 @@ class _Conditions:
     survivors: int
 
     @classmethod
-    def of(cls, n: int, assumption: Assumption) -> _Conditions:
-        return cls(Population(n), assumption, assumption.corrupted(n), n - assumption.lost(n))
+    def of(cls, clients: Population, assumption: Assumption) -> _Conditions:
+        n = clients.size
+        return cls(clients, assumption, assumption.corrupted(n), n - assumption.lost(n))
 
     @property
     def rare(self) -> float:

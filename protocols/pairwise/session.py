@@ -138,7 +138,8 @@ def awaits_beacon(agreement: Agreement, clients: int) -> bool:
 
     Raises: BadPlan when no parameters exist for a roster of this size.
     """
-    return agreement.plan.graph is GraphMode.BEACON and agreement.plan.parameters(clients).degree < clients - 1
+    sparse = agreement.plan.parameters(clients).degree < clients - 1
+    return sparse and agreement.plan.graph is GraphMode.BEACON
 
 
 @dataclass(frozen=True, slots=True)
