@@ -30,7 +30,7 @@ from protocols.party import MAX_CLIENT_ID, PartyId
 from protocols.plan import NOTHING, Agreement, RoundPlan, context_of
 from protocols.simulate import Cohort, Costs, FaultPlan, Seen, Simulation
 from protocols.tensors import Layout
-from protocols.verifying import remembering
+from protocols.verifying import shared_memory
 from secagg.errors import SecaggError
 
 
@@ -91,7 +91,7 @@ def secure_mean(
     _check_clients("metrics", updates, metrics)
     if cohort is not None and cohort.server.plan != plan:
         raise BadPlan("the cohort was made for another plan: make it anew, or pass the plan it has")
-    cohort = (cohort or Cohort.fresh(plan, flat, remembering())).invite(flat)
+    cohort = (cohort or Cohort.fresh(plan, flat, shared_memory())).invite(flat)
     head = NOTHING if ledger is None else ledger.head().hash
     task = Task(round, layout.length, layout.digest(), model, head)
     agreement = cohort.server.agree(task)

@@ -17,7 +17,7 @@ import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -124,6 +124,14 @@ class Seen:
 
 
 Application = Callable[[PartyId, Client], Submit]
+Verifiers = Callable[[PartyId], Verifier]
+
+
+def by_itself(who: PartyId) -> Verifier:
+    """Every client checks every signature."""
+    return verify
+
+
 LABEL_COHORT = b"secagg/v1/simulate/cohort"
 LABEL_BEACON = b"secagg/v1/simulate/beacon"
 
@@ -160,19 +168,19 @@ class Cohort:
         return "insecure" if self.deterministic else "system"
 
     @classmethod
-    def fresh(cls, plan: RoundPlan, ids: Iterable[int], verifier: Verifier = verify) -> Cohort:
+    def fresh(cls, plan: RoundPlan, ids: Iterable[int], verifiers: Verifiers = by_itself) -> Cohort:
         """New identities and secrets from the operating system."""
         identities = {who: Identity.fresh() for who in (SERVER, *map(PartyId, ids))}
-        return cls._of(plan, identities, partial(Client, verifier=verifier))
+        return cls._of(plan, identities, Client, verifiers)
 
     @classmethod
-    def from_root(cls, plan: RoundPlan, ids: Iterable[int], root: Seed) -> Cohort:
+    def from_root(cls, plan: RoundPlan, ids: Iterable[int], root: Seed, verifiers: Verifiers = by_itself) -> Cohort:
         """INSECURE outside tests: every identity and secret is a function of `root`, so runs can be repeated."""
         identities = {
             who: Identity.from_seed(derive(root, LABEL_COHORT, NOTHING, who.to_bytes(4, "little")))
             for who in (SERVER, *map(PartyId, ids))
         }
-        return cls._of(plan, identities, partial(Client.from_root, root))
+        return cls._of(plan, identities, partial(Client.from_root, root), verifiers)
 
     def invite(self, ids: Iterable[int]) -> Cohort:
         """The same endpoints, of which only these clients are invited.
@@ -189,7 +197,8 @@ class Cohort:
         cls,
         plan: RoundPlan,
         known: dict[PartyId, Identity],
-        client: Callable[[Policy, Identity, bytes], Client],
+        client: Callable[[Policy, Identity, bytes, Verifier], Client],
+        verifiers: Verifiers,
     ) -> Cohort:
         server = known.pop(SERVER)
         identities = {who: identity.public for who, identity in known.items()}
@@ -200,7 +209,7 @@ class Cohort:
             graphs=frozenset({plan.graph}),
             assumption=plan.assumption,
         )
-        clients = {who: client(policy, identity, server.public) for who, identity in known.items()}
+        clients = {who: client(policy, identity, server.public, verifiers(who)) for who, identity in known.items()}
         return cls(Server(plan, identities, server), clients)
 
 
@@ -214,8 +223,9 @@ class Simulation:
 
     `train` is the application: called when a client needs its update, it returns `client.prepare(...)`.
     `opening` is called once, before anybody is asked for the shares that open the sum: what must be durable
-    by then is written there. `seen` is one client's masked vector as the server received it. `ideal` adds,
-    in the clear, exactly the vectors that reach the server: what the sum must equal.
+    by then is written there. `timed` names the clients whose seconds count, everybody's where it is left out.
+    `seen` is one client's masked vector as the server received it. `ideal` adds, in the clear, exactly the
+    vectors that reach the server: what the sum must equal.
     """
 
     def __init__(
@@ -224,11 +234,13 @@ class Simulation:
         train: Application,
         faults: FaultPlan | None = None,
         opening: Callable[[], None] = lambda: None,
+        timed: Collection[PartyId] | None = None,
     ) -> None:
         self.server = cohort.server
         self.clients = cohort.clients
         self.train = train
         self.opening = opening
+        self.timed = self.clients.keys() if timed is None else timed
         self.faults = faults or FaultPlan()
         self.traffic = {who: Traffic() for who in self.clients}
         self.aborted: dict[PartyId, Misbehaved] = {}
@@ -286,12 +298,13 @@ class Simulation:
 
     def costs(self) -> Costs:
         """The bill so far."""
-        finished = [t for who, t in self.traffic.items() if who not in self._gone and who not in self.aborted]
+        finished = {w: t for w, t in self.traffic.items() if w not in self._gone and w not in self.aborted}
+        seconds = [account.seconds for who, account in finished.items() if who in self.timed]
         return Costs(
-            client_seconds_median=statistics.median(t.seconds for t in finished) if finished else 0.0,
+            client_seconds_median=statistics.median(seconds) if seconds else 0.0,
             server_seconds=self.server_seconds,
-            upload_bytes_per_client=max((t.sent_bytes for t in finished), default=0),
-            exchanges=max((t.exchanges for t in finished), default=0),
+            upload_bytes_per_client=max((account.sent_bytes for account in finished.values()), default=0),
+            exchanges=max((account.exchanges for account in finished.values()), default=0),
         )
 
     def _deliver(self, sender: PartyId, recipient: PartyId, data: bytes) -> None:

@@ -30,7 +30,7 @@ from protocols.party import PartyId
 from protocols.plan import RoundPlan
 from protocols.round import RoundReport, secure_mean
 from protocols.simulate import Cohort, FaultPlan
-from protocols.verifying import remembering
+from protocols.verifying import shared_memory
 
 BUDGET = Budget(6, Fraction(1, 10**4), Relation.ZERO_OUT)
 # The noise aims a little below the limit: integer noise costs slightly more than the real-valued it follows.
@@ -151,7 +151,7 @@ class SecureAggregation:
         self.demo = demo
         self.plan = plan
         self.ledger = ledger
-        self.cohort = Cohort.fresh(plan, range(demo.clients), remembering())
+        self.cohort = Cohort.fresh(plan, range(demo.clients), shared_memory())
         self.reports: list[RoundReport] = []
 
     def __call__(self, updates: Mapping[int, Parameters], number: int) -> Aggregated:

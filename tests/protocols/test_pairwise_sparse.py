@@ -17,7 +17,7 @@ from protocols.party import PartyId
 from protocols.plan import RoundPlan
 from protocols.simulate import Cohort, Exchange, Fate, FaultPlan, Lost, Simulation
 from protocols.trial import vector_of
-from protocols.verifying import remembering
+from protocols.verifying import shared_memory
 from secagg.graph import GraphMode
 from secagg.keys import Identity, Seed
 from secagg.workers import Workers
@@ -30,7 +30,7 @@ IDS = tuple(map(PartyId, range(CLIENTS)))
 
 @pytest.fixture(scope="module")
 def cohort() -> Cohort:
-    return Cohort.fresh(PLAN, IDS, remembering())
+    return Cohort.fresh(PLAN, IDS, shared_memory())
 
 
 def train(who: PartyId, client: Client) -> Submit:
@@ -90,7 +90,7 @@ def test_a_client_whose_neighbours_vanish_is_left_out_before_it_masks_anything(c
 
 
 def test_a_neighbourhood_cut_out_ends_the_round_before_anything_is_opened() -> None:
-    cohort = Cohort.fresh(PLAN, IDS, remembering())
+    cohort = Cohort.fresh(PLAN, IDS, shared_memory())
     ring = session_of(cohort).graph.ids
     assert set(ring) == set(IDS)
     half = lost(range(CLIENTS // 2), Exchange.MASKED)
