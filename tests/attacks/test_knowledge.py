@@ -135,10 +135,9 @@ def listed(n: int, fewest: int) -> list[int]:
 
 def all_views() -> list[Sets]:
     """Every honest client is shown itself, both corrupted and at least two others: 11 lists each."""
-    views = every(
+    return every(
         [[one for one in listed(7, QUORUM) if one & CORRUPTED == CORRUPTED and one >> u & 1] for u in range(5)]
     )
-    return views
 
 
 def pairs_of_lists() -> list[Sets]:
