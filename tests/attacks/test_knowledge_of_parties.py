@@ -131,7 +131,7 @@ def seven() -> Liar:
 
 
 def chosen(leaking: list[int]) -> list[list[int]]:
-    """A leaking assignment of every hundred, and the extremes: nobody declared dead, and everybody somebody."""
+    """One leaking assignment in sixty, and two extremes: nobody is declared dead, and everybody declares two."""
     some = [[int(column[at]) for column in SEVEN_VIEWS] + [127, 127] for at in leaking[::60]]
     return [*some, [127] * 7, [0b1100111] * 3 + [0b1111001] * 2 + [127, 127]]
 
@@ -233,11 +233,11 @@ def test_without_the_window_rule_the_same_list_opens_both_halves_of_the_ring(
 
 
 @rows("M17", "M18")
-def test_the_longest_list_that_keeps_the_window_rule_opens_one_sum(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    villain, cut = on_a_ring(monkeypatch)
-    # One of the dead in each gap comes back: every half neighbourhood then holds two of the list.
+def test_lists_that_keep_the_window_rule_open_one_sum(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    villain, _ = on_a_ring(monkeypatch)
     order = [PartyId(who) for who in villain.session.graph.order]
-    whole = cut | villain.places([order[2], order[7], order[0], order[9]])
+    whole = (1 << 14) - 1
+    # Every half neighbourhood still holds two of the list, one of them honest.
     thinned = whole & ~villain.places([order[4], order[11]])
     for agreed in (whole, thinned):
         villain.lie([agreed * (agreed >> u & 1) for u in range(14)])
