@@ -19,11 +19,11 @@ from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import session as names
 from secagg import masks
 from secagg.keys import Seed
-from secagg.masks import SEGMENT, Correction, mask_into, unmask_into
+from secagg.masks import SEGMENT, mask_and_pack
 from secagg.ring import Ring
 from tests.attacks import villain
 from tests.attacks.villain import Stage, rows
-from tests.contracts.uniform import FALSE_ALARM, chi_square, p_values
+from tests.contracts.uniform import FALSE_ALARM, Residues, chi_square, p_values
 
 LENGTH = 1 << 15
 CLIENTS = 5
@@ -40,27 +40,27 @@ class Zeros(Stage):
         self.company.plan = replace(self.company.plan, bits=coordinate_bits, max_weight=WEIGHT)
         self.server = self.company.server()
 
-    def update(self, who: int) -> np.ndarray[Any, Any]:
+    def update(self, who: int) -> Residues:
         return np.zeros(villain.LENGTH)
 
     @property
     def ring(self) -> Ring:
         return self.company.plan.encoding.ring
 
-    def masked(self, round: int = 0) -> dict[int, np.ndarray[Any, Any]]:
+    def masked(self, round: int = 0) -> dict[int, Residues]:
         """By client: its masked vector, which is its mask."""
         self.open(round)
         self.until(Survivors)
         assert not any(vector.any() for vector in self.vectors.values())
         return {who: self.ring.unpack(self.heard[who, Masked].vector, villain.LENGTH) for who in self.ids}
 
-    def extras(self, who: int) -> np.ndarray[Any, Any]:
+    def extras(self, who: int) -> Residues:
         """The mask of its weight and checksum."""
         sent = names.EXTRAS_RING.unpack(self.heard[who, Masked].extras, names.EXTRAS)
         return sent - np.array([WEIGHT, 0], np.uint64)
 
 
-def suspicious(mask: np.ndarray[Any, Any], bits: int) -> set[str]:
+def suspicious(mask: Residues, bits: int) -> set[str]:
     return {name for name, p in p_values(mask, bits).items() if p < FALSE_ALARM}
 
 
@@ -84,19 +84,16 @@ def test_every_residue_of_eight_bits_is_reached(row: str, monkeypatch: pytest.Mo
         assert np.unique(mask).tolist() == list(range(256))
 
 
-def never_the_top(total: Any, ring: Ring, *rest: Any) -> None:
-    mask_into(total, ring, *rest)
-    total[:] = ring.reduce(total) % total.dtype.type(ring.modulus - 1)
+def never_the_top(mask: Residues) -> Residues:
+    return mask % 255
 
 
-def one_bit_stuck(total: Any, ring: Ring, *rest: Any) -> None:
-    mask_into(total, ring, *rest)
-    total &= total.dtype.type(ring.modulus - 2)
+def one_bit_stuck(mask: Residues) -> Residues:
+    return mask & 254
 
 
-def every_word_twice(total: Any, ring: Ring, *rest: Any) -> None:
-    mask_into(total, ring, *rest)
-    total[1::2] = total[: total.size - 1 : 2]
+def every_word_twice(mask: Residues) -> Residues:
+    return mask.repeat(2)[: mask.size]
 
 
 @pytest.mark.parametrize(
@@ -109,12 +106,10 @@ def every_word_twice(total: Any, ring: Ring, *rest: Any) -> None:
     ],
 )
 def test_a_mask_with_a_fault_does_not(
-    fault: Callable[..., None], seen_by: str, monkeypatch: pytest.MonkeyPatch
+    fault: Callable[[Residues], Residues], seen_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairwise_client, "mask_into", fault)
-    stage = Zeros(4, LENGTH, monkeypatch)
-    for mask in stage.masked().values():
-        assert seen_by in suspicious(mask, 8)
+    for mask in Zeros(4, LENGTH, monkeypatch).masked().values():
+        assert seen_by in suspicious(fault(mask), 8)
 
 
 # --- two stretches under keys of their own
@@ -146,8 +141,8 @@ def test_segments_under_one_key_are_found_out(monkeypatch: pytest.MonkeyPatch) -
 class Pads:
     """The masks of both sections, by round and client."""
 
-    vectors: list[np.ndarray[Any, Any]]
-    extras: list[np.ndarray[Any, Any]]
+    vectors: list[Residues]
+    extras: list[Residues]
 
     @classmethod
     def of_many_rounds(cls, monkeypatch: pytest.MonkeyPatch) -> Pads:
@@ -167,7 +162,7 @@ class Pads:
         apart = [np.array([mask[0], mask[4]], np.uint64) - extras for mask, extras in self.pairs()]
         return chi_square((np.concatenate(apart) % np.uint64(16)).astype(np.int64), 16)
 
-    def pairs(self) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    def pairs(self) -> Iterator[tuple[Residues, Residues]]:
         return zip(self.vectors, self.extras, strict=True)
 
     def distinct(self) -> int:
@@ -198,11 +193,10 @@ def test_no_mask_comes_twice(row: str, honest: Pads) -> None:
 
 def test_masks_from_a_seed_of_few_bits_come_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     # Of 28 bits a repetition is expected among 2^14 masks; these sixty are enough for a seed of eight.
-    def folded(total: Any, ring: Ring, self_seed: Seed, pairs: Any, me: int, *rest: Any) -> None:
-        few = Seed(self_seed.expose()[:1] + bytes(31))
-        unmask_into(total, ring, [Correction(1, few)], bytes(32), *rest[1:])
+    def folded(vector: Any, ring: Ring, self_seed: Seed, pairs: Any, me: int, sid: bytes, *rest: Any) -> bytearray:
+        return mask_and_pack(vector, ring, Seed(self_seed.expose()[:1] + bytes(31)), {}, me, bytes(32), *rest)
 
-    monkeypatch.setattr(pairwise_client, "mask_into", folded)
+    monkeypatch.setattr(pairwise_client, "mask_and_pack", folded)
     assert Pads.of_many_rounds(monkeypatch).distinct() < ROUNDS * CLIENTS
 
 
