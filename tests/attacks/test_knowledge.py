@@ -211,7 +211,7 @@ def test_of_seven_no_lists_with_a_quorum_open_fewer_than_the_cohort_without_the_
     ("threshold", "quorum", "of_every_list", "of_pairs"),
     [(5, 0, 1_249, 0), (4, 0, 140_600, 11_070), (4, 4, 5_655, 3_270), (4, 5, 0, 0), (3, 5, 0, 0)],
 )
-def test_of_seven_a_quorum_of_five_is_needed_and_enough_to_open_no_sum_but_a_listed_one(
+def test_of_seven_with_a_quorum_of_five_only_listed_sums_open_whatever_the_threshold_and_with_four_others_do(
     row: str, threshold: int, quorum: int, of_every_list: int, of_pairs: int
 ) -> None:
     world = replace(SEVEN, threshold=threshold)
