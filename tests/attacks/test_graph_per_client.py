@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -99,9 +100,9 @@ def test_a_client_with_a_roster_of_its_own_opens_no_box_and_sends_no_vector(row:
     assert (victim, Masked) not in stage.heard
 
 
-def bound_to_no_roster(agreement: Agreement, context: Context, entries: tuple) -> Session:
+def bound_to_no_roster(agreement: Agreement, context: Context, *roster: Any) -> Session:
     """`Session.of` with the roster left out of the session id."""
-    session = session_of(agreement, context, entries)
+    session = session_of(agreement, context, *roster)
     return replace(session, sid=hashlib.sha256(names.LABEL_SESSION + context).digest())
 
 

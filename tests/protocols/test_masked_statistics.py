@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from protocols.coding import EXTRAS_RING
 from protocols.messages import Masked, Survivors
 from protocols.pairwise import client as pairwise_client
-from protocols.pairwise import session as names
 from secagg import masks
 from secagg.keys import Seed
 from secagg.masks import SEGMENT, mask_and_pack
@@ -56,8 +56,7 @@ class Zeros(Stage):
 
     def extras(self, who: int) -> Residues:
         """The mask of its weight and checksum."""
-        sent = names.EXTRAS_RING.unpack(self.heard[who, Masked].extras, names.EXTRAS)
-        return sent - np.array([WEIGHT, 0], np.uint64)
+        return EXTRAS_RING.unpack(self.heard[who, Masked].extras, 2) - np.array([WEIGHT, 0], np.uint64)
 
 
 def suspicious(mask: Residues, bits: int) -> set[str]:
