@@ -83,7 +83,7 @@ class Shape:
     @property
     def witnesses(self) -> int:
         """Signatures under the list of survivors that everybody checks."""
-        return self.parameters.quorum if self.plan.promise is Promise.ACTIVE else 0
+        return self.plan.smallest_sum(self.clients) if self.plan.promise is Promise.ACTIVE else 0
 
 
 def client_steps(shape: Shape) -> Steps:

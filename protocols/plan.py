@@ -167,6 +167,15 @@ class RoundPlan:
         for metric in self.metrics:
             metric.encoding(self.max_weight, self.max_clients)
 
+    def smallest_sum(self, clients: int) -> int:
+        """The fewest survivors a sum of this many clients is opened for: the cohort, and the witnesses' quorum.
+
+        The quorum alone leaves no honest client with two lists. It does not say how many of a list are there: a
+        client that was shown another roster, and whose masks were rebuilt in that one, would count as a survivor.
+        Each signature is bound to one roster, so a cohort of signatures is a cohort of clients.
+        """
+        return max(self.min_cohort, self.parameters(clients).quorum)
+
     def promise_of(self, clients: int) -> str:
         """What a round of this many clients may call itself: `active` needs a graph that no server could choose."""
         sparse = self.parameters(clients).degree < clients - 1

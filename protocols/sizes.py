@@ -86,7 +86,7 @@ def round_sizes(agreement: Agreement, clients: int) -> RoundSizes:
     ]
     if agreement.plan.promise is Promise.ACTIVE:
         sent.append(single(messages.Witness(SIGNATURE)))
-        received.append(series(witnesses_of, parameters.quorum))
+        received.append(series(witnesses_of, agreement.plan.smallest_sum(clients)))
     sent.append(series(lambda count: messages.Unmask((bytes(messages.SHARE_BYTES),) * count), degree))
     received.append(single(messages.Result(NO_CONTEXT, NOTHING)))
     return RoundSizes(tuple(sent), tuple(received))

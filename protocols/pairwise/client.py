@@ -457,16 +457,16 @@ def reveal(state: Witnessed, sender: PartyId, message: Witnesses) -> Step:
 
 
 def check_witnesses(state: Witnessed, message: Witnesses) -> None:
-    """A quorum of survivors signed the very list I was shown.
+    """Enough survivors of this very session signed the very list I was shown: a quorum, and a whole cohort.
 
     Two lists with a quorum each share more signers than may be corrupt, hence an honest one, and
-    honest clients sign once; so all who answer were shown the same list.
+    honest clients sign once; so all who answer were shown the same list. A cohort of signers, because a listed
+    client may have been shown another roster, in which its masks are rebuilt: it would hide nobody in this sum.
     """
     session = state.session
-    quorum = session.parameters.quorum
     survivors = from_bitmap(state.survivors, session.ids, SERVER)
-    if len(message.signed) < quorum:
-        raise ViewMismatch(SERVER, f"{len(message.signed)} witnesses; {quorum} are required")
+    if len(message.signed) < session.smallest_sum:
+        raise ViewMismatch(SERVER, f"{len(message.signed)} witnesses; {session.smallest_sum} are required")
     text = names.witness_text(session.sid, state.survivors)
     for entry in message.signed:
         if entry.index >= len(session.ids) or session.ids[entry.index] not in survivors:

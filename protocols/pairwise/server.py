@@ -375,16 +375,15 @@ def keep_witness(room: Witnessing, who: PartyId, letter: Witness) -> Witnessing:
     return room
 
 
-def quorum_signed(room: Witnessing) -> bool:
-    return len(room.arrived) >= room.summed.session.parameters.quorum
+def enough_signed(room: Witnessing) -> bool:
+    return len(room.arrived) >= room.summed.session.smallest_sum
 
 
 def close_witnessing(room: Witnessing) -> Step:
     session = room.summed.session
-    quorum = session.parameters.quorum
-    enough(len(room.arrived), quorum, "Witnessing")
+    enough(len(room.arrived), session.smallest_sum, "Witnessing")
     position = {who: index for index, who in enumerate(session.ids)}
-    signers = sorted(room.arrived)[:quorum]
+    signers = sorted(room.arrived)[: session.smallest_sum]
     letter = Witnesses(tuple(Signed(position[who], room.arrived[who]) for who in signers))
     out = [Envelope(tuple(sorted(room.invited)), letter), wait(Unmasking, session.agreement)]
     return enter_unmasking(room.summed), out
@@ -464,7 +463,7 @@ def everybody(room: Gathering | Relaying | Summing) -> bool:
 server.room(Gathering, Advertise, keep=keep_keys, complete=everybody, close=close_gathering)
 server.room(Relaying, Shares, keep=keep_shares, complete=everybody, close=close_relaying)
 server.room(Summing, Masked, keep=keep_vector, complete=everybody, close=close_summing)
-server.room(Witnessing, Witness, keep=keep_witness, complete=quorum_signed, close=close_witnessing)
+server.room(Witnessing, Witness, keep=keep_witness, complete=enough_signed, close=close_witnessing)
 server.room(Unmasking, Unmask, keep=keep_unmask, complete=all_recoverable, close=close_unmasking)
 
 # Enough had spoken; the rest of the same answers arrive late and change nothing.

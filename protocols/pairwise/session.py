@@ -105,8 +105,8 @@ class Session:
 
     @property
     def smallest_sum(self) -> int:
-        """Fewer survivors than this are never opened: the plan's cohort and the witnesses' quorum."""
-        return max(self.agreement.plan.min_cohort, self.parameters.quorum)
+        """Fewer survivors than this are never opened, and against an active server so many must have witnessed them."""
+        return self.agreement.plan.smallest_sum(len(self.ids))
 
     @cached_property
     def members(self) -> frozenset[PartyId]:

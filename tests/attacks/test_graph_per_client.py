@@ -237,3 +237,13 @@ def test_where_fewer_than_the_cohort_need_to_sign_a_ghost_leaves_a_sum_of_three_
         corrections.append(Correction(-1, names.self_mask_seed(seed, ours.sid, u)))
     assert ours.agreement.plan.min_cohort == 4
     assert stage.unmasked(ours, first, corrections) == stage.encoded(first)
+
+
+@rows("M4", "M8")
+def test_a_list_with_a_ghost_lacks_a_witness(row: str) -> None:
+    stage = two_rosters(4, WITH_A_GHOST, WITHOUT_IT)
+    letter = witnesses(stage, (0, 1, 2), WITH_A_GHOST)
+    for who in stage.ids[:3]:
+        with stage.refuses(who, ViewMismatch, match="3 witnesses; 4 are required"):
+            stage.say(who, letter)
+    assert not any(kind is Unmask for _, kind in stage.heard)

@@ -113,7 +113,7 @@ def model(plan: RoundPlan, ids: Iterable[PartyId], fates: dict[PartyId, Fate]) -
     if len(u3) < need:
         return Expected(room="Summing")
     u4 = after(u3, 3)
-    if active and len(u4) < quorum:
+    if active and len(u4) < max(plan.min_cohort, quorum):
         return Expected(room="Witnessing")
     u5 = after(u4, 4)
     if any(len(u5 - {dealer}) < threshold for dealer in u2):
