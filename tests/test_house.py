@@ -46,6 +46,7 @@ ORDER = (
     "planning",
     "tensors",
     "round",
+    "adversary",
     "trial",
     "budgets",
     "learning",

@@ -1,0 +1,1 @@
+"""Peer libraries, measured and attacked in environments of their own."""

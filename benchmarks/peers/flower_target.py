@@ -1,0 +1,526 @@
+"""Flower's SecAgg+ as a target of `protocols.adversary`; run in the environment of the peer.
+
+    <env>/bin/python -m benchmarks.peers.flower_target '{"scripts": ["asks_both_shares"]}'
+    last line of stdout: {"peer": "flower", "version": "1.41.0", "verdicts": [...]}
+
+Clients are real `secaggplus_mod`s that are handed real messages; whole rounds are driven by the real
+`SecAggPlusWorkflow` over a grid that loses what the case says. Nothing of Flower is replaced or patched.
+Its settings are Flower's defaults; the threshold is half of the shares.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib
+import json
+import logging
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.adversary.passive import vector_of
+from protocols.adversary.scripts import verdicts
+from protocols.adversary.targets import Case, Ended, Floats, Kept, Step, Surroundings, View
+from protocols.adversary.verdict import Refused
+
+NAME = "flower"
+VERSIONS = ("1.41.0", "1.42.0")
+LENGTH = 40
+CLIP = 8.0
+LEVELS = 1 << 22
+MODULUS = 1 << 32
+MAX_WEIGHT = 1000.0
+STAGES = ("setup", "share_keys", "collect_masked_vectors", "unmask")
+# What a client of Flower raises when a message does not fit; its runtime answers with an error message.
+CLIENT_ERRORS = (LookupError, ValueError, TypeError, ArithmeticError, AssertionError)
+
+SYMBOLS = {
+    "flwr": ("__version__",),
+    "flwr.app": ("ConfigRecord", "Context", "Error", "Message", "RecordDict"),
+    "flwr.client.mod": ("secaggplus_mod",),
+    "flwr.common": ("Code", "FitIns", "FitRes", "Status", "bytes_to_ndarray", "ndarrays_to_parameters"),
+    "flwr.common.secure_aggregation.crypto.shamir": ("combine_shares",),
+    "flwr.common.secure_aggregation.crypto.symmetric_encryption": ("decrypt", "encrypt", "generate_shared_key"),
+    "flwr.common.secure_aggregation.quantization": ("dequantize",),
+    "flwr.common.secure_aggregation.secaggplus_constants": ("Key", "RECORD_KEY_CONFIGS", "RECORD_KEY_STATE"),
+    "flwr.common.secure_aggregation.secaggplus_utils": (
+        "pseudo_rand_gen",
+        "share_keys_plaintext_concat",
+        "share_keys_plaintext_separate",
+    ),
+    "flwr.common.serde": ("recorddict_to_proto",),
+    "flwr.compat.common.recorddict_compat": ("fitres_to_recorddict", "parameters_to_arrayrecord"),
+    "flwr.server": ("ServerConfig",),
+    "flwr.server.compat.legacy_context": ("LegacyContext",),
+    "flwr.server.workflow": ("SecAggPlusWorkflow",),
+    "flwr.supercore.primitives.asymmetric": (
+        "bytes_to_private_key",
+        "bytes_to_public_key",
+        "generate_key_pairs",
+        "private_key_to_bytes",
+        "public_key_to_bytes",
+    ),
+    "flwr.supercore.task_identity": ("TaskIdentity",),
+}
+
+
+class PeerChanged(Exception):
+    """This Flower is not the one these scripts were written against: nothing may be said about it."""
+
+
+@functools.cache
+def flower() -> Any:
+    """Every name of Flower that is used here.
+
+    Raises: PeerChanged naming what is gone or the version that was found; ModuleNotFoundError without Flower.
+    """
+    found: dict[str, Any] = {}
+    importlib.import_module("flwr")
+    for module, symbols in SYMBOLS.items():
+        try:
+            loaded = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise PeerChanged(f"flwr no longer has the module {module}") from error
+        for symbol in symbols:
+            if not hasattr(loaded, symbol):
+                raise PeerChanged(f"{module} no longer has {symbol}")
+            found[symbol] = getattr(loaded, symbol)
+    if found["__version__"] not in VERSIONS:
+        raise PeerChanged(f"flwr {found['__version__']} is installed, {' or '.join(VERSIONS)} is measured here")
+    found["TaskIdentity"].task_id = found["TaskIdentity"].run_id = found["TaskIdentity"].node_id = 1
+    logging.getLogger("flwr").setLevel(logging.CRITICAL)
+    return SimpleNamespace(**found)
+
+
+# --- one client -----------------------------------------------------------------------------------------
+
+
+class Node:
+    """A client app with the SecAgg+ mod: real messages in, real messages out, its state in its context."""
+
+    def __init__(self, who: int, vector: Floats, weight: int = 500) -> None:
+        self.who, self.vector, self.weight = who, vector, weight
+        fl = flower()
+        self.context = fl.Context(1, who, {}, fl.RecordDict(), {})
+
+    @property
+    def stored(self) -> Mapping[str, Any]:
+        """What the mod keeps for the next message."""
+        return dict(self.context.state.config_records[flower().RECORD_KEY_STATE])
+
+    def app(self, message: Any, context: Any) -> Any:
+        """Training is over at once: the vector is the update."""
+        fl = flower()
+        status = fl.Status(fl.Code.OK, "")
+        result = fl.FitRes(status, fl.ndarrays_to_parameters([self.vector]), self.weight, {})
+        return fl.Message(fl.fitres_to_recorddict(result, False), reply_to=message)
+
+    def receive(self, message: Any) -> Any:
+        """The reply to one message of the server. Raises: CLIENT_ERRORS as the mod does."""
+        reply: Any = flower().secaggplus_mod(message, self.context, self.app)
+        return reply
+
+    def say(self, stage: str, configs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The villain's server says this; what the client answers."""
+        fl = flower()
+        record = fl.ConfigRecord({**configs, fl.Key.STAGE: stage})
+        content = fl.RecordDict({fl.RECORD_KEY_CONFIGS: record})
+        reply = self.receive(fl.Message(content, dst_node_id=self.who, message_type="train"))
+        return dict(reply.content.config_records[fl.RECORD_KEY_CONFIGS])
+
+    # The four questions of the protocol, as a server may ask them.
+
+    def set_up(self, clients: int, shares: int, threshold: int) -> list[bytes]:
+        """Its two public keys."""
+        key = flower().Key
+        answer = self.say(
+            STAGES[0],
+            {
+                key.SAMPLE_NUMBER: clients,
+                key.SHARE_NUMBER: shares,
+                key.THRESHOLD: threshold,
+                key.CLIPPING_RANGE: CLIP,
+                key.TARGET_RANGE: LEVELS,
+                key.MOD_RANGE: MODULUS,
+                key.MAX_WEIGHT: MAX_WEIGHT,
+            },
+        )
+        return [answer[key.PUBLIC_KEY_1], answer[key.PUBLIC_KEY_2]]
+
+    def share(self, keys: Mapping[int, list[bytes]]) -> dict[int, bytes]:
+        """Its encrypted shares, by destination."""
+        key = flower().Key
+        answer = self.say(STAGES[1], {str(who): pair for who, pair in keys.items()})
+        return dict(zip(answer[key.DESTINATION_LIST], answer[key.CIPHERTEXT_LIST], strict=True))
+
+    def masked(self, sealed: Mapping[int, bytes]) -> list[NDArray[np.int64]]:
+        """Its masked weight and masked vector."""
+        fl = flower()
+        answer = self.say(STAGES[2], {fl.Key.CIPHERTEXT_LIST: list(sealed.values()), fl.Key.SOURCE_LIST: list(sealed)})
+        return [fl.bytes_to_ndarray(data) for data in answer[fl.Key.MASKED_PARAMETERS]]
+
+    def unmask(self, view: View) -> dict[tuple[int, str], bytes]:
+        """The shares it gives away, by owner and kind."""
+        key = flower().Key
+        alive, dead = sorted(view.alive), sorted(view.dead)
+        answer = self.say(STAGES[3], {key.ACTIVE_NODE_ID_LIST: alive, key.DEAD_NODE_ID_LIST: dead})
+        kinds = ["seed"] * len(alive) + ["key"] * len(dead)
+        return dict(zip(zip(answer[key.NODE_ID_LIST], kinds, strict=True), answer[key.SHARE_LIST], strict=True))
+
+
+# --- what a server computes -------------------------------------------------------------------------------
+
+
+def pair_key(private: bytes, public: bytes) -> bytes:
+    """The 44 characters that seed a pairwise mask."""
+    fl = flower()
+    agreed: bytes = fl.generate_shared_key(fl.bytes_to_private_key(private), fl.bytes_to_public_key(public))
+    return agreed
+
+
+def folded(seed: bytes) -> bytes:
+    """The 32 bits that `pseudo_rand_gen` makes of a seed: the XOR of its words.
+
+    Raises: PeerChanged when the mask of the folded seed is not that of the seed.
+    """
+    words = np.frombuffer(seed, "<u4")
+    key = np.bitwise_xor.reduce(words).astype("<u4").tobytes()
+    if not np.array_equal(expanded(seed, [(4,)])[0], expanded(key, [(4,)])[0]):
+        raise PeerChanged("pseudo_rand_gen no longer folds its seed to 32 bits")
+    return bytes(key)
+
+
+def expanded(seed: bytes, shapes: Sequence[tuple[int, ...]], modulus: int = MODULUS) -> list[NDArray[np.int64]]:
+    masks: list[NDArray[np.int64]] = flower().pseudo_rand_gen(seed, modulus, list(shapes))
+    return masks
+
+
+def without_masks(
+    who: int, masked: Sequence[NDArray[np.int64]], self_seed: bytes, pair_seeds: Mapping[int, bytes]
+) -> list[NDArray[np.int64]]:
+    """One client's quantised weight and vector, its self mask and its pairwise masks taken away."""
+    shapes = [part.shape for part in masked]
+    total = [part - mask for part, mask in zip(masked, expanded(self_seed, shapes), strict=True)]
+    for peer, seed in pair_seeds.items():
+        sign = -1 if who > peer else 1
+        total = [part + sign * mask for part, mask in zip(total, expanded(seed, shapes), strict=True)]
+    return [part & (MODULUS - 1) for part in total]
+
+
+def decoded(parts: Sequence[NDArray[np.int64]]) -> Floats:
+    """One client's vector from its quantised weight and weighted vector."""
+    weight = int(parts[0][0])
+    [vector] = flower().dequantize(list(parts[1:]), CLIP, LEVELS)
+    return np.asarray(vector * (LEVELS / weight), dtype=np.float64)
+
+
+class Questioned:
+    """A round whose vectors are all in; everybody is everybody's neighbour."""
+
+    def __init__(self, clients: int, shares: int, threshold: int) -> None:
+        self.threshold = threshold
+        self.nodes = {who: Node(who, vector_of(who, LENGTH)) for who in range(1, clients + 1)}
+        self.keys = {who: node.set_up(clients, shares, threshold) for who, node in self.nodes.items()}
+        sealed = {who: node.share(self.keys) for who, node in self.nodes.items()}
+        self.masked = {
+            who: node.masked({source: boxes[who] for source, boxes in sealed.items() if source != who})
+            for who, node in self.nodes.items()
+        }
+        self.answers: dict[int, dict[tuple[int, str], bytes]] = {}
+
+    @property
+    def ids(self) -> Sequence[int]:
+        return tuple(self.nodes)
+
+    def truth(self, victim: int) -> Floats:
+        return self.nodes[victim].vector
+
+    def ask(self, views: Mapping[int, View]) -> Mapping[int, str]:
+        refusals: dict[int, str] = {}
+        for who, view in views.items():
+            try:
+                self.answers[who] = self.nodes[who].unmask(view)
+            except CLIENT_ERRORS as error:
+                refusals[who] = type(error).__name__
+        return refusals
+
+    def recovered(self, victim: int) -> Floats:
+        seed = self.secret(victim, "seed")
+        private = self.secret(victim, "key")
+        pairs = {peer: pair_key(private, keys[0]) for peer, keys in self.keys.items() if peer != victim}
+        return decoded(without_masks(victim, self.masked[victim], seed, pairs))
+
+    def secret(self, victim: int, kind: str) -> bytes:
+        shares = [given[victim, kind] for given in self.answers.values() if (victim, kind) in given]
+        if len(shares) < self.threshold:
+            raise Refused(f"{len(shares)} shares of the victim's {kind}, {self.threshold} are needed")
+        rebuilt: bytes = flower().combine_shares(shares[: self.threshold])
+        return rebuilt
+
+
+# --- whole rounds ---------------------------------------------------------------------------------------
+
+
+class Grid:
+    """Hands copies of messages to the nodes and loses what the case says; errors become error messages."""
+
+    def __init__(self, nodes: Mapping[int, Node], lost: Mapping[int, Step]) -> None:
+        self.nodes, self.lost = nodes, lost
+        self.step = 0
+        self.errors: dict[int, str] = {}
+        self.uploads = dict.fromkeys(nodes, b"")
+
+    def send_and_receive(self, messages: Iterable[Any], *, timeout: float | None = None) -> list[Any]:
+        replies = [self.answered(message) for message in messages if self.reached(message.metadata.dst_node_id)]
+        self.step += 1
+        return replies
+
+    def reached(self, who: int) -> bool:
+        return who not in self.lost or self.lost[who] > self.step
+
+    def answered(self, message: Any) -> Any:
+        fl, who = flower(), message.metadata.dst_node_id
+        try:
+            reply = self.nodes[who].receive(copy.deepcopy(message))
+        except CLIENT_ERRORS as error:
+            self.errors[who] = f"{type(error).__name__} at {STAGES[self.step]}"
+            return fl.Message(fl.Error(code=0, reason=repr(error)), reply_to=message)
+        self.uploads[who] += fl.recorddict_to_proto(reply.content).SerializeToString()
+        return reply
+
+
+class Strategy:
+    """Selects every node and keeps the mean it is given."""
+
+    def __init__(self, nodes: Mapping[int, Node]) -> None:
+        self.nodes = nodes
+        self.mean: Floats | None = None
+        self.counted: frozenset[int] = frozenset()
+
+    def configure_fit(self, server_round: int, parameters: Any, client_manager: Any) -> list[Any]:
+        ins = flower().FitIns(parameters, {})
+        return [(SimpleNamespace(node_id=who), ins) for who in self.nodes]
+
+    def aggregate_fit(self, server_round: int, results: Sequence[Any], failures: Any) -> tuple[None, dict[str, Any]]:
+        fl = flower()
+        self.counted = frozenset(proxy.node_id for proxy, _ in results)
+        if results:
+            [vector] = (fl.bytes_to_ndarray(data) for data in results[0][1].parameters.tensors)
+            self.mean = np.asarray(vector, dtype=np.float64)
+        return None, {}
+
+
+def played(nodes: Mapping[int, Node], case: Case) -> Ended:
+    """One round of Flower's own workflow; node w of Flower is client w - 1 of the case."""
+    fl = flower()
+    grid, strategy = Grid(nodes, {who + 1: step for who, step in case.lost.items()}), Strategy(nodes)
+    parameters = fl.ndarrays_to_parameters([np.zeros(LENGTH)])
+    state = fl.RecordDict({"config": fl.ConfigRecord({"current_round": 1})})
+    state.array_records["parameters"] = fl.parameters_to_arrayrecord(parameters, True)
+    context = fl.LegacyContext(
+        fl.Context(1, 1, {}, state, {}),
+        config=fl.ServerConfig(1),
+        strategy=strategy,
+        client_manager=SimpleNamespace(num_available=lambda: len(nodes)),
+    )
+    shares = 1.0 if case.shares is None else case.shares
+    workflow = fl.SecAggPlusWorkflow(shares, 0.5, max_weight=float(case.max_weight))
+    why = ""
+    try:
+        with np.errstate(all="ignore"):
+            workflow(grid, context)
+    except (*CLIENT_ERRORS, RuntimeError, AttributeError) as error:
+        why = f"the workflow raises {type(error).__name__}: {error}"
+    if strategy.mean is None and not why:
+        reasons = sorted(set(grid.errors.values()))
+        why = f"{', '.join(reasons)} in the clients" if reasons else "the workflow halts without a result"
+    return Ended(
+        mean=strategy.mean,
+        counted=frozenset(who - 1 for who in strategy.counted),
+        why=why,
+        refusals={who - 1: error for who, error in grid.errors.items()},
+        uploads={who - 1: data for who, data in grid.uploads.items()},
+    )
+
+
+# --- the target -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """A round of two clients after the server has opened client 1's self mask, as the protocol has it do."""
+
+    masked: list[NDArray[np.int64]]
+    self_seed: bytes
+    truth: Floats
+    first: int
+
+
+class Flower:
+    """SecAgg+ under every capability."""
+
+    def __init__(self) -> None:
+        self.name = f"flower {flower().__version__}"
+        self.transcripts: list[Transcript] = []
+
+    def mask_keys(self, pairs: int) -> Sequence[bytes]:
+        return [folded(seed) for seed in agreed_seeds(pairs)]
+
+    def mask(self, key: bytes, bits: int, length: int) -> NDArray[np.uint64]:
+        return expanded(key, [(length,)], 1 << bits)[0].astype(np.uint64)
+
+    def overhear(self, rounds: int) -> NDArray[np.uint64]:
+        self.transcripts = [transcript_of(number) for number in range(rounds)]
+        return np.array([transcript.first for transcript in self.transcripts], np.uint64)
+
+    def first_words(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        return first_outputs(keys.astype(np.uint32)).astype(np.uint64)
+
+    def unmasked(self, round: int, key: int) -> Floats:
+        transcript = self.transcripts[round]
+        pair = {2: int(key).to_bytes(4, "little")}
+        return decoded(without_masks(1, transcript.masked, transcript.self_seed, pair))
+
+    def overheard_truth(self, round: int) -> Floats:
+        return self.transcripts[round].truth
+
+    def interrogate(self, clients: int) -> Questioned:
+        return Questioned(clients, clients, clients // 2)
+
+    def surround(self, how: Surroundings) -> tuple[Floats, Floats]:
+        victim = Node(1, vector_of(1, LENGTH))
+        try:
+            match how:
+                case Surroundings.ALONE:
+                    return alone(victim), victim.vector
+                case Surroundings.SYBILS:
+                    return among_sybils(victim), victim.vector
+                case Surroundings.ONE_SHARE:
+                    return threshold_of_one()
+        except CLIENT_ERRORS as error:
+            raise Refused(type(error).__name__) from error
+
+    def run(self, case: Case) -> Ended:
+        nodes = {who + 1: Node(who + 1, case.vectors[who], case.weights[who]) for who in case.vectors}
+        return played(nodes, case)
+
+    def after_round(self) -> Kept:
+        nodes = {who: Node(who, vector_of(who, LENGTH)) for who in range(1, 6)}
+        case = Case({who - 1: node.vector for who, node in nodes.items()}, {who - 1: 500 for who in nodes})
+        played(nodes, case)
+        stored = nodes[1].stored
+        secrets = {"private key 1": stored["sk1"], "private key 2": stored["sk2"], "self seed": stored["rd_seed"]}
+        owned = zip(stored["sk1_share_dict:K"], stored["sk1_share_dict:V"], strict=True)
+        secrets |= {f"share of a neighbour: {who}": share for who, share in owned if who != 1}
+        state = flower().recorddict_to_proto(nodes[1].context.state).SerializeToString()
+        return Kept(secrets, state)
+
+
+def agreed_seeds(pairs: int) -> list[bytes]:
+    """Pairwise seeds of so many pairs of fresh keys."""
+    fl = flower()
+    made = (fl.generate_key_pairs() for _ in range(pairs + 1))
+    keys = [(fl.private_key_to_bytes(private), fl.public_key_to_bytes(public)) for private, public in made]
+    return [pair_key(keys[place][0], keys[place + 1][1]) for place in range(pairs)]
+
+
+def transcript_of(number: int) -> Transcript:
+    """What a server that follows the protocol has of client 1: its weight is in the clear, its self mask opened."""
+    nodes = {who: Node(who, vector_of(10 * number + who, LENGTH)) for who in (1, 2)}
+    keys = {who: node.set_up(2, 2, 2) for who, node in nodes.items()}
+    sealed = {who: node.share(keys) for who, node in nodes.items()}
+    masked = {who: node.masked({3 - who: sealed[3 - who][who]}) for who, node in nodes.items()}
+    everybody = View(frozenset(nodes))
+    shares = [given[1, "seed"] for given in (node.unmask(everybody) for node in nodes.values())]
+    seed: bytes = flower().combine_shares(shares)
+    [weight, _] = without_masks(1, masked[1], seed, {})
+    # Client 1 subtracted the mask it shares with client 2, and its quantised weight is known.
+    known = round(nodes[1].weight / MAX_WEIGHT * LEVELS)
+    return Transcript(masked[1], seed, nodes[1].vector, (known - int(weight[0])) % MODULUS)
+
+
+def first_outputs(seeds: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """The first output of MT19937 under each of these seeds: three words of the initial state decide it.
+
+    Source: Matsumoto, Nishimura, "Mersenne Twister", 1998; initialisation of 2002 as numpy has it.
+    """
+    state, shifted = seeds.copy(), np.empty_like(seeds)
+    second = state
+    for place in range(1, 398):
+        np.right_shift(state, np.uint32(30), out=shifted)
+        np.bitwise_xor(state, shifted, out=state)
+        np.multiply(state, np.uint32(1812433253), out=state)
+        np.add(state, np.uint32(place), out=state)
+        if place == 1:
+            second = state.copy()
+    joined = seeds & np.uint32(0x80000000) | second & np.uint32(0x7FFFFFFF)
+    word = state ^ joined >> np.uint32(1) ^ (joined & np.uint32(1)) * np.uint32(0x9908B0DF)
+    word ^= word >> np.uint32(11)
+    word ^= word << np.uint32(7) & np.uint32(0x9D2C5680)
+    word ^= word << np.uint32(15) & np.uint32(0xEFC60000)
+    tempered: NDArray[np.uint32] = word ^ word >> np.uint32(18)
+    return tempered
+
+
+def alone(victim: Node) -> Floats:
+    """A cohort of one and a threshold of one: the victim itself holds the only share."""
+    keys = victim.set_up(1, 1, 1)
+    victim.share({1: keys})
+    masked = victim.masked({})
+    given = victim.unmask(View(frozenset({1})))
+    return decoded(without_masks(1, masked, flower().combine_shares([given[1, "seed"]]), {}))
+
+
+def among_sybils(victim: Node) -> Floats:
+    """Four neighbours whose keys the server made: it opens the boxes meant for them and shares every mask."""
+    fl = flower()
+    made = {who: (fl.generate_key_pairs(), fl.generate_key_pairs()) for who in range(2, 6)}
+    public = {who: [fl.public_key_to_bytes(pair[1]) for pair in pairs] for who, pairs in made.items()}
+    private = {who: [fl.private_key_to_bytes(pair[0]) for pair in pairs] for who, pairs in made.items()}
+    own = victim.set_up(5, 5, 3)
+    boxes = victim.share({1: own, **public})
+    opened = [
+        fl.share_keys_plaintext_separate(fl.decrypt(pair_key(private[who][1], own[1]), box))
+        for who, box in boxes.items()
+    ]
+    # The server never dealt shares of its own, so each box it forwards carries rubbish of the right form.
+    sealed = {who: forwarded(who, pair_key(private[who][1], own[1])) for who in made}
+    masked = victim.masked(sealed)
+    seed = fl.combine_shares([seed_share for _, _, seed_share, _ in opened][:3])
+    pairs = {who: pair_key(keys[0], own[0]) for who, keys in private.items()}
+    return decoded(without_masks(1, masked, seed, pairs))
+
+
+def forwarded(source: int, key: bytes) -> bytes:
+    """A box from the server's own client `source` to client 1."""
+    fl = flower()
+    sealed: bytes = fl.encrypt(key, fl.share_keys_plaintext_concat(source, 1, b"share", b"share"))
+    return sealed
+
+
+def threshold_of_one() -> tuple[Floats, Floats]:
+    """Ten honest clients under a threshold of one: one neighbour is told of a survivor, another of a loss."""
+    room = Questioned(10, 10, 1)
+    victim, believer, doubter, *_ = room.ids
+    room.ask({believer: View(frozenset(room.ids)), doubter: View(frozenset(room.ids) - {victim}, frozenset({victim}))})
+    return room.recovered(victim), room.truth(victim)
+
+
+def main() -> None:
+    wanted = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
+    found = verdicts(Flower(), tuple(wanted.get("scripts", ())))
+    print(
+        json.dumps(
+            {"peer": NAME, "version": flower().__version__, "verdicts": [verdict.to_dict() for verdict in found]}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

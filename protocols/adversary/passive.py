@@ -1,0 +1,180 @@
+"""Scripts that read and never lie: what anybody sees who watches the protocol being followed."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.adversary.targets import Case, KeepsState, MakesMasks, Overheard, RunsRounds
+from protocols.adversary.verdict import Finding, Inexpressible, Script
+from secagg.keys import Seed
+from secagg.prg import Stream
+
+PAIRS = 1024
+SEARCHABLE_BITS = 36
+WORD_BITS = 64
+ROUNDS = 64
+BATCH = 1 << 15
+MOST_KEYS = 1 << 26
+CLOSE = 0.01
+
+
+def seed_entropy(target: MakesMasks) -> Finding:
+    """Counts the bits of a mask key that vary and matter; searches the keys where they can be counted through.
+
+    A bit that is the same in thousands of agreed keys, or whose flip leaves the mask as it was, costs the
+    searcher nothing. With R overheard rounds a search of 2^b keys meets one of theirs after 2^b / R trials.
+    """
+    keys = target.mask_keys(PAIRS)
+    size = 8 * len(keys[0])
+    table = np.unpackbits(np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), -1), axis=1, bitorder="little")
+    varies = table.min(axis=0) < table.max(axis=0)
+    live = [place for place in range(size) if varies[place] and flip_matters(target, keys[0], place)]
+    counted = f"{len(live)} of {size} key bits vary and change the mask"
+    if len(live) > SEARCHABLE_BITS:
+        return Finding(False, f"{counted}; a search has 2^{len(live)} keys to try and is not set up")
+    if size > WORD_BITS or not isinstance(target, Overheard):
+        raise Inexpressible(f"{counted}, but this target gives no transcript to search or no key of one word")
+    entropy = sum(binary_entropy(float(table[:, place].mean())) for place in live)
+    return searched(target, live, keys[0], f"{counted} ({entropy:.2f} bits over {len(keys):,} pairs)")
+
+
+def flip_matters(target: MakesMasks, key: bytes, place: int) -> bool:
+    """Whether the mask changes when this bit of its key does."""
+    flipped = bytearray(key)
+    flipped[place // 8] ^= 1 << place % 8
+    return not np.array_equal(target.mask(key, 16, 32), target.mask(bytes(flipped), 16, 32))
+
+
+def binary_entropy(p: float) -> float:
+    """Bits of entropy of one bit that is set with probability p."""
+    return 0.0 if p in (0.0, 1.0) else float(-p * np.log2(p) - (1 - p) * np.log2(1 - p))
+
+
+def searched(target: Overheard, live: list[int], known: bytes, counted: str) -> Finding:
+    """Try keys in order until one opens an overheard round."""
+    words = target.overhear(ROUNDS)
+    fixed = np.uint64(int.from_bytes(known, "little") & ~sum(1 << place for place in live))
+    space = 1 << len(live)
+    tried = min(space, MOST_KEYS)
+    for start in range(0, tried, BATCH):
+        keys = spread(np.arange(start, min(start + BATCH, tried), dtype=np.uint64), live) | fixed
+        for round, key in candidates(words, keys, target.first_words(keys)):
+            error = float(np.abs(target.unmasked(round, key) - target.overheard_truth(round)).max())
+            if error < CLOSE:
+                where = f"one client in one of {ROUNDS} overheard rounds of two"
+                return Finding(
+                    True, f"{counted}; {start + keys.size:,} keys open the update of {where}, known to {error:.1e}"
+                )
+    return Finding(False, f"{counted}; no key among the first {tried:,} opens a round")
+
+
+def candidates(
+    words: NDArray[np.uint64], keys: NDArray[np.uint64], made: NDArray[np.uint64]
+) -> Iterator[tuple[int, int]]:
+    """Rounds and keys that agree in the first mask word; with a few thousand million values chance hits are rare."""
+    for place in np.flatnonzero(np.isin(made, words)):
+        for round in np.flatnonzero(words == made[place]):
+            yield int(round), int(keys[place])
+
+
+def spread(counters: NDArray[np.uint64], places: list[int]) -> NDArray[np.uint64]:
+    """Bit i of each counter moved to bit places[i]."""
+    moved = np.zeros_like(counters)
+    for index, place in enumerate(places):
+        moved |= (counters >> np.uint64(index) & np.uint64(1)) << np.uint64(place)
+    return moved
+
+
+def top_value(target: MakesMasks) -> Finding:
+    """Looks for residues that a mask never takes: each of them tells something about what it hides."""
+    bits, length = 4, 1 << 14
+    counts = np.zeros(1 << bits, np.int64)
+    for key in target.mask_keys(4):
+        counts += np.bincount(target.mask(key, bits, length).astype(np.int64), minlength=1 << bits)
+    missing = np.flatnonzero(counts == 0).tolist()
+    return Finding(
+        bool(missing),
+        f"modulo {1 << bits}, {4 * length:,} draws: "
+        + (f"{missing} never occur" if missing else f"each value {counts.min():,} to {counts.max():,} times"),
+    )
+
+
+def clear_metadata(target: RunsRounds) -> Finding:
+    """Searches everything a client uploads for its weight, in the spellings an integer has on a wire."""
+    secret = 123_456_789
+    vectors = {who: vector_of(who, 40) for who in range(5)}
+    weights = {who: 100_000_000 + 7_777 * who for who in vectors} | {2: secret}
+    ended = target.run(Case(vectors, weights, max_weight=200_000_000))
+    found = [name for name, spelling in spellings(secret).items() if spelling in ended.uploads[2]]
+    size = len(ended.uploads[2])
+    return Finding(
+        bool(found),
+        f"the weight is in the client's {size:,} bytes as {', '.join(found)}"
+        if found
+        else f"the weight is nowhere in the {size:,} bytes the client sent",
+    )
+
+
+def spellings(number: int) -> dict[str, bytes]:
+    """How a weight is written: fixed width, floating point, protobuf's varints, text."""
+    return {
+        "four little-endian bytes": number.to_bytes(4, "little"),
+        "four big-endian bytes": number.to_bytes(4, "big"),
+        "float64": struct.pack("<d", number),
+        "float64 big-endian": struct.pack(">d", number),
+        "a varint": varint(number),
+        "a zigzag varint": varint(2 * number),
+        "text": str(number).encode(),
+    }
+
+
+def varint(number: int) -> bytes:
+    """Base 128, low group first, the high bit set on all but the last (protobuf)."""
+    groups = []
+    while number >= 128:
+        groups.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*groups, number])
+
+
+def leftover_secrets(target: KeepsState) -> Finding:
+    """Searches what a client stores after the round for the secrets it had during the round."""
+    kept = target.after_round()
+    found = [name for name, secret in kept.secrets.items() if any(text in kept.state for text in forms_of(secret))]
+    return Finding(
+        bool(found),
+        f"{len(found)} of {len(kept.secrets)} secrets are still in the client's state"
+        + (f": {summary(kept.secrets, found)}" if found else ""),
+    )
+
+
+def forms_of(secret: bytes) -> tuple[bytes, ...]:
+    """A secret as itself, in hexadecimal and in base64."""
+    return secret, secret.hex().encode(), base64.b64encode(secret).rstrip(b"=")[:-1]
+
+
+def summary(secrets: Mapping[str, bytes], found: list[str]) -> str:
+    kinds: dict[str, int] = {}
+    for name in found:
+        kind = name.partition(":")[0]
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return ", ".join(kind if count == 1 else f"{count} x {kind}" for kind, count in kinds.items())
+
+
+def vector_of(who: int, length: int) -> NDArray[np.float64]:
+    """A client's vector, uniform in [-1, 1), the same in every run and for every target."""
+    words = Stream(Seed(who.to_bytes(32, "little"))).words(0, length)
+    return words.astype(np.float64) * 2.0**-63 - 1.0
+
+
+SCRIPTS = (
+    Script("seed_entropy", "the keys of masks are few enough to try them", ("K5", "K7"), MakesMasks, seed_entropy),
+    Script("top_value", "a mask never takes some residue", ("K7",), MakesMasks, top_value),
+    Script("clear_metadata", "a weight is readable beside its masked vector", (), RunsRounds, clear_metadata),
+    Script("leftover_secrets", "a client stores secrets of a past round", ("K1", "K2"), KeepsState, leftover_secrets),
+)
