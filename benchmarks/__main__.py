@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.rows import Row
+from benchmarks.suites import attacks
 
-SUITES = ("masking", "memory", "rounds")
+SUITES = ("masking", "memory", "rounds", "attacks")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -73,7 +74,10 @@ def main() -> int:
     if arguments.json:
         print(json.dumps(result))
     else:
-        show(rows)
+        show([row for row in rows if isinstance(row, Row)])
+        verdicts = [row for row in rows if isinstance(row, attacks.VerdictRow)]
+        if verdicts:
+            Console(width=140).print(attacks.table_of(verdicts))
     return 0 if arguments.smoke or all(row.passed for row in rows) else 1
 
 

@@ -20,6 +20,7 @@ from protocols.pairwise import session as names
 from protocols.pairwise.session import RoundKeys
 from protocols.party import SERVER, PartyId
 from protocols.plan import NOTHING, Policy, Promise, RoundPlan
+from protocols.verifying import remembering
 from secagg.errors import SecaggError
 from secagg.keys import AgreementKey, Identity, Seed, derive
 from secagg.masks import Correction, unmask_into
@@ -31,6 +32,7 @@ LABEL_ROOT = b"secagg/v1/adversary/root"
 LENGTH = 40
 CLIP = 8
 BITS = 22
+VERIFIER = remembering()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ class Ours:
 
     def client(self, who: PartyId, policy: Policy, identity: Identity | None = None) -> Client:
         root = derive(self.root, LABEL_ROOT, NOTHING, names.word(who))
-        return Client.from_root(root, policy, identity or self.identity(who), self.identity(SERVER).public)
+        return Client.from_root(root, policy, identity or self.identity(who), self.identity(SERVER).public, VERIFIER)
 
     def stage(
         self, plan: RoundPlan, vectors: Mapping[int, Floats], keys: Mapping[PartyId, Identity] | None = None
