@@ -4,175 +4,28 @@
     last line of stdout: {"peer": "flower", "version": "1.41.0", "verdicts": [...]}
 
 Clients are real `secaggplus_mod`s that are handed real messages; whole rounds are driven by the real
-`SecAggPlusWorkflow` over a grid that loses what the case says. Nothing of Flower is replaced or patched.
-Its settings are Flower's defaults; the threshold is half of the shares.
+`SecAggPlusWorkflow`. Nothing of Flower is replaced or patched. Its settings are its defaults, every client is
+everybody's neighbour, and the threshold is half of the shares where a script does not choose it.
 """
 
 from __future__ import annotations
 
-import copy
-import functools
-import importlib
 import json
-import logging
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.adversary.passive import vector_of
+from benchmarks.peers.flower_rounds import played
+from benchmarks.peers.flower_seam import CLIENT_ERRORS, CLIP, LEVELS, MAX_WEIGHT, MODULUS, Node, PeerChanged, flower
 from protocols.adversary.scripts import verdicts
-from protocols.adversary.targets import Case, Ended, Floats, Kept, Step, Surroundings, View
+from protocols.adversary.targets import Case, Ended, Floats, Kept, Surroundings, View, vector_of
 from protocols.adversary.verdict import Refused
 
 NAME = "flower"
-VERSIONS = ("1.41.0", "1.42.0")
 LENGTH = 40
-CLIP = 8.0
-LEVELS = 1 << 22
-MODULUS = 1 << 32
-MAX_WEIGHT = 1000.0
-STAGES = ("setup", "share_keys", "collect_masked_vectors", "unmask")
-# What a client of Flower raises when a message does not fit; its runtime answers with an error message.
-CLIENT_ERRORS = (LookupError, ValueError, TypeError, ArithmeticError, AssertionError)
-
-SYMBOLS = {
-    "flwr": ("__version__",),
-    "flwr.app": ("ConfigRecord", "Context", "Error", "Message", "RecordDict"),
-    "flwr.client.mod": ("secaggplus_mod",),
-    "flwr.common": ("Code", "FitIns", "FitRes", "Status", "bytes_to_ndarray", "ndarrays_to_parameters"),
-    "flwr.common.secure_aggregation.crypto.shamir": ("combine_shares",),
-    "flwr.common.secure_aggregation.crypto.symmetric_encryption": ("decrypt", "encrypt", "generate_shared_key"),
-    "flwr.common.secure_aggregation.quantization": ("dequantize",),
-    "flwr.common.secure_aggregation.secaggplus_constants": ("Key", "RECORD_KEY_CONFIGS", "RECORD_KEY_STATE"),
-    "flwr.common.secure_aggregation.secaggplus_utils": (
-        "pseudo_rand_gen",
-        "share_keys_plaintext_concat",
-        "share_keys_plaintext_separate",
-    ),
-    "flwr.common.serde": ("recorddict_to_proto",),
-    "flwr.compat.common.recorddict_compat": ("fitres_to_recorddict", "parameters_to_arrayrecord"),
-    "flwr.server": ("ServerConfig",),
-    "flwr.server.compat.legacy_context": ("LegacyContext",),
-    "flwr.server.workflow": ("SecAggPlusWorkflow",),
-    "flwr.supercore.primitives.asymmetric": (
-        "bytes_to_private_key",
-        "bytes_to_public_key",
-        "generate_key_pairs",
-        "private_key_to_bytes",
-        "public_key_to_bytes",
-    ),
-    "flwr.supercore.task_identity": ("TaskIdentity",),
-}
-
-
-class PeerChanged(Exception):
-    """This Flower is not the one these scripts were written against: nothing may be said about it."""
-
-
-@functools.cache
-def flower() -> Any:
-    """Every name of Flower that is used here.
-
-    Raises: PeerChanged naming what is gone or the version that was found; ModuleNotFoundError without Flower.
-    """
-    found: dict[str, Any] = {}
-    importlib.import_module("flwr")
-    for module, symbols in SYMBOLS.items():
-        try:
-            loaded = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise PeerChanged(f"flwr no longer has the module {module}") from error
-        for symbol in symbols:
-            if not hasattr(loaded, symbol):
-                raise PeerChanged(f"{module} no longer has {symbol}")
-            found[symbol] = getattr(loaded, symbol)
-    if found["__version__"] not in VERSIONS:
-        raise PeerChanged(f"flwr {found['__version__']} is installed, {' or '.join(VERSIONS)} is measured here")
-    found["TaskIdentity"].task_id = found["TaskIdentity"].run_id = found["TaskIdentity"].node_id = 1
-    logging.getLogger("flwr").setLevel(logging.CRITICAL)
-    return SimpleNamespace(**found)
-
-
-# --- one client -----------------------------------------------------------------------------------------
-
-
-class Node:
-    """A client app with the SecAgg+ mod: real messages in, real messages out, its state in its context."""
-
-    def __init__(self, who: int, vector: Floats, weight: int = 500) -> None:
-        self.who, self.vector, self.weight = who, vector, weight
-        fl = flower()
-        self.context = fl.Context(1, who, {}, fl.RecordDict(), {})
-
-    @property
-    def stored(self) -> Mapping[str, Any]:
-        """What the mod keeps for the next message."""
-        return dict(self.context.state.config_records[flower().RECORD_KEY_STATE])
-
-    def app(self, message: Any, context: Any) -> Any:
-        """Training is over at once: the vector is the update."""
-        fl = flower()
-        status = fl.Status(fl.Code.OK, "")
-        result = fl.FitRes(status, fl.ndarrays_to_parameters([self.vector]), self.weight, {})
-        return fl.Message(fl.fitres_to_recorddict(result, False), reply_to=message)
-
-    def receive(self, message: Any) -> Any:
-        """The reply to one message of the server. Raises: CLIENT_ERRORS as the mod does."""
-        reply: Any = flower().secaggplus_mod(message, self.context, self.app)
-        return reply
-
-    def say(self, stage: str, configs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The villain's server says this; what the client answers."""
-        fl = flower()
-        record = fl.ConfigRecord({**configs, fl.Key.STAGE: stage})
-        content = fl.RecordDict({fl.RECORD_KEY_CONFIGS: record})
-        reply = self.receive(fl.Message(content, dst_node_id=self.who, message_type="train"))
-        return dict(reply.content.config_records[fl.RECORD_KEY_CONFIGS])
-
-    # The four questions of the protocol, as a server may ask them.
-
-    def set_up(self, clients: int, shares: int, threshold: int) -> list[bytes]:
-        """Its two public keys."""
-        key = flower().Key
-        answer = self.say(
-            STAGES[0],
-            {
-                key.SAMPLE_NUMBER: clients,
-                key.SHARE_NUMBER: shares,
-                key.THRESHOLD: threshold,
-                key.CLIPPING_RANGE: CLIP,
-                key.TARGET_RANGE: LEVELS,
-                key.MOD_RANGE: MODULUS,
-                key.MAX_WEIGHT: MAX_WEIGHT,
-            },
-        )
-        return [answer[key.PUBLIC_KEY_1], answer[key.PUBLIC_KEY_2]]
-
-    def share(self, keys: Mapping[int, list[bytes]]) -> dict[int, bytes]:
-        """Its encrypted shares, by destination."""
-        key = flower().Key
-        answer = self.say(STAGES[1], {str(who): pair for who, pair in keys.items()})
-        return dict(zip(answer[key.DESTINATION_LIST], answer[key.CIPHERTEXT_LIST], strict=True))
-
-    def masked(self, sealed: Mapping[int, bytes]) -> list[NDArray[np.int64]]:
-        """Its masked weight and masked vector."""
-        fl = flower()
-        answer = self.say(STAGES[2], {fl.Key.CIPHERTEXT_LIST: list(sealed.values()), fl.Key.SOURCE_LIST: list(sealed)})
-        return [fl.bytes_to_ndarray(data) for data in answer[fl.Key.MASKED_PARAMETERS]]
-
-    def unmask(self, view: View) -> dict[tuple[int, str], bytes]:
-        """The shares it gives away, by owner and kind."""
-        key = flower().Key
-        alive, dead = sorted(view.alive), sorted(view.dead)
-        answer = self.say(STAGES[3], {key.ACTIVE_NODE_ID_LIST: alive, key.DEAD_NODE_ID_LIST: dead})
-        kinds = ["seed"] * len(alive) + ["key"] * len(dead)
-        return dict(zip(zip(answer[key.NODE_ID_LIST], kinds, strict=True), answer[key.SHARE_LIST], strict=True))
-
 
 # --- what a server computes -------------------------------------------------------------------------------
 
@@ -262,91 +115,6 @@ class Questioned:
             raise Refused(f"{len(shares)} shares of the victim's {kind}, {self.threshold} are needed")
         rebuilt: bytes = flower().combine_shares(shares[: self.threshold])
         return rebuilt
-
-
-# --- whole rounds ---------------------------------------------------------------------------------------
-
-
-class Grid:
-    """Hands copies of messages to the nodes and loses what the case says; errors become error messages."""
-
-    def __init__(self, nodes: Mapping[int, Node], lost: Mapping[int, Step]) -> None:
-        self.nodes, self.lost = nodes, lost
-        self.step = 0
-        self.errors: dict[int, str] = {}
-        self.uploads = dict.fromkeys(nodes, b"")
-
-    def send_and_receive(self, messages: Iterable[Any], *, timeout: float | None = None) -> list[Any]:
-        replies = [self.answered(message) for message in messages if self.reached(message.metadata.dst_node_id)]
-        self.step += 1
-        return replies
-
-    def reached(self, who: int) -> bool:
-        return who not in self.lost or self.lost[who] > self.step
-
-    def answered(self, message: Any) -> Any:
-        fl, who = flower(), message.metadata.dst_node_id
-        try:
-            reply = self.nodes[who].receive(copy.deepcopy(message))
-        except CLIENT_ERRORS as error:
-            self.errors[who] = f"{type(error).__name__} at {STAGES[self.step]}"
-            return fl.Message(fl.Error(code=0, reason=repr(error)), reply_to=message)
-        self.uploads[who] += fl.recorddict_to_proto(reply.content).SerializeToString()
-        return reply
-
-
-class Strategy:
-    """Selects every node and keeps the mean it is given."""
-
-    def __init__(self, nodes: Mapping[int, Node]) -> None:
-        self.nodes = nodes
-        self.mean: Floats | None = None
-        self.counted: frozenset[int] = frozenset()
-
-    def configure_fit(self, server_round: int, parameters: Any, client_manager: Any) -> list[Any]:
-        ins = flower().FitIns(parameters, {})
-        return [(SimpleNamespace(node_id=who), ins) for who in self.nodes]
-
-    def aggregate_fit(self, server_round: int, results: Sequence[Any], failures: Any) -> tuple[None, dict[str, Any]]:
-        fl = flower()
-        self.counted = frozenset(proxy.node_id for proxy, _ in results)
-        if results:
-            [vector] = (fl.bytes_to_ndarray(data) for data in results[0][1].parameters.tensors)
-            self.mean = np.asarray(vector, dtype=np.float64)
-        return None, {}
-
-
-def played(nodes: Mapping[int, Node], case: Case) -> Ended:
-    """One round of Flower's own workflow; node w of Flower is client w - 1 of the case."""
-    fl = flower()
-    grid, strategy = Grid(nodes, {who + 1: step for who, step in case.lost.items()}), Strategy(nodes)
-    parameters = fl.ndarrays_to_parameters([np.zeros(LENGTH)])
-    state = fl.RecordDict({"config": fl.ConfigRecord({"current_round": 1})})
-    state.array_records["parameters"] = fl.parameters_to_arrayrecord(parameters, True)
-    context = fl.LegacyContext(
-        fl.Context(1, 1, {}, state, {}),
-        config=fl.ServerConfig(1),
-        strategy=strategy,
-        client_manager=SimpleNamespace(num_available=lambda: len(nodes)),
-    )
-    shares = 1.0 if case.shares is None else case.shares
-    workflow = fl.SecAggPlusWorkflow(shares, 0.5, max_weight=float(case.max_weight))
-    why = ""
-    try:
-        with np.errstate(all="ignore"):
-            workflow(grid, context)
-    except (*CLIENT_ERRORS, RuntimeError, AttributeError) as error:
-        why = f"the workflow raises {type(error).__name__}: {error}"
-    if strategy.mean is None and not why:
-        reasons = sorted(set(grid.errors.values()))
-        why = f"{', '.join(reasons)} in the clients" if reasons else "the workflow halts without a result"
-    return Ended(
-        mean=strategy.mean,
-        counted=frozenset(who - 1 for who in strategy.counted),
-        why=why,
-        refusals={who - 1: error for who, error in grid.errors.items()},
-        uploads={who - 1: data for who, data in grid.uploads.items()},
-    )
 
 
 # --- the target -------------------------------------------------------------------------------------------

@@ -88,15 +88,13 @@ def attacked(names: tuple[str, ...]) -> list[Verdict]:
     if not interpreter.exists():
         raise PeerSkipped(f"{PEER}: no environment at {environment}; set PEERS_HOME to the folder that has {PEER}/")
     command = [str(interpreter), "-m", "benchmarks.peers.flower_target", json.dumps({"scripts": names})]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    surroundings = os.environ | {"PYTHONPATH": str(ROOT)}
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=surroundings, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as patience:
+        raise PeerSkipped(f"{PEER}: no answer in {PATIENCE_SECONDS} s") from patience
     if done.returncode != 0:
         raise PeerSkipped(f"{PEER}: {(done.stderr.strip().splitlines() or ['ended without a word'])[-1]}")
     answer = json.loads(done.stdout.strip().splitlines()[-1])

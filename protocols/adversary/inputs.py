@@ -7,8 +7,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.adversary.passive import vector_of
-from protocols.adversary.targets import Case, Ended, RunsRounds, Step
+from protocols.adversary.targets import Case, Ended, RunsRounds, Step, vector_of
 from protocols.adversary.verdict import Finding, Refused, Script
 
 CLIENTS = 10

@@ -9,9 +9,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.adversary.passive import vector_of
 from protocols.adversary.stage import Stage, pair_correction
-from protocols.adversary.targets import Case, Ended, Floats, Kept, Step, Surroundings, View
+from protocols.adversary.targets import Case, Ended, Floats, Kept, Step, Surroundings, View, vector_of
 from protocols.adversary.verdict import Inexpressible, Refused
 from protocols.endpoint import Client, Server
 from protocols.errors import Misbehaved, RoundLost, WrongUpdate

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.adversary.targets import Case, KeepsState, MakesMasks, Overheard, RunsRounds
+from protocols.adversary.targets import Case, KeepsState, MakesMasks, Overheard, RunsRounds, vector_of
 from protocols.adversary.verdict import Finding, Inexpressible, Script
-from secagg.keys import Seed
-from secagg.prg import Stream
 
 PAIRS = 1024
 SEARCHABLE_BITS = 36
@@ -26,8 +25,9 @@ CLOSE = 0.01
 def seed_entropy(target: MakesMasks) -> Finding:
     """Counts the bits of a mask key that vary and matter; searches the keys where they can be counted through.
 
-    A bit that is the same in thousands of agreed keys, or whose flip leaves the mask as it was, costs the
-    searcher nothing. With R overheard rounds a search of 2^b keys meets one of theirs after 2^b / R trials.
+    A bit that is the same in a thousand agreed keys, or whose flip leaves the mask as it was, costs the
+    searcher nothing. With R overheard rounds a search of 2^b keys meets one of theirs after about 2^b / R.
+    That all bits matter proves no strength: there may be a shorter way than the keys, such as the curve.
     """
     keys = target.mask_keys(PAIRS)
     size = 8 * len(keys[0])
@@ -36,7 +36,7 @@ def seed_entropy(target: MakesMasks) -> Finding:
     live = [place for place in range(size) if varies[place] and flip_matters(target, keys[0], place)]
     counted = f"{len(live)} of {size} key bits vary and change the mask"
     if len(live) > SEARCHABLE_BITS:
-        return Finding(False, f"{counted}; a search has 2^{len(live)} keys to try and is not set up")
+        return Finding(False, f"{counted}: too many to count through, no search is set up")
     if size > WORD_BITS or not isinstance(target, Overheard):
         raise Inexpressible(f"{counted}, but this target gives no transcript to search or no key of one word")
     entropy = sum(binary_entropy(float(table[:, place].mean())) for place in live)
@@ -97,11 +97,8 @@ def top_value(target: MakesMasks) -> Finding:
     for key in target.mask_keys(4):
         counts += np.bincount(target.mask(key, bits, length).astype(np.int64), minlength=1 << bits)
     missing = np.flatnonzero(counts == 0).tolist()
-    return Finding(
-        bool(missing),
-        f"modulo {1 << bits}, {4 * length:,} draws: "
-        + (f"{missing} never occur" if missing else f"each value {counts.min():,} to {counts.max():,} times"),
-    )
+    seen = f"{missing} never occur" if missing else f"each value {counts.min():,} to {counts.max():,} times"
+    return Finding(bool(missing), f"modulo {1 << bits}, {4 * length:,} draws: {seen}")
 
 
 def clear_metadata(target: RunsRounds) -> Finding:
@@ -112,12 +109,9 @@ def clear_metadata(target: RunsRounds) -> Finding:
     ended = target.run(Case(vectors, weights, max_weight=200_000_000))
     found = [name for name, spelling in spellings(secret).items() if spelling in ended.uploads[2]]
     size = len(ended.uploads[2])
-    return Finding(
-        bool(found),
-        f"the weight is in the client's {size:,} bytes as {', '.join(found)}"
-        if found
-        else f"the weight is nowhere in the {size:,} bytes the client sent",
-    )
+    if found:
+        return Finding(True, f"the weight is in the client's {size:,} bytes as {', '.join(found)}")
+    return Finding(False, f"the weight is nowhere in the {size:,} bytes the client sent")
 
 
 def spellings(number: int) -> dict[str, bytes]:
@@ -146,11 +140,8 @@ def leftover_secrets(target: KeepsState) -> Finding:
     """Searches what a client stores after the round for the secrets it had during the round."""
     kept = target.after_round()
     found = [name for name, secret in kept.secrets.items() if any(text in kept.state for text in forms_of(secret))]
-    return Finding(
-        bool(found),
-        f"{len(found)} of {len(kept.secrets)} secrets are still in the client's state"
-        + (f": {summary(kept.secrets, found)}" if found else ""),
-    )
+    counted = f"{len(found)} of {len(kept.secrets)} secrets are still in the client's state"
+    return Finding(bool(found), f"{counted}: {summary(found)}" if found else counted)
 
 
 def forms_of(secret: bytes) -> tuple[bytes, ...]:
@@ -158,18 +149,10 @@ def forms_of(secret: bytes) -> tuple[bytes, ...]:
     return secret, secret.hex().encode(), base64.b64encode(secret).rstrip(b"=")[:-1]
 
 
-def summary(secrets: Mapping[str, bytes], found: list[str]) -> str:
-    kinds: dict[str, int] = {}
-    for name in found:
-        kind = name.partition(":")[0]
-        kinds[kind] = kinds.get(kind, 0) + 1
+def summary(names: list[str]) -> str:
+    """Names before their colon, each once, with how often."""
+    kinds = Counter(name.partition(":")[0] for name in names)
     return ", ".join(kind if count == 1 else f"{count} x {kind}" for kind, count in kinds.items())
-
-
-def vector_of(who: int, length: int) -> NDArray[np.float64]:
-    """A client's vector, uniform in [-1, 1), the same in every run and for every target."""
-    words = Stream(Seed(who.to_bytes(32, "little"))).words(0, length)
-    return words.astype(np.float64) * 2.0**-63 - 1.0
 
 
 SCRIPTS = (

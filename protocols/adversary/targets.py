@@ -7,7 +7,7 @@
     RunsRounds      a whole round on given inputs, weights, drop-outs                the accidents and inputs
     KeepsState      what a client keeps after the round                              leftover_secrets
 
-Vectors are float64 in [-1, 1] unless a script spoils them. Parties are numbered from 0. A target raises
+Vectors are float64 in [-1, 1) unless a script spoils them. Parties are numbered from 0. A target raises
 `Refused` when the library refuses by name and `Inexpressible` when its messages cannot say the request.
 """
 
@@ -21,7 +21,16 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from secagg.keys import Seed
+from secagg.prg import Stream
+
 Floats = NDArray[np.float64]
+
+
+def vector_of(who: int, length: int) -> Floats:
+    """A client's vector, uniform in [-1, 1), the same in every run and for every target."""
+    words = Stream(Seed(who.to_bytes(32, "little"))).words(0, length)
+    return words.astype(np.float64) * 2.0**-63 - 1.0
 
 
 @runtime_checkable
@@ -101,7 +110,7 @@ class Surroundable(Protocol):
 
 
 class Step(enum.IntEnum):
-    """What a client answers last before it vanishes is the step before; the request of this one gets lost."""
+    """The server's request that a vanishing client no longer hears."""
 
     SETUP = 0
     SHARES = 1
@@ -111,10 +120,11 @@ class Step(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One round: each client's vector and weight, when it vanishes, and how many shares a secret has.
+    """One round: each client's vector and weight, when it vanishes, and into how many shares a secret is split.
 
-    `shares` None: the library's own choice. A vector of another shape is sent by a client that lies.
-    `max_weight` is what the operator declared; a weight above it is the client's own doing.
+    `shares` None: the library's own choice; otherwise a target may leave out clients to arrive at that number.
+    A vector of another shape is sent by a client that lies. `max_weight` is what the operator declared; a
+    weight above it is the client's own doing.
     """
 
     vectors: Mapping[int, Floats]

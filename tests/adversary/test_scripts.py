@@ -19,13 +19,14 @@ from protocols.adversary.targets import AnswersServer, Case, KeepsState, MakesMa
 from protocols.adversary.verdict import Inexpressible, Outcome, Refused, Script, Verdict
 from protocols.pairwise import client as pairwise_client
 from protocols.party import PartyId
+from protocols.plan import Promise
 from secagg import parameters
 from secagg.keys import Seed
 from secagg.masks import Correction, unmask_into
 from tests.adversary.toy import LENGTH, Toy
 
 WITHSTOOD = [
-    pytest.param("seed_entropy", Outcome.FAILED, r"2\^256 keys", id="K5-K7-seed_entropy"),
+    pytest.param("seed_entropy", Outcome.FAILED, "256 of 256 key bits .* no search is set up", id="K5-K7-seed_entropy"),
     pytest.param("top_value", Outcome.FAILED, "each value", id="K7-top_value"),
     pytest.param("clear_metadata", Outcome.FAILED, "nowhere in the", id="clear_metadata"),
     pytest.param("leftover_secrets", Outcome.FAILED, "0 of 7 secrets", id="K1-K2-leftover_secrets"),
@@ -141,6 +142,13 @@ def test_a_weight_beside_the_vector_is_found_out(monkeypatch: Any) -> None:
     verdict = SCRIPTS["clear_metadata"].against(Ours())
     assert verdict.succeeded
     assert "as a varint" in verdict.evidence
+
+
+@pytest.mark.parametrize("name", ["asks_both_shares", "split_view", "cohort_of_one"])
+def test_a_plan_for_a_curious_server_is_not_opened_by_these_lies_either(name: str) -> None:
+    """Nothing is promised against a lying server there; these three do not get a vector all the same."""
+    verdict = SCRIPTS[name].against(Ours(promise=Promise.CURIOUS))
+    assert not verdict.succeeded, verdict.evidence
 
 
 # --- the kit ------------------------------------------------------------------------------------------

@@ -60,6 +60,14 @@ def test_a_peer_that_says_nothing_is_skipped_as_such(tmp_path: Path, monkeypatch
     assert row.skipped == "flower: ended without a word"
 
 
+def test_a_peer_that_never_answers_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment(tmp_path, "import time\ntime.sleep(60)")
+    monkeypatch.setenv("PEERS_HOME", str(tmp_path))
+    monkeypatch.setattr(attacks, "PATIENCE_SECONDS", 0.01)
+    [row] = attacks.rows(("top_value",))
+    assert row.skipped == "flower: no answer in 0.01 s"
+
+
 def test_a_peers_verdicts_stand_beside_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = Verdict("top_value", "flower 0", Outcome.SUCCEEDED, "[15] never occur")
     answer = json.dumps({"verdicts": [verdict.to_dict()]})

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.adversary.passive import vector_of
-from protocols.adversary.targets import Case, Ended, Floats, Kept, Step, Surroundings, View
+from protocols.adversary.targets import Case, Ended, Floats, Kept, Step, Surroundings, View, vector_of
 from protocols.adversary.verdict import Refused
 
 LENGTH = 40

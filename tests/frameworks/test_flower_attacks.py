@@ -11,8 +11,9 @@ import pytest
 
 pytest.importorskip("flwr", reason="flwr is not installed here: run `make test-flower`")
 
-from benchmarks.peers import flower_target
-from benchmarks.peers.flower_target import Flower, Node, PeerChanged, Questioned, first_outputs
+from benchmarks.peers import flower_seam, flower_target
+from benchmarks.peers.flower_seam import Node, PeerChanged
+from benchmarks.peers.flower_target import Flower, Questioned, first_outputs
 from protocols.adversary.inputs import LENGTH, TOLERANCE, alike, mean_error, vectors_of
 from protocols.adversary.scripts import SCRIPTS
 from protocols.adversary.targets import (
@@ -24,7 +25,9 @@ from protocols.adversary.targets import (
     RunsRounds,
     Step,
     Surroundable,
+    View,
 )
+from protocols.adversary.verdict import Refused
 
 # What each script is expected to show.
 FALLS = {
@@ -58,6 +61,23 @@ def test_the_target_offers_every_capability() -> None:
         assert isinstance(Flower(), capability)
 
 
+class HighThreshold(Flower):
+    """Seven of ten shares: what a careful operator chooses."""
+
+    def interrogate(self, clients: int) -> Questioned:
+        return Questioned(clients, clients, 7)
+
+
+def test_a_high_threshold_keeps_flower_from_falling_to_a_split_view() -> None:
+    verdict = SCRIPTS["split_view"].against(HighThreshold())
+    assert not verdict.succeeded
+    assert "5 shares of the victim's" in verdict.evidence
+
+
+def test_no_threshold_keeps_flower_from_answering_for_both_secrets() -> None:
+    assert SCRIPTS["asks_both_shares"].against(HighThreshold()).succeeded
+
+
 # The target itself: on good inputs Flower works here, so what goes wrong above is not the adapter's doing.
 
 
@@ -81,14 +101,14 @@ def test_a_late_drop_out_is_survived(step: Step) -> None:
 def test_an_honest_question_does_not_open_a_vector() -> None:
     room = Flower().interrogate(5)
     everybody = frozenset(room.ids)
-    assert room.ask({who: flower_target.View(everybody) for who in room.ids}) == {}
-    with pytest.raises(flower_target.Refused, match="0 shares of the victim's key, 2 are needed"):
+    assert room.ask({who: View(everybody) for who in room.ids}) == {}
+    with pytest.raises(Refused, match="0 shares of the victim's key, 2 are needed"):
         room.recovered(1)
 
 
 def test_a_client_refuses_to_unmask_below_the_threshold() -> None:
     room = Questioned(5, 5, 3)
-    assert room.ask({1: flower_target.View(frozenset({1, 2}))}) == {1: "ValueError"}
+    assert room.ask({1: View(frozenset({1, 2}))}) == {1: "ValueError"}
 
 
 def test_the_first_word_of_many_seeds_is_that_of_numpys_generator() -> None:
@@ -98,9 +118,9 @@ def test_the_first_word_of_many_seeds_is_that_of_numpys_generator() -> None:
 
 
 def test_another_version_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flower_target, "VERSIONS", ("0.0.0",))
+    monkeypatch.setattr(flower_seam, "VERSIONS", ("0.0.0",))
     with pytest.raises(PeerChanged, match=r"flwr 1\.4\d\.\d is installed, 0\.0\.0 is measured here"):
-        flower_target.flower.__wrapped__()
+        flower_seam.flower.__wrapped__()
 
 
 @pytest.mark.parametrize(
@@ -111,9 +131,9 @@ def test_another_version_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_a_vanished_name_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, symbols: dict, gone: str) -> None:
-    monkeypatch.setattr(flower_target, "SYMBOLS", symbols)
+    monkeypatch.setattr(flower_seam, "SYMBOLS", symbols)
     with pytest.raises(PeerChanged, match=gone):
-        flower_target.flower.__wrapped__()
+        flower_seam.flower.__wrapped__()
 
 
 def test_a_generator_that_no_longer_folds_its_seed_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
