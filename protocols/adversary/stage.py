@@ -61,7 +61,11 @@ class Stage:
 
     def open(self, round: int = 0, nonce: bytes = bytes(16)) -> None:
         self.round, self.opened = round, True
-        self.pending = self._addressed(self.server.open(Task(round, self.length, nonce=nonce), self.ids))
+        self.pending = self._addressed(self.server.open(self.task_of(round, nonce), self.ids))
+
+    def task_of(self, round: int, nonce: bytes) -> Task:
+        """What the server opens this round about."""
+        return Task(round, self.length, nonce=nonce)
 
     def until(self, kind: type[Any] | None, silent: Iterable[PartyId] = ()) -> dict[PartyId, Any]:
         """Play on until the server wants to say `kind`; what it wants to say to whom. None: to the end.

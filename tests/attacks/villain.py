@@ -24,6 +24,7 @@ import pytest
 from protocols import codec
 from protocols.adversary import stage as adversary
 from protocols.adversary.stage import pair_correction as pair_correction
+from protocols.endpoint import Task
 from protocols.errors import Misbehaved
 from protocols.messages import RosterEntry
 from protocols.pairwise import session as names
@@ -83,6 +84,9 @@ class Stage(adversary.Stage):
     def task(self) -> bytes:
         # Some tests give the company another plan than the server that was made first.
         return codec.task_id(self.company.plan.task)
+
+    def task_of(self, round: int, nonce: bytes) -> Task:
+        return replace(self.company.task(LENGTH, round), nonce=nonce)
 
     def update(self, who: PartyId) -> np.ndarray[Any, Any]:
         return update_of(self.company, who, LENGTH)
