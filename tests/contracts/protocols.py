@@ -148,10 +148,11 @@ class ProtocolContract:
             bits=bits,
             max_weight=1 if noise else weight,
             noise_multiplier=None if noise is None else Fraction(noise),
-            min_cohort=min_cohort,
+            min_cohort=3,
             promise=promise,
         )
-        return replace(recommended, protocol=self.protocol, max_clients=max(most, clients))
+        # A cohort that the assumed drop-out would not leave is not recommended, but may be asked for.
+        return replace(recommended, protocol=self.protocol, max_clients=max(most, clients), min_cohort=min_cohort)
 
     def company(self, plan: RoundPlan, clients: int, number: int = 0) -> Company:
         return Company(plan, clients, number)
