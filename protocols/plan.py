@@ -48,6 +48,12 @@ class Promise(enum.Enum):
     ACTIVE = "active"
 
 
+class Suite(enum.Enum):
+    """The primitives of a round. Nothing assumes their sizes beyond the messages of the suite."""
+
+    CLASSIC = "X25519, Ed25519, HKDF-SHA256, AES-256-GCM, AES-256-CTR"
+
+
 @dataclass(frozen=True, slots=True)
 class NoisePlan:
     """Differential privacy of the opened sum: std = noise_multiplier * L2 sensitivity.
@@ -118,9 +124,11 @@ class RoundPlan:
     noise: NoisePlan | None
     patience_seconds: U32
     metrics: tuple[Metric, ...] = ()
+    suite: Suite = Suite.CLASSIC
 
     def __post_init__(self) -> None:
-        for name, kind in (("promise", Promise), ("graph", GraphMode), ("assumption", Assumption), ("clip", Fraction)):
+        kinds = {"promise": Promise, "graph": GraphMode, "assumption": Assumption, "clip": Fraction, "suite": Suite}
+        for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):
                 raise BadPlan(f"{name} is {getattr(self, name)!r}, it must be a {kind.__name__}")
         for name, most in (
@@ -342,7 +350,8 @@ class Policy:
     sum, `assumption.corrupt` of them assumed corrupt; no round with less noise than `min_noise_multiplier`;
     at most `max_rounds` vectors for one task, and only for `tasks` where these are named; training only from
     models whose L2 norm is at most `max_model_norm` (`tensors.check_model`). Without noise the sums of two rounds
-    differ by what the cohorts differ in: `max_rounds` bounds how often that can be played.
+    differ by what the cohorts differ in: `max_rounds` bounds how often that can be played. `min_degree` and
+    `min_threshold` are floors below what the client derives for itself, `suites` the primitives it trusts.
     """
 
     identities: Mapping[PartyId, bytes]
@@ -357,6 +366,9 @@ class Policy:
     protocols: frozenset[str] = frozenset({"pairwise"})
     tasks: frozenset[str] | None = None
     max_rounds: int | None = None
+    min_degree: int = 0
+    min_threshold: int = 0
+    suites: frozenset[Suite] = frozenset({Suite.CLASSIC})
     max_model_norm: float = math.inf
 
     def __post_init__(self) -> None:
@@ -378,6 +390,7 @@ class Policy:
         strength = list(Promise).index
         for fine, what in (
             (plan.protocol in self.protocols, f"protocol {plan.protocol!r} is not allowed here"),
+            (plan.suite in self.suites, f"suite {plan.suite.value} is not allowed here"),
             (self.tasks is None or plan.task in self.tasks, f"task {plan.task!r} is not among mine"),
             (strength(plan.promise) >= strength(self.promise), f"promise {plan.promise.value} is too weak"),
             (plan.graph in self.graphs, f"a {plan.graph.value} graph is not allowed here"),
@@ -398,3 +411,19 @@ class Policy:
         ):
             if not fine:
                 raise PolicyViolation(SERVER, f"proposed a round this policy refuses: {what}")
+
+    def check_parameters(self, plan: RoundPlan, clients: int) -> None:
+        """Refuse, in the server's name, a roster too small for these floors, or for any parameters at all.
+
+        Raises: PolicyViolation.
+        """
+        try:
+            found = plan.parameters(clients)
+        except BadPlan as error:
+            raise PolicyViolation(SERVER, f"offers a roster without parameters: {error}") from error
+        for name, have, need in (
+            ("degree", found.degree, self.min_degree),
+            ("threshold", found.threshold, self.min_threshold),
+        ):
+            if have < need:
+                raise PolicyViolation(SERVER, f"offers {clients} clients, whose {name} {have} is below my {need}")

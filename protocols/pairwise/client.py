@@ -205,12 +205,9 @@ def advertise(state: Idle, sender: PartyId, message: Open) -> Step:
 @client.on(Advertised, Roster)
 def enrol(state: Advertised, sender: PartyId, message: Roster) -> Step:
     check_roster(state, message)
-    try:
-        waits = names.awaits_beacon(state.agreement, len(message.entries))
-    except BadPlan as error:
-        raise PolicyViolation(SERVER, f"offers a roster without parameters: {error}") from error
+    state.own.policy.check_parameters(state.agreement.plan, len(message.entries))
     enrolled = Enrolled(state.own, state.root, state.agreement, state.context, message.entries)
-    if waits:
+    if names.awaits_beacon(state.agreement, len(message.entries)):
         return enrolled, [Envelope((APP,), NeedBeacon(names.roster_hash(message.entries)))]
     return share(enrolled, NOTHING)
 

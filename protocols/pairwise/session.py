@@ -103,7 +103,7 @@ class Session:
     def extras(self) -> Extras:
         return Extras.of(self.agreement.plan)
 
-    @property
+    @cached_property
     def smallest_sum(self) -> int:
         """Fewer survivors than this are never opened, and against an active server so many must have witnessed them."""
         return self.agreement.plan.smallest_sum(len(self.ids))

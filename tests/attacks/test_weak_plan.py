@@ -135,3 +135,37 @@ def test_a_roster_of_another_agreement_is_another_view(row: str, name: str) -> N
     who = stage.ids[0]
     with stage.refuses(who, ViewMismatch):
         stage.say(who, replace(letters[who], context=context_of(other)))
+
+
+@rows("M6", "M7")
+@pytest.mark.parametrize(
+    ("floor", "named"),
+    [({"min_threshold": 4}, "threshold 3 is below my 4"), ({"min_degree": 5}, "degree 4 is below my 5")],
+    ids=["threshold", "degree"],
+)
+def test_a_roster_below_the_floors_of_the_policy_gets_no_shares(row: str, floor: dict, named: str) -> None:
+    probe = Stage(5)
+    stage = Stage(5, policy=replace(probe.company.policy, **floor))
+    letters = stage.until(Roster)
+    with stage.refuses(stage.ids[0], PolicyViolation, match=named):
+        stage.say(stage.ids[0], letters[stage.ids[0]])
+    just = Stage(5, policy=replace(probe.company.policy, min_threshold=3, min_degree=4))
+    just.until(None)
+    assert just.server.aggregate.total.tolist() == just.encoded(just.ids)
+
+
+@rows("M25")
+def test_a_suite_the_policy_does_not_trust_is_refused(row: str) -> None:
+    stage = strict_stage(suites=frozenset())
+    with stage.refuses(stage.ids[0], PolicyViolation, match="suite X25519"):
+        stage.say(stage.ids[0], opening(stage))
+
+
+@rows("M25")
+def test_a_suite_nobody_knows_is_malformed(row: str) -> None:
+    stage = strict_stage()
+    body = bytearray(wire.encode(opening(stage)))
+    # The suite is the last byte of the plan, and the plan the first part of the letter.
+    body[len(wire.encode(opening(stage).agreement.plan)) - 1] = 1
+    with pytest.raises(Malformed, match="Suite has no member 1"):
+        codec.decode_body(Open, bytes(body), SERVER)
