@@ -3,7 +3,7 @@
 Letters cross the wire and have a kind byte in `codec`; notes stay between a party and its own
 application. Sizes of the letters, with n clients, k neighbours and a packed vector of P bytes:
 
-    Open 0.5 kB   Advertise 192   Roster 164 n   Shares 146 k   Inbox n/8 + 146 k + 4
+    Open 0.5 kB   Advertise 193   Roster 165 n   Shares 146 k   Inbox n/8 + 146 k + 4
     Masked P + 16   Survivors n/8   Witness 64   Witnesses 68 q   Unmask 34 k   Result 64
 """
 
@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from protocols.certificates import Credential
 from protocols.errors import Malformed, ShapeMismatch, Undecodable
 from protocols.party import PartyId
 from protocols.plan import NOTHING, Agreement, ContextBytes
@@ -42,7 +43,8 @@ class Open:
 class Advertise:
     """Client -> server: my two public keys and a commitment to my self mask, signed.
 
-    The signature covers the context, so keys of one round or model are worthless in another.
+    The signature covers the context, so keys of one round or model are worthless in another. `credential` is for
+    those who have not pinned my identity.
     """
 
     context: ContextBytes
@@ -50,6 +52,7 @@ class Advertise:
     mask_key: Point
     commitment: Bytes32
     signature: Bytes64
+    credential: Credential | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class RosterEntry:
     mask_key: Point
     commitment: Bytes32
     signature: Bytes64
+    credential: Credential | None = None
 
 
 @dataclass(frozen=True, slots=True)

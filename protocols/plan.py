@@ -21,7 +21,8 @@ from fractions import Fraction
 from typing import Annotated, Self
 
 from protocols import wire
-from protocols.errors import BadPlan, PolicyViolation
+from protocols.certificates import Credential
+from protocols.errors import BadPlan, KeyMismatch, PolicyViolation, blame
 from protocols.party import MAX_CLIENT_ID, SERVER, PartyId
 from protocols.wire import U8, U32, U64, Bytes16, Bytes32, Exactly, Text
 from secagg.encode import Encoding, Rounding
@@ -345,7 +346,8 @@ def context_of(agreement: Agreement) -> Context:
 class Policy:
     """What this client insists on. The server only proposes; a weaker plan is refused before any key.
 
-    `identities` pins every participant's Ed25519 public key, the client's own included.
+    `identities` pins Ed25519 public keys, the client's own included; whoever is not among them is known by a
+    credential of `authority`, where there is one, and else not at all.
     Bounds: at most `max_length` coordinates, `max_clip`, `max_weight`; at least `min_cohort` clients in a
     sum, `assumption.corrupt` of them assumed corrupt; no round with less noise than `min_noise_multiplier`;
     at most `max_rounds` vectors for one task, and only for `tasks` where these are named; training only from
@@ -370,6 +372,7 @@ class Policy:
     min_threshold: int = 0
     suites: frozenset[Suite] = frozenset({Suite.CLASSIC})
     max_model_norm: float = math.inf
+    authority: bytes | None = None
 
     def __post_init__(self) -> None:
         if self.min_cohort < 3:
@@ -379,6 +382,23 @@ class Policy:
         for who in self.identities:
             if not 0 <= who <= MAX_CLIENT_ID:
                 raise BadPlan(f"client ids lie in 0..{MAX_CLIENT_ID}, got {who}")
+
+    def identity_of(self, who: PartyId, credential: Credential | None) -> bytes:
+        """The key that client `who` must sign with.
+
+        Raises: KeyMismatch(who) for a stranger, or a key other than the pinned one; BadSignature(who) for a
+            credential that the authority did not issue for this number.
+        """
+        pinned = self.identities.get(who)
+        if pinned is not None:
+            if credential is not None and credential.identity != pinned:
+                raise KeyMismatch(who, "shows another identity than the one my policy pins")
+            return pinned
+        if self.authority is None or credential is None:
+            raise KeyMismatch(who, "is in the roster but not among the identities my policy knows")
+        with blame(who):
+            credential.check(self.authority, who)
+        return credential.identity
 
     def check(self, agreement: Agreement) -> None:
         """Refuse, in the server's name, what is weaker than this policy.

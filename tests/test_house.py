@@ -29,6 +29,7 @@ ORDER = (
     "errors",
     "wire",
     "party",
+    "certificates",
     "plan",
     "coding",
     "verifying",

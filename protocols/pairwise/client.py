@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from protocols.certificates import Credential
 from protocols.coding import EXTRAS_RING, coding_of
 from protocols.errors import (
     BadBox,
@@ -80,6 +81,7 @@ class Own:
     sign: Callable[[bytes], bytes]
     verify: Verifier
     workers: Workers = ALONE
+    credential: Credential | None = None
 
 
 Self = Annotated[Own, Supplied]
@@ -197,8 +199,8 @@ def advertise(state: Idle, sender: PartyId, message: Open) -> Step:
     keys = RoundKeys.of(state.root, context)
     commitment = names.commitment_of(context, own.me, keys.self_seed)
     text = names.advertised_text(context, own.me, keys.box.public, keys.mask.public, commitment)
-    said = RosterEntry(own.me, keys.box.public, keys.mask.public, commitment, own.sign(text))
-    letter = Advertise(context, said.box_key, said.mask_key, said.commitment, said.signature)
+    said = RosterEntry(own.me, keys.box.public, keys.mask.public, commitment, own.sign(text), own.credential)
+    letter = Advertise(context, said.box_key, said.mask_key, said.commitment, said.signature, said.credential)
     return Advertised(own, state.root, agreement, context, said), [Envelope((SERVER,), letter)]
 
 
@@ -243,9 +245,9 @@ def check_roster(state: Advertised, message: Roster) -> None:
     entries = {entry.who: entry for entry in message.entries}
     if entries.get(state.own.me) != state.said:
         raise KeyMismatch(SERVER, "my own entry is missing from the roster or altered")
-    for who in entries:
-        if who not in policy.identities:
-            raise KeyMismatch(who, "is in the roster but not among the identities my policy knows")
+    identities = {who: policy.identity_of(who, entry.credential) for who, entry in entries.items()}
+    if len(set(identities.values())) != len(identities):
+        raise KeyMismatch(SERVER, "two clients of the roster have one identity")
     if len(entries) < plan.min_cohort:
         raise CohortTooSmall(SERVER, f"a roster of {len(entries)} clients; {plan.min_cohort} are required")
     if len(entries) > plan.max_clients:
@@ -256,7 +258,7 @@ def check_roster(state: Advertised, message: Roster) -> None:
     for who, entry in entries.items():
         text = names.advertised_text(state.context, who, entry.box_key, entry.mask_key, entry.commitment)
         with blame(who):
-            state.own.verify(policy.identities[who], text, entry.signature)
+            state.own.verify(identities[who], text, entry.signature)
 
 
 def agree_with_all(key: AgreementKey, publics: Mapping[PartyId, bytes]) -> dict[PartyId, Seed]:
@@ -465,11 +467,12 @@ def check_witnesses(state: Witnessed, message: Witnesses) -> None:
     if len(message.signed) < session.smallest_sum:
         raise ViewMismatch(SERVER, f"{len(message.signed)} witnesses; {session.smallest_sum} are required")
     text = names.witness_text(session.sid, state.survivors)
+    identities = {**session.certified, **state.own.policy.identities}
     for entry in message.signed:
         if entry.index >= len(session.ids) or session.ids[entry.index] not in survivors:
             raise ViewMismatch(SERVER, f"witness {entry.index} is no survivor")
         try:
-            state.own.verify(state.own.policy.identities[session.ids[entry.index]], text, entry.signature)
+            state.own.verify(identities[session.ids[entry.index]], text, entry.signature)
         except BadSignature as error:
             raise ViewMismatch(SERVER, "a witness signed another list of survivors than mine") from error
 

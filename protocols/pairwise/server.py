@@ -77,6 +77,7 @@ class Registry:
 
     identities: Mapping[PartyId, bytes]
     workers: Workers = ALONE
+    authority: bytes | None = None
 
 
 Known = Annotated[Registry, Supplied]
@@ -192,7 +193,7 @@ def enough(have: int, need: int, room: str, culprits: tuple[PartyId, ...] = ()) 
 def start(state: Unopened, sender: PartyId, message: Start) -> Step:
     agreement, invited = message.agreement, frozenset(message.invited)
     strangers = sorted(invited - set(state.known.identities))
-    if strangers:
+    if strangers and state.known.authority is None:
         raise Misused(f"clients {strangers} are invited but their identities are not known: register them first")
     if not agreement.plan.min_cohort <= len(invited) <= agreement.plan.max_clients:
         raise Misused(
@@ -214,7 +215,7 @@ def keep_keys(room: Gathering, who: PartyId, letter: Advertise) -> Gathering:
     if letter.box_key in room.taken or letter.mask_key in room.taken or letter.box_key == letter.mask_key:
         raise KeyMismatch(who, "advertises a key that is already in use")
     room.taken.update({letter.box_key: who, letter.mask_key: who})
-    entry = RosterEntry(who, letter.box_key, letter.mask_key, letter.commitment, letter.signature)
+    entry = RosterEntry(who, letter.box_key, letter.mask_key, letter.commitment, letter.signature, letter.credential)
     room.arrived[who] = entry
     return room
 

@@ -59,7 +59,8 @@ def word(number: int) -> bytes:
 class Session:
     """One agreement among one roster. `ids` ascend; `sid` is the public hash everything is bound to.
 
-    `beacon` is the public value that seeds the graph, zero where none does.
+    `beacon` is the public value that seeds the graph, zero where none does; `certified` are the identity keys that
+    came with a credential.
     """
 
     agreement: Agreement
@@ -67,6 +68,7 @@ class Session:
     ids: tuple[Who, ...]
     roster: Bytes32
     beacon: Bytes32
+    certified: dict[Who, Bytes32]
     sid: Bytes32
 
     @classmethod
@@ -81,7 +83,8 @@ class Session:
         roster = roster_hash(entries)
         numbers = (len(entries), parameters.degree, parameters.threshold, parameters.window + 1, parameters.quorum)
         sid = hashlib.sha256(LABEL_SESSION + context + roster + beacon + b"".join(map(word, numbers))).digest()
-        return cls(agreement, context, tuple(entry.who for entry in entries), roster, beacon, sid)
+        certified = {entry.who: entry.credential.identity for entry in entries if entry.credential is not None}
+        return cls(agreement, context, tuple(entry.who for entry in entries), roster, beacon, certified, sid)
 
     @cached_property
     def parameters(self) -> Parameters:
@@ -129,8 +132,12 @@ class Session:
 
 def roster_hash(entries: tuple[RosterEntry, ...]) -> bytes:
     """SHA-256 of who advertised what."""
-    listed = b"".join(word(entry.who) + entry.box_key + entry.mask_key + entry.commitment for entry in entries)
-    return hashlib.sha256(LABEL_ROSTER + word(len(entries)) + listed).digest()
+    listed = hashlib.sha256(LABEL_ROSTER + word(len(entries)))
+    for entry in entries:
+        certified = b"" if entry.credential is None else entry.credential.identity
+        listed.update(word(entry.who) + entry.box_key + entry.mask_key + entry.commitment)
+        listed.update(word(len(certified)) + certified)
+    return listed.digest()
 
 
 def awaits_beacon(agreement: Agreement, clients: int) -> bool:
