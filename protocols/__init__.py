@@ -10,6 +10,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from protocols.durable import DurableClient as DurableClient
+    from protocols.durable import DurableServer as DurableServer
+    from protocols.durable import exit_on_sigterm as exit_on_sigterm
     from protocols.endpoint import Client as Client
     from protocols.endpoint import Server as Server
     from protocols.endpoint import Task as Task
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Client": "endpoint",
+    "DurableClient": "durable",
+    "DurableServer": "durable",
     "FaultPlan": "simulate",
     "Layout": "tensors",
     "NoisePlan": "plan",
@@ -33,6 +38,7 @@ _HOME = {
     "RoundReport": "round",
     "Server": "endpoint",
     "Task": "endpoint",
+    "exit_on_sigterm": "durable",
     "secure_mean": "round",
 }
 __all__ = sorted(_HOME)

@@ -41,6 +41,8 @@ ORDER = (
     "pairwise.server",
     "ideal",
     "endpoint",
+    "storage",
+    "durable",
     "simulate",
     "sizes",
     "costs",
@@ -599,7 +601,8 @@ PUBLIC = {
         seal split unmask_into verify
     """,
     "protocols": """
-        Client FaultPlan Layout NoisePlan Policy Promise RoundPlan RoundReport Server Task secure_mean
+        Client DurableClient DurableServer FaultPlan Layout NoisePlan Policy Promise RoundPlan RoundReport Server
+        Task exit_on_sigterm secure_mean
     """,
 }
 

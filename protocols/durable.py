@@ -1,0 +1,262 @@
+"""An endpoint that survives kill -9: its image is on disk before anything it says can leave.
+
+    client = DurableClient(Client(policy, identity, server_key), "state")
+    send(client.resend())                              what may never have left before the last end
+    while True:
+        if client.needs_update:
+            send(client.submit(train(client.offer)))
+        send(client.receive(next_frame()))
+
+Whoever dies before the store has said nothing and is where it was; whoever dies after it says the same bytes again.
+Arrivals and their sum, a vector and the round it spends, are one image and cannot come apart.
+
+Limit: a folder put back from a copy is believed. Under a new nonce its client draws fresh keys; in the round of the
+copy it could send a second vector, which the server names as `Duplicate` and does not count.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Protocol, Self
+
+from dp.errors import DpError, StorageRefused
+from protocols import codec
+from protocols.codec import Frame
+from protocols.coding import Floats
+from protocols.endpoint import NOBODY, Client, ClientImage, Server, ServerImage, Task
+from protocols.errors import ProtocolError
+from protocols.messages import Aggregate, Submit
+from protocols.party import Excluded, PartyId, Wait
+from protocols.plan import NOTHING, Agreement
+from protocols.storage import CLIENT, SERVER, AnyPath, Folder
+from protocols.wire import Buffer
+from secagg.errors import SecaggError
+
+
+class Endpoint(Protocol):
+    """What is stored: a Client or a Server."""
+
+    def freeze(self) -> bytes: ...
+    def thaw(self, data: Buffer) -> None: ...
+
+
+class Durable:
+    """Whatever frames come out of here, the endpoint that said them was stored before.
+
+    Raises: what the endpoint raises, and then too the state is stored first: a refusal may have erased secrets.
+        StorageRefused when it cannot be stored: nothing was returned, and `resend` tries again.
+        Misused once closed. An error that is none of ours, or an interrupt, closes the folder: the endpoint may be
+        half changed, and what is on disk is not.
+    """
+
+    def __init__(self, endpoint: Endpoint, folder: Folder) -> None:
+        self._endpoint, self._folder = endpoint, folder
+        self._turn = threading.Lock()
+        try:
+            image = folder.load()
+            if image is not None:
+                endpoint.thaw(image)
+        except BaseException:
+            folder.close()
+            raise
+
+    def store(self) -> None:
+        """Stores the endpoint as it is now; what it said was stored already."""
+        self._act(lambda: [])
+
+    def close(self) -> None:
+        """Gives the folder up for another process."""
+        self._folder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _act(self, deed: Callable[[], list[Frame]]) -> list[Frame]:
+        with self._step():
+            frames = deed()
+            self._keep()
+            return frames
+
+    def _keep(self) -> None:
+        self._folder.store(self._endpoint.freeze())
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        """One arrow and its store, between which no other thread and no polite signal comes."""
+        with self._turn, _undisturbed():
+            self._folder.require_open()
+            try:
+                yield
+            except StorageRefused:
+                raise
+            except (ProtocolError, SecaggError, DpError):
+                self._keep()
+                raise
+            except BaseException:
+                self._folder.close()
+                raise
+
+
+class DurableClient(Durable):
+    """A client in a folder: `Client`, with the order "store, then send" kept for it."""
+
+    def __init__(self, client: Client, path: AnyPath) -> None:
+        super().__init__(client, Folder(path, CLIENT, client.policy.identities[client.me]))
+        self._client = client
+
+    def resend(self) -> list[Frame]:
+        """What this client said last. After a restart or a lost connection: hearing it twice changes nothing."""
+        return self._act(self._said)
+
+    def receive(self, data: Buffer) -> list[Frame]:
+        return self._act(lambda: self._client.receive(data))
+
+    def submit(self, update: Floats, *, weight: int = 1, model: bytes = NOTHING) -> list[Frame]:
+        return self._act(lambda: self._client.submit(update, weight=weight, model=model))
+
+    def prepare(self, update: Floats, *, weight: int = 1, model: bytes = NOTHING) -> Submit:
+        return self._client.prepare(update, weight=weight, model=model)
+
+    def send(self, submission: Submit) -> list[Frame]:
+        return self._act(lambda: self._client.send(submission))
+
+    @property
+    def needs_update(self) -> bool:
+        return self._client.needs_update
+
+    @property
+    def done(self) -> bool:
+        return self._client.done
+
+    @property
+    def offer(self) -> Agreement:
+        return self._client.offer
+
+    @property
+    def clipped(self) -> int:
+        return self._client.clipped
+
+    def _said(self) -> list[Frame]:
+        image = codec.thaw(ClientImage, self._client.freeze(), {})
+        return [Frame(said.to, (bytes(said.data),)) for said in image.replies]
+
+
+class DurableServer(Durable):
+    """A server in a folder: `Server`, stored before it says anything and when its round is over.
+
+    What a room has heard since is not on disk: after a crash `resend` asks for it again, and every client repeats
+    its bytes. A driver that lets clients go once they were heard calls `store` before it does.
+    Cost: COST
+    """
+
+    def __init__(self, server: Server, path: AnyPath) -> None:
+        super().__init__(server, Folder(path, SERVER, server._identity.public))
+        self._server = server
+
+    def resend(self) -> list[Frame]:
+        """To each client what it was sent since it last spoke; nothing when the round is over."""
+        return self._act(self._said)
+
+    def open(self, task: Task, invited: tuple[PartyId, ...] | None = None) -> list[Frame]:
+        return self._act(lambda: self._server.open(task, invited))
+
+    def receive(self, data: Buffer, speaker: PartyId = NOBODY) -> list[Frame]:
+        with self._step():
+            frames = self._server.receive(data, speaker)
+            if frames or self.done:
+                self._keep()
+            return frames
+
+    def deadline(self, room: str) -> list[Frame]:
+        return self._act(lambda: self._server.deadline(room))
+
+    def mean(self) -> Floats:
+        return self._server.mean()
+
+    @property
+    def done(self) -> bool:
+        return self._server.done
+
+    @property
+    def opening(self) -> bool:
+        return self._server.opening
+
+    @property
+    def agreement(self) -> Agreement:
+        return self._server.agreement
+
+    @property
+    def wait(self) -> Wait | None:
+        return self._server.wait
+
+    @property
+    def aggregate(self) -> Aggregate | None:
+        return self._server.aggregate
+
+    @property
+    def excluded(self) -> list[Excluded]:
+        return self._server.excluded
+
+    def _said(self) -> list[Frame]:
+        if self.done:
+            return []
+        image = codec.thaw(ServerImage, self._server.freeze(), {})
+        return [Frame((who,), (bytes(data),)) for who, data in image.said.items()]
+
+
+# --- SIGTERM --------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Departure:
+    """Whether the main thread, where signals are handled, is inside an arrow; whether it was asked to go."""
+
+    busy: bool = False
+    asked: bool = False
+
+
+_departure = _Departure()
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Inside, SIGTERM ends the process with exit code 0: at once, or when the arrow under way is stored.
+
+    What that arrow would have sent is said by `resend` at the next start.
+    """
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        if not _departure.busy:
+            raise SystemExit(0)
+        _departure.asked = True
+
+    _departure.asked = False
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _departure.busy = True
+    try:
+        yield
+    finally:
+        _departure.busy = False
+        if _departure.asked:
+            raise SystemExit(0)
