@@ -67,7 +67,8 @@ class Durable:
 
     def store(self) -> None:
         """Stores the endpoint as it is now; what it said was stored already."""
-        self._act(lambda: [])
+        with self._step():
+            self._keep()
 
     def close(self) -> None:
         """Gives the folder up for another process."""

@@ -63,17 +63,19 @@ class Folder:
         self._directory = _locked(self.path)
         self._release = weakref.finalize(self, os.close, self._directory)
         _open_folders.add(self)
+        try:
+            self._require_writable()
+        except StorageRefused:
+            self.close()
+            raise
 
     def load(self) -> bytes | None:
-        """The stored image, None where there is none yet; what an interrupted store left is removed.
+        """The stored image, None where there is none yet.
 
         Raises: Corrupt when the file is damaged; WrongVersion, with the file untouched, when it belongs to another
-            version, role or identity; StorageRefused when others may read it, or the folder cannot be written.
+            version, role or identity; StorageRefused when it cannot be read, or others may read it.
         """
         self.require_open()
-        with self._refusing("written"):
-            os.close(self._create())
-            os.unlink(NEW, dir_fd=self._directory)
         with self._refusing("read"):
             found = self._read()
         return None if found is None else self._judged(found)
@@ -108,6 +110,12 @@ class Folder:
         """Raises: Misused once it was closed, by its owner, by an error inside an arrow, or by a fork."""
         if not self._release.alive:
             raise Misused(f"{self.path} is not open here any more: build a new endpoint and open the folder with it")
+
+    def _require_writable(self) -> None:
+        """Asked now, not when a vector waits to be sent. What an interrupted store left is removed on the way."""
+        with self._refusing("written"):
+            os.close(self._create())
+            os.unlink(NEW, dir_fd=self._directory)
 
     def _digest(self, image: Buffer) -> bytes:
         digest = hashlib.sha256(self._owner)
