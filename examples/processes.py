@@ -1,30 +1,36 @@
 """One round between a server and clients that only exchange bytes: `python examples/processes.py`.
 
-The queues stand for any transport. What a real deployment adds: identities handed out before the round,
-`freeze()` stored before every send, and a clock that calls `deadline` when `server.wait.seconds` are over.
+The queues stand for any transport, the folder for each process's own disk. Client 0 dies before every exchange and a
+new process takes its place. What a real deployment adds: identities handed out before the round, and a clock that
+calls `deadline` when `server.wait.seconds` are over.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 
-from protocols import Client, Policy, RoundPlan, Server, Task
+from protocols import Client, DurableClient, DurableServer, Policy, RoundPlan, Server, Task, exit_on_sigterm
 from secagg import Identity
 
 CLIENTS = 6
 
 
-def main() -> np.ndarray:
+def main(folder: Path) -> np.ndarray:
     plan = RoundPlan.recommend(CLIENTS, dropout=0.2, corrupt=0.0, clip=1.0)
     server_identity = Identity.fresh()
     known = {who: Identity.fresh() for who in range(CLIENTS)}
     identities = {who: identity.public for who, identity in known.items()}
-
-    server = Server(plan, identities, server_identity)
     policy = Policy(identities, min_cohort=4)
-    clients = {who: Client(policy, identity, server_identity.public) for who, identity in known.items()}
+
+    def start(who: int) -> DurableClient:
+        return DurableClient(Client(policy, known[who], server_identity.public), folder / f"client-{who}")
+
+    server = DurableServer(Server(plan, identities, server_identity), folder / "server")
+    clients = {who: start(who) for who in known}
 
     to_clients: deque[tuple[int, bytes]] = deque()
     to_server: deque[bytes] = deque()
@@ -36,6 +42,9 @@ def main() -> np.ndarray:
     send(server.open(Task(round=0, length=3)))
     while not server.done:
         room = server.wait.room
+        clients[0].close()
+        clients[0] = start(0)
+        to_server.extend(bytes(frame) for frame in clients[0].resend())
         while to_clients:
             who, data = to_clients.popleft()
             out = clients[who].receive(data)
@@ -51,4 +60,5 @@ def main() -> np.ndarray:
 
 
 if __name__ == "__main__":
-    print(main())
+    with tempfile.TemporaryDirectory() as folder, exit_on_sigterm():
+        print(main(Path(folder)))

@@ -3,7 +3,7 @@
     image.new     written and synced
     image         image.new, renamed; then the folder is synced
 
-    image = magic | SHA-256 of the rest | image version, role, Ed25519 public key | what `freeze` returned
+    image = magic | SHA-256 of the rest | version, client or server, Ed25519 public key | what `freeze` returned
 
 Whoever dies before the rename left the image before, whoever dies after it the new one; never half of either. No
 older image is kept and none is ever gone back to: that could mask a second vector with the masks of the first.
@@ -14,6 +14,7 @@ disks keep the blocks of replaced files for a while: encrypt a disk that may be 
 
 from __future__ import annotations
 
+import enum
 import fcntl
 import hashlib
 import hmac
@@ -33,11 +34,18 @@ from protocols.wire import Buffer
 AnyPath = str | os.PathLike[str]
 
 IMAGE, NEW = "image", "image.new"
+# The envelope stays as it is in every version, so that another version can be told from damage.
 MAGIC = b"secagg\r\n"
-# The first two are the same in every version, so that another version is told from damage.
 ENVELOPE = struct.Struct("<8s32s")
 OWNER = struct.Struct("<BB32s")
-CLIENT, SERVER = 1, 2
+
+
+class Kind(enum.IntEnum):
+    """Whose image it is; a number is never reused."""
+
+    CLIENT = 1
+    SERVER = 2
+
 
 _open_folders: weakref.WeakSet[Folder] = weakref.WeakSet()
 
@@ -45,16 +53,14 @@ _open_folders: weakref.WeakSet[Folder] = weakref.WeakSet()
 class Folder:
     """One endpoint's image in a folder of its own, locked while this object is open.
 
-    file = magic | SHA-256 of the rest | image version, role, Ed25519 public key | image
-
-    The folder has mode 0700 and the file 0600, whatever the umask.
+    The folder has mode 0700 and the file 0600, whatever the umask. A forked child leaves both to its parent.
     Raises: StorageRefused when the place is on a network, can be entered by others or cannot be written; Locked
         while another process, or another endpoint of this one, has it open.
     """
 
-    def __init__(self, path: AnyPath, role: int, public: bytes) -> None:
+    def __init__(self, path: AnyPath, kind: Kind, public: bytes) -> None:
         self.path = Path(path)
-        self._owner = OWNER.pack(IMAGE_VERSION, role, public)
+        self._owner = OWNER.pack(IMAGE_VERSION, kind, public)
         self._stored = b""
         require_not_remote(self.path / IMAGE)
         if not self.path.exists():
@@ -138,21 +144,20 @@ class Folder:
             return file.read()
 
     def _judged(self, found: bytes) -> bytes:
-        head, image = found[: ENVELOPE.size + OWNER.size], memoryview(found)[ENVELOPE.size + OWNER.size :]
-        stored, owner = head[: ENVELOPE.size], head[ENVELOPE.size :]
-        digest = hashlib.sha256(memoryview(found)[ENVELOPE.size :]).digest()
-        if len(owner) != OWNER.size or not hmac.compare_digest(stored, ENVELOPE.pack(MAGIC, digest)):
+        rest = found[ENVELOPE.size :]
+        digest = hashlib.sha256(rest).digest()
+        if len(rest) < OWNER.size or not hmac.compare_digest(found[: ENVELOPE.size], ENVELOPE.pack(MAGIC, digest)):
             raise Corrupt(
                 f"{self.path / IMAGE} is damaged; remove it and take part in the next round, and put no older copy "
                 "in its place: that could mask a second vector with the masks of the first"
             )
-        if owner != self._owner:
+        if rest[: OWNER.size] != self._owner:
             raise WrongVersion(
                 f"{self.path / IMAGE} belongs to another version, role or identity than the endpoint given here; "
                 "give each endpoint its own folder"
             )
         self._stored = digest
-        return bytes(image)
+        return rest[OWNER.size :]
 
     @contextmanager
     def _refusing(self, what: str) -> Iterator[None]:

@@ -26,7 +26,7 @@ from protocols.endpoint import Client
 from protocols.errors import Misused, OutOfTurn, Replay, TooFewClients, ViewMismatch
 from protocols.messages import Inbox, Masked, Open, Roster, Survivors, Witnesses
 from protocols.party import SERVER, PartyId, secrets_in
-from protocols.storage import CLIENT, IMAGE, NEW, Folder
+from protocols.storage import IMAGE, NEW, Folder, Kind
 from tests.attacks.villain import LENGTH, Stage, rows
 from tests.contracts.company import kind_of
 from tests.dp.ledger_kit import finish, start
@@ -196,9 +196,9 @@ def stored(scene: Scene, role: str) -> Iterator[tuple[Path, Folder]]:
     scene.client.close()
     scene.server.close()
     if role == "client":
-        folder = Folder(scene.home, CLIENT, scene.plain.policy.identities[scene.who])
+        folder = Folder(scene.home, Kind.CLIENT, scene.plain.policy.identities[scene.who])
     else:
-        folder = Folder(scene.server_home, storage.SERVER, scene.stage.company.identity.public)
+        folder = Folder(scene.server_home, Kind.SERVER, scene.stage.company.identity.public)
     assert folder.load()
     yield folder.path / IMAGE, folder
     folder.close()
