@@ -12,6 +12,7 @@ the child's `os`, as `protocols.storage` sees it, kills on the way to the real c
 from __future__ import annotations
 
 import contextlib
+import enum
 import functools
 import multiprocessing
 import os
@@ -68,10 +69,7 @@ class At:
     moment: str
 
     def ends(self, arrow: str, moment: str) -> bool:
-        return (arrow, {"before rename": "before", "after rename": "after"}.get(moment, moment)) == (
-            self.arrow,
-            self.moment,
-        )
+        return (arrow, moment) == (self.arrow, self.moment)
 
 
 @dataclass(slots=True)
@@ -108,7 +106,7 @@ class AskedToGo:
     arrow: str
 
     def ends(self, arrow: str, moment: str) -> bool:
-        if (arrow, moment) == (self.arrow, "before write"):
+        if (arrow, moment) == (self.arrow, "write"):
             os.kill(os.getpid(), signal.SIGTERM)
         return False
 
@@ -125,7 +123,7 @@ class DeadlySystem:
             return real
 
         def deadly(*arguments: Any, **named: Any) -> Any:
-            self.life.reach(f"before {name}")
+            self.life.reach("before" if name == "rename" else name)
             if name == "fsync":
                 # A killed process loses no page that it wrote, so the disk need not be waited for.
                 return None
@@ -133,7 +131,7 @@ class DeadlySystem:
                 return None
             result = real(*arguments, **named)
             if name == "rename":
-                self.life.reach("after rename")
+                self.life.reach("after")
             return result
 
         return deadly
@@ -162,10 +160,20 @@ def vector_of(who: PartyId, life: int) -> np.ndarray[Any, Any]:
     return update
 
 
+class Hears(enum.Enum):
+    """What a server's driver does when a frame was heard and nothing is to be said."""
+
+    AND_STORES = "stores"
+    AND_WAITS = "waits"
+
+
 class Life:
     """One life of one endpoint, plain or durable."""
 
-    def __init__(self, who: PartyId, folder: Path | None, number: int, fate: Fate) -> None:
+    def __init__(
+        self, who: PartyId, folder: Path | None, number: int, fate: Fate, hears: Hears = Hears.AND_STORES
+    ) -> None:
+        self.hears = hears
         self.who, self.number, self.fate, self.arrow = who, number, fate, "start"
         self.trained: Submit | None = None
         self.notes = None if folder is None else folder.with_suffix(".trained")
@@ -204,7 +212,7 @@ class Life:
         room = self.endpoint.wait.room if self.who == SERVER and self.endpoint.wait else ""
         self.arrow = f"{room} close" if room else kind_of(data).__name__
         frames: list[Frame] = self.endpoint.receive(data)
-        if room and not frames and isinstance(self.endpoint, DurableServer):
+        if room and not frames and isinstance(self.endpoint, DurableServer) and self.hears is Hears.AND_STORES:
             self.arrow = f"{room} arrival"
             self.endpoint.store()
         return frames
@@ -222,10 +230,10 @@ class Life:
         return self.endpoint.send(submission)  # type: ignore[no-any-return]
 
 
-def live(connection: Connection, who: PartyId, folder: Path, number: int, fate: Fate) -> None:
+def live(connection: Connection, who: PartyId, folder: Path, number: int, fate: Fate, hears: Hears) -> None:
     """The child: answers until the pipe is closed, it is killed, or it is told to go."""
     with exit_on_sigterm():
-        life = Life(who, folder, number, fate)
+        life = Life(who, folder, number, fate, hears)
         with contextlib.suppress(EOFError):
             while True:
                 verb, arguments = connection.recv()
@@ -257,8 +265,10 @@ class Immortal:
 class Mortal:
     """An endpoint in a child process; whoever asks a dead one is told what its successor says first."""
 
-    def __init__(self, who: PartyId, folder: Path, fates: tuple[Fate, ...], method: str = "fork") -> None:
-        self.who, self.folder, self.fates = who, folder, list(fates)
+    def __init__(
+        self, who: PartyId, folder: Path, fates: tuple[Fate, ...], method: str = "fork", hears: Hears = Hears.AND_STORES
+    ) -> None:
+        self.who, self.folder, self.fates, self.hears = who, folder, list(fates), hears
         self.processes = multiprocessing.get_context(method)
         self.deaths, self.exit_code = 0, -signal.SIGKILL
         self._start()
@@ -266,7 +276,7 @@ class Mortal:
     def _start(self) -> None:
         self.connection, theirs = self.processes.Pipe()
         fate = self.fates.pop(0) if self.fates else Never()
-        arguments = (theirs, self.who, self.folder, self.deaths + 1, fate)
+        arguments = (theirs, self.who, self.folder, self.deaths + 1, fate, self.hears)
         self.process: Any = self.processes.Process(target=live, args=arguments, daemon=True)  # type: ignore[attr-defined]
         self.process.start()
         theirs.close()
@@ -316,11 +326,17 @@ class Table:
 
     @classmethod
     @contextlib.contextmanager
-    def set(cls, base: Path, fates: dict[PartyId, tuple[Fate, ...]], method: str = "fork") -> Iterator[Table]:
+    def set(
+        cls,
+        base: Path,
+        fates: dict[PartyId, tuple[Fate, ...]],
+        method: str = "fork",
+        hears: Hears = Hears.AND_STORES,
+    ) -> Iterator[Table]:
         """A table at which those with fates are mortal."""
 
         def seat(who: PartyId) -> Party:
-            return Mortal(who, base / str(who), fates[who], method) if who in fates else Immortal(who)
+            return Mortal(who, base / str(who), fates[who], method, hears) if who in fates else Immortal(who)
 
         base.mkdir(exist_ok=True)
         table = cls(seat(SERVER), {who: seat(who) for who in company().ids})
@@ -363,11 +379,11 @@ class Table:
 
     # --- the oracle -------------------------------------------------------------------------------------
 
-    def judge(self) -> None:
+    def judge(self, gone: tuple[PartyId, ...] = ()) -> None:
         """Nobody said two different things at one place, and the sum is that of all vectors, once each.
 
-        Everybody comes back at once, so nobody on the roster may be missing. A client that died holding its
-        invitation is not on it: it has nothing to repeat, and the server does not know that it was lost.
+        Everybody comes back at once, so nobody on the roster may be missing but who is `gone`. A client that died
+        holding its invitation is not on it: it has nothing to repeat, and the server does not know that it was lost.
         """
         places = [(who, to, kind_of(data)) for who, to, data in self.said]
         twice = {place for place in places if places.count(place) > 1}
@@ -377,13 +393,14 @@ class Table:
         if len(roster) < company().plan.min_cohort:
             assert (self.last.error, self.last.aggregate) == ("TooFewClients", None)
             return
+        survivors = tuple(who for who in roster if who not in gone)
         aggregate = self.last.aggregate
         assert aggregate is not None
-        assert aggregate.survivors == roster
-        assert aggregate.weight_sum == 2 * len(roster)
+        assert aggregate.survivors == survivors
+        assert aggregate.weight_sum == 2 * len(survivors)
         ring = company().plan.encoding.ring
         total = ring.zeros(LENGTH)
-        for who in roster:
+        for who in survivors:
             ring.add_into(total, self.clients[who].trained())
         assert aggregate.total.tolist() == ring.reduce(total).tolist()
 

@@ -21,7 +21,7 @@ from protocols.party import SERVER, PartyId
 from tests.attacks.villain import rows
 from tests.contracts.company import kind_of
 from tests.faults import mortal
-from tests.faults.mortal import AskedToGo, At, Fate, Forgets, Mortal, Nth, Table, company, opening
+from tests.faults.mortal import AskedToGo, At, Fate, Forgets, Hears, Mortal, Nth, Table, company, opening
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -47,18 +47,18 @@ CLIENT_POINTS = [
 ]
 
 
-def round_with(base: Path, fates: dict[PartyId, tuple[Fate, ...]]) -> Table:
+def round_with(base: Path, fates: dict[PartyId, tuple[Fate, ...]], hears: Hears = Hears.AND_STORES) -> Table:
     """A whole round, judged."""
-    with Table.set(base, fates) as table:
+    with Table.set(base, fates, hears=hears) as table:
         table.play()
         table.judge()
     return table
 
 
-def killed_once(point: At, base: Path, method: str) -> Table:
+def killed_once(point: At, base: Path, method: str, hears: Hears = Hears.AND_STORES) -> Table:
     """A whole round in which one endpoint is killed at this point, judged."""
     victim = SERVER if " " in point.arrow else CLIENT
-    with Table.set(base, {victim: (point,)}, method) as table:
+    with Table.set(base, {victim: (point,)}, method, hears) as table:
         table.play()
         # Whoever has said its last word dies unnoticed: the death shows when it is spoken to again.
         (table.server if victim == SERVER else table.clients[CLIENT]).ask("resend")
@@ -70,6 +70,24 @@ def killed_once(point: At, base: Path, method: str) -> Table:
 @pytest.mark.parametrize("point", SERVER_POINTS)
 def test_a_server_killed_here_goes_on_and_nobody_is_lost_or_counted_twice(point: At, tmp_path: Path) -> None:
     assert killed_once(point, tmp_path, "fork").openings == 1
+
+
+@pytest.mark.parametrize("point", [point for point in SERVER_POINTS if "close" in str(point.id)])
+def test_what_a_server_heard_but_did_not_store_is_said_to_its_successor_again(point: At, tmp_path: Path) -> None:
+    assert killed_once(point, tmp_path, "fork", Hears.AND_WAITS).openings == 1
+
+
+@rows("S5")
+def test_a_vector_that_was_heard_but_not_stored_is_lost_with_a_client_that_does_not_come_back(
+    row: str, tmp_path: Path
+) -> None:
+    with Table.set(tmp_path, {SERVER: (At("Summing close", "before"),)}, hears=Hears.AND_WAITS) as table:
+        table.play(deaths=1)
+        assert {who for who, _, data in table.said if kind_of(data) is Masked} == set(table.clients)
+        assert {to for to, _ in table.queue} == set(table.clients), "everybody is asked again"
+        table.queue = deque(frame for frame in table.queue if frame[0] != CLIENT)
+        table.play()
+        table.judge(gone=(CLIENT,))
 
 
 @pytest.mark.parametrize("point", CLIENT_POINTS)
@@ -91,7 +109,7 @@ def test_a_server_killed_while_it_opens_opens_anew_or_says_the_same(moment: str,
 
 @pytest.mark.parametrize(
     ("moment", "refusal"),
-    [pytest.param("before", "", id="S14-spent-before"), pytest.param("after", "Replay", id="S14-spent-after")],
+    [pytest.param("before", "", id="M14-spent-before"), pytest.param("after", "Replay", id="M14-spent-after")],
 )
 def test_a_round_is_spent_from_the_store_of_its_vector_on(moment: str, refusal: str, tmp_path: Path) -> None:
     with Table.set(tmp_path, {CLIENT: (At("Submit", moment),)}) as table:
@@ -155,7 +173,7 @@ def two_fates(seed: int) -> dict[PartyId, tuple[Fate, ...]]:
 def test_two_kills_at_random_lose_nobody_and_repeat_nothing_differently(hundred: int, tmp_path: Path) -> None:
     deaths = 0
     for seed in range(100 * hundred, 100 * hundred + 100):
-        table = round_with(tmp_path / str(seed), two_fates(seed))
+        table = round_with(tmp_path / str(seed), two_fates(seed), list(Hears)[seed % 2])
         deaths += sum(one.deaths for one in table.everybody())
     # The test of the test: most of the two hundred kills came before the round was over.
     assert deaths > 120
