@@ -243,7 +243,6 @@ def exit_on_sigterm() -> Iterator[None]:
             raise SystemExit(0)
         _departure.asked = True
 
-    _departure.asked = False
     before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
@@ -262,4 +261,5 @@ def _undisturbed() -> Iterator[None]:
     finally:
         _departure.busy = False
         if _departure.asked:
+            _departure.asked = False
             raise SystemExit(0)

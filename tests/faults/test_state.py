@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,155 +21,24 @@ import pytest
 from dp.errors import Corrupt, Locked, StorageRefused, WrongVersion
 from protocols import storage
 from protocols.durable import DurableClient, DurableServer
-from protocols.endpoint import Client
-from protocols.errors import Misused, OutOfTurn, Replay, TooFewClients, ViewMismatch
+from protocols.errors import Misused, OutOfTurn, Replay, ViewMismatch
 from protocols.messages import Inbox, Masked, Open, Roster, Survivors, Witnesses
-from protocols.party import SERVER, PartyId, secrets_in
+from protocols.party import SERVER, secrets_in
 from protocols.storage import IMAGE, NEW, Folder, Kind
-from tests.attacks.villain import LENGTH, Stage, rows
+from tests.attacks.villain import rows
 from tests.contracts.company import kind_of
+from tests.contracts.folders import UPDATE, Scene, System, under
 from tests.dp.ledger_kit import finish, start
 from tests.protocols.test_secrets import found_in, known_secrets
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
-UPDATE = np.full(LENGTH, 0.25)
-
-
-class Scene:
-    """A stage on which one client, and the server, live in folders."""
-
-    def __init__(self, base: Path, clients: int = 4) -> None:
-        self.stage = Stage(clients)
-        self.who: PartyId = self.stage.ids[0]
-        self.plain: Client = self.stage.clients[self.who]
-        self.home, self.server_home = base / "client", base / "server"
-        self.client = DurableClient(self.plain, self.home)
-        self.server = DurableServer(self.stage.server, self.server_home)
-        self.stage.clients[self.who] = self.client  # type: ignore[assignment]
-        self.stage.server = self.server  # type: ignore[assignment]
-
-    @property
-    def file(self) -> Path:
-        return self.home / IMAGE
-
-    def asked(self) -> bytes:
-        """Play until the client waits for its update; the frame that asked it."""
-        self.stage.until(Inbox)
-        [frame] = [data for who, data in self.stage.pending if who == self.who]
-        self.client.receive(frame)
-        assert self.client.needs_update
-        return frame
-
-    def reborn(self) -> DurableClient:
-        """The client of the next process."""
-        self.client.close()
-        return DurableClient(self.stage.company.client(self.who), self.home)
-
-    def reborn_server(self) -> DurableServer:
-        self.server.close()
-        return DurableServer(self.stage.company.server(), self.server_home)
 
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
     made = Scene(tmp_path)
     yield made
-    made.client.close()
-    made.server.close()
-
-
-class System:
-    """`os` as `protocols.storage` sees it: remembers its calls, and fails the n-th of one kind."""
-
-    def __init__(self, fails: str = "", number: int = 1, error: int = errno.EIO) -> None:
-        self.calls: list[str] = []
-        self.fails, self.number, self.error = fails, number, error
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(os, name)
-        if name not in ("open", "write", "fsync", "rename", "unlink"):
-            return real
-
-        def watched(*arguments: Any, **named: Any) -> Any:
-            self.calls.append(name)
-            if name == self.fails and self.calls.count(name) == self.number:
-                if name == "write":
-                    real(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
-                raise OSError(self.error, os.strerror(self.error))
-            return real(*arguments, **named)
-
-        return watched
-
-
-@contextmanager
-def under(system: System) -> Iterator[System]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storage, "os", system)
-        yield system
-
-
-# --- what comes back ------------------------------------------------------------------------------------
-
-
-def test_an_endpoint_comes_back_as_it_was_stored(scene: Scene) -> None:
-    scene.asked()
-    image = scene.plain.freeze()
-    again = scene.reborn()
-    assert again._client.freeze() == image
-    assert again.needs_update
-    assert again.offer == scene.server.agreement
-    image = scene.stage.server._server.freeze()  # type: ignore[attr-defined]
-    assert scene.reborn_server()._server.freeze() == image
-
-
-def test_a_whole_round_between_endpoints_in_folders_is_exact(scene: Scene) -> None:
-    scene.stage.until(None)
-    assert scene.server.aggregate is not None
-    assert scene.server.aggregate.total.tolist() == scene.stage.encoded(scene.stage.ids)
-    again = scene.reborn_server()
-    assert (again.done, again.opening, again.resend()) == (True, True, [])
-    assert np.array_equal(again.mean(), scene.server.mean())
-
-
-def test_an_unchanged_endpoint_is_not_written_again(scene: Scene) -> None:
-    frame = scene.asked()
-    frames = scene.client.submit(UPDATE)
-    with under(System()) as system:
-        for repeated in (scene.client.receive(frame), scene.client.resend()):
-            assert [bytes(one) for one in repeated] == [bytes(one) for one in frames]
-    assert system.calls == []
-
-
-def test_the_file_is_synced_before_it_counts_and_the_folder_after(scene: Scene) -> None:
-    scene.asked()
-    with under(System()) as system:
-        scene.client.submit(UPDATE)
-    assert system.calls == ["open", "write", "write", "write", "fsync", "rename", "fsync"]
-
-
-def test_a_server_stores_what_it_heard_when_it_speaks_or_is_told_to(scene: Scene) -> None:
-    scene.stage.until(Roster)
-    replies = list(scene.stage.answers().items())
-    with under(System()) as system:
-        for who, reply in replies[:-1]:
-            assert scene.server.receive(reply, who) == []
-        assert system.calls == []
-        scene.server.store()
-        assert system.calls.count("rename") == 1
-        who, reply = replies[-1]
-        assert scene.server.receive(reply, who)
-        assert system.calls.count("rename") == 2
-
-
-def test_a_lost_round_stays_lost(scene: Scene) -> None:
-    scene.stage.until(Roster)
-    with pytest.raises(TooFewClients):
-        scene.server.deadline("Relaying")
-    again = scene.reborn_server()
-    assert again.done
-    assert again.aggregate is None
-    assert again.resend() == []
+    made.close()
 
 
 # --- torn and damaged -----------------------------------------------------------------------------------
@@ -398,47 +266,6 @@ def test_a_forked_child_neither_stores_nor_keeps_the_folder(row: str, scene: Sce
     os.close(readable)
 
 
-def test_of_two_threads_with_two_updates_one_sends_and_the_other_is_refused(scene: Scene) -> None:
-    scene.asked()
-    both, ended = threading.Barrier(2), []
-
-    def submit(update: np.ndarray[Any, Any]) -> None:
-        both.wait()
-        try:
-            ended.append(kind_of(scene.client.submit(update)[0]).__name__)
-        except Misused:
-            ended.append("refused")
-
-    threads = [threading.Thread(target=submit, args=(UPDATE * sign,)) for sign in (1, -1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(ended) == ["Masked", "refused"]
-    assert scene.reborn()._client.freeze() == scene.plain.freeze()
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, ZeroDivisionError])
-def test_an_endpoint_that_was_cut_off_inside_an_arrow_speaks_no_more_and_its_folder_holds_the_state_before(
-    error: type[BaseException], scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scene.asked()
-    image = scene.plain.freeze()
-
-    def cut(_: object) -> None:
-        scene.plain._spent[bytes(16)] = 7
-        raise error
-
-    monkeypatch.setattr(scene.plain, "_send", cut)
-    with pytest.raises(error):
-        scene.client.submit(UPDATE)
-    monkeypatch.undo()
-    for deed in (scene.client.resend, scene.client.store):
-        with pytest.raises(Misused, match="not open here"):
-            deed()
-    assert scene.reborn()._client.freeze() == image
-
-
 # --- secrets --------------------------------------------------------------------------------------------
 
 
@@ -454,8 +281,7 @@ def test_folder_and_file_belong_to_their_owner_alone_whatever_the_umask(row: str
     for home in (scene.home, scene.server_home):
         assert home.stat().st_mode & 0o7777 == 0o700
         assert (home / IMAGE).stat().st_mode & 0o7777 == 0o600
-    scene.client.close()
-    scene.server.close()
+    scene.close()
 
 
 @rows("K10")
