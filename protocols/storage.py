@@ -175,17 +175,19 @@ def _locked(path: Path) -> int:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as wrong:
         raise StorageRefused(f"cannot open the folder {path}: {wrong.strerror}") from wrong
+    held = False
     try:
         if os.fstat(descriptor).st_mode & 0o077:
             raise StorageRefused(f"{path} can be entered by others; run chmod 700 on it, or name a new folder in it")
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException as wrong:
-        os.close(descriptor)
-        if isinstance(wrong, BlockingIOError):
-            raise Locked(f"another endpoint has {path} open; end it first, or name another folder") from wrong
-        if isinstance(wrong, OSError):
-            raise StorageRefused(f"{path} cannot be locked: {wrong.strerror}; choose a local folder") from wrong
-        raise
+        held = True
+    except BlockingIOError as wrong:
+        raise Locked(f"another endpoint has {path} open; end it first, or name another folder") from wrong
+    except OSError as wrong:
+        raise StorageRefused(f"{path} cannot be locked: {wrong.strerror}; choose a local folder") from wrong
+    finally:
+        if not held:
+            os.close(descriptor)
     return descriptor
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from dp.errors import Corrupt, Locked, StorageRefused, WrongVersion
+from dp.ledger import place as places
 from protocols import storage
 from protocols.durable import DurableClient, DurableServer
 from protocols.errors import Misused, OutOfTurn, Replay, ViewMismatch
@@ -225,6 +226,22 @@ def test_a_place_that_cannot_be_made_or_is_no_folder_is_refused_at_the_start(row
             DurableClient(scene.stage.company.client(scene.stage.ids[1]), place)
 
 
+@rows("S13", "S15")
+def test_a_place_without_locks_is_refused_at_the_start(
+    row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(storage.fcntl, "flock", refuse)
+    with pytest.raises(StorageRefused, match="cannot be locked"):
+        Folder(tmp_path / "state", Kind.CLIENT, bytes(32))
+    monkeypatch.undo()
+    monkeypatch.setattr(places, "file_system_of", lambda path: "nfs4")
+    with pytest.raises(StorageRefused, match="nfs4"):
+        Folder(tmp_path / "state", Kind.CLIENT, bytes(32))
+
+
 # --- one at a time --------------------------------------------------------------------------------------
 
 
@@ -248,22 +265,24 @@ def test_a_second_process_finds_the_folder_locked(row: str, scene: Scene) -> Non
 def test_a_forked_child_neither_stores_nor_keeps_the_folder(row: str, scene: Scene) -> None:
     scene.asked()
     image = scene.file.read_bytes()
-    readable, writable = os.pipe()
+    (here, child_says), (child_hears, there) = os.pipe(), os.pipe()
 
     def child() -> None:
         for deed in (scene.client.resend, lambda: scene.client.submit(UPDATE), scene.server.store):
             with pytest.raises(Misused, match="not open here"):
                 deed()
-        os.close(writable)
-        os.read(readable, 1)
+        os.write(child_says, b"!")
+        os.read(child_hears, 1)
 
     living = start(child)
+    os.read(here, 1)
     scene.client.close()
     assert scene.reborn().needs_update
     assert scene.file.read_bytes() == image
-    os.close(writable)
+    os.write(there, b"!")
     assert finish(living) == 0
-    os.close(readable)
+    for descriptor in (here, child_says, child_hears, there):
+        os.close(descriptor)
 
 
 # --- secrets --------------------------------------------------------------------------------------------
