@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -28,7 +28,7 @@ from dp.errors import DpError, StorageRefused
 from protocols import codec
 from protocols.codec import Frame
 from protocols.coding import Floats
-from protocols.endpoint import NOBODY, Client, ClientImage, Server, ServerImage, Task
+from protocols.endpoint import NO_METRICS, NOBODY, Client, ClientImage, Server, ServerImage, Task
 from protocols.errors import ProtocolError
 from protocols.messages import Aggregate, Submit
 from protocols.party import Excluded, PartyId, Wait
@@ -123,11 +123,18 @@ class DurableClient(Durable):
     def receive(self, data: Buffer) -> list[Frame]:
         return self._act(lambda: self._client.receive(data))
 
-    def submit(self, update: Floats, *, weight: int = 1, model: bytes = NOTHING) -> list[Frame]:
-        return self._act(lambda: self._client.submit(update, weight=weight, model=model))
+    def beacon(self, value: bytes) -> list[Frame]:
+        return self._act(lambda: self._client.beacon(value))
 
-    def prepare(self, update: Floats, *, weight: int = 1, model: bytes = NOTHING) -> Submit:
-        return self._client.prepare(update, weight=weight, model=model)
+    def submit(
+        self, update: Floats, *, weight: int = 1, model: bytes = NOTHING, metrics: Mapping[str, float] = NO_METRICS
+    ) -> list[Frame]:
+        return self._act(lambda: self._client.submit(update, weight=weight, model=model, metrics=metrics))
+
+    def prepare(
+        self, update: Floats, *, weight: int = 1, model: bytes = NOTHING, metrics: Mapping[str, float] = NO_METRICS
+    ) -> Submit:
+        return self._client.prepare(update, weight=weight, model=model, metrics=metrics)
 
     def send(self, submission: Submit) -> list[Frame]:
         return self._act(lambda: self._client.send(submission))
@@ -137,12 +144,23 @@ class DurableClient(Durable):
         return self._client.needs_update
 
     @property
+    def needs_beacon(self) -> bytes | None:
+        return self._client.needs_beacon
+
+    @property
     def done(self) -> bool:
         return self._client.done
 
     @property
     def offer(self) -> Agreement:
         return self._client.offer
+
+    @property
+    def result(self) -> bytes | None:
+        return self._client.result
+
+    def compare(self, result: Buffer) -> None:
+        self._client.compare(result)
 
     @property
     def clipped(self) -> int:
@@ -167,7 +185,7 @@ class DurableServer(Durable):
         self._server = server
 
     def resend(self) -> list[Frame]:
-        """To each client what it was sent since it last spoke; nothing when the round is over."""
+        """To each client what it was sent since it last spoke; when the round is over, its result alone."""
         return self._act(self._said)
 
     def open(self, task: Task, invited: tuple[PartyId, ...] | None = None) -> list[Frame]:
@@ -183,8 +201,18 @@ class DurableServer(Durable):
     def deadline(self, room: str) -> list[Frame]:
         return self._act(lambda: self._server.deadline(room))
 
+    def beacon(self, value: bytes) -> list[Frame]:
+        return self._act(lambda: self._server.beacon(value))
+
     def mean(self) -> Floats:
         return self._server.mean()
+
+    def metrics(self) -> dict[str, float]:
+        return self._server.metrics()
+
+    @property
+    def needs_beacon(self) -> bytes | None:
+        return self._server.needs_beacon
 
     @property
     def done(self) -> bool:
@@ -211,10 +239,12 @@ class DurableServer(Durable):
         return self._server.excluded
 
     def _said(self) -> list[Frame]:
-        if self.done:
-            return []
         image = codec.thaw(ServerImage, self._server.freeze(), {})
-        return [Frame((who,), (bytes(data),)) for who, data in image.said.items()]
+        return [Frame((who,), (bytes(data),)) for who, data in image.said.items() if self._still_concerns(who)]
+
+    def _still_concerns(self, who: PartyId) -> bool:
+        # A round that is over has nothing more to ask; those in its sum are still told the result.
+        return not self.done or (self.aggregate is not None and who in self.aggregate.survivors)
 
 
 # --- SIGTERM --------------------------------------------------------------------------------------

@@ -350,13 +350,15 @@ class Table:
         return [self.server, *self.clients.values()]
 
     def play(self, deaths: int | None = None) -> None:
-        """Go on until the round is over, or so many have died."""
-        while not self.last.done and (deaths is None or sum(one.deaths for one in self.everybody()) < deaths):
+        """Go on until the round is over and everybody was told, or so many have died."""
+        while self.queue or not self.last.done:
+            if deaths is not None and sum(one.deaths for one in self.everybody()) >= deaths:
+                return
             self.step()
 
     def step(self) -> None:
         """One update, one frame, or in silence what the server's clock would do."""
-        if self.last.room is None:
+        if self.last.room is None and not self.last.done:
             self.openings += 1
             self.hear(SERVER, self.server.ask("open", bytes([self.openings]) * 16))
         elif self.training:

@@ -39,7 +39,7 @@ SERVER_POINTS = [
     for what in ("arrival", "close")
     for moment in ("before", "after")
 ]
-ARROWS = ("Open", "Roster", "Inbox", "Submit", "Survivors", "Witnesses")
+ARROWS = ("Open", "Roster", "Inbox", "Submit", "Survivors", "Witnesses", "Result")
 CLIENT_POINTS = [
     pytest.param(At(arrow, moment), id=f"S16-{arrow}-{moment}")
     for arrow in ARROWS

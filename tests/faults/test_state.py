@@ -275,13 +275,14 @@ def test_a_forked_child_neither_stores_nor_keeps_the_folder(row: str, scene: Sce
         os.read(child_hears, 1)
 
     living = start(child)
-    os.read(here, 1)
+    os.close(child_says)
+    assert os.read(here, 1) == b"!"
     scene.client.close()
     assert scene.reborn().needs_update
     assert scene.file.read_bytes() == image
     os.write(there, b"!")
     assert finish(living) == 0
-    for descriptor in (here, child_says, child_hears, there):
+    for descriptor in (here, child_hears, there):
         os.close(descriptor)
 
 

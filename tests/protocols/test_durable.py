@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocols.durable import exit_on_sigterm
+from protocols.durable import DurableClient, DurableServer, exit_on_sigterm
 from protocols.errors import Misused, TooFewClients
-from protocols.messages import Masked, Roster
+from protocols.messages import Inbox, Masked, Result, Roster
 from secagg.errors import NonFinite
 from tests.contracts.company import kind_of
 from tests.contracts.folders import UPDATE, Scene, System, under
+from tests.protocols.test_pairwise_beacon import LENGTH, RING
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_a_whole_round_between_endpoints_in_folders_is_exact(scene: Scene) -> No
     assert scene.server.aggregate is not None
     assert scene.server.aggregate.total.tolist() == scene.stage.encoded(scene.stage.ids)
     again = scene.reborn_server()
-    assert (again.done, again.opening, again.resend()) == (True, True, [])
+    assert (again.done, again.opening, again.metrics()) == (True, True, {})
     assert np.array_equal(again.mean(), scene.server.mean())
 
 
@@ -87,6 +88,43 @@ def test_a_lost_round_stays_lost(scene: Scene) -> None:
     assert again.done
     assert again.aggregate is None
     assert again.resend() == []
+
+
+def test_when_the_round_is_over_only_its_result_is_said_again_and_only_to_those_in_the_sum(scene: Scene) -> None:
+    scene.stage.until(Inbox)
+    scene.stage.until(None, silent=scene.stage.ids[3:])
+    said = scene.reborn_server().resend()
+    assert {frame.to for frame in said} == {(who,) for who in scene.stage.ids[:3]}
+    assert {kind_of(frame) for frame in said} == {Result}
+    assert scene.client.receive(bytes(said[0])) == []
+    assert scene.client.result == bytes(said[0])
+    scene.client.compare(bytes(said[1]))
+
+
+def test_what_follows_from_a_beacon_is_stored_before_it_is_said(tmp_path: Path) -> None:
+    who, *others = RING.ids
+    with (
+        DurableServer(RING.server(), tmp_path / "server") as server,
+        DurableClient(RING.client(who), tmp_path / "client") as client,
+    ):
+        [invitation] = server.open(RING.task(LENGTH))
+        heard = server.receive(bytes(client.receive(bytes(invitation))[0]))
+        for other in others:
+            [letter] = RING.client(other).receive(bytes(invitation))
+            heard += server.receive(bytes(letter))
+        [roster] = heard
+        assert client.receive(bytes(roster)) == []
+        assert client.needs_beacon == server.needs_beacon is not None
+        [shares] = client.beacon(bytes([1] * 32))
+        server.beacon(bytes([1] * 32))
+    with (
+        DurableServer(RING.server(), tmp_path / "server") as server,
+        DurableClient(RING.client(who), tmp_path / "client") as client,
+    ):
+        assert client.needs_beacon is server.needs_beacon is None
+        assert [bytes(frame) for frame in client.resend()] == [bytes(shares)]
+        assert server.wait is not None
+        assert server.wait.room == "Relaying"
 
 
 def test_an_update_that_does_not_fit_changes_nothing_and_another_may_follow(scene: Scene) -> None:
