@@ -193,8 +193,9 @@ class DurableServer(Durable):
 
     def receive(self, data: Buffer, speaker: PartyId = NOBODY) -> list[Frame]:
         with self._step():
+            was_done = self.done
             frames = self._server.receive(data, speaker)
-            if frames or self.done:
+            if frames or self.done is not was_done:
                 self._keep()
             return frames
 

@@ -13,7 +13,7 @@ import pytest
 
 from protocols.durable import DurableClient, DurableServer, exit_on_sigterm
 from protocols.errors import Misused, TooFewClients
-from protocols.messages import Inbox, Masked, Result, Roster
+from protocols.messages import Inbox, Masked, Result, Roster, Unmask
 from secagg.errors import NonFinite
 from tests.contracts.company import kind_of
 from tests.contracts.folders import UPDATE, Scene, System, under
@@ -78,6 +78,14 @@ def test_a_server_stores_what_it_heard_when_it_speaks_or_is_told_to(scene: Scene
         who, reply = replies[-1]
         assert scene.server.receive(reply, who)
         assert system.calls.count("rename") == 2
+
+
+def test_a_round_costs_a_server_six_stores_and_a_client_seven(scene: Scene) -> None:
+    with under(System()) as system:
+        scene.stage.until(None)
+        assert (scene.who, Unmask) in scene.stage.heard
+        scene.client.receive(scene.stage.pending[0][1])
+    assert system.calls.count("rename") == 6 + 7
 
 
 def test_a_lost_round_stays_lost(scene: Scene) -> None:
