@@ -25,10 +25,9 @@ from types import FrameType, TracebackType
 from typing import Protocol, Self
 
 from dp.errors import DpError, StorageRefused
-from protocols import codec
 from protocols.codec import Frame
 from protocols.coding import Floats
-from protocols.endpoint import NO_METRICS, NOBODY, Client, ClientImage, Server, ServerImage, Task
+from protocols.endpoint import NO_METRICS, NOBODY, Client, Server, Task
 from protocols.errors import ProtocolError
 from protocols.messages import Aggregate, Submit
 from protocols.party import Excluded, PartyId, Wait
@@ -118,7 +117,7 @@ class DurableClient(Durable):
 
     def resend(self) -> list[Frame]:
         """What this client said last. After a restart or a lost connection: hearing it twice changes nothing."""
-        return self._act(self._said)
+        return self._act(self._client.repeat)
 
     def receive(self, data: Buffer) -> list[Frame]:
         return self._act(lambda: self._client.receive(data))
@@ -166,27 +165,23 @@ class DurableClient(Durable):
     def clipped(self) -> int:
         return self._client.clipped
 
-    def _said(self) -> list[Frame]:
-        image = codec.thaw(ClientImage, self._client.freeze(), {})
-        return [Frame(said.to, (bytes(said.data),)) for said in image.replies]
-
 
 class DurableServer(Durable):
     """A server in a folder: `Server`, stored before it says anything and when its round is over.
 
     What a room has heard since is not on disk: after a crash `resend` asks for it again, and every client repeats
     its bytes. A driver that lets clients go once they were heard calls `store` before it does.
-    Cost: six stores a round. Measured for 100 clients and 10^6 coordinates: up to 6 MB, 28 ms of CPU and two syncs of
+    Cost: six stores a round. Measured for 100 clients and 10^6 coordinates: up to 6 MB, 30 ms of CPU and two syncs of
     the disk each. Storing every arrival as well would be over 300 stores and 8 s of CPU a round.
     """
 
     def __init__(self, server: Server, path: AnyPath) -> None:
-        super().__init__(server, Folder(path, Kind.SERVER, server._identity.public))
+        super().__init__(server, Folder(path, Kind.SERVER, server.public))
         self._server = server
 
     def resend(self) -> list[Frame]:
         """To each client what it was sent since it last spoke; when the round is over, its result alone."""
-        return self._act(self._said)
+        return self._act(self._server.repeat)
 
     def open(self, task: Task, invited: tuple[PartyId, ...] | None = None) -> list[Frame]:
         return self._act(lambda: self._server.open(task, invited))
@@ -238,14 +233,6 @@ class DurableServer(Durable):
     @property
     def excluded(self) -> list[Excluded]:
         return self._server.excluded
-
-    def _said(self) -> list[Frame]:
-        image = codec.thaw(ServerImage, self._server.freeze(), {})
-        return [Frame((who,), (bytes(data),)) for who, data in image.said.items() if self._still_concerns(who)]
-
-    def _still_concerns(self, who: PartyId) -> bool:
-        # A round that is over has nothing more to ask; those in its sum are still told the result.
-        return not self.done or (self.aggregate is not None and who in self.aggregate.survivors)
 
 
 # --- SIGTERM --------------------------------------------------------------------------------------

@@ -1,0 +1,24 @@
+"""A party behind the codec: bytes in, bytes out.
+
+`Client` and `Server` are what a transport or an adapter drives. They check and sign frames, answer a
+repeated frame with the stored bytes, remember which rounds are spent, and turn into bytes (`freeze`)
+whenever the process may die. The order that keeps a crash harmless: store `freeze()`, then send.
+
+    server = Server(plan, identities, identity)        client = Client(policy, identity, server_key)
+    send(server.open(Task(...)))                       out = client.receive(data)
+    send(server.receive(data)) / deadline(room)        if client.needs_update: out = client.submit(...)
+"""
+
+from __future__ import annotations
+
+from protocols.endpoint.client import LABEL_ROOT as LABEL_ROOT
+from protocols.endpoint.client import NO_METRICS as NO_METRICS
+from protocols.endpoint.client import Client as Client
+from protocols.endpoint.images import CLIENT_STATES as CLIENT_STATES
+from protocols.endpoint.images import IMAGE_VERSION as IMAGE_VERSION
+from protocols.endpoint.images import SERVER_STATES as SERVER_STATES
+from protocols.endpoint.images import ClientImage as ClientImage
+from protocols.endpoint.images import ServerImage as ServerImage
+from protocols.endpoint.server import NOBODY as NOBODY
+from protocols.endpoint.server import Server as Server
+from protocols.endpoint.server import Task as Task

@@ -1,0 +1,306 @@
+"""One client behind the codec: frames of the server in, signed frames for it out."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+
+from protocols import codec, wire
+from protocols.certificates import Credential
+from protocols.codec import Frame, Header
+from protocols.coding import Extras, Floats, Randomness, coding_of
+from protocols.endpoint.images import (
+    CLIENT_STATES,
+    IMAGE_VERSION,
+    ClientImage,
+    Said,
+    beacon_of,
+    frame_of,
+    restored,
+    same_round,
+)
+from protocols.errors import (
+    Malformed,
+    Misused,
+    OutOfTurn,
+    PolicyViolation,
+    Replay,
+    ViewMismatch,
+    WrongUpdate,
+)
+from protocols.messages import Open, Result, Submit
+from protocols.pairwise import client as pairwise_client
+from protocols.pairwise.session import roster_hash
+from protocols.party import APP, SERVER, Envelope, Failed, Party
+from protocols.plan import NOTHING, Agreement, Policy, context_of
+from protocols.verifying import Verifier
+from protocols.wire import Buffer
+from secagg.keys import Context, Identity, Seed, derive, verify
+from secagg.workers import ALONE, Workers
+
+LABEL_ROOT = b"secagg/v1/endpoint/root"
+NO_METRICS: Mapping[str, float] = MappingProxyType({})
+
+
+class Client:
+    """One client over many rounds.
+
+    Guarantee: whatever the server sends, at most one masked vector leaves per (task, round), and
+    nothing that the policy forbids. Misbehaviour raises and ends the round; the next `Open` starts anew.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        identity: Identity,
+        server_key: bytes,
+        verifier: Verifier = verify,
+        workers: Workers = ALONE,
+        credential: Credential | None = None,
+    ) -> None:
+        mine = [who for who, public in policy.identities.items() if public == identity.public]
+        if len(mine) != 1:
+            raise Misused("this identity is not among those the policy pins: register it first")
+        self.me = mine[0]
+        self.policy = policy
+        self.server_key = server_key
+        self.deterministic = False
+        self.clipped = 0
+        self._own = pairwise_client.Own(self.me, policy, identity.sign, verifier, workers, credential)
+        self._draw_root: Callable[[Agreement], Seed] = lambda agreement: Seed.fresh()
+        self.result: bytes | None = None
+        self._spent: dict[bytes, int] = {}
+        self._taken: dict[bytes, int] = {}
+        self._process = os.getpid()
+        self._turns = ["turn"]
+        self._answered = NOTHING
+        self._replies: list[Frame] = []
+        self._agreement: Agreement | None = None
+        self._party = Party(pairwise_client.client, pairwise_client.Done(Context(NOTHING)))
+
+    @classmethod
+    def from_root(
+        cls,
+        root: Seed,
+        policy: Policy,
+        identity: Identity,
+        server_key: bytes,
+        verifier: Verifier = verify,
+        workers: Workers = ALONE,
+        credential: Credential | None = None,
+    ) -> Client:
+        """INSECURE outside tests: every secret is a function of `root`, so runs can be repeated."""
+        made = cls(policy, identity, server_key, verifier, workers, credential)
+        made.deterministic = True
+        made._draw_root = lambda agreement: derive(
+            root, LABEL_ROOT, context_of(agreement), made.me.to_bytes(4, "little")
+        )
+        return made
+
+    @property
+    def needs_update(self) -> bool:
+        """Whether the round waits for this client's `submit`."""
+        return isinstance(self._party.state, pairwise_client.Ready)
+
+    @property
+    def needs_beacon(self) -> bytes | None:
+        """The hash of the roster for which the round waits for this client's `beacon`; None when it does not."""
+        state = self._party.state
+        return roster_hash(state.entries) if isinstance(state, pairwise_client.Enrolled) else None
+
+    @property
+    def done(self) -> bool:
+        """Whether this client has nothing more to say in the present round."""
+        return isinstance(self._party.state, pairwise_client.Done | Failed)
+
+    @property
+    def offer(self) -> Agreement:
+        """What the present round is about."""
+        if self._agreement is None:
+            raise Misused("no round is open: wait for the server's Open")
+        return self._agreement
+
+    def receive(self, data: Buffer) -> list[Frame]:
+        """Take one frame from the server and return the answer; a repeated frame gets the same answer.
+
+        Raises: Misbehaved of the kind that fits. A frame that is not the server's, does not parse, is
+            OutOfTurn or invites to a spent round (Replay) changes nothing; after any other the round is over
+            here. Misused in a forked process, or while another thread is inside.
+        """
+        with self._turn():
+            return self._receive(data)
+
+    def _receive(self, data: Buffer) -> list[Frame]:
+        header = codec.read_header(data, SERVER, codec.MAX_CONTROL_BYTES)
+        if header.sender != SERVER:
+            raise Malformed(SERVER, f"relayed a frame that names party {header.sender} as its sender")
+        fingerprint = codec.fingerprint(data)
+        if hmac.compare_digest(fingerprint, self._answered):
+            return list(self._replies)
+        message = codec.open_frame(data, header, self.server_key)
+        if isinstance(message, Open):
+            self._begin(header, message.agreement)
+        elif self._agreement is None or not same_round(header, self._agreement):
+            raise OutOfTurn(SERVER, f"speaks of round {header.round}, which is not open here")
+        frames = self._send(self._party.receive(SERVER, message))
+        if isinstance(message, Result):
+            self.result = bytes(data)
+        self._answered, self._replies = fingerprint, frames
+        return list(frames)
+
+    def beacon(self, value: bytes) -> list[Frame]:
+        """Go on with the public value that seeds the graph, one that nobody knew when the roster was fixed.
+
+        Raises: Misused when no beacon is asked for, or for a value that is not 32 bytes.
+        """
+        with self._turn():
+            self._replies = self._send(self._party.receive(APP, beacon_of(value)))
+            return list(self._replies)
+
+    def compare(self, result: Buffer) -> None:
+        """Hold the server's published result against the one another client received: `result` of that client.
+
+        Raises: ViewMismatch when the server signed two results of one round: keep both as evidence; Misused when
+            they are of different rounds or there is none here; Malformed, BadSignature when it is no such frame.
+        """
+        if self.result is None:
+            raise Misused("this client has received no result: there is nothing to compare")
+        (mine, my_result), (other, its_result) = (self._published(data) for data in (self.result, result))
+        if (mine.task, mine.round) != (other.task, other.round):
+            raise Misused("the two results are of different rounds")
+        if my_result != its_result:
+            raise ViewMismatch(SERVER, f"published two different results of round {mine.round}")
+
+    def _published(self, data: Buffer) -> tuple[Header, Result]:
+        header = codec.read_header(data, SERVER, codec.MAX_CONTROL_BYTES)
+        message = codec.open_frame(data, header, self.server_key)
+        if header.sender != SERVER or not isinstance(message, Result):
+            raise Malformed(SERVER, f"a {type(message).__name__} is no published result")
+        return header, message
+
+    def submit(
+        self, update: Floats, *, weight: int = 1, model: bytes = NOTHING, metrics: Mapping[str, float] = NO_METRICS
+    ) -> list[Frame]:
+        """Encode, mask and send this round's update: `prepare`, then `send`."""
+        return self.send(self.prepare(update, weight=weight, model=model, metrics=metrics))
+
+    def prepare(
+        self, update: Floats, *, weight: int = 1, model: bytes = NOTHING, metrics: Mapping[str, float] = NO_METRICS
+    ) -> Submit:
+        """The update as ring integers, noise included: a flat float vector of `offer.length` coordinates.
+
+        `model` is the digest of the parameters the update was trained from (zero when the round names none);
+        `metrics` has a value for each metric of the plan.
+        Raises: Misused when no update is asked for; WrongUpdate, NonFinite, ClipExceeded, BadParameters
+            for an update that does not fit, and then nothing has changed and another may be submitted.
+        """
+        with self._turn():
+            return self._prepare(update, weight, model, metrics)
+
+    def _prepare(self, update: Floats, weight: int, model: bytes, metrics: Mapping[str, float]) -> Submit:
+        state = self._party.state
+        if not isinstance(state, pairwise_client.Ready):
+            raise Misused("no update is asked for now: one update per round, after needs_update turns true")
+        if not isinstance(model, bytes) or len(model) != len(NOTHING):
+            raise Misused("model is a digest of 32 bytes: see protocols.tensors.model_digest")
+        if update.shape != (self.offer.length,):
+            raise WrongUpdate(f"an update of shape {update.shape}; this round sums ({self.offer.length},)")
+        randomness = Randomness(state.update_seed, context_of(self.offer), self.deterministic)
+        quantised = Extras.of(self.offer.plan).quantised(metrics)
+        encoded = coding_of(self.offer).encode(update, weight, randomness, self._own.workers)
+        self.clipped = encoded.clipped
+        return Submit(encoded.vector, weight, model, quantised)
+
+    def send(self, submission: Submit) -> list[Frame]:
+        """Mask a prepared update and send it; from here on this round is spent.
+
+        Raises: Misused, WrongUpdate as `prepare` does; ViewMismatch when the round is about another model.
+        """
+        with self._turn():
+            frames = self._send(self._party.receive(APP, submission))
+            task = codec.task_id(self.offer.plan.task)
+            self._spent[task] = self.offer.round
+            self._taken[task] = self._taken.get(task, 0) + 1
+            self._replies = frames
+            return list(frames)
+
+    def repeat(self) -> list[Frame]:
+        """What this client said last: after a restart or a lost connection. The server hears it twice unmoved."""
+        return list(self._replies)
+
+    def freeze(self) -> bytes:
+        """Everything this client must not forget, as bytes. Secret: store it readable by its owner only."""
+        state = self._party.state
+        image = ClientImage(
+            version=IMAGE_VERSION,
+            spent=self._spent,
+            taken=self._taken,
+            answered=self._answered,
+            replies=tuple(Said(frame.to, bytes(frame)) for frame in self._replies),
+            result=self.result,
+            agreement=self._agreement,
+            kind=CLIENT_STATES.index(type(state)),
+            state=codec.freeze(state),
+        )
+        return wire.encode(image)
+
+    def thaw(self, data: Buffer) -> None:
+        """Become the client that `freeze` described; policy and identity are those given at construction.
+
+        Raises: Misused when the bytes are no image of this version, or older than this very client: going
+            back to before a vector left would mask a second one.
+        """
+        image, state = restored(ClientImage, data, CLIENT_STATES, {pairwise_client.Own: self._own})
+        if any(image.spent.get(task, -1) < spent for task, spent in self._spent.items()):
+            raise Misused("this image is older than the client it is given to: a round it knows nothing of is spent")
+        self._spent, self._taken = dict(image.spent), dict(image.taken)
+        self._answered = image.answered
+        self._replies = [Frame(said.to, (bytes(said.data),)) for said in image.replies]
+        self.result = None if image.result is None else bytes(image.result)
+        self._agreement = image.agreement
+        self._party.abandon("the client was restored")
+        self._party = Party(pairwise_client.client, state)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One call at a time, and only in the process that made this client.
+
+        Against: two threads, or a parent and its forked child, that mask two updates with one mask.
+        """
+        if os.getpid() != self._process:
+            self._party.abandon("forked")
+            raise Misused("this client belongs to another process: freeze it there and thaw it in a new one here")
+        try:
+            # Taking from a list is atomic: of two threads one finds it empty.
+            turn = self._turns.pop()
+        except IndexError:
+            raise Misused("two threads use one client at once: give each thread its own") from None
+        try:
+            yield
+        finally:
+            self._turns.append(turn)
+
+    def _begin(self, header: Header, agreement: Agreement) -> None:
+        if not same_round(header, agreement):
+            raise Malformed(SERVER, "the frame and the agreement inside it name different rounds")
+        if agreement == self._agreement:
+            # A late copy of an invitation must not throw away the round it opened.
+            raise OutOfTurn(SERVER, f"opens round {agreement.round} a second time")
+        if agreement.round <= self._spent.get(header.task, -1):
+            # Said before the present round is given up: an old invitation is anybody's to replay.
+            raise Replay(SERVER, f"round {agreement.round} of this task is spent; open a later one")
+        most = self.policy.max_rounds
+        if most is not None and self._taken.get(header.task, 0) >= most:
+            raise PolicyViolation(SERVER, f"asks for more than the {most} rounds of this task that my policy allows")
+        self._party.abandon("the server opened another round")
+        self.result = None
+        self._agreement = agreement
+        idle = pairwise_client.Idle(self._own, self._draw_root(agreement), self._spent.get(header.task, -1))
+        self._party = Party(pairwise_client.client, idle)
+
+    def _send(self, envelopes: list[Envelope]) -> list[Frame]:
+        letters = [envelope for envelope in envelopes if envelope.to != (APP,)]
+        return [frame_of(envelope, self.me, self.offer, self._own.sign) for envelope in letters]

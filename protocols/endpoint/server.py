@@ -1,0 +1,336 @@
+"""One server behind the codec: frames of clients in, signed frames for them out."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from protocols import codec, wire
+from protocols.codec import Frame, Header
+from protocols.coding import Extras, Floats, coding_of
+from protocols.endpoint.images import (
+    IMAGE_VERSION,
+    NOT_YET_ANSWERED,
+    SERVER_STATES,
+    Answered,
+    Said,
+    ServerImage,
+    beacon_of,
+    frame_of,
+    restored,
+    same_round,
+)
+from protocols.errors import BadSignature, KeyMismatch, Misbehaved, Misused, OutOfTurn
+from protocols.messages import Advertise, Aggregate, Result, Start
+from protocols.pairwise import server as pairwise_server
+from protocols.pairwise.session import roster_hash
+from protocols.party import APP, SELF, SERVER, Deadline, Envelope, Excluded, Failed, Party, PartyId, Wait, report
+from protocols.plan import NOTHING, Agreement, RoundPlan, context_of
+from protocols.wire import Buffer
+from secagg.errors import BadSignature as WrongSignature
+from secagg.keys import Identity
+from secagg.workers import ALONE, Workers
+
+NOBODY = PartyId(2**32 - 4)
+MOST_NOTES = 10_000
+# Read before its sender is known: keys, commitment, signature and credential.
+LARGEST_ADVERTISE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One round's particulars, in the application's terms.
+
+    `length` is the number of parameters; `layout` and `model` are digests all clients must agree on;
+    `nonce` tells two attempts at one round apart.
+    Raises: Misused for a round that is no counter of 64 bits.
+    """
+
+    round: int
+    length: int
+    layout: bytes = NOTHING
+    model: bytes = NOTHING
+    ledger_head: bytes = NOTHING
+    nonce: bytes = field(default_factory=lambda: os.urandom(16))
+
+    def __post_init__(self) -> None:
+        if type(self.round) is not int or not 0 <= self.round < 1 << 64:
+            raise Misused(f"round is {self.round!r}, it must be an integer in 0..2^64 - 1")
+
+
+class Server:
+    """One server over many rounds, one round at a time.
+
+    `identities` are the keys of the clients it knows; with an `authority` it also admits whoever advertises with a
+    credential that the authority issued.
+
+    Guarantee: no frame of a client ends the process or another client's round; the sum is exact over
+    `aggregate.survivors` or the round ends in TooFewClients or ImplausibleSum.
+    """
+
+    def __init__(
+        self,
+        plan: RoundPlan,
+        identities: Mapping[PartyId, bytes],
+        identity: Identity,
+        workers: Workers = ALONE,
+        authority: bytes | None = None,
+    ) -> None:
+        if len(set(identities.values())) != len(identities):
+            raise Misused("two clients are registered under one identity key: each needs its own")
+        self.plan = plan
+        self.identities = dict(identities)
+        self.wait: Wait | None = None
+        self.aggregate: Aggregate | None = None
+        self.excluded: list[Excluded] = []
+        self._identity = identity
+        self._authority = authority
+        self._certified: dict[PartyId, bytes] = {}
+        self._agreement: Agreement | None = None
+        self._known = pairwise_server.Registry(self.identities, workers, authority)
+        self._party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
+        self._answered: dict[PartyId, Answered] = {}
+        self._said: dict[PartyId, tuple[Frame, ...]] = {}
+        self._limit = codec.MAX_CONTROL_BYTES
+
+    @property
+    def public(self) -> bytes:
+        """The identity key under which clients check this server's frames."""
+        return self._identity.public
+
+    @property
+    def done(self) -> bool:
+        """Whether the round is over; `aggregate` holds the sum unless it failed."""
+        return isinstance(self._party.state, pairwise_server.Closed | Failed)
+
+    @property
+    def opening(self) -> bool:
+        """Whether the frames just returned ask for the shares that open the sum, or did so before."""
+        return isinstance(self._party.state, pairwise_server.Unmasking | pairwise_server.Closed)
+
+    @property
+    def agreement(self) -> Agreement:
+        if self._agreement is None:
+            raise Misused("no round is open: call open first")
+        return self._agreement
+
+    def agree(self, task: Task) -> Agreement:
+        """The agreement that `open` would propose for this task."""
+        return Agreement(
+            plan=self.plan,
+            round=task.round,
+            nonce=task.nonce,
+            length=task.length,
+            layout=task.layout,
+            model=task.model,
+            ledger_head=task.ledger_head,
+        )
+
+    def open(self, task: Task, invited: tuple[PartyId, ...] | None = None) -> list[Frame]:
+        """Begin a round and return its invitations, to all known clients unless `invited` says otherwise.
+
+        Raises: Misused when the invitation does not fit the plan.
+        """
+        agreement = self.agree(task)
+        party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
+        everyone = tuple(sorted(self.identities)) if invited is None else invited
+        envelopes = party.receive(APP, Start(agreement, everyone))
+        self._limit = _largest_frame(agreement, len(everyone))
+        self._agreement, self._party = agreement, party
+        self.aggregate, self.excluded, self._answered, self._said = None, [], {}, {}
+        return self._deliver(envelopes)
+
+    def receive(self, data: Buffer, speaker: PartyId = NOBODY) -> list[Frame]:
+        """Take one frame from a client and return what to send. A faulty frame is noted in `excluded`.
+
+        `speaker` is whom the transport believes is speaking, if it knows.
+        Raises: TooFewClients, ImplausibleSum when this frame closed a room that cannot go on.
+        """
+        try:
+            header = codec.read_header(data, speaker, self._limit)
+            if speaker not in (NOBODY, header.sender):
+                raise BadSignature(speaker, f"speaks as party {header.sender}, which it is not")
+            identity = self._identity_of(data, header, speaker)
+            fingerprint = codec.fingerprint(data)
+            answered = self._answered.get(header.sender, NOT_YET_ANSWERED)
+            if hmac.compare_digest(answered.fingerprint, fingerprint):
+                return list(self._said.get(header.sender, ()))
+            message = self._opened(data, header, identity, speaker)
+            if self._agreement is None or not same_round(header, self._agreement):
+                raise OutOfTurn(header.sender, f"speaks of round {header.round}, which is not open")
+            self._admit(header.sender, identity)
+        except Misbehaved as error:
+            return self._deliver([report(error)])
+        if header.kind >= answered.kind:
+            # A stale letter, delivered late, does not hide the latest one.
+            self._answered[header.sender] = Answered(header.kind, fingerprint)
+            self._forget_answered(header)
+        return self._deliver(self._party.receive(header.sender, message))
+
+    def deadline(self, room: str) -> list[Frame]:
+        """The time of this room is over; an older room's deadline, arriving late, closes nothing.
+
+        Raises: TooFewClients, ImplausibleSum when the room cannot go on.
+        """
+        return self._deliver(self._party.receive(SELF, Deadline(room)))
+
+    @property
+    def needs_beacon(self) -> bytes | None:
+        """The hash of the roster for which the round waits for `beacon`; None when it does not."""
+        state = self._party.state
+        return roster_hash(state.entries) if isinstance(state, pairwise_server.Seeding) else None
+
+    def beacon(self, value: bytes) -> list[Frame]:
+        """Go on with the public value that seeds the graph: the one that all clients are going to use.
+
+        Raises: Misused when no beacon is asked for, or for a value that is not 32 bytes.
+        """
+        return self._deliver(self._party.receive(APP, beacon_of(value)))
+
+    def mean(self) -> Floats:
+        """The weighted mean of the survivors' updates, float64, after the round is done."""
+        opened = self._opened_sum()
+        return coding_of(self.agreement).decode(opened.total, opened.weight_sum, context_of(self.agreement))
+
+    def metrics(self) -> dict[str, float]:
+        """The weighted means of the survivors' metrics, after the round is done."""
+        opened = self._opened_sum()
+        return Extras.of(self.plan).means(opened.metrics, opened.weight_sum)
+
+    def _opened_sum(self) -> Aggregate:
+        if self.aggregate is None:
+            raise Misused("the round has not ended in a sum")
+        return self.aggregate
+
+    def repeat(self) -> list[Frame]:
+        """To each client what it was sent since it last spoke; when the round is over, its result and nothing else."""
+        if self.aggregate is None and self.done:
+            return []
+        frames = [frame for _, said in sorted(self._said.items()) for frame in said]
+        return [frame for frame in frames if not self.done or codec.KINDS[codec.kind_byte(frame)] is Result]
+
+    def freeze(self) -> bytes:
+        """The round so far, as bytes."""
+        state = self._party.state
+        image = ServerImage(
+            version=IMAGE_VERSION,
+            agreement=self._agreement,
+            wait="" if self.wait is None else self.wait.room,
+            answered=self._answered,
+            said=self._said_once(),
+            certified=self._certified,
+            aggregate=self.aggregate,
+            kind=SERVER_STATES.index(type(state)),
+            state=codec.freeze(state),
+        )
+        return wire.encode(image)
+
+    def thaw(self, data: Buffer) -> None:
+        """Become the server that `freeze` described.
+
+        Raises: Misused when the bytes are no image of this version.
+        """
+        image, state = restored(ServerImage, data, SERVER_STATES, {pairwise_server.Registry: self._known})
+        self._agreement = image.agreement
+        self._answered = dict(image.answered)
+        self._certified = dict(image.certified)
+        self.identities.update(self._certified)
+        self._said = {}
+        for said in image.said:
+            self._remember(Frame(said.to, (bytes(said.data),)))
+        self.aggregate = image.aggregate
+        self._party = Party(pairwise_server.server, state)
+        self.wait = Wait(image.wait, self.plan.patience_seconds) if image.wait else None
+        if image.agreement is not None:
+            self._limit = _largest_frame(image.agreement, len(self.identities))
+
+    def _identity_of(self, data: Buffer, header: Header, speaker: PartyId) -> bytes:
+        """The key a frame's sender must have signed it with: a known one, or one it shows a credential for.
+
+        Raises: BadSignature for a stranger, in the name of whoever carried the frame.
+        """
+        known = self.identities.get(header.sender)
+        if known is not None:
+            return known
+        stranger = BadSignature(speaker, f"speaks as party {header.sender}, which is not known here")
+        if self._authority is None or codec.KINDS[header.kind] is not Advertise or header.length > LARGEST_ADVERTISE:
+            raise stranger
+        letter = codec.body_of(Advertise, data, header)
+        if letter.credential is None:
+            raise stranger
+        try:
+            letter.credential.check(self._authority, header.sender)
+        except WrongSignature as error:
+            raise stranger from error
+        return letter.credential.identity
+
+    def _admit(self, who: PartyId, identity: bytes) -> None:
+        """Remember a client that came with a credential; its frame was opened under the certified key.
+
+        Raises: KeyMismatch when another client has this identity: one key is one client.
+        """
+        if who in self.identities:
+            return
+        if identity in self.identities.values():
+            raise KeyMismatch(who, "has a credential for an identity that another client speaks with")
+        self.identities[who] = self._certified[who] = identity
+
+    def _opened(self, data: Buffer, header: Header, identity: bytes, speaker: PartyId) -> Any:
+        try:
+            return codec.open_frame(data, header, identity)
+        except BadSignature as error:
+            # Whoever is named in a forged frame did not send it: blame who carried it, if anybody is known.
+            raise BadSignature(speaker, error.why) from error
+
+    def _note(self, note: Excluded) -> None:
+        # A stranger can send faulty frames for ever; the first ones tell the story.
+        if len(self.excluded) < MOST_NOTES:
+            self.excluded.append(note)
+
+    def _forget_answered(self, header: Header) -> None:
+        """Its letter shows that this client has what led to it: two endpoints never repeat themselves in a circle.
+
+        What comes later in the protocol has a higher kind: it may have been said, and lost, before this letter came.
+        """
+        said = self._said.get(header.sender, ())
+        self._said[header.sender] = tuple(frame for frame in said if codec.kind_byte(frame) > header.kind)
+
+    def _remember(self, frame: Frame) -> None:
+        for who in frame.to:
+            self._said[who] = (*self._said.get(who, ()), Frame((who,), frame.parts))
+
+    def _said_once(self) -> tuple[Said, ...]:
+        """What may have to be said again, each frame once: a roster goes to everybody."""
+        to: dict[int, list[PartyId]] = {}
+        frames: dict[int, Frame] = {}
+        for who, said in sorted(self._said.items()):
+            for frame in said:
+                to.setdefault(id(frame.parts), []).append(who)
+                frames[id(frame.parts)] = frame
+        # In the order of the protocol, in which each client is given them back.
+        by_kind = sorted(frames, key=lambda key: codec.kind_byte(frames[key]))
+        return tuple(Said(tuple(to[key]), bytes(frames[key])) for key in by_kind)
+
+    def _deliver(self, envelopes: list[Envelope]) -> list[Frame]:
+        frames = []
+        for envelope in envelopes:
+            if envelope.to != (APP,):
+                frame = frame_of(envelope, SERVER, self.agreement, self._identity.sign)
+                self._remember(frame)
+                frames.append(frame)
+            elif isinstance(envelope.message, Wait):
+                self.wait = envelope.message
+            elif isinstance(envelope.message, Excluded):
+                self._note(envelope.message)
+            elif isinstance(envelope.message, Aggregate):
+                self.aggregate, self.wait = envelope.message, None
+        return frames
+
+
+def _largest_frame(agreement: Agreement, clients: int) -> int:
+    """No letter of this round is longer: a packed vector, or shares and ids for every other client."""
+    coding = coding_of(agreement)
+    return coding.ring.packed_bytes(coding.length) + 256 * clients + 1024
