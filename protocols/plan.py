@@ -73,6 +73,7 @@ class NoisePlan:
             raise BadPlan(f"noise_multiplier is {self.noise_multiplier}, it must lie in 2^-64..2^64")
         if not 2 <= self.modulus_bits <= 64:
             raise BadPlan(f"modulus_bits is {self.modulus_bits}, it must lie in 2..64")
+        _require_short("noise_multiplier", self.noise_multiplier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Metric:
         if not isinstance(self.clip, Fraction):
             object.__setattr__(self, "clip", _rational(f"the clip of metric {self.name!r}", self.clip))
         self.encoding(1, 1)
+        _require_short(f"the clip of metric {self.name!r}", self.clip)
 
     def encoding(self, max_weight: int, max_clients: int) -> Encoding:
         """The lattice on which so many weighted values cannot wrap."""
@@ -154,6 +156,12 @@ class RoundPlan:
             raise BadPlan(f"promise active needs parameters against an active server, not {self.assumption.against}")
         if self.patience_seconds < 1:
             raise BadPlan("patience_seconds must be at least 1")
+        for name, value in (
+            ("clip", self.clip),
+            ("corrupt", Fraction(self.assumption.corrupt)),
+            ("dropout", Fraction(self.assumption.dropout)),
+        ):
+            _require_short(name, value)
         self._check_metrics()
         if self.noise is None:
             self._encoding()
@@ -306,6 +314,12 @@ class RoundPlan:
 def _parameters(clients: int, assumption: Assumption, graph: GraphMode) -> Parameters:
     # The same search by every client of a process, and at every step of a round.
     return choose_parameters(clients, assumption, graph)
+
+
+def _require_short(name: str, value: Fraction) -> None:
+    """Raises: BadPlan for a number too long to be sent; nobody means so many digits."""
+    if len(f"{value.numerator}/{value.denominator}") > wire.MOST_DIGITS:
+        raise BadPlan(f"{name} is a fraction of over {wire.MOST_DIGITS} characters: round it")
 
 
 def _rational(name: str, value: float | Fraction) -> Fraction:

@@ -69,6 +69,9 @@ Text = Annotated[str, AtMost(500)]
 Payload = Annotated[bytes | bytearray | memoryview, AtMost(1 << 40)]
 Vector = Annotated[np.ndarray[Any, Any], "vector"]
 
+# Characters of a rational number, numerator / denominator.
+MOST_DIGITS = 200
+
 _DTYPES = (np.uint16, np.uint32, np.uint64, np.int64, np.float64)
 
 
@@ -248,7 +251,7 @@ def _text(most: int) -> Coder:
 
 
 def _fraction() -> Coder:
-    inner = _text(200)
+    inner = _text(MOST_DIGITS)
 
     def read(reader: Reader) -> Fraction:
         text = inner.read(reader)

@@ -14,6 +14,7 @@ from protocols.codec import Frame, Header
 from protocols.coding import Extras, Floats, Randomness, coding_of
 from protocols.endpoint.images import (
     CLIENT_STATES,
+    FROM_SERVER,
     IMAGE_VERSION,
     ClientImage,
     Said,
@@ -137,6 +138,8 @@ class Client:
         header = codec.read_header(data, SERVER, codec.MAX_CONTROL_BYTES)
         if header.sender != SERVER:
             raise Malformed(SERVER, f"relayed a frame that names party {header.sender} as its sender")
+        if codec.KINDS[header.kind] not in FROM_SERVER:
+            raise OutOfTurn(SERVER, f"sends a {codec.KINDS[header.kind].__name__}, which only clients say")
         fingerprint = codec.fingerprint(data)
         if hmac.compare_digest(fingerprint, self._answered):
             return list(self._replies)

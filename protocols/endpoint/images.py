@@ -14,7 +14,21 @@ from typing import Any, TypeVar
 from protocols import codec, wire
 from protocols.codec import Frame, Header
 from protocols.errors import Misused, Undecodable
-from protocols.messages import Aggregate, Beacon
+from protocols.messages import (
+    Advertise,
+    Aggregate,
+    Beacon,
+    Inbox,
+    Masked,
+    Open,
+    Result,
+    Roster,
+    Shares,
+    Survivors,
+    Unmask,
+    Witness,
+    Witnesses,
+)
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import server as pairwise_server
 from protocols.party import Envelope, Failed, PartyId
@@ -45,6 +59,11 @@ SERVER_STATES: tuple[type[Any], ...] = (
     pairwise_server.Closed,
     Failed,
 )
+
+
+# What each end takes from the other; anything else is refused before it is parsed.
+FROM_SERVER = frozenset({Open, Roster, Inbox, Survivors, Witnesses, Result})
+FROM_CLIENT = frozenset({Advertise, Shares, Masked, Witness, Unmask})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from protocols import codec, wire
 from protocols.codec import Frame, Header
 from protocols.coding import Extras, Floats, coding_of
 from protocols.endpoint.images import (
+    FROM_CLIENT,
     IMAGE_VERSION,
     NOT_YET_ANSWERED,
     SERVER_STATES,
@@ -23,8 +24,8 @@ from protocols.endpoint.images import (
     restored,
     same_round,
 )
-from protocols.errors import BadSignature, KeyMismatch, Misbehaved, Misused, OutOfTurn
-from protocols.messages import Advertise, Aggregate, Result, Start
+from protocols.errors import BadPlan, BadSignature, KeyMismatch, Misbehaved, Misused, OutOfTurn, TooLarge
+from protocols.messages import Advertise, Aggregate, Masked, Result, Start
 from protocols.pairwise import server as pairwise_server
 from protocols.pairwise.session import roster_hash
 from protocols.party import APP, SELF, SERVER, Deadline, Envelope, Excluded, Failed, Party, PartyId, Wait, report
@@ -153,6 +154,7 @@ class Server:
             header = codec.read_header(data, speaker, self._limit)
             if speaker not in (NOBODY, header.sender):
                 raise BadSignature(speaker, f"speaks as party {header.sender}, which it is not")
+            self._check_kind(header, speaker)
             identity = self._identity_of(data, header, speaker)
             fingerprint = codec.fingerprint(data)
             answered = self._answered.get(header.sender, NOT_YET_ANSWERED)
@@ -234,7 +236,13 @@ class Server:
         Raises: Misused when the bytes are no image of this version.
         """
         image, state = restored(ServerImage, data, SERVER_STATES, {pairwise_server.Registry: self._known})
-        self._agreement = image.agreement
+        limit = codec.MAX_CONTROL_BYTES
+        if image.agreement is not None:
+            try:
+                limit = _largest_frame(image.agreement, len(self.identities) + len(image.certified))
+            except BadPlan as error:
+                raise Misused(f"these bytes are no frozen server: {error}") from error
+        self._agreement, self._limit = image.agreement, limit
         self._answered = dict(image.answered)
         self._certified = dict(image.certified)
         self.identities.update(self._certified)
@@ -244,8 +252,15 @@ class Server:
         self.aggregate = image.aggregate
         self._party = Party(pairwise_server.server, state)
         self.wait = Wait(image.wait, self.plan.patience_seconds) if image.wait else None
-        if image.agreement is not None:
-            self._limit = _largest_frame(image.agreement, len(self.identities))
+
+    def _check_kind(self, header: Header, speaker: PartyId) -> None:
+        """Raises: OutOfTurn, TooLarge for a letter no client says, or none of this length, before it is parsed."""
+        kind = codec.KINDS[header.kind]
+        if kind not in FROM_CLIENT:
+            raise OutOfTurn(speaker, f"sends a {kind.__name__}, which only the server says")
+        most = _largest_control(len(self.identities))
+        if kind is not Masked and header.length > most:
+            raise TooLarge(speaker, f"announces {header.length} bytes of {kind.__name__}, {most} are allowed here")
 
     def _identity_of(self, data: Buffer, header: Header, speaker: PartyId) -> bytes:
         """The key a frame's sender must have signed it with: a known one, or one it shows a credential for.
@@ -333,4 +348,9 @@ class Server:
 def _largest_frame(agreement: Agreement, clients: int) -> int:
     """No letter of this round is longer: a packed vector, or shares and ids for every other client."""
     coding = coding_of(agreement)
-    return coding.ring.packed_bytes(coding.length) + 256 * clients + 1024
+    return coding.ring.packed_bytes(coding.length) + _largest_control(clients)
+
+
+def _largest_control(clients: int) -> int:
+    """No letter of a client but its vector is longer: shares and ids for every other client."""
+    return 256 * clients + 1024
