@@ -1,0 +1,162 @@
+"""Seeds of the fuzzers: every letter on the wire and every endpoint at every stage of a few small rounds.
+
+Three rounds, each a function of its number, so that the corpus is the same bytes on every machine:
+
+    active     a client vanishes after it dealt its shares: its mask key is rebuilt
+    curious    a client deals a box that does not open: somebody complains
+    noisy      as curious, under an active server, with a noise plan in the agreement
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from protocols import codec, wire
+from protocols.codec import HEADER, SIGNATURE_BYTES, Frame
+from protocols.endpoint import CLIENT_STATES, Client, ClientImage
+from protocols.messages import SealedShares, Shares
+from protocols.pairwise.client import Idle
+from protocols.party import SERVER, PartyId
+from protocols.plan import Promise, RoundPlan
+from protocols.simulate import Exchange, Fate, FaultPlan, Lost
+from tests.attacks.villain import plan_of
+from tests.contracts.company import Company, StandIn, kind_of, play, seed_of
+
+LENGTH = 3
+ROUND = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """One endpoint at one moment: the stored image, and the party's state inside it."""
+
+    who: PartyId
+    kind: type[Any]
+    image: bytes
+    state: bytes
+
+    @classmethod
+    def of(cls, who: PartyId, endpoint: Any) -> Pose:
+        state = endpoint._party.state
+        return cls(who, type(state), endpoint.freeze(), codec.freeze(state))
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One round: who took part, the frames that were said, and the poses that were taken."""
+
+    name: str
+    company: Company
+    frames: tuple[bytes, ...]
+    poses: tuple[Pose, ...]
+
+    @property
+    def bodies(self) -> Iterator[tuple[type[Any], bytes]]:
+        return ((kind_of(frame), frame[HEADER.size : -SIGNATURE_BYTES]) for frame in self.frames)
+
+
+class Watched(StandIn):
+    """Remembers a pose before and after everything it does."""
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        super().__init__(build)
+        self.who = getattr(self.live, "me", SERVER)
+        self.poses = [Pose.of(self.who, self.live)]
+
+    def act(self, deed: Callable[[], list[Frame]]) -> list[Frame]:
+        self.poses.append(Pose.of(self.who, self.live))
+        try:
+            return super().act(deed)
+        finally:
+            self.poses.append(Pose.of(self.who, self.live))
+
+
+class Spoiling(Watched):
+    """Deals one box that does not open."""
+
+    def act(self, deed: Callable[[], list[Frame]]) -> list[Frame]:
+        frames = super().act(deed)
+        if [kind_of(frame) for frame in frames] != [Shares]:
+            return frames
+        self.emitted.pop()
+        self.emitted.append(self.spoiled(frames[0]))
+        return self.emitted[-1:]
+
+    def spoiled(self, frame: Frame) -> Frame:
+        data = bytes(frame)
+        header = codec.read_header(data, self.who, codec.MAX_CONTROL_BYTES)
+        first, *others = codec.decode_body(Shares, data[HEADER.size : -SIGNATURE_BYTES], self.who).sealed
+        letter = Shares((SealedShares(bytes(len(first.box)), first.mask_tag, first.self_tag), *others))
+        parts = codec.encode(letter, header.sender, header.task, header.round, self.live._own.sign)
+        return Frame(frame.to, parts)
+
+
+def record(name: str, plan: RoundPlan, clients: int, *, vanishes: bool, spoils: bool) -> Recording:
+    """Play one round; of every kind of state the first and the last pose are kept, one client's and the server's."""
+    company = Company(plan, clients)
+    last = company.ids[-1]
+    faults = FaultPlan({last: Fate(Exchange.MASKED, Lost.REPLY)} if vanishes else {})
+
+    def watched(build: Callable[[], Any]) -> Watched:
+        spoiler = spoils and getattr(build(), "me", SERVER) == last
+        return Spoiling(build) if spoiler else Watched(build)
+
+    played = play(company, LENGTH, faults, kind=watched, round=ROUND)
+    assert played.opened.survivors == (company.ids[:-1] if vanishes else company.ids)
+    assert bool(played.opened.blamed) == spoils
+    everybody: list[Any] = [played.simulation.server, *played.simulation.clients.values()]
+    # The first client is the one whom the spoilt box was for.
+    poses = [pose for endpoint in everybody[:2] for pose in first_and_last(endpoint.poses)]
+    failures = (failed(SERVER, company.server()), failed(company.ids[0], company.client(company.ids[0])))
+    return Recording(
+        name,
+        company,
+        tuple(dict.fromkeys(bytes(frame) for endpoint in everybody for frame in endpoint.emitted)),
+        (*poses, idle(company, everybody[1].live), *failures),
+    )
+
+
+def first_and_last(poses: list[Pose]) -> Iterator[Pose]:
+    for kind in dict.fromkeys(pose.kind for pose in poses):
+        met = [pose for pose in poses if pose.kind is kind]
+        yield met[0]
+        if met[-1] != met[0]:
+            yield met[-1]
+
+
+def idle(company: Company, client: Client) -> Pose:
+    """`Idle` lasts no longer than the arrow that leaves it; a stored one is made by hand."""
+    state = codec.freeze(Idle(client._own, seed_of("idle"), -1))
+    image = wire.decode(ClientImage, client.freeze())
+    stored = replace(image, spent={}, kind=CLIENT_STATES.index(Idle), state=state)
+    return Pose(client.me, Idle, wire.encode(stored), state)
+
+
+def failed(who: PartyId, endpoint: Any) -> Pose:
+    endpoint._party.abandon("the round was given up")
+    return Pose.of(who, endpoint)
+
+
+def noisy_plan(clients: int) -> RoundPlan:
+    return RoundPlan.recommend(
+        clients, dropout=Fraction(1, 4), corrupt=Fraction(0), min_cohort=3, noise_multiplier=Fraction(1)
+    )
+
+
+@functools.cache
+def recordings() -> tuple[Recording, ...]:
+    return (
+        record("active", plan_of(4), 4, vanishes=True, spoils=False),
+        record("curious", plan_of(5, promise=Promise.CURIOUS), 5, vanishes=False, spoils=True),
+        record("noisy", noisy_plan(5), 5, vanishes=False, spoils=True),
+    )
+
+
+@functools.cache
+def frames() -> tuple[bytes, ...]:
+    """Every frame of every recording."""
+    return tuple(frame for recording in recordings() for frame in recording.frames)
