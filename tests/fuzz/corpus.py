@@ -10,14 +10,14 @@ Three rounds, each a function of its number, so that the corpus is the same byte
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from protocols import codec, wire
 from protocols.codec import HEADER, SIGNATURE_BYTES, Frame
-from protocols.endpoint import CLIENT_STATES, Client, ClientImage
+from protocols.endpoint import CLIENT_STATES, Client, ClientImage, ServerImage
 from protocols.messages import SealedShares, Shares
 from protocols.pairwise.client import Idle
 from protocols.party import SERVER, PartyId
@@ -25,6 +25,7 @@ from protocols.plan import Promise, RoundPlan
 from protocols.simulate import Exchange, Fate, FaultPlan, Lost
 from tests.attacks.villain import plan_of
 from tests.contracts.company import Company, StandIn, kind_of, play, seed_of
+from tests.fuzz.mutate import Count, Seed, counts_in
 
 LENGTH = 3
 ROUND = 2
@@ -160,3 +161,18 @@ def recordings() -> tuple[Recording, ...]:
 def frames() -> tuple[bytes, ...]:
     """Every frame of every recording."""
     return tuple(frame for recording in recordings() for frame in recording.frames)
+
+
+def frame_seeds(found: Iterable[bytes]) -> list[Seed]:
+    """Frames to damage; the first count of each is the length in its header."""
+    announced = Count(HEADER.size - 8, 1)
+    return [
+        Seed(frame, (announced, *counts_in(kind_of(frame), frame[:-SIGNATURE_BYTES], HEADER.size))) for frame in found
+    ]
+
+
+def image_seeds(poses: Iterable[Pose]) -> list[Seed]:
+    """Stored endpoints to damage."""
+    return [
+        Seed(pose.image, counts_in(ServerImage if pose.who == SERVER else ClientImage, pose.image)) for pose in poses
+    ]

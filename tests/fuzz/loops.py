@@ -16,7 +16,7 @@ from protocols import codec
 from protocols.errors import Misbehaved
 from protocols.party import SERVER
 from tests.fuzz import targets
-from tests.fuzz.corpus import frames, recordings
+from tests.fuzz.corpus import frame_seeds, frames, image_seeds, recordings
 from tests.fuzz.mutate import Mutator
 
 SHARDS = 20
@@ -51,7 +51,7 @@ def evenly(found: Sequence[bytes]) -> list[bytes]:
 
 def frame_loop(number: int, count: int) -> Counter[str]:
     """Bytes -> frame -> message."""
-    found = mutants(Mutator(number, frames()))
+    found = mutants(Mutator(number, frame_seeds(frames())))
     with targets.trusting():
         return Counter(shot(targets.open_any, data) for data in itertools.islice(found, count))
 
@@ -61,7 +61,7 @@ def state_loop(number: int, count: int) -> Counter[tuple[str, str, str, str]]:
     tally: Counter[tuple[str, str, str, str]] = Counter()
     recording = recordings()[number % len(recordings())]
     scenes = [targets.Scene(recording, pose) for pose in recording.poses]
-    mutator = Mutator(number, evenly(recording.frames))
+    mutator = Mutator(number, frame_seeds(evenly(recording.frames)))
     with targets.trusting():
         for data in mutants(mutator):
             said = shot(functools.partial(say, scenes=scenes, mutator=mutator), data)
@@ -92,7 +92,9 @@ def door_loop(number: int, count: int) -> Counter[tuple[str, str]]:
     doors = [targets.Door(recording, pose) for pose in recording.poses]
     tally: Counter[tuple[str, str]] = Counter()
     with targets.trusting():
-        for data in itertools.islice(mutants(Mutator(number, evenly(recording.frames))), count // len(doors)):
+        for data in itertools.islice(
+            mutants(Mutator(number, frame_seeds(evenly(recording.frames)))), count // len(doors)
+        ):
             tally.update((door.pose.kind.__name__, shot(door.receive, data)) for door in doors)
     return tally
 
@@ -101,7 +103,7 @@ def image_loop(number: int, count: int) -> Counter[tuple[str, str]]:
     """Mutated images to the `thaw` of the endpoint they belong to: (state, outcome)."""
     recording = recordings()[number % len(recordings())]
     doors = [targets.Door(recording, pose) for pose in recording.poses]
-    mutator = Mutator(number, [pose.image for pose in recording.poses])
+    mutator = Mutator(number, image_seeds(recording.poses))
     tally: Counter[tuple[str, str]] = Counter()
     for _ in range(count // len(doors)):
         for door, seed in zip(doors, mutator.seeds, strict=True):

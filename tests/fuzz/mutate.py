@@ -1,10 +1,10 @@
 """Damage done to bytes on purpose: every mutant is a function of one integer and of the seeds.
 
     flip       one bit                         length     a count becomes 0, 1, 2^31, 2^63, ...
-    byte       one byte becomes another        swap       a field of another seed in its place
-    insert     some bytes more                 splice     the head of this one, the tail of another
-    delete     some bytes fewer                truncate   the head alone
-    duplicate  some bytes twice
+    byte       one byte becomes another        item       a list loses or repeats one item, and counts right
+    insert     some bytes more                 swap       a field of another seed in its place
+    delete     some bytes fewer                splice     the head of this one, the tail of another
+    duplicate  some bytes twice                truncate   the head alone
 
 Most mutants are damaged once: the more often, the sooner a parser refuses and the less of it is met.
 """
@@ -12,35 +12,58 @@ Most mutants are damaged once: the more often, the sooner a parser refuses and t
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
+
+import pytest
+
+from protocols import wire
 
 COUNTS = tuple(n.to_bytes(8, "little") for n in (0, 1, 2, 2**31, 2**32 - 1, 2**32, 2**40, 2**63, 2**64 - 1))
 # Sizes of what lies on the wire: flags, ids, counts, keys, shares, signatures, and anything.
 FIELDS = (1, 4, 8, 8, 16, 32, 33, 64, 82)
-SMALL = 1 << 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Where eight bytes count what follows, and the least size of one item."""
+
+    place: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
 class Seed:
-    """Bytes to damage."""
+    """Bytes to damage, and where their counts stand."""
 
     data: bytes
+    counts: tuple[Count, ...]
 
-    @cached_property
-    def counts(self) -> tuple[int, ...]:
-        """Where eight bytes stand that may be a count: a small number."""
-        places = range(len(self.data) - 7)
-        return tuple(at for at in places if int.from_bytes(self.data[at : at + 8], "little") < SMALL) or (0,)
+
+def counts_in(
+    kind: type[Any], data: bytes, start: int = 0, supplied: Mapping[Any, object] | None = None
+) -> tuple[Count, ...]:
+    """The counts of an encoded value that begins at byte `start`, as its decoder meets them."""
+    found = []
+    read = wire._length
+
+    def watched(reader: wire.Reader, most: int, least_item: int = 1) -> int:
+        found.append(Count(start + reader.position, least_item))
+        return read(reader, most, least_item)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "_length", watched)
+        wire.decode(kind, data[start:], supplied)
+    return tuple(found)
 
 
 class Mutator:
     """An endless supply of mutants; the same integer gives the same ones in the same order."""
 
-    def __init__(self, number: int, seeds: Sequence[bytes]) -> None:
+    def __init__(self, number: int, seeds: Sequence[Seed]) -> None:
         self.draw = random.Random(number)
-        self.seeds = [Seed(data) for data in seeds]
+        self.seeds = seeds
         self.ways: tuple[Callable[[Seed, bytearray], None], ...] = (
             self.flip,
             self.byte,
@@ -48,6 +71,7 @@ class Mutator:
             self.delete,
             self.duplicate,
             self.length,
+            self.item,
             self.swap,
             self.splice,
             self.truncate,
@@ -96,8 +120,26 @@ class Mutator:
         data[at:at] = data[at : at + self.size()]
 
     def length(self, seed: Seed, data: bytearray) -> None:
-        at = seed.counts[self.below(len(seed.counts))]
-        data[at : at + 8] = COUNTS[self.below(len(COUNTS))]
+        if seed.counts:
+            at = seed.counts[self.below(len(seed.counts))].place
+            data[at : at + 8] = COUNTS[self.below(len(COUNTS))]
+
+    def item(self, seed: Seed, data: bytearray) -> None:
+        if not seed.counts:
+            return
+        count = seed.counts[self.below(len(seed.counts))]
+        start = count.place + 8
+        number = int.from_bytes(data[count.place : start], "little")
+        if not 1 <= number < 1 << 16:
+            return
+        first = start + count.stride * self.below(number)
+        if self.below(2):
+            number -= 1
+            del data[first : first + count.stride]
+        else:
+            number += 1
+            data[first:first] = data[first : first + count.stride]
+        data[count.place : start] = number.to_bytes(8, "little")
 
     def swap(self, _: Seed, data: bytearray) -> None:
         other, at, size = self.any_seed().data, self.place(data), self.size()

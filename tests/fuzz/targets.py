@@ -31,6 +31,11 @@ SIGNATURE = bytes(SIGNATURE_BYTES)
 ACCEPTED = "accepted"
 
 
+def require(condition: object, rule: str) -> None:
+    if not condition:
+        raise AssertionError(rule)
+
+
 def believe(public: bytes, text: bytes, signature: bytes) -> None:
     """A verifier that accepts everything."""
 
@@ -78,8 +83,8 @@ def open_any(data: bytes) -> str:
         message = codec.open_frame(data, header, b"")
     except (Malformed, TooLarge) as error:
         return type(error).__name__
-    again = codec.encode(message, header.sender, header.task, header.round, lambda text: data[-SIGNATURE_BYTES:])
-    assert b"".join(again) == data, f"a second spelling of {message}"
+    again = header.to_bytes() + wire.encode(message) + data[-SIGNATURE_BYTES:]
+    require(again == data, "a second spelling of a message")
     return ACCEPTED
 
 
@@ -120,18 +125,19 @@ class Scene:
         try:
             out = self.party.receive(sender, message)
         except OutOfTurn as error:
-            assert self.party.state is before
+            require(self.party.state is before, "a message out of turn has changed the state")
             return type(error).__name__
         except (Misbehaved, RoundLost) as error:
-            assert self.role is pairwise_client.client or isinstance(error, RoundLost)
-            assert isinstance(self.party.state, Failed)
+            require(self.pose.who != SERVER or isinstance(error, RoundLost), "a message has ended a server's call")
+            require(isinstance(self.party.state, Failed), "a party goes on after a refusal")
             self.reset()
             return type(error).__name__
         notes = [each.message for each in out if each.to == (APP,) and isinstance(each.message, Excluded)]
         if notes:
-            assert self.party.state is before
-            # What no arrow takes cannot have changed anything either.
-            assert not self.knows(message) or codec.freeze(before) == self.pose.state
+            require(self.party.state is before, "an ignored message has changed the state")
+            # What no arrow takes has met nothing that it could change.
+            if self.knows(message):
+                require(codec.freeze(before) == self.pose.state, "an ignored message has changed the room")
             return str(notes[0].error)
         self.require_sound(out)
         self.reset()
@@ -142,9 +148,11 @@ class Scene:
         for envelope in out:
             if envelope.to != (APP,):
                 kind = type(envelope.message)
-                assert wire.decode(kind, wire.encode(envelope.message)) == envelope.message
+                back = wire.decode(kind, wire.encode(envelope.message))
+                require(back == envelope.message, "a letter does not come back from its bytes")
         stored = codec.freeze(self.party.state)
-        assert codec.freeze(codec.thaw(type(self.party.state), stored, self.supplied)) == stored
+        back = codec.thaw(type(self.party.state), stored, self.supplied)
+        require(codec.freeze(back) == stored, "a state does not come back from its bytes")
 
 
 # --- endpoints ------------------------------------------------------------------------------------
@@ -176,12 +184,12 @@ class Door:
         try:
             self.endpoint.receive(data)
         except (RoundLost, Misbehaved) as error:
-            assert self.pose.who != SERVER or isinstance(error, RoundLost), "a faulty frame ended the server's call"
+            require(self.pose.who != SERVER or isinstance(error, RoundLost), "a faulty frame has ended a server's call")
             if self.endpoint._party.state is before:
-                assert self.endpoint.freeze() == self.pose.image, f"{error} left something behind"
+                require(self.endpoint.freeze() == self.pose.image, "a refused frame has left something behind")
             else:
-                assert isinstance(self.endpoint._party.state, Failed)
-                assert not isinstance(error, OutOfTurn | Malformed | TooLarge)
+                require(isinstance(self.endpoint._party.state, Failed), "an endpoint goes on after a refusal")
+                require(not isinstance(error, OutOfTurn | Malformed | TooLarge), "anybody's bytes have ended a round")
                 self.reset()
             return type(error).__name__
         self.endpoint.freeze()
@@ -195,8 +203,8 @@ class Door:
         try:
             self.endpoint.thaw(data)
         except Misused as error:
-            assert self.endpoint.freeze() == self.pose.image, f"{error} left something behind"
+            require(self.endpoint.freeze() == self.pose.image, "a refused image has left something behind")
             return type(error).__name__
-        assert self.endpoint.freeze() == data
+        require(self.endpoint.freeze() == data, "what was restored is stored as other bytes")
         self.reset()
         return ACCEPTED

@@ -1,0 +1,98 @@
+"""Everything that travels or is stored, cut at every byte: never a message, never a state, always by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from functools import partial
+
+import pytest
+
+from protocols import codec, wire
+from protocols.codec import HEADER, SIGNATURE_BYTES
+from protocols.endpoint import CLIENT_STATES, SERVER_STATES
+from protocols.errors import Malformed, Misused, Undecodable
+from protocols.party import SERVER
+from tests.attacks.villain import rows
+from tests.contracts.company import kind_of
+from tests.fuzz import targets
+from tests.fuzz.corpus import Pose, frames, recordings
+
+Tell = Callable[[str], None]
+
+
+def refuses(error: type[Exception], take: Callable[[bytes], object], data: bytes) -> int:
+    """Every head of these bytes is refused with this error; how many there are."""
+    for size in range(len(data)):
+        try:
+            take(data[:size])
+        except error:
+            continue
+        raise AssertionError(f"{size} of {len(data)} bytes were taken for the whole")
+    return len(data)
+
+
+def cut_frames() -> int:
+    """Every frame cut at every byte, and every body under a header that fits what is left."""
+    cuts = 0
+    for frame in frames():
+        decode = partial(codec.decode_body, kind_of(frame), peer=SERVER)
+        cuts += refuses(Malformed, partial(codec.read_header, peer=SERVER, limit=targets.LIMIT), frame)
+        cuts += refuses(Malformed, decode, frame[HEADER.size : -SIGNATURE_BYTES])
+    return cuts
+
+
+def cut_states(number: int) -> int:
+    """Every frozen state of one recording cut at every byte, at its fullest."""
+    scenes = [targets.Scene(recordings()[number], pose) for pose in fullest(number)]
+    thaws = [partial(codec.thaw, scene.pose.kind, supplied=scene.supplied) for scene in scenes]
+    return sum(refuses(Undecodable, thaw, scene.pose.state) for scene, thaw in zip(scenes, thaws, strict=True))
+
+
+def fullest(number: int) -> list[Pose]:
+    """The last pose of every kind of state in one recording."""
+    return list({(pose.kind, pose.who): pose for pose in recordings()[number].poses}.values())
+
+
+def cut_images(poses: Iterable[Pose]) -> int:
+    """Stored endpoints cut at every byte; an endpoint that refuses such an image stays what it was."""
+    cuts = 0
+    for door in (targets.Door(recordings()[0], pose) for pose in poses):
+        cuts += refuses(Misused, door.endpoint.thaw, door.pose.image)
+        targets.require(door.endpoint.freeze() == door.pose.image, "a cut image has left something behind")
+    return cuts
+
+
+@rows("D15")
+def test_every_frame_cut_at_every_byte_is_malformed(row: str, tell: Tell) -> None:
+    cuts = cut_frames()
+    tell(f"{cuts:,} cut frames and bodies, all Malformed")
+    assert cuts == sum(2 * len(frame) - HEADER.size - SIGNATURE_BYTES for frame in frames())
+
+
+@rows("D15")
+def test_every_state_cut_at_every_byte_is_undecodable(row: str, pool: Executor, tell: Tell) -> None:
+    cuts = sum(pool.map(cut_states, range(len(recordings()))))
+    tell(f"{cuts:,} cut states, all Undecodable")
+    assert cuts == sum(len(pose.state) for number in range(len(recordings())) for pose in fullest(number))
+
+
+@rows("D15")
+def test_every_image_cut_at_every_byte_is_misused(row: str, pool: Executor, tell: Tell) -> None:
+    poses = fullest(0)
+    assert {pose.kind for pose in poses} == {*CLIENT_STATES, *SERVER_STATES}
+    cuts = sum(pool.map(cut_images, (poses[::2], poses[1::2])))
+    tell(f"{cuts:,} cut images, all Misused")
+    assert cuts == sum(len(pose.image) for pose in poses)
+
+
+def test_a_decoder_that_pads_what_is_missing_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: a reader that makes up the bytes it does not have."""
+
+    def take(reader: wire.Reader, size: int) -> memoryview:
+        start, reader.position = reader.position, min(reader.position + size, len(reader.view))
+        return memoryview(bytes(reader.view[start : reader.position]).ljust(size, b"\0"))
+
+    monkeypatch.setattr(wire.Reader, "take", take)
+    with pytest.raises(AssertionError, match="were taken for the whole"):
+        cut_frames()
