@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-slow lint bench clean
+.PHONY: install demo test test-slow lint bench fuzz clean
 
 install: $(STAMP)
 
@@ -31,6 +31,14 @@ lint: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# Coverage-guided, beyond what `make test` runs; finds and crashes are kept in build/fuzz. Minutes; more runs for a night.
+FUZZ_RUNS ?= 50000
+
+fuzz: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	mkdir -p build/fuzz/found
+	$(BIN)/python -m tests.fuzz.guided -runs=$(FUZZ_RUNS) -max_len=4096 -artifact_prefix=build/fuzz/ build/fuzz/found
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -21,14 +21,16 @@ Target = Callable[[bytes], object]
 
 @dataclass
 class Watch:
-    """The lines that ran in these files."""
+    """The lines that ran in these files, in how many runs."""
 
     files: frozenset[str]
     seen: set[Line] = field(default_factory=set)
+    runs: int = 0
 
     def run(self, target: Target, data: bytes) -> set[Line]:
         """The lines that ran for the first time in this run."""
         new: set[Line] = set()
+        self.runs += 1
         before = sys.gettrace()
 
         def enter(frame: FrameType, event: str, argument: Any) -> Any:
@@ -49,15 +51,14 @@ class Watch:
         return new
 
 
-def unguided(target: Target, watch: Watch, seeds: Sequence[Seed], number: int, budget: int) -> int:
-    """`budget` mutants of the seeds; how many lines they reached."""
+def unguided(target: Target, watch: Watch, seeds: Sequence[Seed], number: int, budget: int) -> None:
+    """`budget` mutants of the seeds."""
     mutator = Mutator(number, seeds)
     for _ in range(budget):
         watch.run(target, mutator.mutant())
-    return len(watch.seen)
 
 
-def guided(target: Target, watch: Watch, seeds: Iterable[Seed], number: int, budget: int) -> int:
+def guided(target: Target, watch: Watch, seeds: Iterable[Seed], number: int, budget: int) -> None:
     """`budget` mutants of the seeds and of whatever reached a line that no input before had reached."""
     queue = list(seeds)
     mutator = Mutator(number, queue)
@@ -67,4 +68,3 @@ def guided(target: Target, watch: Watch, seeds: Iterable[Seed], number: int, bud
         data = mutator.mutant(seed)
         if watch.run(target, data):
             queue.append(Seed(data, seed.counts))
-    return len(watch.seen)

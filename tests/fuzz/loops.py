@@ -64,15 +64,14 @@ def state_loop(number: int, count: int) -> Counter[tuple[str, str, str, str]]:
     mutator = Mutator(number, frame_seeds(evenly(recording.frames)))
     with targets.trusting():
         for data in mutants(mutator):
-            said = shot(functools.partial(say, scenes=scenes, mutator=mutator), data)
-            tally.update(said)
+            tally.update(shot(functools.partial(say, scenes=scenes, draw=mutator.below), data))
             if tally.total() >= count:
                 return tally
     raise AssertionError("mutants never end")
 
 
-def say(data: bytes, scenes: Sequence[targets.Scene], mutator: Mutator) -> list[tuple[str, str, str, str]]:
-    """What all states make of the message in this frame; nothing, when there is none."""
+def say(data: bytes, scenes: Sequence[targets.Scene], draw: Callable[[int], int]) -> list[tuple[str, str, str, str]]:
+    """What all states make of the message in this frame, from a sender that is drawn; nothing, when there is none."""
     try:
         header = codec.read_header(data, SERVER, targets.LIMIT)
         message = codec.open_frame(data, header, b"")
@@ -80,7 +79,7 @@ def say(data: bytes, scenes: Sequence[targets.Scene], mutator: Mutator) -> list[
         return []
     said = []
     for scene in scenes:
-        sender = scene.senders[mutator.below(len(scene.senders))]
+        sender = scene.senders[draw(len(scene.senders))]
         outcome = scene.hear(sender, message)
         said.append((scene.role.name, scene.pose.kind.__name__, type(message).__name__, outcome))
     return said
