@@ -3,7 +3,7 @@
 Three rounds, each a function of its number, so that the corpus is the same bytes on every machine:
 
     active     a client vanishes after it dealt its shares: its mask key is rebuilt
-    curious    a client deals a box that does not open: somebody complains
+    curious    a client deals a box that does not open: somebody complains; a metric is opened with the sum
     noisy      as curious, under an active server, with a noise plan in the agreement
 """
 
@@ -13,18 +13,20 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from protocols import codec, wire
 from protocols.codec import HEADER, SIGNATURE_BYTES, Frame
-from protocols.endpoint import CLIENT_STATES, Client, ClientImage, ServerImage
-from protocols.messages import SealedShares, Shares
-from protocols.pairwise.client import Idle
+from protocols.endpoint import CLIENT_STATES, SERVER_STATES, Client, ClientImage, ServerImage
+from protocols.messages import Roster, SealedShares, Shares, Submit
+from protocols.pairwise.client import Advertised, Enrolled, Idle, Own
+from protocols.pairwise.server import Registry, Relaying, Seeding
 from protocols.party import SERVER, PartyId
-from protocols.plan import Promise, RoundPlan
-from protocols.simulate import Exchange, Fate, FaultPlan, Lost
+from protocols.plan import Metric, Promise, RoundPlan
+from protocols.simulate import Exchange, Fate, FaultPlan, Lost, Simulation
 from tests.attacks.villain import plan_of
-from tests.contracts.company import Company, StandIn, kind_of, play, seed_of
+from tests.contracts.company import Company, StandIn, kind_of, update_of
 from tests.fuzz.mutate import Count, Seed, counts_in
 
 LENGTH = 3
@@ -106,19 +108,22 @@ def record(name: str, plan: RoundPlan, clients: int, *, vanishes: bool, spoils: 
         spoiler = spoils and getattr(build(), "me", SERVER) == last
         return Spoiling(build) if spoiler else Watched(build)
 
-    played = play(company, LENGTH, faults, kind=watched, round=ROUND)
-    assert played.opened.survivors == (company.ids[:-1] if vanishes else company.ids)
-    assert bool(played.opened.blamed) == spoils
-    everybody: list[Any] = [played.simulation.server, *played.simulation.clients.values()]
+    simulation = Simulation(company.cohort(watched), partial(train, company), faults)
+    simulation.run(company.task(LENGTH, ROUND))
+    opened = simulation.opened
+    assert opened.survivors == (company.ids[:-1] if vanishes else company.ids)
+    assert bool(opened.blamed) == spoils
+    everybody: list[Any] = [simulation.server, *simulation.clients.values()]
+    frames = tuple(dict.fromkeys(bytes(frame) for endpoint in everybody for frame in endpoint.emitted))
     # The first client is the one whom the spoilt box was for.
     poses = [pose for endpoint in everybody[:2] for pose in first_and_last(endpoint.poses)]
     failures = (failed(SERVER, company.server()), failed(company.ids[0], company.client(company.ids[0])))
-    return Recording(
-        name,
-        company,
-        tuple(dict.fromkeys(bytes(frame) for endpoint in everybody for frame in endpoint.emitted)),
-        (*poses, idle(company, everybody[1].live), *failures),
-    )
+    return Recording(name, company, frames, (*poses, *by_hand(poses, frames), *failures))
+
+
+def train(company: Company, who: PartyId, client: Client) -> Submit:
+    metrics = {metric.name: 0.5 for metric in company.plan.metrics}
+    return client.prepare(update_of(company, who, LENGTH), weight=who % company.plan.max_weight + 1, metrics=metrics)
 
 
 def first_and_last(poses: list[Pose]) -> Iterator[Pose]:
@@ -129,12 +134,28 @@ def first_and_last(poses: list[Pose]) -> Iterator[Pose]:
             yield met[-1]
 
 
-def idle(company: Company, client: Client) -> Pose:
-    """`Idle` lasts no longer than the arrow that leaves it; a stored one is made by hand."""
-    state = codec.freeze(Idle(client._own, seed_of("idle"), -1))
-    image = wire.decode(ClientImage, client.freeze())
-    stored = replace(image, spent={}, kind=CLIENT_STATES.index(Idle), state=state)
-    return Pose(client.me, Idle, wire.encode(stored), state)
+def by_hand(poses: list[Pose], frames: tuple[bytes, ...]) -> Iterator[Pose]:
+    """States that a small round passes within one step: before the keys, and while a graph waits for its beacon."""
+    advertised = next(pose for pose in poses if pose.kind is Advertised)
+    supplied = {Own: None, Registry: None}
+    was = codec.thaw(Advertised, advertised.state, supplied)
+    [roster] = {frame[HEADER.size : -SIGNATURE_BYTES] for frame in frames if kind_of(frame) is Roster}
+    entries = codec.decode_body(Roster, roster, SERVER).entries
+    yield restaged(advertised, Idle(was.own, was.root, -1))
+    yield restaged(advertised, Enrolled(was.own, was.root, was.agreement, was.context, entries))
+    for pose in poses:
+        if pose.kind is Relaying:
+            room = codec.thaw(Relaying, pose.state, supplied)
+            agreement, context = room.session.agreement, room.session.context
+            yield restaged(pose, Seeding(room.known, agreement, context, room.entries, room.arrived))
+
+
+def restaged(pose: Pose, state: Any) -> Pose:
+    """The same endpoint in another state."""
+    kind, states = (ServerImage, SERVER_STATES) if pose.who == SERVER else (ClientImage, CLIENT_STATES)
+    frozen = codec.freeze(state)
+    image = replace(wire.decode(kind, pose.image), kind=states.index(type(state)), state=frozen)
+    return Pose(pose.who, type(state), wire.encode(image), frozen)
 
 
 def failed(who: PartyId, endpoint: Any) -> Pose:
@@ -150,9 +171,10 @@ def noisy_plan(clients: int) -> RoundPlan:
 
 @functools.cache
 def recordings() -> tuple[Recording, ...]:
+    curious = plan_of(5, promise=Promise.CURIOUS, metrics=(Metric("loss", Fraction(4)),))
     return (
         record("active", plan_of(4), 4, vanishes=True, spoils=False),
-        record("curious", plan_of(5, promise=Promise.CURIOUS), 5, vanishes=False, spoils=True),
+        record("curious", curious, 5, vanishes=False, spoils=True),
         record("noisy", noisy_plan(5), 5, vanishes=False, spoils=True),
     )
 

@@ -71,7 +71,10 @@ def state_loop(number: int, count: int) -> Counter[tuple[str, str, str, str]]:
 
 
 def say(data: bytes, scenes: Sequence[targets.Scene], draw: Callable[[int], int]) -> list[tuple[str, str, str, str]]:
-    """What all states make of the message in this frame, from a sender that is drawn; nothing, when there is none."""
+    """What the states make of the message in this frame, from a sender that is drawn; nothing, when there is none.
+
+    All that have an arrow for it hear it, the others one time in two.
+    """
     try:
         header = codec.read_header(data, SERVER, targets.LIMIT)
         message = codec.open_frame(data, header, b"")
@@ -79,6 +82,8 @@ def say(data: bytes, scenes: Sequence[targets.Scene], draw: Callable[[int], int]
         return []
     said = []
     for scene in scenes:
+        if not scene.knows(message) and draw(2):
+            continue
         sender = scene.senders[draw(len(scene.senders))]
         outcome = scene.hear(sender, message)
         said.append((scene.role.name, scene.pose.kind.__name__, type(message).__name__, outcome))
@@ -90,10 +95,9 @@ def door_loop(number: int, count: int) -> Counter[tuple[str, str]]:
     recording = recordings()[number % len(recordings())]
     doors = [targets.Door(recording, pose) for pose in recording.poses]
     tally: Counter[tuple[str, str]] = Counter()
+    found = mutants(Mutator(number, frame_seeds(evenly(recording.frames))))
     with targets.trusting():
-        for data in itertools.islice(
-            mutants(Mutator(number, frame_seeds(evenly(recording.frames)))), count // len(doors)
-        ):
+        for data in itertools.islice(found, count // len(doors)):
             tally.update((door.pose.kind.__name__, shot(door.receive, data)) for door in doors)
     return tally
 

@@ -189,7 +189,8 @@ class Door:
                 require(self.endpoint.freeze() == self.pose.image, "a refused frame has left something behind")
             else:
                 require(isinstance(self.endpoint._party.state, Failed), "an endpoint goes on after a refusal")
-                require(not isinstance(error, OutOfTurn | Malformed | TooLarge), "anybody's bytes have ended a round")
+                require(not isinstance(error, OutOfTurn), "a frame out of turn has ended a round")
+                require(open_any(data) == ACCEPTED, "bytes that are no message have ended a round")
                 self.reset()
             return type(error).__name__
         self.endpoint.freeze()

@@ -33,7 +33,7 @@ DENSEST = 16
 
 @rows("D16")
 def test_every_count_of_every_frame_made_huge_is_refused_before_anything_is_allocated(row: str, tell: Tell) -> None:
-    peak, tally = 0, Counter()
+    peak, tally = 0, Counter[str]()
     with targets.trusting():
         for seed in seeds():
             for data in bombs(seed):

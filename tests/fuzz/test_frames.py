@@ -15,7 +15,8 @@ from protocols.codec import KINDS
 from protocols.errors import Malformed, Undecodable
 from protocols.messages import Masked, Roster, Witnesses
 from protocols.pairwise import client as pairwise_client
-from protocols.party import SERVER
+from protocols.pairwise.server import Seeding
+from protocols.party import SERVER, PartyId
 from tests.attacks.villain import rows
 from tests.contracts.company import kind_of
 from tests.fuzz import loops, targets
@@ -66,7 +67,7 @@ def test_the_same_number_gives_the_same_mutants() -> None:
 @pytest.mark.parametrize("name", [way.__name__ for way in Mutator(0, ()).ways])
 def test_every_way_of_damage_changes_bytes_and_bears_any_length(name: str) -> None:
     mutator = Mutator(1, frame_seeds(frames()))
-    damaged = Counter()
+    damaged: Counter[bool] = Counter()
     for seed in mutator.seeds:
         for size in (0, 1, 5, len(seed.data)):
             data = bytearray(seed.data[:size])
@@ -198,14 +199,18 @@ def test_a_second_letter_with_other_words_is_a_duplicate_in_every_room(row: str)
     met = set()
     for recording in recordings():
         for scene in (targets.Scene(recording, pose) for pose in recording.poses if pose.who == SERVER):
-            for who in getattr(scene.party.state, "arrived", {}):
+            for who in spoken(scene.party.state):
                 for kind, body in recording.bodies:
                     letter = codec.decode_body(kind, body, SERVER)
                     if scene.knows(letter):
                         outcome = scene.hear(who, letter)
                         assert outcome == ("accepted" if late(scene, kind) else "Duplicate")
                         met.add(scene.pose.kind.__name__)
-    assert met == {"Gathering", "Relaying", "Summing", "Witnessing", "Unmasking"}
+    assert met == {"Gathering", "Seeding", "Relaying", "Summing", "Witnessing", "Unmasking"}
+
+
+def spoken(room: Any) -> list[PartyId]:
+    return list(room.early if isinstance(room, Seeding) else getattr(room, "arrived", {}))
 
 
 def late(scene: targets.Scene, kind: type[Any]) -> bool:

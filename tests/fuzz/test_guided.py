@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from protocols import codec, coding, messages, party, plan, wire
+from protocols.errors import Malformed
 from protocols.messages import Witness
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import recovery, session
@@ -43,7 +44,7 @@ def decode_planted(body: bytes) -> None:
 def tried(body: bytes) -> None:
     try:
         decode_planted(body)
-    except codec.Malformed:
+    except Malformed:
         return
 
 

@@ -21,7 +21,7 @@ from tests.fuzz.corpus import recordings
 
 HEARD = 100_000
 RECEIVED = 10_000
-RESTORED = 10_000
+RESTORED = 5_000
 Tell = Callable[[str], None]
 
 STATES = {"pairwise client": CLIENT_STATES, "pairwise server": SERVER_STATES}

@@ -1,22 +1,23 @@
 """Agreements made of extreme but well-formed fields: what a lying server can put into an `Open`.
 
-Flipped bits seldom give a number of two hundred digits or a plan for 2^32 clients; here every field is drawn from
+Flipped bits seldom give a number of seventy digits or a plan for 2^32 clients; here every field is drawn from
 the edges of its type. `damaged` leaves most fields of an honest agreement alone, so that some get past the plan's
 own checks and reach those of the policy, the coding and the parameters.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import random
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from protocols import wire
-from protocols.plan import Agreement, NoisePlan, RoundPlan
+from protocols.plan import Agreement, NoisePlan
 from protocols.wire import Pieces
-from secagg.parameters import Assumption
 
 HUGE = Fraction(10**68)
 RATIOS = tuple(
@@ -41,7 +42,9 @@ class Draw:
 
     def value(self, honest: Any) -> Any:
         """This value, or another of its kind."""
-        if isinstance(honest, Agreement | RoundPlan | NoisePlan | Assumption):
+        if isinstance(honest, tuple):
+            return tuple(self.value(item) for item in honest for _ in range(self.source.choice((0, 1, 1, 1, 2))))
+        if dataclasses.is_dataclass(honest):
             return [self.value(getattr(honest, name)) for name, _ in wire.fields_of(type(honest))]
         if self.source.random() > self.chance:
             return honest
@@ -71,7 +74,12 @@ def damaged(honest: Agreement, number: int) -> Iterator[bytes]:
 def write(kind: type[Any], values: list[Any], out: Pieces) -> None:
     """The fields as the wire has them, whether or not the constructor would take them."""
     for (_, hint), value in zip(wire.fields_of(kind), values, strict=True):
-        if isinstance(value, list):
+        if isinstance(value, tuple):
+            [item, _] = typing.get_args(hint)
+            out.append(len(value).to_bytes(8, "little"))
+            for fields in value:
+                write(item, fields, out)
+        elif isinstance(value, list):
             inner = hint if isinstance(hint, type) else NoisePlan
             out += [] if inner is hint else [b"\1"]
             write(inner, value, out)
