@@ -17,14 +17,14 @@ from protocols.endpoint.images import (
     NOT_YET_ANSWERED,
     SERVER_STATES,
     Answered,
-    Said,
     ServerImage,
     beacon_of,
     frame_of,
     restored,
     same_round,
 )
-from protocols.errors import BadPlan, BadSignature, KeyMismatch, Misbehaved, Misused, OutOfTurn, TooLarge
+from protocols.endpoint.outbox import Outbox
+from protocols.errors import BadPlan, BadSignature, KeyMismatch, Misbehaved, Misused, OutOfTurn, TooLarge, Undecodable
 from protocols.messages import Advertise, Aggregate, Masked, Result, Start
 from protocols.pairwise import server as pairwise_server
 from protocols.pairwise.session import roster_hash
@@ -94,7 +94,7 @@ class Server:
         self._known = pairwise_server.Registry(self.identities, workers, authority)
         self._party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
         self._answered: dict[PartyId, Answered] = {}
-        self._said: dict[PartyId, tuple[Frame, ...]] = {}
+        self._outbox = Outbox()
         self._limit = codec.MAX_CONTROL_BYTES
 
     @property
@@ -141,7 +141,7 @@ class Server:
         envelopes = party.receive(APP, Start(agreement, everyone))
         self._limit = _largest_frame(agreement, len(everyone))
         self._agreement, self._party = agreement, party
-        self.aggregate, self.excluded, self._answered, self._said = None, [], {}, {}
+        self.aggregate, self.excluded, self._answered, self._outbox = None, [], {}, Outbox()
         return self._deliver(envelopes)
 
     def receive(self, data: Buffer, speaker: PartyId = NOBODY) -> list[Frame]:
@@ -159,7 +159,7 @@ class Server:
             fingerprint = codec.fingerprint(data)
             answered = self._answered.get(header.sender, NOT_YET_ANSWERED)
             if hmac.compare_digest(answered.fingerprint, fingerprint):
-                return list(self._said.get(header.sender, ()))
+                return self._outbox.to(header.sender)
             message = self._opened(data, header, identity, speaker)
             if self._agreement is None or not same_round(header, self._agreement):
                 raise OutOfTurn(header.sender, f"speaks of round {header.round}, which is not open")
@@ -169,7 +169,7 @@ class Server:
         if header.kind >= answered.kind:
             # A stale letter, delivered late, does not hide the latest one.
             self._answered[header.sender] = Answered(header.kind, fingerprint)
-            self._forget_answered(header)
+            self._outbox.answered(header.sender, header.kind)
         return self._deliver(self._party.receive(header.sender, message))
 
     def deadline(self, room: str) -> list[Frame]:
@@ -211,8 +211,11 @@ class Server:
         """To each client what it was sent since it last spoke; when the round is over, its result and nothing else."""
         if self.aggregate is None and self.done:
             return []
-        frames = [frame for _, said in sorted(self._said.items()) for frame in said]
-        return [frame for frame in frames if not self.done or codec.KINDS[codec.kind_byte(frame)] is Result]
+        return [
+            frame
+            for frame in self._outbox.everything()
+            if not self.done or codec.KINDS[codec.kind_byte(frame)] is Result
+        ]
 
     def freeze(self) -> bytes:
         """The round so far, as bytes."""
@@ -222,7 +225,7 @@ class Server:
             agreement=self._agreement,
             wait="" if self.wait is None else self.wait.room,
             answered=self._answered,
-            said=self._said_once(),
+            said=self._outbox.stored(),
             certified=self._certified,
             aggregate=self.aggregate,
             kind=SERVER_STATES.index(type(state)),
@@ -236,19 +239,17 @@ class Server:
         Raises: Misused when the bytes are no image of this version.
         """
         image, state = restored(ServerImage, data, SERVER_STATES, {pairwise_server.Registry: self._known})
-        limit = codec.MAX_CONTROL_BYTES
-        if image.agreement is not None:
-            try:
-                limit = _largest_frame(image.agreement, len(self.identities) + len(image.certified))
-            except BadPlan as error:
-                raise Misused(f"these bytes are no frozen server: {error}") from error
-        self._agreement, self._limit = image.agreement, limit
+        clients = len(self.identities) + len(image.certified)
+        try:
+            outbox = Outbox.of(image.said)
+            agreement = image.agreement
+            limit = codec.MAX_CONTROL_BYTES if agreement is None else _largest_frame(agreement, clients)
+        except (BadPlan, Undecodable) as error:
+            raise Misused(f"these bytes are no frozen server: {error}") from error
+        self._agreement, self._limit, self._outbox = agreement, limit, outbox
         self._answered = dict(image.answered)
         self._certified = dict(image.certified)
         self.identities.update(self._certified)
-        self._said = {}
-        for said in image.said:
-            self._remember(Frame(said.to, (bytes(said.data),)))
         self.aggregate = image.aggregate
         self._party = Party(pairwise_server.server, state)
         self.wait = Wait(image.wait, self.plan.patience_seconds) if image.wait else None
@@ -305,36 +306,12 @@ class Server:
         if len(self.excluded) < MOST_NOTES:
             self.excluded.append(note)
 
-    def _forget_answered(self, header: Header) -> None:
-        """Its letter shows that this client has what led to it: two endpoints never repeat themselves in a circle.
-
-        What comes later in the protocol has a higher kind: it may have been said, and lost, before this letter came.
-        """
-        said = self._said.get(header.sender, ())
-        self._said[header.sender] = tuple(frame for frame in said if codec.kind_byte(frame) > header.kind)
-
-    def _remember(self, frame: Frame) -> None:
-        for who in frame.to:
-            self._said[who] = (*self._said.get(who, ()), Frame((who,), frame.parts))
-
-    def _said_once(self) -> tuple[Said, ...]:
-        """What may have to be said again, each frame once: a roster goes to everybody."""
-        to: dict[int, list[PartyId]] = {}
-        frames: dict[int, Frame] = {}
-        for who, said in sorted(self._said.items()):
-            for frame in said:
-                to.setdefault(id(frame.parts), []).append(who)
-                frames[id(frame.parts)] = frame
-        # In the order of the protocol, in which each client is given them back.
-        by_kind = sorted(frames, key=lambda key: codec.kind_byte(frames[key]))
-        return tuple(Said(tuple(to[key]), bytes(frames[key])) for key in by_kind)
-
     def _deliver(self, envelopes: list[Envelope]) -> list[Frame]:
         frames = []
         for envelope in envelopes:
             if envelope.to != (APP,):
                 frame = frame_of(envelope, SERVER, self.agreement, self._identity.sign)
-                self._remember(frame)
+                self._outbox.remember(frame)
                 frames.append(frame)
             elif isinstance(envelope.message, Wait):
                 self.wait = envelope.message
