@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from protocols import errors as protocol_errors
+from tests.rows import rows
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("secagg", "dp", "protocols")
@@ -379,6 +380,7 @@ def banned(module: Module) -> list[str]:
     return offences
 
 
+@rows("K6")
 @pytest.mark.parametrize(
     "source",
     [
@@ -398,7 +400,7 @@ def banned(module: Module) -> list[str]:
         "np.load('x', allow_pickle=True)",
     ],
 )
-def test_the_scan_for_banned_names_finds_a_planted_one(source: str) -> None:
+def test_the_scan_for_banned_names_finds_a_planted_one(row: str, source: str) -> None:
     assert banned(planted(source, "protocols.round"))
 
 
@@ -407,8 +409,9 @@ def test_a_seed_is_asked_for_even_where_numpy_may_be_seeded() -> None:
     assert not banned(planted("import numpy as np\nnp.random.default_rng(3)", "protocols.learning.data"))
 
 
+@rows("K6")
 @each
-def test_no_banned_name_is_used(module: Module) -> None:
+def test_no_banned_name_is_used(row: str, module: Module) -> None:
     assert banned(module) == []
 
 
@@ -476,19 +479,21 @@ def plain_comparisons(module: Module) -> list[str]:
     return found
 
 
+@rows("K8")
 @pytest.mark.parametrize(
     "source",
     ["tag_of(x) != tag", "a.commitment == b", "fingerprint == self._answered", "share != other", "digest(x) == y"],
 )
-def test_the_scan_for_plain_comparisons_finds_a_planted_one(source: str) -> None:
+def test_the_scan_for_plain_comparisons_finds_a_planted_one(row: str, source: str) -> None:
     assert plain_comparisons(planted(source))
     assert not plain_comparisons(planted("hmac.compare_digest(tag, other)\nlen(shares) == 3"))
 
 
+@rows("K8")
 @pytest.mark.parametrize(
     "module", [m for m in MODULES if m.package in ("secagg", "protocols")], ids=lambda module: module.name
 )
-def test_tags_digests_and_secrets_are_compared_in_constant_time(module: Module) -> None:
+def test_tags_digests_and_secrets_are_compared_in_constant_time(row: str, module: Module) -> None:
     assert plain_comparisons(module) == []
 
 
@@ -517,7 +522,8 @@ def labels(module: Module) -> dict[str, bytes]:
 LABELS = {(module.name, name): value for module in MODULES for name, value in labels(module).items()}
 
 
-def test_all_labels_are_found_and_distinct_and_begin_alike() -> None:
+@rows("K5")
+def test_all_labels_are_found_and_distinct_and_begin_alike(row: str) -> None:
     assert len(LABELS) > 30
     assert ("protocols.pairwise.session", "LABEL_TAG") in LABELS
     assert all(label.startswith(b"secagg/v1/") for label in LABELS.values())

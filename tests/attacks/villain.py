@@ -33,13 +33,9 @@ from protocols.plan import Policy, Promise, RoundPlan
 from secagg.errors import BadParameters
 from secagg.keys import Identity
 from tests.contracts.company import Company, update_of
+from tests.rows import rows as rows
 
 LENGTH = 5
-
-
-def rows(*ids: str) -> pytest.MarkDecorator:
-    """The rows of the catalogue a test stands for; they become part of its id."""
-    return pytest.mark.parametrize("row", ["-".join(ids)])
 
 
 class Signer:

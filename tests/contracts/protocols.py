@@ -28,6 +28,7 @@ from protocols.party import APP, SELF, SERVER, Blame, Deadline, Excluded, Failed
 from protocols.plan import Promise, RoundPlan
 from protocols.simulate import Exchange, Fate, FaultPlan, Lost
 from tests.contracts.company import Company, Played, Repeated, Restarted, StandIn, play
+from tests.rows import rows
 
 # Name of the ring, and what makes it: bits per coordinate, largest weight, room for clients.
 RINGS = {
@@ -236,9 +237,10 @@ class ProtocolContract:
         faults = {company.ids[index]: fates[generator.integers(len(fates))] for index in gone.tolist()}
         self.require_expected(play(company, 3, FaultPlan(faults)), model(plan, company.ids, faults))
 
+    @rows("D10")
     @pytest.mark.parametrize(("promise", "exchange", "room", "clients", "cohort"), rooms_by_exchange())
     def test_one_drop_out_too_many_is_refused_by_name_and_opens_nothing(
-        self, promise: Promise, exchange: Exchange, room: str, clients: int, cohort: int
+        self, row: str, promise: Promise, exchange: Exchange, room: str, clients: int, cohort: int
     ) -> None:
         company = self.company(self.plan(clients, promise, min_cohort=cohort, dropout="1/4"), clients)
         for lost in range(1, clients + 1):
@@ -252,7 +254,8 @@ class ProtocolContract:
         self.require_expected(play(company, faults=FaultPlan(fewer)), model(company.plan, company.ids, fewer))
         assert model(company.plan, company.ids, fewer).room is None
 
-    def test_nobody_left_is_a_shortage_and_never_a_mean_of_nobody(self) -> None:
+    @rows("D25")
+    def test_nobody_left_is_a_shortage_and_never_a_mean_of_nobody(self, row: str) -> None:
         company = self.company(self.plan(4), 4)
         played = play(company, faults=FaultPlan({who: Fate(Exchange.ADVERTISE, Lost.REQUEST) for who in company.ids}))
         assert isinstance(played.lost, TooFewClients)
@@ -262,8 +265,9 @@ class ProtocolContract:
 
     # --- repetition and determinism -------------------------------------------------------------------
 
+    @rows("C12", "D12")
     @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.value)
-    def test_every_frame_may_arrive_twice(self, promise: Promise) -> None:
+    def test_every_frame_may_arrive_twice(self, row: str, promise: Promise) -> None:
         company = self.company(self.plan(5, promise), 5)
         once, twice = play(company), play(company, kind=Repeated)
         self.require_ideal(twice, company.ids)
@@ -301,8 +305,9 @@ class ProtocolContract:
         vector = coding_of(agreement).ring.zeros(coding_of(agreement).length)
         return [Start(agreement, company.ids), Submit(vector, 1, NOTHING), Deadline("NoSuchRoom")]
 
+    @rows("C15")
     @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.value)
-    def test_what_the_tables_do_not_list_is_refused_and_changes_nothing(self, promise: Promise) -> None:
+    def test_what_the_tables_do_not_list_is_refused_and_changes_nothing(self, row: str, promise: Promise) -> None:
         played = self.walked(promise)
         clients = [played.simulation.clients[who] for who in played.company.ids[:5]]
         self.refuse_all(self.client_role, self.states_of(clients, self.client_states, promise), SERVER, played)

@@ -21,6 +21,7 @@ from dp.distributed import MIN_MODULUS_BITS, Demand, NoiseShare
 from dp.errors import BadParameters, DpError, Infeasible, NoiseTooCoarse, NonFinite
 from dp.events import GaussianEvent
 from dp.noise import CHUNK_WORDS, Entropy, discrete_gaussian, table_draws
+from tests.rows import rows
 
 SEED = bytes(range(32))
 FALSE_ALARM = 1e-6
@@ -183,8 +184,9 @@ def test_summing_in_the_ring_loses_nothing() -> None:
     assert np.array_equal(share.decode(centred, SEED), share.decode(sum(vectors), SEED))
 
 
+@rows("N4")
 @pytest.mark.parametrize("survivors", [6, 5, 4])
-def test_every_allowed_cohort_of_six_holds_the_promised_noise(survivors: int) -> None:
+def test_every_allowed_cohort_of_six_holds_the_promised_noise(row: str, survivors: int) -> None:
     share = planned(dimension=4000, max_clients=6, min_survivors=4, colluders=1)
     noises = [
         share.encode(np.zeros(4000), SEED, seeded(client)).vector for client in range(6)
@@ -197,7 +199,8 @@ def test_every_allowed_cohort_of_six_holds_the_promised_noise(survivors: int) ->
         assert np.array_equal(share.decode(sum(noises[i] for i in cohort), SEED).shape, (4000,))
 
 
-def test_the_same_check_notices_half_the_noise_and_one_survivor_too_few() -> None:
+@rows("N4")
+def test_the_same_check_notices_half_the_noise_and_one_survivor_too_few(row: str) -> None:
     share = planned(dimension=4000, max_clients=6, min_survivors=4, colluders=1)
     noises = [discrete_gaussian(share.share_variance, share.padded, seeded(client)) for client in range(3)]
     assert holds_variance(sum(noises), share.sigma2)
@@ -228,8 +231,9 @@ def test_the_error_of_the_mean_is_that_of_the_noise_within_three_percent(bits: i
     assert abs(float(error.mean())) < 6 * float(share.gamma) * (measured / 60_000) ** 0.5
 
 
+@rows("N8")
 @pytest.mark.parametrize("kind", ["equal", "spike"])
-def test_the_worst_updates_do_not_leave_the_ring_at_the_promised_rate(kind: str) -> None:
+def test_the_worst_updates_do_not_leave_the_ring_at_the_promised_rate(row: str, kind: str) -> None:
     share = planned(dimension=2**14, modulus_bits=14, max_clients=50, min_survivors=50, colluders=0)
     update = np.full(2**14, 1.0) if kind == "equal" else np.eye(1, 2**14).ravel()
     half = 1 << (share.modulus_bits - 1)
@@ -281,7 +285,8 @@ def test_a_stored_seed_regenerates_the_very_vector() -> None:
     assert not np.array_equal(first, share.encode(update, SEED, seeded(10)).vector)
 
 
-def test_noise_and_rounding_are_independent_streams() -> None:
+@rows("N7")
+def test_noise_and_rounding_are_independent_streams(row: str) -> None:
     share, stream = planned(), seeded(3)
     noise_alone = discrete_gaussian(share.share_variance, share.padded, seeded(3))
     share.quantise(updates(1, 1000)[0], SEED, stream)
@@ -347,7 +352,8 @@ def test_a_cohort_below_the_minimum_has_no_event(survivors: int) -> None:
 # errors
 
 
-def test_a_ring_that_is_too_small_names_the_smallest_that_would_do() -> None:
+@rows("N8")
+def test_a_ring_that_is_too_small_names_the_smallest_that_would_do(row: str) -> None:
     with pytest.raises(Infeasible, match="smallest modulus_bits that would do is") as refused:
         planned(dimension=10**5, modulus_bits=8, max_clients=1000)
     bits = int(str(refused.value).rsplit(" ", 1)[1])

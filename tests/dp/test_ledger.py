@@ -30,6 +30,7 @@ from dp.ledger import Ledger, Reservation, Standing, spend
 from dp.ledger.charge import Charge, Ends, Outcome, Randomness, Terms, grid_above, grid_below
 from dp.ledger.history import compose
 from tests.dp.ledger_kit import DELTA, EVENT, RELATION, WIDE, budget_for, charge, epsilon_of, outcome
+from tests.rows import rows
 
 NOISIER = GaussianEvent(sigma2=50_000, l2_squared=100, d=10, components=25, draws=250)
 WEAKER = GaussianEvent(sigma2=10_000, l2_squared=100, d=10, components=20, draws=200)
@@ -141,7 +142,7 @@ def test_the_recorded_ends_enclose_the_interval_on_the_grid(ledger: Ledger) -> N
 # --- one charge id, one release ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", ["L6"])
+@rows("L6")
 def test_the_same_charge_again_is_the_same_reservation(row: str, ledger: Ledger) -> None:
     first = ledger.reserve(charge(0))
     head = ledger.head()
@@ -149,7 +150,7 @@ def test_the_same_charge_again_is_the_same_reservation(row: str, ledger: Ledger)
     assert ledger.head() == head
 
 
-@pytest.mark.parametrize("row", ["L6"])
+@rows("L6")
 @pytest.mark.parametrize(
     "other", [{"event": NOISIER}, {"cohort": 39}, {"context": bytes(32)}], ids=lambda other: next(iter(other))
 )
@@ -161,7 +162,7 @@ def test_the_same_id_with_other_content_conflicts(row: str, ledger: Ledger, othe
     assert ledger.head().seq == 2
 
 
-@pytest.mark.parametrize("row", ["L6"])
+@rows("L6")
 def test_a_finished_charge_cannot_be_released_again(row: str, ledger: Ledger) -> None:
     ledger.commit(ledger.reserve(charge(0)), outcome())
     ledger.forfeit(ledger.reserve(charge(1)), "gave up")
@@ -422,7 +423,7 @@ def test_a_closed_ledger_is_refused_by_name(path: Path) -> None:
 # --- exactness -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", ["L8"])
+@rows("L8")
 def test_many_tiny_charges_equal_the_exact_composition(row: str, path: Path) -> None:
     tiny = GaussianEvent.for_multiplier(1000)
     thousand, times = Repeated(tiny, 10_000), 100
@@ -435,7 +436,7 @@ def test_many_tiny_charges_equal_the_exact_composition(row: str, path: Path) -> 
             ledger.reserve(charge(times, tiny))
 
 
-@pytest.mark.parametrize("row", ["L8"])
+@rows("L8")
 def test_a_million_pure_charges_are_one_exact_sum(row: str, path: Path) -> None:
     # 10^6 / 10^6 added as floats is 1.000000000007918; as rationals the last charge fits and no more.
     tiny = PureEvent(Fraction(1, 10**6))
@@ -448,7 +449,7 @@ def test_a_million_pure_charges_are_one_exact_sum(row: str, path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", ["L8"])
+@rows("L8")
 def test_many_entries_equal_the_exact_composition(row: str, path: Path) -> None:
     tiny, times = GaussianEvent.for_multiplier(1000), 5_000
     with Ledger.open(path, WIDE) as ledger:
@@ -458,7 +459,7 @@ def test_many_entries_equal_the_exact_composition(row: str, path: Path) -> None:
         assert ledger.verify().ok
 
 
-@pytest.mark.parametrize("row", ["L9"])
+@rows("L9")
 @pytest.mark.parametrize("jump", [-(2**62), -1, 0, 2**62])
 def test_the_clock_is_recorded_and_changes_nothing(
     row: str, path: Path, monkeypatch: pytest.MonkeyPatch, jump: int
@@ -480,7 +481,7 @@ def test_the_clock_is_recorded_and_changes_nothing(
 # --- bad input -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", ["L7"])
+@rows("L7")
 @pytest.mark.parametrize(
     "make",
     [

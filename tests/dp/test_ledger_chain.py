@@ -34,6 +34,7 @@ from dp.ledger.chain import (
     signed_by,
     text_of,
 )
+from tests.rows import rows
 
 SEED = bytes(range(32))
 LEDGER_ID = bytes(range(16))
@@ -125,7 +126,7 @@ def test_a_text_that_is_not_canonical_is_refused(raw: bytes) -> None:
         decode_body(raw)
 
 
-@pytest.mark.parametrize("row", ["L7"])
+@rows("L7")
 @pytest.mark.parametrize(
     "value",
     [0.5, float("nan"), float("inf"), None, True, b"ab", {1: 2}, {"x": 0.0}, [1.0], 2**5000, "\ud800"],
@@ -148,7 +149,7 @@ def test_rationals_come_back_exactly(value: Fraction) -> None:
     assert decode_rational(encode_rational(value)) == value
 
 
-@pytest.mark.parametrize("row", ["L7"])
+@rows("L7")
 @pytest.mark.parametrize(
     "text",
     ["", "1", "1/0", "0/0", "2/4", "-0/1", "1/-2", "+1/2", "01/2", "1/02", " 1/2", "1/2\n", "1.5/2", "١/٢", 3],

@@ -26,6 +26,7 @@ from dp.ledger.place import beside, read_key
 from dp.ledger.session import Owner
 from dp.ledger.verdict import examine
 from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, edit, epsilon_of, outcome, write_rounds
+from tests.rows import rows
 
 ROUNDS = 9  # with GENESIS and OPEN_BUDGET: 20 entries
 
@@ -130,19 +131,19 @@ def flip_everywhere(original: Original, step: int, bits: tuple[int, ...]) -> set
 # --- L1 and L2: any byte -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", ["L1"])
+@rows("L1")
 def test_a_file_cut_anywhere_is_corrupt(row: str, original: Original) -> None:
     # The last cuts take only a signature or key id of a middle entry: whole for the writer, refuted by verify.
     assert cut_everywhere(original, 97) <= {"Corrupt", "refuted"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", ["L1"])
+@rows("L1")
 def test_a_file_cut_at_every_byte_is_corrupt(row: str, original: Original) -> None:
     assert cut_everywhere(original, 1) <= {"Corrupt", "refuted", "whole"}
 
 
-@pytest.mark.parametrize("row", ["L1"])
+@rows("L1")
 def test_a_cut_tail_that_was_not_merged_is_an_intact_prefix(row: str, unmerged: Original) -> None:
     found = set()
     for size in [*range(0, len(unmerged.log), 997), len(unmerged.log)]:
@@ -152,20 +153,20 @@ def test_a_cut_tail_that_was_not_merged_is_an_intact_prefix(row: str, unmerged: 
     assert found == {"prefix", "whole"}
 
 
-@pytest.mark.parametrize("row", ["L2"])
+@rows("L2")
 def test_a_bit_flipped_anywhere_never_gives_a_wrong_number(row: str, original: Original) -> None:
     found = flip_everywhere(original, 101, (0,))
     assert {"Corrupt", "refuted", "whole"} <= found <= {*NAMED, "refuted", "whole"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", ["L2"])
+@rows("L2")
 def test_a_bit_flipped_at_every_byte_never_gives_a_wrong_number(row: str, original: Original) -> None:
     found = flip_everywhere(original, 1, (0,))
     assert {"Corrupt", "refuted", "whole"} <= found <= {*NAMED, "refuted", "whole", "StorageRefused"}
 
 
-@pytest.mark.parametrize("row", ["L2"])
+@rows("L2")
 def test_a_bit_flipped_in_the_header_never_gives_a_wrong_number(row: str, original: Original) -> None:
     found = set()
     for at in range(100):
@@ -177,7 +178,7 @@ def test_a_bit_flipped_in_the_header_never_gives_a_wrong_number(row: str, origin
     assert found <= {*NAMED, "refuted", "whole", "StorageRefused"}
 
 
-@pytest.mark.parametrize("row", ["L2"])
+@rows("L2")
 def test_a_bit_flipped_in_the_unmerged_tail_leaves_a_prefix(row: str, unmerged: Original) -> None:
     found = set()
     for at in range(0, len(unmerged.log), 499):
@@ -213,7 +214,7 @@ def test_ten_thousand_random_files_are_refused_by_name(tmp_path: Path) -> None:
 # --- L11: an editor who knows SQLite -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", ["L11"])
+@rows("L11")
 @pytest.mark.parametrize(
     ("statement", "line"),
     [
@@ -250,7 +251,7 @@ def test_rows_edited_behind_our_back_are_found_at_their_line(
             Ledger.open(original.path)
 
 
-@pytest.mark.parametrize("row", ["L11"])
+@rows("L11")
 def test_two_rows_swapped_are_found(row: str, original: Original) -> None:
     original.restore(original.raw)
     edit(
@@ -264,7 +265,7 @@ def test_two_rows_swapped_are_found(row: str, original: Original) -> None:
     assert wrong.value.seq == 4
 
 
-@pytest.mark.parametrize("row", ["L11"])
+@rows("L11")
 @pytest.mark.parametrize(
     "statement",
     [
@@ -286,7 +287,7 @@ def test_altered_tables_and_triggers_are_noticed(row: str, original: Original, s
             opening(original.path)
 
 
-@pytest.mark.parametrize("row", ["L11"])
+@rows("L11")
 def test_hashes_recomputed_without_the_key_fail_at_the_first_forged_signature(row: str, original: Original) -> None:
     original.restore(original.raw)
     with Ledger.read(original.path) as ledger:
@@ -317,8 +318,11 @@ def rewrite(path: Path, entries: list[Entry]) -> None:
 # --- cut at a row, rolled back, forked -----------------------------------------------------------
 
 
+@rows("L3")
 @pytest.mark.parametrize("last", [1, 2, 5, 18])
-def test_a_tail_cut_between_entries_is_consistent_but_never_called_verified(original: Original, last: int) -> None:
+def test_a_tail_cut_between_entries_is_consistent_but_never_called_verified(
+    row: str, original: Original, last: int
+) -> None:
     original.restore(original.raw)
     edit(original.path, f"DELETE FROM entry WHERE seq > {last}")
     with Ledger.read(original.path) as ledger:
@@ -340,7 +344,8 @@ def test_a_ledger_cut_to_its_genesis_or_to_nothing_is_corrupt(original: Original
             Ledger.open(original.path)
 
 
-def test_a_ledger_that_loses_entries_while_open_was_rolled_back(tmp_path: Path) -> None:
+@rows("L3")
+def test_a_ledger_that_loses_entries_while_open_was_rolled_back(row: str, tmp_path: Path) -> None:
     path = tmp_path / "run.ledger"
     with Ledger.open(path, WIDE) as ledger:
         ledger.reserve(charge(0))
@@ -360,7 +365,8 @@ def test_a_ledger_whose_last_entry_changes_while_open_was_forked(tmp_path: Path)
             ledger.commit(held, outcome())
 
 
-def test_an_older_copy_put_back_under_an_open_ledger_is_noticed_before_the_next_write(tmp_path: Path) -> None:
+@rows("L3")
+def test_an_older_copy_put_back_under_an_open_ledger_is_noticed_before_the_next_write(row: str, tmp_path: Path) -> None:
     path = tmp_path / "run.ledger"
     write_rounds(path, 1)
     shutil.copy(path, tmp_path / "old")

@@ -20,6 +20,7 @@ from dp.events import Repeated
 from dp.ledger import Ledger, Standing
 from dp.ledger.store import Store
 from tests.dp.ledger_kit import EVENT, charge, epsilon_of, finish, outcome, start, write_rounds
+from tests.rows import rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -108,7 +109,7 @@ POINTS = {
 }
 
 
-@pytest.mark.parametrize("row", ["L5"])
+@rows("L5")
 @pytest.mark.parametrize("point", POINTS)
 def test_a_kill_at_this_point_charges_exactly_what_may_be_out(row: str, tmp_path: Path, point: str) -> None:
     plant, expected = POINTS[point]
@@ -123,7 +124,7 @@ def test_a_kill_at_this_point_charges_exactly_what_may_be_out(row: str, tmp_path
     assert check(tmp_path, len(expected)) == expected
 
 
-@pytest.mark.parametrize("row", ["L5"])
+@rows("L5")
 def test_a_kill_while_the_dead_are_settled_settles_them_next_time(row: str, tmp_path: Path) -> None:
     path = tmp_path / "run.ledger"
     write_rounds(path, 0)
@@ -167,7 +168,7 @@ def kill_at_random(directory: Path, kills: int, seed: int) -> list[Standing | No
     return standings
 
 
-@pytest.mark.parametrize("row", ["L5"])
+@rows("L5")
 def test_forty_random_kills_never_release_uncharged(row: str, tmp_path: Path) -> None:
     standings = kill_at_random(tmp_path, 40, seed=5)
     # The test of the test: kills hit before, between and after, not always the same place.
@@ -175,7 +176,7 @@ def test_forty_random_kills_never_release_uncharged(row: str, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", ["L5"])
+@rows("L5")
 @pytest.mark.parametrize("seed", range(25))
 def test_a_thousand_random_kills_never_release_uncharged(row: str, tmp_path: Path, seed: int) -> None:
     kill_at_random(tmp_path, 40, seed)

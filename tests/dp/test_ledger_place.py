@@ -33,6 +33,7 @@ from dp.ledger.genesis import create
 from dp.ledger.place import beside, file_system_of, read_key
 from dp.ledger.session import Owner, Session
 from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, epsilon_of, finish, outcome, start, write_rounds
+from tests.rows import rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -72,7 +73,7 @@ def mode_of(path: Path) -> int:
 # --- files and modes -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", ["K10"])
+@rows("K10")
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o277])
 def test_every_file_is_for_its_owner_alone_whatever_the_umask(row: str, tmp_path: Path, umask: int) -> None:
     path = tmp_path / "new" / "run.ledger"
@@ -123,7 +124,7 @@ def test_accidents_with_the_sqlite_tool_are_refused_by_the_file_itself(path: Pat
 # --- places that are refused ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", ["L10"])
+@rows("L10")
 @pytest.mark.parametrize("kind", sorted(place.NETWORK_FILE_SYSTEMS))
 def test_a_network_file_system_is_refused_by_name(
     row: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -144,7 +145,7 @@ def test_a_network_file_system_is_refused_by_name(
         assert ledger.head().seq == 1
 
 
-@pytest.mark.parametrize("row", ["L10"])
+@rows("L10")
 def test_a_place_without_locks_is_refused(row: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # SQLite's own lockless file layer stands for a file system without locks.
     real = store._connect
@@ -154,7 +155,7 @@ def test_a_place_without_locks_is_refused(row: str, path: Path, monkeypatch: pyt
     assert not path.exists()
 
 
-@pytest.mark.parametrize("row", ["L10"])
+@rows("L10")
 def test_where_the_kernel_is_silent_two_writers_must_exclude_each_other(
     row: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -541,7 +542,8 @@ def test_another_ledger_cannot_take_the_place_of_a_removed_one(path: Path) -> No
         Ledger.open(path, WIDE)
 
 
-def test_no_key_is_made_without_randomness(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@rows("K4")
+def test_no_key_is_made_without_randomness(row: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(length: int) -> bytes:
         raise OSError("no entropy")
 

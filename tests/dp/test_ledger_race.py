@@ -25,6 +25,7 @@ from tests.dp.ledger_kit import (
     start,
     write_rounds,
 )
+from tests.rows import rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -62,20 +63,20 @@ def check_race(path: Path, fitting: int) -> None:
         assert Fraction(ledger.interval().upper) == epsilon_of(Repeated(EVENT, fitting))
 
 
-@pytest.mark.parametrize("row", ["L4"])
+@rows("L4")
 @pytest.mark.parametrize("trial", range(6))
 def test_of_eight_processes_exactly_one_gets_the_last_unit(row: str, tmp_path: Path, trial: int) -> None:
     check_race(tmp_path / "run.ledger", 1)
 
 
-@pytest.mark.parametrize("row", ["L4"])
+@rows("L4")
 @pytest.mark.parametrize("fitting", [3, 8])
 def test_of_eight_processes_exactly_as_many_as_fit_get_one(row: str, tmp_path: Path, fitting: int) -> None:
     check_race(tmp_path / "run.ledger", fitting)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", ["L4"])
+@rows("L4")
 def test_of_eight_processes_exactly_one_gets_the_last_unit_a_hundred_times(row: str, tmp_path: Path) -> None:
     for trial in range(100):
         check_race(tmp_path / str(trial) / "run.ledger", 1)
@@ -115,7 +116,7 @@ def test_the_same_round_in_two_processes_is_granted_to_one(tmp_path: Path) -> No
         assert Fraction(ledger.interval().upper) == epsilon_of(EVENT)
 
 
-@pytest.mark.parametrize("row", ["L12"])
+@rows("L12")
 def test_a_reader_during_writes_always_sees_a_verifying_prefix(row: str, tmp_path: Path) -> None:
     path = tmp_path / "run.ledger"
     write_rounds(path, 0)

@@ -43,6 +43,7 @@ from dp.noise import (
 )
 from secagg.keys import Seed
 from secagg.prg import Stream
+from tests.rows import rows
 
 ROOT = Path(__file__).resolve().parents[2]
 FALSE_ALARM = 1e-6
@@ -216,8 +217,9 @@ def test_the_integer_exponential_is_right_to_its_last_bit(exponent: Fraction) ->
         assert abs(exp_negative(exponent) - exact) <= 2
 
 
+@rows("N2")
 @pytest.mark.parametrize("sigma2", [Fraction(1, 4), 1, 4, 100, 10**4, 10**8], ids=str)
-def test_a_million_draws_fit_the_law_and_no_other(sigma2: Fraction) -> None:
+def test_a_million_draws_fit_the_law_and_no_other(row: str, sigma2: Fraction) -> None:
     samples = discrete_gaussian(sigma2, 10**6, seeded(int(sigma2)))
     assert p_value(samples, float(sigma2)) > FALSE_ALARM
     # The same test must notice half the noise, a variance wrong by two percent, and a shift of a tenth.
@@ -327,11 +329,12 @@ def test_equal_seeds_regenerate_equal_noise() -> None:
     assert np.array_equal(first, second)
 
 
+@rows("N7")
 @pytest.mark.parametrize(
     "other",
     [seeded(2), seeded(1, b"tes", b"t"), seeded(1, b"test", b"x"), Entropy.derived(bytes(32), b"test", b"")],
 )
-def test_seed_label_and_context_each_separate_streams(other: Entropy) -> None:
+def test_seed_label_and_context_each_separate_streams(row: str, other: Entropy) -> None:
     first = discrete_gaussian(Fraction(10**6), 64, seeded(1))
     assert (first == discrete_gaussian(Fraction(10**6), 64, other)).sum() < 8
 
@@ -349,7 +352,8 @@ def test_adding_into_a_vector_equals_drawing_and_adding() -> None:
     assert np.array_equal(total - np.arange(1000), discrete_gaussian(Fraction(10**8), 1000, seeded(4)))
 
 
-def test_two_streams_of_the_system_share_no_word() -> None:
+@rows("N3")
+def test_two_streams_of_the_system_share_no_word(row: str) -> None:
     first, second = (Entropy.system(b"same", b"same").borrow(CHUNK_WORDS, LABEL_WORDS) for _ in range(2))
     assert not np.intersect1d(first, second).size
 
@@ -359,7 +363,8 @@ def test_the_source_of_randomness_is_named() -> None:
     assert Entropy.insecure(0, b"a", b"").rng == "insecure"
 
 
-def test_a_forked_child_cannot_draw_and_the_parent_goes_on() -> None:
+@rows("K3", "N3")
+def test_a_forked_child_cannot_draw_and_the_parent_goes_on(row: str) -> None:
     script = """
 import os, sys
 from fractions import Fraction
@@ -382,7 +387,8 @@ assert (discrete_gaussian(Fraction(9), 10, stream) == discrete_gaussian(Fraction
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, timeout=60)
 
 
-def test_another_process_id_is_noticed_even_without_the_fork_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+@rows("K3")
+def test_another_process_id_is_noticed_even_without_the_fork_hook(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = seeded(1)
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(EntropyUnavailable, match="fork"):
@@ -425,7 +431,8 @@ def impossible(outputs: NDArray[np.generic], neighbour: int) -> int:
     return int(np.logical_and.reduce([neighbour + value != outputs for value in (noise_needed, *near)]).sum())
 
 
-def test_reads_the_input_off_the_gaps_between_possible_outputs() -> None:
+@rows("N1")
+def test_reads_the_input_off_the_gaps_between_possible_outputs(row: str) -> None:
     floats = np.random.default_rng(1).normal(scale=3.73, size=10**5)
     assert impossible(floats, 1) > 2000  # the attack works on float noise ...
     outputs = discrete_gaussian(Fraction(373, 100) ** 2, 10**5, seeded(1))
@@ -480,8 +487,11 @@ def test_a_seed_that_is_no_natural_number_raises(seed: int) -> None:
         Entropy.insecure(seed, b"label", b"")
 
 
+@rows("K4")
 @pytest.mark.parametrize("refusal", [OSError, NotImplementedError])
-def test_a_system_without_randomness_raises(refusal: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_randomness_raises(
+    row: str, refusal: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(count: int) -> bytes:
         raise refusal
 
@@ -490,7 +500,8 @@ def test_a_system_without_randomness_raises(refusal: type[Exception], monkeypatc
         Entropy.system(b"label", b"")
 
 
-def test_a_short_read_of_randomness_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+@rows("K4")
+def test_a_short_read_of_randomness_raises(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "urandom", lambda count: bytes(count - 1))
     with pytest.raises(EntropyUnavailable, match="31 bytes"):
         Entropy.system(b"label", b"")

@@ -23,6 +23,7 @@ from protocols.simulate import Exchange, Fate, FaultPlan, Lost
 from secagg.keys import Identity, Seed
 from tests.attacks.villain import plan_of
 from tests.contracts.company import Company, Restarted, kind_of, play
+from tests.rows import rows
 
 IDENTITY = Identity.from_seed(Seed(b"\x05" * 32))
 TASK = codec.task_id("task")
@@ -108,16 +109,18 @@ def test_a_frame_joins_its_parts_and_knows_its_length() -> None:
 # --- foreign bytes
 
 
+@rows("D15")
 @pytest.mark.parametrize("kind", codec.KINDS.values(), ids=lambda kind: kind.__name__)
-def test_a_frame_cut_at_every_byte_is_malformed(kind: type) -> None:
+def test_a_frame_cut_at_every_byte_is_malformed(row: str, kind: type) -> None:
     frame = RECORDED.frames[kind]
     for size in range(len(frame)):
         with pytest.raises(Malformed):
             codec.read_header(frame[:size], WHO, 1 << 20)
 
 
+@rows("D15")
 @pytest.mark.parametrize("kind", codec.KINDS.values(), ids=lambda kind: kind.__name__)
-def test_a_body_cut_at_every_byte_is_malformed_under_a_true_signature(kind: type) -> None:
+def test_a_body_cut_at_every_byte_is_malformed_under_a_true_signature(row: str, kind: type) -> None:
     body = BODIES[kind]
     for size in range(len(body)):
         with pytest.raises(Malformed, match=f"party 7: {kind.__name__}: ") as caught:
@@ -136,6 +139,7 @@ def test_every_flipped_bit_of_a_frame_is_noticed() -> None:
             opened(bytes(bent))
 
 
+@rows("D17")
 @pytest.mark.parametrize(
     ("place", "byte", "error", "named"),
     [
@@ -154,7 +158,7 @@ def test_every_flipped_bit_of_a_frame_is_noticed() -> None:
         (104, b"\x01", BadSignature, "does not belong"),
     ],
 )
-def test_each_field_of_a_frame_is_checked_by_name(place: int, byte: bytes, error: type, named: str) -> None:
+def test_each_field_of_a_frame_is_checked_by_name(row: str, place: int, byte: bytes, error: type, named: str) -> None:
     frame = framed(Witness(bytes(64)))
     bent = frame[:place] + byte + frame[place + 1 :]
     assert bent != frame
@@ -170,8 +174,9 @@ def test_a_frame_under_another_key_is_refused_before_its_body_is_read() -> None:
         opened(nonsense)
 
 
+@rows("D16")
 @pytest.mark.parametrize("length", [2**31, 2**40, 2**63, 2**64 - 1])
-def test_an_announced_length_allocates_nothing(length: int) -> None:
+def test_an_announced_length_allocates_nothing(row: str, length: int) -> None:
     frame = bytearray(framed(Witness(bytes(64))))
     frame[32:40] = length.to_bytes(8, "little")
     tracemalloc.start()
@@ -183,8 +188,9 @@ def test_an_announced_length_allocates_nothing(length: int) -> None:
         tracemalloc.stop()
 
 
+@rows("D16")
 @pytest.mark.parametrize("kind", codec.KINDS.values(), ids=lambda kind: kind.__name__)
-def test_lengths_inside_a_body_allocate_no_more_than_the_body(kind: type) -> None:
+def test_lengths_inside_a_body_allocate_no_more_than_the_body(row: str, kind: type) -> None:
     """Each run of eight bytes is overwritten by a huge count in turn."""
     body = BODIES[kind]
     peak = 0

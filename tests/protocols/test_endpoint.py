@@ -44,6 +44,7 @@ from secagg.errors import BadParameters, NonFinite
 from secagg.keys import Identity, Seed
 from tests.attacks.villain import LENGTH, Stage
 from tests.contracts.company import kind_of
+from tests.rows import rows
 
 ZEROS = np.zeros(LENGTH)
 
@@ -108,6 +109,7 @@ def test_the_mean_is_the_weighted_mean_of_the_clipped_updates_up_to_half_a_step_
 # --- wrong updates change nothing
 
 
+@rows("C4", "C6")
 @pytest.mark.parametrize(
     ("update", "weight", "error"),
     [
@@ -127,7 +129,7 @@ def test_the_mean_is_the_weighted_mean_of_the_clipped_updates_up_to_half_a_step_
     ],
 )
 def test_an_update_that_does_not_fit_is_the_callers_and_another_may_follow(
-    update: np.ndarray[Any, Any], weight: int, error: type[Exception]
+    row: str, update: np.ndarray[Any, Any], weight: int, error: type[Exception]
 ) -> None:
     stage = Stage(4)
     client = asked(stage)
@@ -203,7 +205,8 @@ def test_every_server_frame_repeated_gets_the_stored_answer() -> None:
                 assert [bytes(reply) for reply in again] == [stage.frames[who, answer]]
 
 
-def test_a_repeated_client_frame_is_counted_once_and_answered_by_silence_while_the_room_is_open() -> None:
+@rows("C12")
+def test_a_repeated_client_frame_is_counted_once_and_answered_by_silence_while_the_room_is_open(row: str) -> None:
     stage = Stage(4)
     stage.until(Inbox)
     replies = stage.answers()
@@ -215,8 +218,9 @@ def test_a_repeated_client_frame_is_counted_once_and_answered_by_silence_while_t
     assert stage.server.excluded == []
 
 
+@rows("C12")
 @pytest.mark.parametrize("restarted", ["alive", "restarted"])
-def test_a_client_that_repeats_itself_gets_the_frame_it_lost_in_the_same_bytes(restarted: str) -> None:
+def test_a_client_that_repeats_itself_gets_the_frame_it_lost_in_the_same_bytes(row: str, restarted: str) -> None:
     stage = Stage(4)
     stage.until(Inbox)
     replies = stage.answers()
@@ -253,7 +257,8 @@ def test_two_clients_under_one_identity_are_refused_by_the_server() -> None:
         Server(stage.company.plan, dict.fromkeys(stage.ids, key), Identity.fresh())
 
 
-def test_a_client_frame_of_an_earlier_exchange_is_out_of_turn() -> None:
+@rows("C15")
+def test_a_client_frame_of_an_earlier_exchange_is_out_of_turn(row: str) -> None:
     stage = Stage(4)
     stage.until(Inbox)
     who = stage.ids[0]
@@ -319,7 +324,8 @@ def test_the_last_round_number_there_is_can_be_spent_and_stored() -> None:
 # --- the server's life
 
 
-def test_rooms_open_in_order_and_their_deadlines_close_only_themselves() -> None:
+@rows("D14")
+def test_rooms_open_in_order_and_their_deadlines_close_only_themselves(row: str) -> None:
     stage = Stage(4)
     stage.open()
     waits = []
@@ -409,7 +415,8 @@ def test_a_client_must_be_one_of_those_its_policy_pins() -> None:
     assert known.me == stage.ids[2]
 
 
-def test_a_client_of_the_operating_system_never_repeats_a_key() -> None:
+@rows("K3")
+def test_a_client_of_the_operating_system_never_repeats_a_key(row: str) -> None:
     stage = Stage(4)
     stage.open()
     who, frame = stage.pending[0]

@@ -22,6 +22,7 @@ from protocols.messages import (
 from protocols.party import SERVER, PartyId
 from secagg import shamir
 from secagg.box import TAG_BYTES
+from tests.rows import rows
 
 rosters = st.lists(st.integers(0, 2**32 - 16), min_size=1, max_size=70, unique=True).map(
     lambda ids: tuple(PartyId(who) for who in sorted(ids))
@@ -85,15 +86,17 @@ def test_a_bit_beyond_the_roster_is_malformed(bit: int) -> None:
         from_bitmap(bytes([0, 1 << bit]), tuple(map(PartyId, range(9))), SERVER)
 
 
+@rows("D18")
 @pytest.mark.parametrize("ids", [(1, 1), (2, 1), (1, 2, 2), (1, 3, 2)])
-def test_roster_ids_strictly_ascend(ids: tuple[int, ...]) -> None:
+def test_roster_ids_strictly_ascend(row: str, ids: tuple[int, ...]) -> None:
     with pytest.raises(Undecodable, match="ascend"):
         Roster(bytes(32), tuple(map(entry, ids)))
     assert Roster(bytes(32), tuple(map(entry, sorted(set(ids))))).entries
 
 
+@rows("D18")
 @pytest.mark.parametrize("indices", [(0, 0), (1, 0)])
-def test_witness_indices_strictly_ascend_so_that_none_counts_twice(indices: tuple[int, ...]) -> None:
+def test_witness_indices_strictly_ascend_so_that_none_counts_twice(row: str, indices: tuple[int, ...]) -> None:
     with pytest.raises(Undecodable, match="ascend"):
         Witnesses(tuple(Signed(index, bytes(64)) for index in indices))
 

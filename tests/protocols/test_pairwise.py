@@ -36,6 +36,7 @@ from secagg.ring import Ring
 from tests.attacks.villain import LENGTH, Stage
 from tests.contracts.company import play
 from tests.contracts.protocols import ProtocolContract, model
+from tests.rows import rows
 
 
 class TestPairwise(ProtocolContract):
@@ -218,14 +219,16 @@ def test_letters_have_the_sizes_their_docstring_states() -> None:
 # --- small cohorts
 
 
+@rows("D24")
 @pytest.mark.parametrize("clients", [0, 1, 2])
-def test_fewer_than_three_clients_have_no_plan(clients: int) -> None:
+def test_fewer_than_three_clients_have_no_plan(row: str, clients: int) -> None:
     with pytest.raises(BadPlan, match="hides nobody"):
         RoundPlan.recommend(clients)
 
 
+@rows("D24")
 @pytest.mark.parametrize("promise", Promise, ids=lambda promise: promise.value)
-def test_three_clients_lose_nobody_or_the_round(promise: Promise) -> None:
+def test_three_clients_lose_nobody_or_the_round(row: str, promise: Promise) -> None:
     stage = Stage(4, promise)
     plan = replace(stage.company.plan, assumption=replace(stage.company.plan.assumption, dropout=Fraction(0)))
     stage.company.plan = plan
@@ -238,7 +241,8 @@ def test_three_clients_lose_nobody_or_the_round(promise: Promise) -> None:
     assert (caught.value.have, caught.value.need, caught.value.room) == (2, 3, "Gathering")
 
 
-def test_a_roster_too_small_for_the_assumption_is_a_shortage_not_a_bug() -> None:
+@rows("D24")
+def test_a_roster_too_small_for_the_assumption_is_a_shortage_not_a_bug(row: str) -> None:
     stage = Stage(6)
     stage.company.plan = replace(stage.company.plan, assumption=Assumption(Fraction(1, 2), Fraction(0)))
     stage.server = stage.company.server()
@@ -251,7 +255,8 @@ def test_a_roster_too_small_for_the_assumption_is_a_shortage_not_a_bug() -> None
 # --- a server that counts
 
 
-def test_the_first_vector_counts_and_a_second_is_a_duplicate() -> None:
+@rows("C11")
+def test_the_first_vector_counts_and_a_second_is_a_duplicate(row: str) -> None:
     stage = Stage(4)
     stage.until(Inbox)
     replies = stage.answers()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from secagg.encode import CHUNK, Encoding, Hit, OnExcess, Rounding
 from secagg.errors import BadParameters, ClipExceeded, NonFinite, Overflow
 from secagg.keys import Seed
+from tests.rows import rows
 
 SEED = Seed(b"rounding".ljust(32, b"."))
 PLAIN = Encoding(clip=1.0, bits=16, max_weight=1, max_clients=100)
@@ -192,7 +193,7 @@ def test_a_light_client_keeps_its_precision() -> None:
 SUM_AT_63_BITS = 2**63 - 1  # = 7 * 7 * 73 * 127 * 337 * 92737 * 649657, the largest centred element
 
 
-@pytest.mark.parametrize("row", ["C7"])
+@rows("C7")
 def test_a_sum_at_the_bound_of_64_bits_is_exact_and_one_more_is_refused(row: str) -> None:
     clients, levels = 7, 2
     weight = (SUM_AT_63_BITS // clients - 1) // levels
@@ -215,7 +216,7 @@ def test_a_sum_at_the_bound_of_64_bits_is_exact_and_one_more_is_refused(row: str
             Encoding(1.0, **fields)
 
 
-@pytest.mark.parametrize("row", ["C7"])
+@rows("C7")
 @given(
     bits=st.integers(2, 12), weight=st.integers(1, 9), clients=st.integers(1, 9), noise=st.integers(0, 99),
     clip=st.sampled_from([1.0, 0.7, 3.0]),
@@ -237,7 +238,7 @@ def test_the_extreme_sum_never_wraps(row: str, bits: int, weight: int, clients: 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("place", [0, 1, CHUNK, 2 * CHUNK + 1])
-@pytest.mark.parametrize("row", ["C4"])
+@rows("C4")
 def test_a_value_that_is_not_finite_is_refused_wherever_it_hides(
     row: str, value: float, dtype: type, place: int
 ) -> None:
@@ -253,7 +254,7 @@ def test_a_value_that_is_not_finite_is_refused_wherever_it_hides(
     assert PLAIN.encode(x, 1, SEED)[1].count <= 1
 
 
-@pytest.mark.parametrize("row", ["C5"])
+@rows("C5")
 def test_an_excess_is_counted_and_clipped_or_refused(row: str) -> None:
     x = np.array([0.0, 1.0, -1.0, math.nextafter(1.0, 2.0), -7.0, 1e308])
     vector, hit = PLAIN.encode(x, 1, SEED)
@@ -265,7 +266,7 @@ def test_an_excess_is_counted_and_clipped_or_refused(row: str) -> None:
 
 
 @pytest.mark.parametrize("weight", [0, -1, 6, 2**70, 1.0, math.nan, True, "1", None, np.float64(2)])
-@pytest.mark.parametrize("row", ["C6"])
+@rows("C6")
 def test_a_weight_is_an_integer_within_its_bound(row: str, weight: int) -> None:
     encoding = Encoding(1.0, 16, 5, 10)
     out = encoding.ring.zeros(3)
@@ -274,7 +275,7 @@ def test_a_weight_is_an_integer_within_its_bound(row: str, weight: int) -> None:
     assert not out.any()
 
 
-@pytest.mark.parametrize("row", ["C6"])
+@rows("C6")
 def test_the_mean_of_nobody_is_refused(row: str) -> None:
     total = PLAIN.ring.zeros(3)
     for weight_sum in (0, -1, 101, 1.0, math.nan):

@@ -31,6 +31,7 @@ from secagg.keys import (
     public_of,
     verify,
 )
+from tests.rows import rows
 
 FIELD = 2**255 - 19
 CONTEXT = bytes(range(32))
@@ -224,7 +225,7 @@ def test_derive_is_hkdf_over_the_label_and_length_prefixed_parts() -> None:
     assert derive(ROOT, LABEL, CONTEXT, b"ab", b"", bytes(256)).expose() == expected
 
 
-@pytest.mark.parametrize("row", ["K5"])
+@rows("K5")
 def test_changing_any_input_of_a_derivation_changes_its_output(row: str) -> None:
     derived = [
         derive(ROOT, LABEL, CONTEXT, b"ab", b"c"),
@@ -240,7 +241,7 @@ def test_changing_any_input_of_a_derivation_changes_its_output(row: str) -> None
     assert len({seed.expose() for seed in derived}) == len(derived)
 
 
-@pytest.mark.parametrize("row", ["K5"])
+@rows("K5")
 def test_no_two_labels_are_equal(row: str) -> None:
     labels: dict[bytes, str] = {}
     for module in pkgutil.walk_packages(secagg.__path__, "secagg."):
@@ -388,8 +389,9 @@ def unsupported(count: int) -> bytes:
     raise NotImplementedError
 
 
+@rows("K4")
 @pytest.mark.parametrize("source", [refuse, unsupported, lambda count: b"short", lambda count: b""])
-def test_without_entropy_there_is_no_fallback(source: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_entropy_there_is_no_fallback(row: str, source: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "urandom", source)
     for draw in (Seed.fresh, Identity.fresh):
         with pytest.raises(EntropyUnavailable):

@@ -25,6 +25,7 @@ from secagg.prg import (
     scratch_of,
 )
 from secagg.ring import Ring
+from tests.rows import rows
 
 SEED = Seed(bytes(range(32)))
 FALSE_ALARM = 1e-6
@@ -171,7 +172,7 @@ def test_the_same_count_catches_a_stream_that_never_draws_the_top_value() -> Non
     assert stats.chisquare(np.bincount(sample, minlength=256)).pvalue < FALSE_ALARM
 
 
-@pytest.mark.parametrize("row", ["K7"])
+@rows("K7")
 def test_bytes_words_and_neighbours_of_a_stream_look_uniform(row: str) -> None:
     sample = np.frombuffer(Stream(SEED).bytes(0, 1 << 20), dtype=np.uint8)
     assert stats.chisquare(np.bincount(sample, minlength=256)).pvalue > FALSE_ALARM
@@ -208,7 +209,7 @@ def test_linear_complexity_of_a_register_is_its_length() -> None:
     assert linear_complexity(bits) == 7
 
 
-@pytest.mark.parametrize("row", ["K7"])
+@rows("K7")
 def test_low_bits_are_no_linear_recurrence_where_a_mersenne_twister_is(row: str) -> None:
     length, slack = 41_000, 60
     ours = expand(SEED, length, Ring(32)) & np.uint32(1)
