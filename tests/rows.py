@@ -9,6 +9,7 @@ and literal ids of parameters such as `pytest.param(..., id="D5-reply")`.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import tomllib
 from collections.abc import Iterator
@@ -55,7 +56,8 @@ class _File:
     tree: ast.Module
 
 
-def claims() -> list[Claim]:
+@functools.cache
+def claims() -> tuple[Claim, ...]:
     """What the tests of all files claim; tests of a contract count once per class that keeps it."""
     files = [
         _File(path.relative_to(HERE.parent).as_posix(), ast.parse(path.read_text(encoding="utf-8")))
@@ -69,7 +71,7 @@ def claims() -> list[Claim]:
             for base in scope.bases:
                 if isinstance(base, ast.Name) and base.id in contracts:
                     found += claims_of(contracts[base.id], f"{file.name}::{scope.name}")
-    return found
+    return tuple(found)
 
 
 def claims_of(tree: ast.AST, prefix: str) -> list[Claim]:

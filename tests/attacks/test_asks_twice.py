@@ -8,10 +8,13 @@ import pytest
 
 from protocols.codec import KINDS
 from protocols.errors import Malformed, OutOfTurn, Replay
-from protocols.messages import Advertise, Masked, Shares, Survivors, Unmask, Witness, Witnesses, to_bitmap
-from protocols.party import SERVER
+from protocols.messages import Advertise, Masked, Roster, Shares, Survivors, Unmask, Witness, Witnesses, to_bitmap
+from protocols.pairwise import client as pairwise_client
+from protocols.pairwise import session as names
+from protocols.party import SERVER, Envelope, PartyId, Step
 from protocols.plan import Promise
-from tests.attacks.villain import Stage, rows
+from secagg.masks import Correction
+from tests.attacks.villain import Stage, pair_correction, rows
 
 
 def others(stage: Stage) -> Survivors:
@@ -110,3 +113,32 @@ def test_a_letter_only_clients_write_is_out_of_turn_at_a_client(row: str, letter
     with pytest.raises(OutOfTurn):
         fresh.say(who, stage.heard[who, letter])
     assert fresh.clients[who].freeze() == before
+
+
+def forgetful(state: pairwise_client.Sent, sender: PartyId, message: Survivors) -> Step:
+    """Answers every list of survivors and keeps its shares for the next one."""
+    session, me = state.session, state.own.me
+    letter = pairwise_client.answer(session, me, state.members, message.bitmap, state.held)
+    return state, [Envelope((SERVER,), letter)]
+
+
+@rows("M1", "M3")
+def test_clients_that_answered_every_list_would_open_the_vector_of_one(
+    row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(pairwise_client.client.arrows, (pairwise_client.Sent, Survivors), forgetful)
+    stage = Stage(5, Promise.CURIOUS)
+    roster = next(iter(stage.until(Roster).values()))
+    stage.until(Survivors)
+    session, (victim, *others) = stage.session(roster), stage.ids
+    alive, dead = (Survivors(to_bitmap(frozenset(who), stage.ids)) for who in (stage.ids, others))
+    self_seed, mask_key = (
+        stage.rebuilt(session, victim, {who: stage.say(who, told)[0] for who in others}, stage.ids)
+        for told in (alive, dead)
+    )
+    corrections = [Correction(-1, names.self_mask_seed(self_seed, session.sid, victim))]
+    for entry in roster.entries[1:]:
+        undone = pair_correction(session, victim, mask_key, entry.who, entry.mask_key)
+        # What a survivor added for the victim, the victim took away for the survivor.
+        corrections.append(Correction(-undone.sign, undone.seed))
+    assert stage.unmasked(session, [victim], corrections) == stage.encoded([victim])

@@ -7,8 +7,13 @@ from dataclasses import replace
 import pytest
 
 from protocols.errors import KeyMismatch
-from protocols.messages import Advertise, Roster
+from protocols.messages import Advertise, Roster, Shares
+from protocols.pairwise import client as pairwise_client
+from protocols.pairwise import server as pairwise_server
+from protocols.pairwise import session as names
+from protocols.pairwise.session import RoundKeys
 from protocols.party import SERVER
+from secagg.box import open_box
 from secagg.keys import FIELD_25519, LOW_ORDER
 from tests.attacks.villain import Stage, rows
 
@@ -70,3 +75,46 @@ def test_equal_keys_anywhere_in_the_roster_are_refused(row: str, field: str, sou
     entries[2] = stage.forged(peer, replace(entries[2], **{field: copied}), letters[who].context)
     with stage.refuses(who, KeyMismatch, blamed=SERVER):
         stage.say(who, replace(letters[who], entries=tuple(entries)))
+
+
+@rows("M12")
+def test_without_the_check_the_owner_of_a_doubled_key_opens_the_box_of_another_holder(
+    row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairwise_client, "check_roster", lambda state, message: None)
+    stage = Stage(4)
+    letters = stage.until(Roster)
+    who, owner, copier = stage.ids[:3]
+    state = stage.clients[owner]._party.state
+    key = RoundKeys.of(state.root, state.context).box
+    entries = list(letters[who].entries)
+    entries[2] = stage.forged(copier, replace(entries[2], box_key=key.public), state.context)
+    roster = replace(letters[who], entries=tuple(entries))
+    [answer] = stage.say(who, roster)
+    session, letter = stage.session(roster), answer.sealed[1]
+    binding = names.box_binding(session.sid, who, copier, letter.mask_tag, letter.self_tag)
+    secret = names.box_key(key.agree(entries[0].box_key), session.sid, who, copier)
+    assert len(open_box(secret, letter.box, binding)) == 66
+
+
+@rows("M12")
+@FIELD
+def test_without_the_servers_check_one_bad_key_costs_everybody_the_round(
+    row: str, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairwise_server, "check_point", lambda point: None)
+    stage = Stage(4)
+    stage.open()
+    replies = stage.answers()
+    peer = stage.ids[2]
+    state = stage.clients[peer]._party.state
+    entry = stage.forged(peer, replace(state.said, **{field: bytes(32)}), state.context)
+    letter = Advertise(state.context, entry.box_key, entry.mask_key, entry.commitment, entry.signature)
+    assert stage.speak(peer, letter) == []
+    others = [who for who in stage.ids if who != peer]
+    stage.hand({who: replies[who] for who in others})
+    letters = stage.until(Roster)
+    for who in others:
+        with stage.refuses(who, KeyMismatch, blamed=peer):
+            stage.say(who, letters[who])
+    assert not any(kind is Shares for _, kind in stage.heard)

@@ -64,7 +64,7 @@ def test_without_the_check_on_the_roster_a_cohort_of_two_gets_no_parameters(
         stage.say(who, replace(letters[who], entries=letters[who].entries[:2]))
 
 
-@rows("M7")
+@rows("M7", "M9")
 def test_without_the_check_on_the_roster_a_cohort_below_the_agreed_one_is_served(
     row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from protocols import codec
 from protocols.endpoint import NOBODY
-from protocols.errors import BadSignature, Malformed
-from protocols.messages import Masked, Roster, Survivors, Witness
+from protocols.errors import BadSignature, ImplausibleSum, Malformed
+from protocols.messages import Inbox, Masked, Roster, Survivors, Witness
 from protocols.party import SERVER, PartyId
 from tests.attacks.villain import Stage, rows
 
@@ -89,3 +91,21 @@ def test_a_letter_before_its_time_is_out_of_turn_and_nothing_moves(row: str) -> 
         assert (note.peer, note.error) == (who, "OutOfTurn")
     assert early.server._party.state is state
     assert not state.arrived
+
+
+@rows("C13")
+def test_without_the_signature_an_impostor_uses_up_its_victims_turn(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "verify", lambda public, text, signature: None)
+    stage = Stage(5)
+    stage.until(Inbox)
+    replies = stage.answers()
+    impostor, victim = stage.ids[:2]
+    lie = replace(stage.heard[victim, Masked], vector=bytes(len(stage.heard[victim, Masked].vector)))
+    stage.server.receive(signed_by(stage, impostor, victim, lie))
+    assert victim in stage.server._party.state.arrived
+    stage.server.receive(replies[victim], victim)
+    # The victim's own vector is the one that is thrown away, and the round is spoilt.
+    assert [(note.peer, note.error) for note in stage.server.excluded] == [(victim, "Duplicate")]
+    stage.hand({who: reply for who, reply in replies.items() if who != victim})
+    with pytest.raises(ImplausibleSum):
+        stage.until(None)

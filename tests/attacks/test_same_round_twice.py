@@ -107,3 +107,23 @@ def test_a_refused_open_leaves_the_round_that_is_open_alone(row: str) -> None:
     stage.until(None)
     assert stage.server.aggregate is not None
     assert who in stage.server.aggregate.survivors
+
+
+@rows("M14")
+def test_without_the_list_of_spent_rounds_a_second_opening_gives_one_vector_away(row: str) -> None:
+    """The second sum leaves one client out; the difference is its vector up to the rounding of the others."""
+    stage = Stage(4)
+    victim, ring = stage.ids[3], stage.company.plan.encoding.ring
+    totals = []
+    for silent in ([], [victim]):
+        for who in stage.ids:
+            stage.clients[who]._spent.clear()
+        stage.open(nonce=bytes([len(silent)]) * 16)
+        stage.until(None, silent=silent)
+        totals.append(ring.centre(stage.server.aggregate.total))
+        if not silent:
+            secret = ring.centre(stage.vectors[victim])
+    assert stage.server.aggregate.survivors == stage.ids[:3]
+    # Three clients of weight 2 round anew, each by less than one step.
+    assert abs(totals[0] - totals[1] - secret).max() <= 3 * 2
+    assert abs(secret).min() > 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,8 @@ from protocols.errors import CohortTooSmall, Malformed, ShapeMismatch, UnsafeUnm
 from protocols.messages import Inbox, Masked, Roster, Survivors, to_bitmap
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import session as names
+from protocols.pairwise.session import Session
+from protocols.party import PartyId
 from protocols.plan import Promise
 from secagg.masks import Correction
 from tests.attacks.villain import Stage, pair_correction, rows
@@ -42,18 +45,52 @@ def test_without_the_check_on_survivors_the_same_script_opens_one_client(
     stage = Stage(4, Promise.CURIOUS)
     roster = next(iter(stage.until(Roster).values()))
     stage.until(Survivors)
-    session, victim, others = stage.session(roster), stage.ids[0], stage.ids[1:]
-    alone = Survivors(to_bitmap(frozenset({victim}), stage.ids))
-    answers = {who: stage.say(who, alone)[0] for who in stage.ids}
-    public = {entry.who: entry.mask_key for entry in roster.entries}
-
-    def secret_of(dealer: int):
-        return stage.rebuilt(session, dealer, {u: answers[u] for u in stage.ids if u != dealer}, stage.ids)
-
-    corrections = [Correction(-1, names.self_mask_seed(secret_of(victim), session.sid, victim))]
-    corrections += [pair_correction(session, v, secret_of(v), victim, public[victim]) for v in others]
-    assert stage.unmasked(session, [victim], corrections) == stage.encoded([victim])
+    victim = stage.ids[0]
+    assert opened_by(stage, roster, stage.ids, listed=[victim], summed=[victim]) == stage.encoded([victim])
     assert (victim, Masked) in stage.heard
+
+
+def opened_by(
+    stage: Stage, roster: Roster, sharing: Iterable[PartyId], listed: Iterable[PartyId], summed: Iterable[PartyId]
+) -> list[int]:
+    """What a villain opens who tells everybody that shared, on the list or not, the same list of survivors."""
+    session, told = stage.session(roster), Survivors(to_bitmap(frozenset(listed), stage.ids))
+    answers = {who: stage.say(who, told)[0] for who in sharing}
+    public = {entry.who: entry.mask_key for entry in roster.entries}
+    corrections = []
+    for dealer in sharing:
+        secret = stage.rebuilt(session, dealer, {u: answers[u] for u in sharing if u != dealer}, sharing)
+        if dealer in summed:
+            corrections.append(Correction(-1, names.self_mask_seed(secret, session.sid, dealer)))
+        else:
+            corrections += [pair_correction(session, dealer, secret, v, public[v]) for v in summed]
+    return stage.unmasked(session, summed, corrections)
+
+
+@rows("M5")
+def test_without_the_check_those_left_out_help_to_open_what_the_survivors_alone_could_not(
+    row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairwise_client, "check_survivors", lambda state, bitmap: None)
+    stage = Stage(5, Promise.CURIOUS)
+    roster = next(iter(stage.until(Roster).values()))
+    stage.until(Survivors)
+    three = stage.ids[:3]
+    # Of each of the three only two others would answer.
+    assert stage.session(roster).parameters.threshold == 3
+    assert opened_by(stage, roster, stage.ids, listed=three, summed=three) == stage.encoded(three)
+
+
+@rows("M5")
+def test_without_the_check_a_list_padded_with_one_who_never_shared_opens_a_sum_of_two(
+    row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairwise_client, "check_survivors", lambda state, bitmap: None)
+    stage = Stage(5, Promise.CURIOUS)
+    roster = next(iter(stage.until(Roster).values()))
+    stage.until(Survivors, silent=stage.ids[4:])
+    two, absent = stage.ids[:2], stage.ids[4:]
+    assert opened_by(stage, roster, stage.ids[:4], listed=two + absent, summed=two) == stage.encoded(two)
 
 
 @rows("M5")
@@ -133,3 +170,16 @@ def test_an_inbox_below_the_agreed_cohort_is_refused_though_its_shares_would_suf
     four = to_bitmap(frozenset(stage.ids[:4]), stage.ids)
     with stage.refuses(who, CohortTooSmall, match="4 clients shared; 5 are required"):
         stage.say(who, Inbox(who, four, letters[who].sealed[:3]))
+
+
+@rows("M17")
+def test_without_the_floor_a_sum_over_fewer_than_agreed_is_opened(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "smallest_sum", 0)
+    stage = Stage(6, Promise.CURIOUS)
+    stage.company.plan = replace(stage.company.plan, min_cohort=6)
+    stage.server = stage.company.server()
+    stage.until(Inbox)
+    four = stage.ids[:4]
+    stage.until(None, silent=stage.ids[4:])
+    assert stage.server.aggregate.survivors == four
+    assert stage.server.aggregate.total.tolist() == stage.encoded(four)

@@ -9,7 +9,8 @@ import pytest
 
 from protocols import codec, wire
 from protocols.errors import BadPlan, Malformed, PolicyViolation, ViewMismatch
-from protocols.messages import Advertise, Open, Roster
+from protocols.messages import Advertise, Inbox, Open, Roster, Shares, to_bitmap
+from protocols.pairwise import client as pairwise_client
 from protocols.party import SERVER
 from protocols.plan import NoisePlan, Policy, Promise, context_of
 from secagg.graph import Against, Assumption
@@ -169,3 +170,42 @@ def test_a_suite_nobody_knows_is_malformed(row: str) -> None:
     body[len(wire.encode(opening(stage).agreement.plan)) - 1] = 1
     with pytest.raises(Malformed, match="Suite has no member 1"):
         codec.decode_body(Open, bytes(body), SERVER)
+
+
+@rows("M6")
+def test_without_the_policy_a_sum_over_fewer_than_it_insists_on_is_opened(
+    row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = Policy(Stage(4).company.known, min_cohort=4)
+    strict = Stage(4, policy=policy)
+    strict.open()
+    for who, frame in strict.pending:
+        with strict.refuses(who, PolicyViolation, match="min_cohort 3 is below 4"):
+            strict.deliver(who, frame)
+    monkeypatch.setattr(Policy, "check", lambda policy, agreement: None)
+    stage = Stage(4, policy=policy)
+    stage.until(None, silent=stage.ids[3:])
+    assert stage.server.aggregate.survivors == stage.ids[:3]
+    assert stage.server.aggregate.total.tolist() == stage.encoded(stage.ids[:3])
+
+
+@rows("M19")
+def test_without_the_check_the_boxes_of_whoever_has_another_view_open_nowhere(
+    row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Disagreement is inert before it is detected: here no attack succeeds even with the check removed."""
+    monkeypatch.setattr(pairwise_client, "check_roster", lambda state, message: None)
+    stage = Stage(6)
+    letters = stage.until(Roster)
+    victim = stage.ids[0]
+    stage.say(victim, Open(replace(stage.server.agreement, model=b"\1" * 32)))
+    odd = stage.clients[victim]._party.state.said
+    for who in stage.ids:
+        stage.say(who, replace(letters[who], entries=(odd, *letters[who].entries[1:])))
+    dealt = {who: stage.heard[who, Shares].sealed for who in stage.ids}
+    everybody = to_bitmap(frozenset(stage.ids), stage.ids)
+    for place, who in enumerate(stage.ids[1:], 1):
+        # In a dealer's list of neighbours a holder stands one place earlier if it comes after the dealer.
+        sealed = [dealt[peer][place - (index < place)] for index, peer in enumerate(stage.ids) if peer != who]
+        [masked] = stage.say(who, Inbox(who, everybody, tuple(sealed)))
+        assert masked.complaints == (victim,)

@@ -1,0 +1,124 @@
+"""Our own checks, taken out one by one: for each, the tests of its row of the catalogue must fail.
+
+A copy of the sources with one check removed is written to a temporary folder and the row's tests run there.
+"""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.checks import ROOT, Check, Finder, every_check, without
+from tests.rows import claims
+
+CHECKS = every_check()
+TABLE = tomllib.loads((Path(__file__).parent / "checks.toml").read_text(encoding="utf-8"))
+ROWS = {(place, line): row for place, lines in TABLE.items() for line, row in lines.items()}
+# One of each kind and side; the rest is for the slow run.
+SAMPLE = {
+    "client.check_roster: if who not in policy.identities",
+    "client.check_survivors: if len(survivors) < session.smallest_sum",
+    "client.second_list: raise Replay",
+    "server.keep_unmask: if len(letter.shares) != len(sharing)",
+    "recovery.corrections_for: honest = hmac.compare_digest(committed, entry_of[dealer].commitment)",
+}
+TAKES_TOO_LONG = 300
+
+
+def row_of(check: Check) -> str:
+    return ROWS[f"{Path(check.file).stem}.{check.function}", check.line]
+
+
+def nodes_of(row: str) -> list[str]:
+    return [claim.node for claim in claims() if row in claim.ids]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sources and tests in a folder of their own, to be spoilt."""
+    folder = tmp_path_factory.mktemp("mutants")
+    for part in ("secagg", "dp", "protocols", "tests"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def outcome_without(check: Check, nodes: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """What pytest says about these tests when the check is taken out."""
+    file = folder / check.file
+    original = file.read_text(encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *nodes]
+    try:
+        spoil(file, without(check))
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TAKES_TOO_LONG)
+    finally:
+        spoil(file, original)
+
+
+def spoil(file: Path, source: str) -> None:
+    """Other source in this file; compiled files are told apart by whole seconds only, so they go."""
+    file.write_text(source, encoding="utf-8")
+    for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
+        compiled.unlink()
+
+
+def test_the_table_names_exactly_the_checks_there_are() -> None:
+    there = [(f"{Path(check.file).stem}.{check.function}", check.line) for check in CHECKS]
+    assert len(set(there)) == len(there)
+    assert set(there) == set(ROWS)
+    assert {str(check) for check in CHECKS} >= SAMPLE
+
+
+def test_every_row_of_the_table_has_tests() -> None:
+    assert {row for row in ROWS.values() if not nodes_of(row)} == set()
+
+
+PLANTED = """
+def hold(state, who):
+    if who.bad:
+        raise Replay(who)
+    if who.good:
+        return state, []
+    with blame(who):
+        verify(who)
+    try:
+        number = coding_of(who)
+    except BadPlan:
+        raise PolicyViolation(who)
+    honest = digest(who) == state.digest
+    return state, [number]
+
+def refuse(state, who):
+    raise Misused(who)
+"""
+FILE = "protocols/pairwise/client.py"
+
+
+def test_the_scan_finds_every_kind_of_check_and_takes_out_just_one() -> None:
+    finder = Finder(FILE)
+    finder.visit(ast.parse(PLANTED))
+    lines = ["if who.bad", "with blame(who)", "verify(who)", "except BadPlan", "honest = digest(who) == state.digest"]
+    assert [check.line for check in finder.found] == [*lines, "raise Misused"]
+    for number, check in enumerate(finder.found):
+        spoilt = Finder(FILE, remove=number).visit(ast.parse(PLANTED))
+        rest = Finder(FILE)
+        rest.visit(ast.parse(ast.unparse(spoilt)))
+        assert {each.line for each in finder.found} - {each.line for each in rest.found} <= {check.line}
+        assert ast.unparse(spoilt) != ast.unparse(ast.parse(PLANTED))
+
+
+def marked(check: Check) -> object:
+    marks = () if str(check) in SAMPLE else (pytest.mark.slow,)
+    return pytest.param(check, id=str(check), marks=marks)
+
+
+@pytest.mark.parametrize("check", [marked(check) for check in CHECKS])
+def test_without_this_check_a_test_of_its_row_fails(check: Check, copy: Path) -> None:
+    done = outcome_without(check, nodes_of(row_of(check)), copy)
+    assert done.returncode == 1, f"the tests of {row_of(check)} did not notice:\n{done.stdout[-2000:]}{done.stderr}"
