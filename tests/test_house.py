@@ -490,9 +490,7 @@ def test_the_scan_for_plain_comparisons_finds_a_planted_one(row: str, source: st
 
 
 @rows("K8")
-@pytest.mark.parametrize(
-    "module", [m for m in MODULES if m.package in ("secagg", "protocols")], ids=lambda module: module.name
-)
+@each
 def test_tags_digests_and_secrets_are_compared_in_constant_time(row: str, module: Module) -> None:
     assert plain_comparisons(module) == []
 

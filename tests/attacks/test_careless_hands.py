@@ -27,7 +27,7 @@ PLAN = RoundPlan.recommend(6, dropout=0.1, corrupt=0.0)
 NOISY = RoundPlan.recommend(6, dropout=0.1, corrupt=0.0, noise_multiplier=4.0, clip=0.25)
 
 
-@rows("S16")
+@rows("S16", "K3")
 def test_a_forked_copy_of_a_client_masks_nothing(row: str) -> None:
     stage = Stage(4)
     stage.until(Inbox)

@@ -8,7 +8,10 @@ import pytest
 
 from protocols.errors import OutOfTurn, Replay
 from protocols.messages import Advertise, Masked, Open, Roster, Witnesses
+from protocols.pairwise import client as pairwise_client
+from protocols.party import SERVER, Failed, Party
 from tests.attacks.villain import Stage, rows
+from tests.contracts.company import seed_of
 
 
 def again(stage: Stage, **changes) -> Open:
@@ -127,3 +130,18 @@ def test_without_the_list_of_spent_rounds_a_second_opening_gives_one_vector_away
     # Three clients of weight 2 round anew, each by less than one step.
     assert abs(totals[0] - totals[1] - secret).max() <= 3 * 2
     assert abs(secret).min() > 100
+
+
+@rows("M14")
+@pytest.mark.parametrize("round", [0, 5])
+def test_the_party_refuses_a_spent_round_even_if_its_endpoint_did_not(row: str, round: int) -> None:
+    stage = Stage(4)
+    agreement = replace(stage.company.server().agree(stage.company.task(5)), round=round)
+    own = stage.clients[stage.ids[0]]._own
+    party = Party(pairwise_client.client, pairwise_client.Idle(own, seed_of("root"), 5))
+    with pytest.raises(Replay):
+        party.receive(SERVER, Open(agreement))
+    assert isinstance(party.state, Failed)
+    fresh = Party(pairwise_client.client, pairwise_client.Idle(own, seed_of("root"), 5))
+    [letter] = fresh.receive(SERVER, Open(replace(agreement, round=6)))
+    assert isinstance(letter.message, Advertise)

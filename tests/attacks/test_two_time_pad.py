@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from protocols.errors import Misused, Replay
+from protocols.errors import ImplausibleSum, Misused, Replay
 from protocols.messages import Advertise, Inbox, Masked, Open, Submit, Survivors
+from protocols.party import PartyId
 from tests.attacks.villain import LENGTH, Stage, rows
 
 
@@ -137,3 +138,25 @@ def test_a_live_client_is_not_set_back_to_before_its_vector(row: str) -> None:
     with pytest.raises(Misused, match="older"):
         stage.clients[who].thaw(before)
     assert stage.clients[who]._party.state is state
+
+
+class Forgetful(dict[PartyId, object]):
+    """A room in which nobody ever was."""
+
+    def __contains__(self, who: object) -> bool:
+        return False
+
+
+@rows("C11")
+def test_without_the_first_come_rule_a_second_vector_spoils_the_sum(row: str) -> None:
+    stage = Stage(4)
+    stage.until(Inbox)
+    replies = stage.answers()
+    stage.server._party.state = replace(stage.server._party.state, arrived=Forgetful())
+    who = stage.ids[0]
+    stage.hand({who: replies[who]})
+    honest = stage.heard[who, Masked]
+    assert stage.speak(who, replace(honest, vector=bytes(len(honest.vector)))) == []
+    stage.hand({other: replies[other] for other in stage.ids[1:]})
+    with pytest.raises(ImplausibleSum):
+        stage.until(None)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from protocols.errors import ImplausibleSum
 from protocols.messages import Inbox, Masked, Roster, Shares
+from secagg.ring import Ring
 from tests.attacks.villain import LENGTH, Stage, rows
 
 
@@ -95,3 +98,45 @@ def test_shares_for_another_number_of_neighbours_are_excluded(row: str, count: i
     stage.hand({who: replies[who] for who in stage.ids[1:]})
     stage.until(None, silent=[villain])
     assert stage.server.aggregate.total.tolist() == stage.encoded(stage.ids[1:])
+
+
+@rows("C3")
+def test_bytes_in_another_order_are_garbage_that_its_checksum_gives_away(row: str) -> None:
+    stage = at_summing()
+    villain = stage.ids[0]
+    ring = stage.server.agreement.plan.encoding.ring
+    honest = stage.heard[villain, Masked]
+    swapped = ring.reduce(ring.unpack(honest.vector, LENGTH).byteswap().astype(np.int64))
+    assert stage.speak(villain, replace(honest, vector=ring.pack(swapped))) == []
+    with pytest.raises(ImplausibleSum, match="checksum"):
+        stage.until(None)
+
+
+class AnyLength(int):
+    """A number of bytes that differs from no other."""
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+
+def broadcast(ring: Ring, total: np.ndarray, packed: bytes) -> None:
+    """What adding would be without a check of lengths."""
+    total += np.frombuffer(packed, np.uint8) if len(packed) == 1 else np.zeros_like(total)
+
+
+@rows("C2")
+def test_without_both_checks_a_vector_of_one_coordinate_is_broadcast_over_the_sum(
+    row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both: that of the server, and that of the ring, which would take another length for malformed."""
+    monkeypatch.setattr(Ring, "packed_bytes", lambda ring, length: AnyLength(8 * length))
+    monkeypatch.setattr(Ring, "add_packed_into", broadcast)
+    stage = Stage(5)
+    stage.until(Inbox)
+    replies = stage.answers()
+    villain = stage.ids[0]
+    stage.hand({who: replies[who] for who in stage.ids[1:3]})
+    state = stage.server._party.state
+    before = state.total.copy()
+    assert stage.speak(villain, replace(stage.heard[villain, Masked], vector=b"\7")) == []
+    assert (state.total == before + 7).all()

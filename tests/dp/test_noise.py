@@ -363,6 +363,36 @@ def test_the_source_of_randomness_is_named() -> None:
     assert Entropy.insecure(0, b"a", b"").rng == "insecure"
 
 
+DRAW_ELSEWHERE = """
+import sys
+from fractions import Fraction
+from dp.noise import Entropy, discrete_gaussian
+sys.stdout.buffer.write(discrete_gaussian(Fraction(9), 10**5, Entropy.insecure(int(sys.argv[1]), b"t", b"")).tobytes())
+"""
+
+
+def drawn_in_another_process(seed: int) -> NDArray[np.int64]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", DRAW_ELSEWHERE, str(seed)]
+    done = subprocess.run(command, check=True, env=environment, timeout=60, capture_output=True)
+    return np.frombuffer(done.stdout, np.int64)
+
+
+@rows("N3")
+def test_another_process_draws_other_noise_of_the_same_law_and_the_same_from_the_same_seed(row: str) -> None:
+    here, again = (discrete_gaussian(Fraction(9), 10**5, seeded(seed, b"t")) for seed in (1, 2))
+    there = drawn_in_another_process(2)
+    assert np.array_equal(there, again)
+    assert stats.ks_2samp(here, there).pvalue > FALSE_ALARM
+    # Independent draws of this law coincide in a share of the sum of its squared probabilities.
+    law = table_law(gaussian_table(Fraction(9)))
+    by_chance = float(sum(share**2 for share in law.values()))
+    assert abs((here == there).mean() - by_chance) < 6 * (by_chance / 10**5) ** 0.5
+    # The same test must notice a variance wrong by a tenth and a shift of a third of the deviation.
+    assert stats.ks_2samp(here, discrete_gaussian(Fraction(10), 10**5, seeded(3))).pvalue < FALSE_ALARM
+    assert stats.ks_2samp(here, there + 1).pvalue < FALSE_ALARM
+
+
 @rows("K3", "N3")
 def test_a_forked_child_cannot_draw_and_the_parent_goes_on(row: str) -> None:
     script = """

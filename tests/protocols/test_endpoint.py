@@ -141,6 +141,7 @@ def test_an_update_that_does_not_fit_is_the_callers_and_another_may_follow(
     assert kind_of(client.submit(ZEROS)[0]) is Masked
 
 
+@rows("C2", "C6")
 @pytest.mark.parametrize(
     "submission",
     [
@@ -152,7 +153,7 @@ def test_an_update_that_does_not_fit_is_the_callers_and_another_may_follow(
         Submit(np.zeros(LENGTH, np.uint32), 9),
     ],
 )
-def test_a_prepared_vector_of_another_shape_word_or_weight_is_refused(submission: Submit) -> None:
+def test_a_prepared_vector_of_another_shape_word_or_weight_is_refused(row: str, submission: Submit) -> None:
     client = asked(Stage(4))
     image = client.freeze()
     with pytest.raises(WrongUpdate):
@@ -174,7 +175,8 @@ def test_an_update_nobody_asked_for_is_misuse() -> None:
         assert client.freeze() == image
 
 
-def test_a_round_about_one_model_takes_no_update_of_another() -> None:
+@rows("M19")
+def test_a_round_about_one_model_takes_no_update_of_another(row: str) -> None:
     stage = Stage(4)
     model = b"\x09" * 32
     agreement = replace(stage.server.agree(stage.company.task(LENGTH)), model=model)

@@ -11,7 +11,7 @@ import pytest
 
 from protocols import codec, wire
 from protocols.endpoint import CLIENT_STATES, SERVER_STATES
-from protocols.errors import BadPlan, TooFewClients
+from protocols.errors import BadPlan, Misused, TooFewClients
 from protocols.messages import (
     Advertise,
     Inbox,
@@ -30,11 +30,11 @@ from protocols.pairwise.session import RoundKeys, Session
 from protocols.party import PartyId
 from protocols.plan import Promise, RoundPlan
 from protocols.simulate import Exchange, Fate, FaultPlan, Lost
-from secagg.graph import Assumption
+from secagg.graph import Assumption, GraphMode
 from secagg.keys import Seed, public_of
 from secagg.ring import Ring
 from tests.attacks.villain import LENGTH, Stage
-from tests.contracts.company import play
+from tests.contracts.company import Company, play
 from tests.contracts.protocols import ProtocolContract, model
 from tests.rows import rows
 
@@ -47,9 +47,10 @@ class TestPairwise(ProtocolContract):
     client_states = tuple(state for state in CLIENT_STATES if state is not Enrolled)
     server_states = tuple(state for state in SERVER_STATES if state is not Seeding)
 
+    @rows("D24")
     @pytest.mark.slow
     @pytest.mark.parametrize("clients", [64, 65, 100])
-    def test_sum_of_many_clients_with_drop_outs_at_every_exchange(self, clients: int) -> None:
+    def test_sum_of_many_clients_with_drop_outs_at_every_exchange(self, row: str, clients: int) -> None:
         company = self.company(self.plan(clients, dropout="1/5", ring="b33"), clients)
         fates = {
             company.ids[index]: Fate(exchange, side)
@@ -252,7 +253,99 @@ def test_a_roster_too_small_for_the_assumption_is_a_shortage_not_a_bug(row: str)
     assert (caught.value.have, caught.value.room) == (3, "Gathering")
 
 
+def on_a_ring(clients: int, corrupt: float = 0) -> Company:
+    """A company whose plan and policies allow a sparse graph."""
+    company = Company(
+        RoundPlan.recommend(clients, dropout=0.1, corrupt=corrupt, graph=GraphMode.ROSTER, min_cohort=3), clients
+    )
+    company.policy = replace(company.policy, graphs=frozenset(GraphMode))
+    return company
+
+
+@rows("D24")
+@pytest.mark.parametrize("clients", [64, 65])
+def test_at_the_border_of_the_ring_there_is_a_sum(row: str, clients: int) -> None:
+    company = on_a_ring(clients)
+    degree = company.plan.parameters(clients).degree
+    # Up to 64 clients the graph is complete whatever was asked for; on a ring every degree is even.
+    assert degree == 63 if clients == 64 else degree % 2 == 0
+    assert degree < clients
+    gone = {company.ids[5]: Fate(Exchange.MASKED, Lost.REQUEST), company.ids[9]: Fate(Exchange.SHARES, Lost.REPLY)}
+    played = play(company, 3, FaultPlan(gone))
+    assert played.opened.survivors == tuple(who for who in company.ids if who not in gone)
+    assert played.simulation.exact
+
+
+@rows("D24")
+@pytest.mark.parametrize("here", [2, 3, 7])
+def test_a_ring_of_which_no_more_came_than_may_be_corrupt_is_a_shortage_before_anybody_shares(
+    row: str, here: int
+) -> None:
+    company = on_a_ring(70, corrupt=0.1)
+    assert company.plan.parameters(70).degree > here
+    gone = {who: Fate(Exchange.ADVERTISE, Lost.REQUEST) for who in company.ids[here:]}
+    played = play(company, 3, FaultPlan(gone))
+    assert isinstance(played.lost, TooFewClients)
+    assert (played.lost.have, played.lost.room) == (here, "Gathering")
+    assert played.kinds_said_by_clients() == {Advertise}
+    assert not played.simulation.aborted
+
+
+@rows("D24")
+def test_fewer_clients_than_a_ring_has_neighbours_mask_with_everybody(row: str) -> None:
+    company = on_a_ring(70, corrupt=0.1)
+    assert company.plan.parameters(70).degree > 20
+    gone = {who: Fate(Exchange.ADVERTISE, Lost.REQUEST) for who in company.ids[20:]}
+    played = play(company, 3, FaultPlan(gone))
+    assert company.plan.parameters(20).degree == 19
+    assert played.opened.survivors == company.ids[:20]
+    assert played.simulation.exact
+
+
+# --- nobody contributes
+
+
+@rows("D25")
+@pytest.mark.parametrize("promise", Promise, ids=lambda promise: promise.value)
+@pytest.mark.parametrize("exchange", [Exchange.ADVERTISE, Exchange.SHARES, Exchange.MASKED], ids=lambda e: e.name)
+def test_nobody_in_a_room_is_a_shortage_and_never_a_number(row: str, promise: Promise, exchange: Exchange) -> None:
+    plan = RoundPlan.recommend(5, dropout=Fraction(1, 4), corrupt=Fraction(0), promise=promise)
+    company = Company(plan, 5)
+    played = play(company, faults=FaultPlan({who: Fate(exchange, Lost.REQUEST) for who in company.ids}))
+    assert isinstance(played.lost, TooFewClients)
+    assert (played.lost.have, played.lost.room) == (0, ("Gathering", "Relaying", "Summing")[exchange])
+    assert played.simulation.server.aggregate is None
+    with pytest.raises(Misused, match="not ended in a sum"):
+        played.simulation.server.mean()
+    assert Unmask not in played.kinds_said_by_clients()
+
+
 # --- a server that counts
+
+
+@rows("D11")
+def test_a_client_whose_shares_were_lost_comes_back_uncounted_and_hears_nothing(row: str) -> None:
+    stage = Stage(5)
+    stage.until(Roster)
+    replies = stage.answers()
+    gone = stage.ids[4]
+    late = replies.pop(gone)
+    stage.hand(replies)
+    stage.until(Inbox, silent=[gone])
+    assert gone not in dict(stage.pending)
+    answers = stage.answers()
+    state = stage.server._party.state
+    before = state.total.tobytes()
+    stage.hand({gone: late})
+    honest = stage.heard[stage.ids[0], Masked]
+    stage.speak(gone, Masked(honest.vector, honest.extras, ()))
+    assert [(note.peer, note.error) for note in stage.server.excluded] == [(gone, "OutOfTurn")] * 2
+    assert stage.server._party.state is state
+    assert state.total.tobytes() == before
+    stage.hand(answers)
+    stage.until(None)
+    assert stage.server.aggregate.survivors == stage.ids[:4]
+    assert stage.server.aggregate.total.tolist() == stage.encoded(stage.ids[:4])
 
 
 @rows("C11")

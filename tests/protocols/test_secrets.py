@@ -5,22 +5,27 @@ from __future__ import annotations
 import base64
 import copy
 import gc
+import json
+import logging
+import os
 import pickle
 import traceback
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import FrameType
 
+import numpy as np
 import pytest
 
+from protocols.endpoint import Client
 from protocols.errors import KeyMismatch, Misbehaved
-from protocols.messages import Advertise, Inbox, Roster, Survivors, Witnesses
+from protocols.messages import Advertise, Inbox, Masked, Roster, Survivors, Witnesses
 from protocols.pairwise.session import RoundKeys
 from protocols.party import Failed, secrets_in
 from protocols.plan import Promise
-from secagg.errors import BadParameters
-from secagg.keys import AgreementKey, Identity, Secret
+from secagg.errors import BadParameters, EntropyUnavailable
+from secagg.keys import AgreementKey, Identity, Secret, Seed
 from tests.attacks.villain import Stage, rows
 
 BOTH = pytest.mark.parametrize("promise", Promise, ids=lambda promise: promise.value)
@@ -244,3 +249,146 @@ def test_identities_and_keys_do_not_print_or_pickle(row: str) -> None:
         assert repr(hidden) == "<Identity: secret>"
         with pytest.raises(BadParameters):
             pickle.dumps(hidden)
+
+
+@rows("K1")
+@BOTH
+def test_no_log_of_a_whole_round_holds_a_secret_of_anybody(
+    row: str, promise: Promise, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        stage = Stage(5, promise)
+        stage.until(Roster)
+        secrets = [secret for who in stage.ids for secret in known_secrets(stage, who)]
+        stage.until(Inbox)
+        secrets += [secret.expose() for who in stage.ids for secret in secrets_in(stage.clients[who]._party.state)]
+        stage.until(None)
+        logging.getLogger("test").debug("the round is over")
+    assert "the round is over" in caplog.text
+    assert found_in(caplog.text.encode(), secrets) == []
+
+
+@rows("K1")
+@pytest.mark.parametrize("kind", [Roster, Inbox, Survivors, Witnesses], ids=lambda kind: kind.__name__)
+def test_json_of_a_state_holds_no_secret_and_a_secret_has_none(row: str, kind: type) -> None:
+    stage = Stage(5)
+    stage.until(kind)
+    state = stage.clients[stage.ids[0]]._party.state
+    secrets = [secret.expose() for secret in secrets_in(state)]
+    fields = {name: getattr(state, name) for name in type(state).__slots__}
+    written = json.dumps(fields, default=repr)
+    assert found_in(written.encode(), secrets) == []
+    for secret in secrets_in(state):
+        with pytest.raises(TypeError, match="not JSON serializable"):
+            json.dumps(secret)
+
+
+@rows("K1")
+@BOTH
+def test_the_servers_state_file_never_holds_a_secret_it_was_not_told(row: str, promise: Promise) -> None:
+    stage = Stage(5, promise)
+    stage.until(Roster)
+    secrets = [secret for who in stage.ids for secret in known_secrets(stage, who)]
+    stage.until(Inbox)
+    for who in stage.ids:
+        # The shares that these boxes hold, as whoever opens them will see them.
+        stage.deliver(who, dict(stage.pending)[who])
+        held = stage.clients[who]._party.state.held
+        secrets += [share for one in held for share in (one.mask_share.expose(), one.self_share.expose())]
+    stage.hand({who: frame for (who, kind), frame in stage.frames.items() if kind is Masked})
+    assert found_in(stage.server.freeze() + repr(stage.server._party.state).encode(), secrets) == []
+    # Nobody dropped: of everybody the self shares are told, no mask share ever is.
+    unsaid = [one.mask_share.expose() for who in stage.ids for one in stage.clients[who]._party.state.held]
+    stage.pending = stage._addressed(stage.server.deadline("Summing")) or stage.pending
+    stage.until(None)
+    assert found_in(stage.server.freeze() + repr(stage.server.aggregate).encode(), unsaid) == []
+
+
+@rows("K2")
+@BOTH
+def test_the_very_memory_of_every_secret_is_zero_after_the_round(row: str, promise: Promise) -> None:
+    stage = Stage(5, promise)
+    memory: list[bytearray] = []
+    for kind in (Roster, Inbox, Survivors):
+        stage.until(kind)
+        held = [secret for who in stage.ids for secret in secrets_in(stage.clients[who]._party.state)]
+        memory += [secret._secret for secret in held]
+    assert len(memory) > 5 * 10
+    assert any(any(place) for place in memory)
+    stage.until(None)
+    assert not any(any(place) for place in memory)
+
+
+def in_children(count: int, draw: Callable[[], bytes]) -> list[bytes]:
+    """What each of these forked children draws."""
+    drawn = []
+    for _ in range(count):
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.write(writer, draw())
+            finally:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        drawn.append(os.read(reader, 100))
+        os.close(reader)
+        os.close(writer)
+    return drawn
+
+
+@rows("K3")
+def test_forked_children_never_repeat_a_root_or_an_identity(row: str) -> None:
+    def draw() -> bytes:
+        return Seed.fresh().expose() + Identity.fresh().public
+
+    drawn = [draw(), *in_children(3, draw), draw()]
+    assert all(len(each) == 64 for each in drawn)
+    assert len({each[:32] for each in drawn}) == len({each[32:] for each in drawn}) == 5
+
+
+@rows("K3")
+def test_a_generator_of_numpy_repeats_itself_in_three_of_three_children(row: str) -> None:
+    generator = np.random.default_rng(1)
+    assert len(set(in_children(3, lambda: generator.bytes(32)))) == 1
+
+
+@rows("K3")
+def test_clients_made_in_forked_children_never_advertise_one_key(row: str) -> None:
+    stage = Stage(4)
+    stage.open()
+    who, frame = stage.pending[0]
+    company = stage.company
+
+    def advertised() -> bytes:
+        client = Client(company.policy, company.identities[who].identity, company.identity.public)
+        letter = stage.decoded(bytes(client.receive(frame)[0]))
+        return letter.mask_key + letter.box_key
+
+    assert len(set(in_children(3, advertised)) | {advertised()}) == 4
+
+
+@rows("K4")
+@pytest.mark.parametrize("given", [None, b"", b"short"], ids=["refused", "nothing", "short"])
+def test_a_client_without_entropy_says_nothing_and_takes_part_in_the_next_attempt(
+    row: str, given: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def urandom(count: int) -> bytes:
+        if given is None:
+            raise OSError("no entropy")
+        return given
+
+    stage = Stage(4)
+    stage.open()
+    who, frame = stage.pending[0]
+    signer = stage.signers[who]
+    client = Client(stage.company.policy, signer, stage.company.identity.public)
+    with monkeypatch.context() as machine:
+        machine.setattr(os, "urandom", urandom)
+        with pytest.raises(EntropyUnavailable):
+            client.receive(frame)
+    assert signer.signed == 0
+    assert client.done
+    stage.open(nonce=b"\1" * 16)
+    [answer] = client.receive(dict(stage.pending)[who])
+    assert isinstance(stage.decoded(bytes(answer)), Advertise)

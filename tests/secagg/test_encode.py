@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from secagg.encode import CHUNK, Encoding, Hit, OnExcess, Rounding
 from secagg.errors import BadParameters, ClipExceeded, NonFinite, Overflow
 from secagg.keys import Seed
+from secagg.ring import Ring
 from tests.rows import rows
 
 SEED = Seed(b"rounding".ljust(32, b"."))
@@ -232,6 +233,15 @@ def test_the_extreme_sum_never_wraps(row: str, bits: int, weight: int, clients: 
     assert clients * extreme <= ring.modulus // 2 - 1
 
 
+@rows("C7")
+def test_in_a_ring_one_bit_smaller_the_extreme_sum_changes_its_sign(row: str) -> None:
+    encoding = Encoding(1.0, 8, 3, 9)
+    extreme = 9 * 3 * encoding.levels
+    smaller = Ring(encoding.ring.bits - 1)
+    assert encoding.ring.centre(encoding.ring.reduce(np.array([extreme]))).tolist() == [extreme]
+    assert smaller.centre(smaller.reduce(np.array([extreme]))).tolist() == [extreme - smaller.modulus]
+
+
 # --- C4, C5, C6: what a client may not submit
 
 
@@ -252,6 +262,28 @@ def test_a_value_that_is_not_finite_is_refused_wherever_it_hides(
             PLAIN.encode(x, 1, SEED, policy)
     x[place] = 0.25
     assert PLAIN.encode(x, 1, SEED)[1].count <= 1
+
+
+def scale_blindly(encoding: Encoding, y: np.ndarray, x: np.ndarray, start: int, on_excess: OnExcess) -> int:
+    """What `_scale_into` would be without its checks."""
+    np.multiply(x, math.ldexp(1.0, encoding.fraction_bits), out=y)
+    return 0
+
+
+@rows("C4")
+def test_without_the_check_nan_becomes_an_ordinary_number(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Encoding, "_scale_into", scale_blindly)
+    with np.errstate(invalid="ignore"):
+        vector, _ = PLAIN.encode(np.full(3, math.nan), 1, SEED)
+    assert np.isfinite(PLAIN.decode(vector, 1)).all()
+
+
+@rows("C5")
+def test_without_the_clip_one_client_leaves_its_levels(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Encoding, "_scale_into", scale_blindly)
+    vector, hit = PLAIN.encode(np.full(3, 50.0), 1, SEED)
+    assert hit == Hit(0)
+    assert PLAIN.decode(vector, 1).tolist() == [50.0, 50.0, 50.0]
 
 
 @rows("C5")
