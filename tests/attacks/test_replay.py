@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from protocols import codec
 from protocols.errors import CohortTooSmall, KeyMismatch, OutOfTurn, ViewMismatch
 from protocols.messages import Advertise, Inbox, Masked, Roster, Survivors, Witnesses
 from protocols.pairwise import client as pairwise_client
@@ -114,3 +115,22 @@ def test_a_vector_of_an_old_round_does_not_enter_the_sum_of_the_next(row: str) -
     stage.hand(replies)
     stage.until(None)
     assert stage.server.aggregate.total.tolist() == stage.encoded(stage.ids)
+
+
+@rows("M13")
+def test_without_the_signature_an_old_rounds_words_are_taken_for_new_ones(
+    row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "verify", lambda public, text, signature: None)
+    stage = Stage(4)
+    stage.until(None)
+    who = stage.ids[0]
+    old = stage.frames[who, Masked]
+    stage.open(round=1, nonce=b"\1" * 16)
+    stage.until(Inbox)
+    stage.answers()
+    # The same bytes with another number in the header: only the signature binds them to their round.
+    moved = old[:24] + (1).to_bytes(8, "little") + old[32:]
+    assert stage.server.receive(moved, who) == []
+    assert stage.server.excluded == []
+    assert who in stage.server._party.state.arrived

@@ -9,7 +9,7 @@ import pytest
 
 from protocols.errors import ImplausibleSum
 from protocols.messages import Inbox, Masked, Roster, Shares
-from secagg.ring import Ring
+from secagg.ring import Packer, Ring
 from tests.attacks.villain import LENGTH, Stage, rows
 
 
@@ -72,6 +72,20 @@ def test_padding_bits_that_are_set_are_malformed(row: str) -> None:
     [note] = stage.speak(villain, replace(stage.heard[villain, Masked], vector=bytes(vector)))
     assert (note.peer, note.error) == (villain, "Malformed")
     assert state.total.tobytes() == before
+
+
+@rows("C3")
+def test_without_the_check_one_vector_has_two_spellings(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Packer, "check_padding", lambda packer: None)
+    stage = at_summing()
+    villain = stage.ids[0]
+    honest = stage.heard[villain, Masked]
+    other = bytearray(honest.vector)
+    other[-1] |= 0x80
+    assert bytes(other) != bytes(honest.vector)
+    assert stage.speak(villain, replace(honest, vector=bytes(other))) == []
+    stage.until(None)
+    assert stage.server.aggregate.total.tolist() == stage.encoded(stage.ids)
 
 
 @rows("C2")

@@ -221,6 +221,21 @@ def test_a_repeated_client_frame_is_counted_once_and_answered_by_silence_while_t
 
 
 @rows("C12")
+def test_without_the_memory_of_frames_a_repetition_is_a_second_word_and_gets_no_answer(row: str) -> None:
+    stage = Stage(4)
+    stage.until(Inbox)
+    replies = stage.answers()
+    who = stage.ids[0]
+    stage.hand({who: replies[who]})
+    stage.server._answered.clear()
+    assert stage.server.receive(replies[who], who) == []
+    assert [(note.peer, note.error) for note in stage.server.excluded] == [(who, "Duplicate")]
+    stage.hand({other: replies[other] for other in stage.ids[1:]})
+    stage.server._answered.clear()
+    assert stage.server.receive(replies[who], who) == []
+
+
+@rows("C12")
 @pytest.mark.parametrize("restarted", ["alive", "restarted"])
 def test_a_client_that_repeats_itself_gets_the_frame_it_lost_in_the_same_bytes(row: str, restarted: str) -> None:
     stage = Stage(4)
