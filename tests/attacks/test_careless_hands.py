@@ -103,7 +103,8 @@ def test_an_old_invitation_does_not_end_the_round_that_is_open(row: str) -> None
     assert who in stage.server.aggregate.survivors
 
 
-def test_a_policy_refuses_weaker_security_parameters_and_too_few_colluders() -> None:
+@rows("M6")
+def test_a_policy_refuses_weaker_security_parameters_and_too_few_colluders(row: str) -> None:
     assumed = Assumption(Fraction(1, 5), Fraction(0))
     stage = Stage(4)
     policy = Policy(stage.server.identities, assumption=assumed)

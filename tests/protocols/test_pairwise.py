@@ -124,7 +124,8 @@ def test_pair_seeds_are_symmetric_and_box_keys_are_not() -> None:
     assert names.box_key(agreed, SID, one, two) != names.box_key(agreed, SID, two, one)
 
 
-def test_every_derivation_of_one_secret_differs_by_purpose_party_and_session() -> None:
+@rows("K5")
+def test_every_derivation_of_one_secret_differs_by_purpose_party_and_session(row: str) -> None:
     seed, one, two = Seed(b"\3" * 32), PartyId(1), PartyId(2)
     made = [
         names.pair_seed(seed, SID, one, two),
@@ -140,7 +141,8 @@ def test_every_derivation_of_one_secret_differs_by_purpose_party_and_session() -
     assert len({value.expose() for value in made}) == len(made)
 
 
-def test_tags_and_signed_texts_differ_in_every_field() -> None:
+@rows("K5")
+def test_tags_and_signed_texts_differ_in_every_field(row: str) -> None:
     one, two, share = PartyId(1), PartyId(2), bytes(33)
     tags = [
         names.tag_of(SID, one, two, b"s", share),

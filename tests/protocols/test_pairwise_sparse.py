@@ -21,6 +21,7 @@ from protocols.verifying import shared_memory
 from secagg.graph import GraphMode
 from secagg.keys import Identity, Seed
 from secagg.workers import Workers
+from tests.rows import rows
 
 CLIENTS = 70
 DIMENSION = 50
@@ -100,7 +101,8 @@ def test_a_neighbourhood_cut_out_ends_the_round_before_anything_is_opened() -> N
     assert not simulation.is_opening
 
 
-def test_a_client_that_allows_only_complete_graphs_refuses_the_ring(cohort: Cohort) -> None:
+@rows("M6")
+def test_a_client_that_allows_only_complete_graphs_refuses_the_ring(row: str, cohort: Cohort) -> None:
     known = next(iter(cohort.clients.values()))
     strict = replace(known.policy, graphs=frozenset({GraphMode.COMPLETE}))
     with pytest.raises(PolicyViolation, match="graph"):

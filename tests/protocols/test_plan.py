@@ -17,6 +17,7 @@ from protocols.errors import BadPlan, Misused, PolicyViolation
 from protocols.party import MAX_CLIENT_ID, SERVER, PartyId
 from protocols.plan import Agreement, Metric, NoisePlan, Policy, Promise, RoundPlan, context_of
 from secagg.graph import Against, Assumption, GraphMode
+from tests.rows import rows
 
 PLAN = RoundPlan.recommend(20, dropout=0.1, corrupt=0.1)
 AGREEMENT = Agreement(PLAN, 3, bytes(16), 10, bytes(32), bytes(32), bytes(32))
@@ -213,6 +214,7 @@ def test_a_policy_accepts_a_plan_that_just_meets_it() -> None:
     assert policy.check(AGREEMENT) is None
 
 
+@rows("M6")
 @pytest.mark.parametrize(
     "stricter",
     [
@@ -226,13 +228,14 @@ def test_a_policy_accepts_a_plan_that_just_meets_it() -> None:
     ],
     ids=lambda stricter: next(iter(stricter)),
 )
-def test_a_policy_refuses_what_is_a_little_weaker_in_the_servers_name(stricter: dict[str, Any]) -> None:
+def test_a_policy_refuses_what_is_a_little_weaker_in_the_servers_name(row: str, stricter: dict[str, Any]) -> None:
     with pytest.raises(PolicyViolation, match="proposed a round this policy refuses") as caught:
         Policy(KEYS, **stricter).check(AGREEMENT)
     assert caught.value.peer == SERVER
 
 
-def test_a_curious_policy_accepts_an_active_plan_and_never_the_reverse() -> None:
+@rows("M6")
+def test_a_curious_policy_accepts_an_active_plan_and_never_the_reverse(row: str) -> None:
     curious = replace(AGREEMENT, plan=RoundPlan.recommend(20, promise=Promise.CURIOUS))
     Policy(KEYS, promise=Promise.CURIOUS).check(AGREEMENT)
     Policy(KEYS, promise=Promise.CURIOUS).check(curious)
