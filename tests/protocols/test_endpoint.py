@@ -362,11 +362,14 @@ def test_rooms_open_in_order_and_their_deadlines_close_only_themselves(row: str)
     assert stage.server.done
 
 
+@rows("M11", "D24")
 @pytest.mark.parametrize(
     ("invited", "named"),
     [((), "0 clients are invited"), ((1, 4), "2 clients are invited"), ((1, 4, 999), r"clients \[999\] are invited")],
 )
-def test_an_invitation_that_does_not_fit_is_misuse_and_opens_nothing(invited: tuple[int, ...], named: str) -> None:
+def test_an_invitation_that_does_not_fit_is_misuse_and_opens_nothing(
+    row: str, invited: tuple[int, ...], named: str
+) -> None:
     server = Stage(4).server
     with pytest.raises(Misused, match=named):
         server.open(Task(0, LENGTH), tuple(map(PartyId, invited)))
