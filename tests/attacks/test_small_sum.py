@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from protocols.errors import CohortTooSmall, Malformed, ShapeMismatch, UnsafeUnmask
-from protocols.messages import Inbox, Masked, Roster, Survivors, to_bitmap
+from protocols.errors import CohortTooSmall, Malformed, ShapeMismatch, TooFewClients, UnsafeUnmask
+from protocols.messages import Inbox, Masked, Roster, Survivors, Unmask, Witness, to_bitmap
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import session as names
 from protocols.pairwise.session import Session
@@ -183,3 +183,20 @@ def test_without_the_floor_a_sum_over_fewer_than_agreed_is_opened(row: str, monk
     stage.until(None, silent=stage.ids[4:])
     assert stage.server.aggregate.survivors == four
     assert stage.server.aggregate.total.tolist() == stage.encoded(four)
+
+
+@rows("M17")
+@BOTH
+def test_an_honest_server_asks_no_survivors_that_fall_apart(
+    row: str, promise: Promise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(5, promise)
+    stage.until(Inbox)
+    replies = stage.answers()
+    graph = stage.server._party.state.session.graph
+    monkeypatch.setattr(type(graph), "windows", lambda graph, survivors: 0)
+    with pytest.raises(TooFewClients) as caught:
+        stage.hand(replies)
+    assert (caught.value.have, caught.value.need, caught.value.room) == (0, 1, "Summing")
+    assert stage.pending == []
+    assert not any(kind in (Witness, Unmask) for _, kind in stage.heard)

@@ -190,8 +190,11 @@ def test_a_sum_of_metrics_beyond_what_the_weights_allow_is_implausible(
     assert abs(secure_mean(UPDATES, PLAN, round=0, weights=WEIGHTS, metrics=VALUES).metrics["loss"]) > 8 or place == 3
 
 
+@rows("C6")
 @pytest.mark.parametrize("metrics", [(), (1,), (1, 2, 3), (1 << 40, 0)])
-def test_a_bare_submission_with_other_metrics_is_refused_and_another_may_follow(metrics: tuple[int, ...]) -> None:
+def test_a_bare_submission_with_other_metrics_is_refused_and_another_may_follow(
+    row: str, metrics: tuple[int, ...]
+) -> None:
     company = Company(PLAN, 5)
 
     def train(who: PartyId, client: Client) -> Submit:

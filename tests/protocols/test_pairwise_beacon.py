@@ -20,6 +20,7 @@ from protocols.trial import vector_of
 from secagg.graph import GraphMode
 from secagg.keys import Seed
 from tests.contracts.company import Company, kind_of
+from tests.rows import rows
 
 CLIENTS = 66
 LENGTH = 20
@@ -161,7 +162,8 @@ def framed(who: PartyId, message: object) -> bytes:
     return b"".join(codec.encode(message, who, task, 0, RING.identities[who].sign))
 
 
-def test_early_shares_of_another_shape_a_stranger_and_a_second_letter_are_excluded_by_name() -> None:
+@rows("C2", "C11")
+def test_early_shares_of_another_shape_a_stranger_and_a_second_letter_are_excluded_by_name(row: str) -> None:
     halted = Halted.fresh()
     who = RING.ids[0]
     [frame] = halted.clients[who].beacon(VALUE)
@@ -176,7 +178,8 @@ def test_early_shares_of_another_shape_a_stranger_and_a_second_letter_are_exclud
     assert set(halted.server._party.state.arrived) == {who}
 
 
-def test_a_client_that_did_not_advertise_deals_no_early_shares() -> None:
+@rows("C15")
+def test_a_client_that_did_not_advertise_deals_no_early_shares(row: str) -> None:
     server, clients = RING.server(), {who: RING.client(who) for who in RING.ids[:-1]}
     [invitation] = server.open(RING.task(LENGTH))
     for who, client in clients.items():
@@ -208,7 +211,7 @@ def test_nobody_takes_a_beacon_that_was_not_asked_for() -> None:
             again(VALUE)
 
 
-@pytest.mark.parametrize("row", ["M8"])
+@rows("M8")
 def test_a_client_with_another_beacon_opens_no_box_and_sends_no_vector(row: str) -> None:
     """A server that feeds one client another value splits it from the rest: its session has another name."""
     halted = Halted.fresh()
