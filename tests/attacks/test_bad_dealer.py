@@ -36,6 +36,9 @@ def dealt_by(stage: Stage, villain: int, roster: Roster, how: str, monkeypatch: 
             return [Share(share.x, (share.y + share.x**7) % PRIME) for share in honest]
 
         monkeypatch.setattr(pairwise_client, "split", scattered)
+    if how == "no 256 bits":
+        # Every share of the constant polynomial of a field element that is the 32 bytes of no secret.
+        monkeypatch.setattr(pairwise_client, "split", lambda *_: [Share(1, PRIME - 1)] * len(peers))
     if how == "false tags":
         monkeypatch.setattr(pairwise_client.names, "tag_of", lambda *_: bytes(32))
     if how == "no field elements":
@@ -62,7 +65,14 @@ def play_on(stage: Stage, how: str, monkeypatch: pytest.MonkeyPatch, drops: bool
 @rows("C10")
 @pytest.mark.parametrize(
     ("how", "drops"),
-    [("another self seed", False), ("another mask key", True), ("no polynomial", False), ("no polynomial", True)],
+    [
+        ("another self seed", False),
+        ("another mask key", True),
+        ("no polynomial", False),
+        ("no polynomial", True),
+        ("no 256 bits", False),
+        ("no 256 bits", True),
+    ],
 )
 def test_a_false_dealer_is_named_and_costs_the_round(
     row: str, how: str, drops: bool, monkeypatch: pytest.MonkeyPatch

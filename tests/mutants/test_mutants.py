@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.checks import ROOT, Check, Finder, every_check, without
-from tests.rows import claims
+from tests.rows import ROW, claims
 
 CHECKS = every_check()
 TABLE = tomllib.loads((Path(__file__).parent / "checks.toml").read_text(encoding="utf-8"))
@@ -76,7 +76,8 @@ def test_the_table_names_exactly_the_checks_there_are() -> None:
 
 
 def test_every_row_of_the_table_has_tests() -> None:
-    assert {row for row in ROWS.values() if not nodes_of(row)} == set()
+    assert {row for row in ROWS.values() if ROW.fullmatch(row) and not nodes_of(row)} == set()
+    assert {row for row in ROWS.values() if not ROW.fullmatch(row) and not row.startswith("implied by ")} == set()
 
 
 PLANTED = """
@@ -118,7 +119,7 @@ def marked(check: Check) -> object:
     return pytest.param(check, id=str(check), marks=marks)
 
 
-@pytest.mark.parametrize("check", [marked(check) for check in CHECKS])
+@pytest.mark.parametrize("check", [marked(check) for check in CHECKS if ROW.fullmatch(row_of(check))])
 def test_without_this_check_a_test_of_its_row_fails(check: Check, copy: Path) -> None:
     done = outcome_without(check, nodes_of(row_of(check)), copy)
     said = f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
