@@ -75,6 +75,26 @@ def test_two_threads_at_one_client_send_one_vector(row: str) -> None:
     assert (len(sent), len(refused)) == (1, 1)
 
 
+@rows("S16")
+def test_whoever_comes_while_another_thread_is_inside_is_refused_and_nothing_moves(row: str) -> None:
+    stage = Stage(4)
+    stage.until(Inbox)
+    who, frame = stage.pending[0]
+    client = stage.clients[who]
+    client.receive(frame)
+    submission, image = client.prepare(np.zeros(LENGTH)), client.freeze()
+    with client._turn():
+        for use in (
+            lambda: client.receive(frame),
+            lambda: client.prepare(np.zeros(LENGTH)),
+            lambda: client.send(submission),
+        ):
+            with pytest.raises(Misused, match="two threads"):
+                use()
+    assert client.freeze() == image
+    assert len(client.send(submission)) == 1
+
+
 @rows("M13")
 def test_an_overheard_inbox_changes_nothing(row: str) -> None:
     stage = Stage(4)

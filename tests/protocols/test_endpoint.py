@@ -316,7 +316,8 @@ def test_a_frame_larger_than_any_letter_of_the_round_is_refused_unread() -> None
     assert [(note.peer, note.error) for note in stage.server.excluded] == [(stage.ids[0], "TooLarge")]
 
 
-def test_the_frame_and_the_agreement_inside_it_must_name_one_round() -> None:
+@rows("M14")
+def test_the_frame_and_the_agreement_inside_it_must_name_one_round(row: str) -> None:
     stage = Stage(4)
     stage.open()
     who = stage.ids[0]
