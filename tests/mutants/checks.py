@@ -16,13 +16,23 @@ CHECKED = {
     "protocols/pairwise/client.py": None,
     "protocols/pairwise/server.py": None,
     "protocols/pairwise/recovery.py": None,
-    "protocols/plan.py": {"check"},
+    "protocols/plan.py": {"check", "check_parameters", "identity_of"},
     "protocols/messages.py": {"from_bitmap", "__post_init__"},
     "protocols/codec.py": {"read_header", "open_frame", "decode_body"},
     "protocols/party.py": {"arrive"},
     "protocols/endpoint.py": {"_receive", "_begin", "receive", "_opened", "thaw", "_turn"},
 }
-CALLS = {"enough", "verify", "check_point", "check_roster", "check_survivors", "check_witnesses", "check", "coding_of"}
+CALLS = {
+    "enough",
+    "verify",
+    "check_point",
+    "check_roster",
+    "check_survivors",
+    "check_witnesses",
+    "check",
+    "check_parameters",
+    "coding_of",
+}
 VERDICTS = {"honest"}
 DECIDING = {"tag_matches"}
 

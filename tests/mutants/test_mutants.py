@@ -22,7 +22,7 @@ TABLE = tomllib.loads((Path(__file__).parent / "checks.toml").read_text(encoding
 ROWS = {(place, line): row for place, lines in TABLE.items() for line, row in lines.items()}
 # One of each kind and side; the rest is for the slow run.
 SAMPLE = {
-    "client.check_roster: if who not in policy.identities",
+    "client.check_roster: if len(set(points)) != len(points)",
     "client.check_survivors: if len(survivors) < session.smallest_sum",
     "client.second_list: raise Replay",
     "server.keep_unmask: if len(letter.shares) != len(sharing)",
@@ -32,7 +32,8 @@ TAKES_TOO_LONG = 300
 
 
 def row_of(check: Check) -> str:
-    return ROWS[f"{Path(check.file).stem}.{check.function}", check.line]
+    """The row of a check; empty when it is missing from the table, which then fails by name."""
+    return ROWS.get((f"{Path(check.file).stem}.{check.function}", check.line), "")
 
 
 def nodes_of(row: str) -> list[str]:
