@@ -20,7 +20,8 @@ CHECKED = {
     "protocols/messages.py": {"from_bitmap", "__post_init__"},
     "protocols/codec.py": {"read_header", "open_frame", "decode_body"},
     "protocols/party.py": {"arrive"},
-    "protocols/endpoint.py": {"_receive", "_begin", "receive", "_opened", "thaw", "_turn"},
+    "protocols/endpoint/client.py": {"_receive", "_begin", "thaw", "_turn"},
+    "protocols/endpoint/server.py": {"receive", "_opened"},
 }
 CALLS = {
     "enough",
@@ -45,8 +46,14 @@ class Check:
     function: str
     line: str
 
+    @property
+    def place(self) -> str:
+        """Module and function, the former as seen from `protocols`."""
+        module = self.file.removeprefix("protocols/").removesuffix(".py").replace("/", ".")
+        return f"{module}.{self.function}"
+
     def __str__(self) -> str:
-        return f"{Path(self.file).stem}.{self.function}: {self.line}"
+        return f"{self.place}: {self.line}"
 
 
 class Finder(ast.NodeTransformer):

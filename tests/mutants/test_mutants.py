@@ -22,18 +22,18 @@ TABLE = tomllib.loads((Path(__file__).parent / "checks.toml").read_text(encoding
 ROWS = {(place, line): row for place, lines in TABLE.items() for line, row in lines.items()}
 # One of each kind and side; the rest is for the slow run.
 SAMPLE = {
-    "client.check_roster: if len(set(points)) != len(points)",
-    "client.check_survivors: if len(survivors) < session.smallest_sum",
-    "client.second_list: raise Replay",
-    "server.keep_unmask: if len(letter.shares) != len(sharing)",
-    "recovery.corrections_for: honest = hmac.compare_digest(committed, entry_of[dealer].commitment)",
+    "pairwise.client.check_roster: if len(set(points)) != len(points)",
+    "pairwise.client.check_survivors: if len(survivors) < session.smallest_sum",
+    "pairwise.client.second_list: raise Replay",
+    "pairwise.server.keep_unmask: if len(letter.shares) != len(sharing)",
+    "pairwise.recovery.corrections_for: honest = hmac.compare_digest(committed, entry_of[dealer].commitment)",
 }
 TAKES_TOO_LONG = 300
 
 
 def row_of(check: Check) -> str:
     """The row of a check; empty when it is missing from the table, which then fails by name."""
-    return ROWS.get((f"{Path(check.file).stem}.{check.function}", check.line), "")
+    return ROWS.get((check.place, check.line), "")
 
 
 def nodes_of(row: str) -> list[str]:
@@ -70,7 +70,7 @@ def spoil(file: Path, source: str) -> None:
 
 
 def test_the_table_names_exactly_the_checks_there_are() -> None:
-    there = [(f"{Path(check.file).stem}.{check.function}", check.line) for check in CHECKS]
+    there = [(check.place, check.line) for check in CHECKS]
     assert len(set(there)) == len(there)
     assert set(there) == set(ROWS)
     assert {str(check) for check in CHECKS} >= SAMPLE
