@@ -110,7 +110,8 @@ def test_a_letter_only_clients_write_is_out_of_turn_at_a_client(row: str, letter
     fresh.until(Witnesses)
     who = fresh.ids[0]
     before = fresh.clients[who].freeze()
-    with pytest.raises(OutOfTurn):
+    # Refused by its kind, before anything in it is read.
+    with pytest.raises(OutOfTurn, match="which only clients say"):
         fresh.say(who, stage.heard[who, letter])
     assert fresh.clients[who].freeze() == before
 
