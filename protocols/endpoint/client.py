@@ -298,10 +298,11 @@ class Client:
         most = self.policy.max_rounds
         if most is not None and self._taken.get(header.task, 0) >= most:
             raise PolicyViolation(SERVER, f"asks for more than the {most} rounds of this task that my policy allows")
+        # Drawn before anything is given up: where the system refuses, the same invitation may come again.
+        idle = pairwise_client.Idle(self._own, self._draw_root(agreement), self._spent.get(header.task, -1))
         self._party.abandon("the server opened another round")
         self.result = None
         self._agreement = agreement
-        idle = pairwise_client.Idle(self._own, self._draw_root(agreement), self._spent.get(header.task, -1))
         self._party = Party(pairwise_client.client, idle)
 
     def _send(self, envelopes: list[Envelope]) -> list[Frame]:
