@@ -45,6 +45,7 @@ ORDER = (
     "storage",
     "durable",
     "simulate",
+    "faults",
     "sizes",
     "costs",
     "planning",
@@ -269,7 +270,7 @@ def upward(module: Module) -> list[str]:
 
 
 def test_every_module_of_protocols_has_its_place_in_the_order() -> None:
-    packages = {"protocols", "protocols.pairwise"}
+    packages = {"protocols", "protocols.pairwise", "protocols.faults"}
     for name in sorted(NAMES - packages):
         if name.startswith("protocols."):
             assert place_of(name) >= 0

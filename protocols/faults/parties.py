@@ -1,0 +1,94 @@
+"""An endpoint as a function: (stored bytes, event) -> (stored bytes, frames).
+
+Nothing lives between two steps but bytes, so a crash is a result that is thrown away, and equal steps of
+different schedules may be computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from protocols.codec import Frame
+from protocols.endpoint import Client, Server, Task
+from protocols.errors import Misbehaved, RoundLost
+from protocols.messages import Aggregate
+from protocols.party import SERVER, Deadline, PartyId
+from protocols.simulate import Application
+
+
+@dataclass(frozen=True, slots=True)
+class Hear:
+    """A frame arrives, from the party the transport believes is speaking."""
+
+    data: bytes
+    speaker: PartyId
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """The application submits the update it is asked for."""
+
+
+Event = Task | Hear | Train | Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an event made of an endpoint. `room` is the server's open room, empty when none is."""
+
+    image: bytes
+    frames: tuple[Frame, ...] = ()
+    error: Misbehaved | RoundLost | None = None
+    needs_update: bool = False
+    room: str = ""
+    aggregate: Aggregate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """How to build each endpoint anew, and the application of the clients. Every build must be the same."""
+
+    server: Callable[[], Server]
+    clients: Mapping[PartyId, Callable[[], Client]]
+    train: Application
+
+    def step(self, who: PartyId, image: bytes, event: Event) -> Step:
+        """Build the endpoint, thaw its image unless it never stored one, let it act, and freeze it again.
+
+        The errors of the protocol become part of the step; any other is a bug and escapes.
+        """
+        return self._server_step(image, event) if who == SERVER else self._client_step(who, image, event)
+
+    def _server_step(self, image: bytes, event: Event) -> Step:
+        server = self.server()
+        if image:
+            server.thaw(image)
+        frames: list[Frame] = []
+        error = None
+        try:
+            if isinstance(event, Hear):
+                frames = server.receive(event.data, event.speaker)
+            elif isinstance(event, Deadline):
+                frames = server.deadline(event.room)
+            elif isinstance(event, Task):
+                frames = server.open(event, tuple(sorted(self.clients)))
+        except RoundLost as lost:
+            error = lost.with_traceback(None)
+        room = "" if server.done or server.wait is None else server.wait.room
+        return Step(server.freeze(), tuple(frames), error, room=room, aggregate=server.aggregate)
+
+    def _client_step(self, who: PartyId, image: bytes, event: Event) -> Step:
+        client = self.clients[who]()
+        if image:
+            client.thaw(image)
+        frames: list[Frame] = []
+        error = None
+        try:
+            if isinstance(event, Hear):
+                frames = client.receive(event.data)
+            elif isinstance(event, Train):
+                frames = client.send(self.train(who, client))
+        except Misbehaved as refusal:
+            error = refusal.with_traceback(None)
+        return Step(client.freeze(), tuple(frames), error, client.needs_update)
