@@ -93,7 +93,7 @@ ONLY_IN = {
     "typer": {"protocols.cli"},
 }
 ONLY_INSIDE_FUNCTIONS = {"scipy", "torch", "sklearn", "matplotlib", "tenseal"}
-MAY_SEED_NUMPY = {"protocols.simulate", "protocols.learning"}
+MAY_SEED_NUMPY = {"protocols.simulate", "protocols.faults", "protocols.learning"}
 MAY_ASK_THE_SYSTEM = {
     "secagg.keys": "the one source of roots and keys",
     "dp.noise": "the one source of noise",

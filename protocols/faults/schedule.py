@@ -52,7 +52,6 @@ class Deed(enum.Enum):
 
     WRONG_LENGTH = "wrong length"  # C2: its masked vector is a byte short
     BAD_SHARE = "bad share"  # C8: one of its shares differs in a bit
-    FOREIGN_SIGNATURE = "foreign signature"  # it witnesses another list
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +138,7 @@ class Hostile:
     deed: Deed
 
 
+LetterFault = Vanish | Drop | Delay | Duplicate | Flip | Truncate
 Fault = Vanish | Drop | Delay | Duplicate | Flip | Truncate | Crash | ServerCrash | WrongDeadline | Hostile
 FAULTS: dict[str, type[Any]] = {kind.__name__: kind for kind in typing.get_args(Fault)}
 

@@ -19,20 +19,21 @@ import numpy as np
 from protocols import codec, plan
 from protocols.endpoint import Client
 from protocols.errors import TooFewClients
-from protocols.faults.driver import Played, kind_of, play
+from protocols.faults.drawing import LATE
+from protocols.faults.driver import Played, play
+from protocols.faults.network import kind_of
 from protocols.faults.parties import Parties
 from protocols.faults.schedule import Deed, Delay, Hostile, Schedule, Vanish
-from protocols.messages import Masked, Roster, Submit, Unmask, Witness
+from protocols.messages import Masked, Roster, Submit, Unmask
 from protocols.pairwise.session import Session
 from protocols.party import PartyId
-from protocols.plan import Policy, Promise, RoundPlan
+from protocols.plan import Promise, RoundPlan
 from secagg.errors import NoParameters
 from secagg.graph import Assumption, GraphMode, HararyGraph, Parameters
-from tests.contracts.company import Company, seed_of
+from tests.contracts.company import Company
 from tests.faults.oracle import Rules, verdict
 
 LENGTH = 4
-LATE = 90
 STAYS = 5
 MIN_COHORT = 3
 MAX_WEIGHT = 1 << 12
@@ -161,16 +162,14 @@ class World:
         message: Any = codec.decode_body(kind_of(data), data[codec.HEADER.size : -codec.SIGNATURE_BYTES], who)
         if deed is Deed.WRONG_LENGTH:
             message = replace(message, vector=bytes(message.vector)[:-1])
-        elif deed is Deed.BAD_SHARE:
+        else:
             first, *rest = message.shares
             message = replace(message, shares=(bytes([first[0] ^ 1]) + first[1:], *rest))
-        else:
-            message = Witness(self.company.identities[who].sign(b"another list"))
         task = codec.task_id(self.company.plan.task)
         return b"".join(codec.encode(message, who, task, 0, self.company.identities[who].sign))
 
 
-LOST_BY = {Deed.WRONG_LENGTH: 2, Deed.FOREIGN_SIGNATURE: 3, Deed.BAD_SHARE: 4}
+LOST_BY = {Deed.WRONG_LENGTH: 2, Deed.BAD_SHARE: 4}
 
 
 def lost_at(schedule: Schedule) -> dict[int, int]:
@@ -181,9 +180,9 @@ def lost_at(schedule: Schedule) -> dict[int, int]:
         lost[client] = min(lost[client], exchange)
 
     for fault in schedule.faults:
-        if isinstance(fault, Vanish) and (fault.back is None or fault.back >= LATE):
-            lose(fault.at.client, fault.at.exchange)
-        elif isinstance(fault, Delay) and fault.seconds >= LATE:
+        if (isinstance(fault, Vanish) and (fault.back is None or fault.back >= LATE)) or (
+            isinstance(fault, Delay) and fault.seconds >= LATE
+        ):
             lose(fault.at.client, fault.at.exchange)
         elif isinstance(fault, Hostile):
             lose(fault.client, LOST_BY[fault.deed])
