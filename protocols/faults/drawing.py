@@ -37,15 +37,33 @@ from secagg.graph import GraphMode
 LATE = 90  # seconds; past the deadline of the room, which comes a minute after it opened
 SOON = 10  # seconds
 ANYWHERE = 1 << 20  # positions in a frame are taken modulo its length
+SIZES = np.arange(5, 13)
 
 T = TypeVar("T")
 
 
-def drawn(seed: int, clients: int, promise: Promise, graph: GraphMode) -> Schedule:
-    """The schedule of this number for a round of this kind."""
+Scene = tuple[int, Promise, GraphMode]
+
+
+def scene_of(seed: int) -> Scene:
+    """The kind of round of this number: five to twelve clients, more of the small ones because they cost less."""
+    generator = np.random.default_rng([seed, len(SIZES)])
+    odds = 1 / SIZES**2
+    clients = int(generator.choice(SIZES, p=odds / odds.sum()))
+    promise = list(Promise)[generator.integers(len(Promise))]
+    return clients, promise, (GraphMode.COMPLETE, GraphMode.ROSTER)[generator.integers(2)]
+
+
+def drawn(seed: int) -> Schedule:
+    """The schedule of this number, in the kind of round of this number."""
+    return drawn_in(seed, *scene_of(seed))
+
+
+def drawn_in(seed: int, clients: int, promise: Promise, graph: GraphMode) -> Schedule:
+    """The schedule of this number for this kind of round."""
     draw = _Draw(seed, clients, promise)
     faults = draw.several(draw.loss, clients // 4 + 1) + draw.several(draw.trouble, 6)
-    everywhere = draw.below(16)
+    everywhere = draw.below(32)
     if everywhere == 0:
         faults += [Duplicate(letter, draw.below(3 * LATE)) for letter in draw.letters]
     elif everywhere == 1:
@@ -84,7 +102,7 @@ class _Draw:
         letter = self.letters.pop()
         if kind < 4 and letter.exchange is not Exchange.WITNESS:
             # Late for Witnessing is not lost: the room closes without it, and the next one is still open.
-            return self.one_of([Delay(letter, LATE), Vanish(letter, LATE)])
+            return Delay(letter, LATE) if kind == 1 else Vanish(letter, LATE)
         return Vanish(letter)
 
     def trouble(self) -> Fault:
@@ -98,13 +116,12 @@ class _Draw:
         if kind == 2:
             return WrongDeadline(*(list(Exchange)[index] for index in self.generator.permutation(5)[:2].tolist()))
         letter = self.letters.pop()
-        return self.one_of(
-            [
-                Drop(letter),
-                Delay(letter, self.below(SOON)),
-                Duplicate(letter, self.below(3 * LATE)),
-                Flip(letter, self.below(ANYWHERE)),
-                Truncate(letter, self.below(ANYWHERE)),
-                Vanish(letter, self.below(SOON)),
-            ]
-        )
+        kinds: list[Callable[[], Fault]] = [
+            lambda: Drop(letter),
+            lambda: Delay(letter, self.below(SOON)),
+            lambda: Duplicate(letter, self.below(3 * LATE)),
+            lambda: Flip(letter, self.below(ANYWHERE)),
+            lambda: Truncate(letter, self.below(ANYWHERE)),
+            lambda: Vanish(letter, self.below(SOON)),
+        ]
+        return self.one_of(kinds)()

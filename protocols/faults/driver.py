@@ -15,10 +15,10 @@ from functools import partial
 from protocols.endpoint import Task
 from protocols.errors import Misbehaved, RoundLost
 from protocols.faults.network import Forger, Network, kind_of
-from protocols.faults.parties import Event, Hear, Step, Train
+from protocols.faults.parties import Boot, Event, Hear, Step, Train
 from protocols.faults.schedule import Arrow, Crash, Moment, Schedule, ServerCrash, WrongDeadline
 from protocols.messages import Aggregate, Inbox, Open, Roster, Survivors, Witnesses
-from protocols.party import SERVER, Deadline, PartyId
+from protocols.party import SERVER, Deadline, Excluded, PartyId
 from protocols.simulate import Exchange
 
 ROOMS = ("Gathering", "Relaying", "Summing", "Witnessing", "Unmasking")
@@ -45,12 +45,13 @@ class Emitted:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """How the round ended: a sum or a named loss; everything that was said; what clients refused."""
+    """How the round ended: a sum or a named loss; everything that was said; what clients and server refused."""
 
     aggregate: Aggregate | None
     lost: RoundLost | None
     said: tuple[Emitted, ...]
     refused: tuple[tuple[PartyId, Misbehaved], ...]
+    excluded: tuple[Excluded, ...]
 
 
 def play(
@@ -63,7 +64,7 @@ def play(
     driver = _Driver(schedule, ids, patience, step, forge)
     driver.at_server(task)
     driver.network.run()
-    return Played(driver.aggregate, driver.lost, tuple(driver.said), tuple(driver.refused))
+    return Played(driver.aggregate, driver.lost, tuple(driver.said), tuple(driver.refused), tuple(driver.excluded))
 
 
 class _Driver:
@@ -80,7 +81,8 @@ class _Driver:
         self.lost: RoundLost | None = None
         self.said: list[Emitted] = []
         self.refused: list[tuple[PartyId, Misbehaved]] = []
-        self.disk = dict.fromkeys((SERVER, *ids), b"")
+        self.excluded: list[Excluded] = []
+        self.disk = {who: step(who, b"", Boot()).image for who in (SERVER, *ids)}
         self.heard: dict[PartyId, Hear] = {}
         self.crashes = {
             (ids[fault.client], fault.arrow): fault.moment for fault in schedule.faults if isinstance(fault, Crash)
@@ -140,6 +142,7 @@ class _Driver:
         if crash is not None:
             self.network.restart(SERVER, partial(self.at_server, event))
             return
+        self.excluded += step.excluded
         for frame in step.frames:
             self.say(SERVER, frame.to, bytes(frame))
         if self.arrivals and self.room in self.wrong_deadlines:

@@ -8,6 +8,7 @@ a client whose connection broke connects again and repeats what it said last
 from __future__ import annotations
 
 import heapq
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -96,7 +97,7 @@ class Network:
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._events = 0
         self._in_order: dict[tuple[PartyId, PartyId], int] = {}
-        self._gone: set[PartyId] = set()
+        self._gone_until: dict[PartyId, float] = {}
         self._down_until: dict[PartyId, int] = {}
         self._last_words: dict[PartyId, bytes] = {}
         self._invitation: dict[PartyId, bytes] = {}
@@ -133,18 +134,27 @@ class Network:
             for client in self.ids:
                 self.after(PAUSE, partial(self._connect, client))
 
-    def _vanish(self, client: PartyId, back: int | None) -> None:
-        self._gone.add(client)
-        if back is not None:
-            self.after(back, partial(self._come_back, client))
+    def _gone(self, client: PartyId) -> bool:
+        return self._gone_until.get(client, 0) > self.now
 
-    def _come_back(self, client: PartyId) -> None:
-        self._gone.discard(client)
-        self._connect(client)
+    def _vanish(self, client: PartyId, back: int | None) -> None:
+        until = math.inf if back is None else self.now + back
+        self._gone_until[client] = max(until, self._gone_until.get(client, 0))
+        if back is not None:
+            self.after(back, partial(self._connect, client))
 
     def _connect(self, client: PartyId) -> None:
-        """A client repeats what it said last; one that never spoke is invited again."""
-        if client in self._gone:
+        self._repeat(client)
+        self.after(PAUSE, partial(self._repeat_unanswered, client, self._last_words.get(client)))
+
+    def _repeat_unanswered(self, client: PartyId, words: bytes | None) -> None:
+        """What came too late to be an answer is new to the server; repeated, it is answered from what was said."""
+        if self._last_words.get(client) == words:
+            self._repeat(client)
+
+    def _repeat(self, client: PartyId) -> None:
+        """A client says again what it said last; one that never spoke is invited again."""
+        if self._gone(client):
             return
         if client in self._last_words:
             self._transmit(client, SERVER, self._last_words[client])
@@ -194,7 +204,7 @@ class Network:
         down = self.down(recipient)
         if down:
             self.after(down, partial(self._arrive, sender, recipient, data))
-        elif recipient not in self._gone:
+        elif not self._gone(recipient):
             self.deliver(sender, recipient, data)
 
     def _letter(self, sender: PartyId, client: PartyId, data: bytes) -> Letter:

@@ -13,7 +13,7 @@ from protocols.codec import Frame
 from protocols.endpoint import Client, Server, Task
 from protocols.errors import Misbehaved, RoundLost
 from protocols.messages import Aggregate
-from protocols.party import SERVER, Deadline, PartyId
+from protocols.party import SERVER, Deadline, Excluded, PartyId
 from protocols.simulate import Application
 
 
@@ -30,12 +30,18 @@ class Train:
     """The application submits the update it is asked for."""
 
 
-Event = Task | Hear | Train | Deadline
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """The process starts for the first time and stores what it is."""
+
+
+Event = Boot | Task | Hear | Train | Deadline
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What an event made of an endpoint. `room` is the server's open room, empty when none is."""
+    """What an event made of an endpoint. `room` is the server's open room, empty when none is; `excluded`
+    are the notes of this step alone."""
 
     image: bytes
     frames: tuple[Frame, ...] = ()
@@ -43,6 +49,7 @@ class Step:
     needs_update: bool = False
     room: str = ""
     aggregate: Aggregate | None = None
+    excluded: tuple[Excluded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ class Parties:
     train: Application
 
     def step(self, who: PartyId, image: bytes, event: Event) -> Step:
-        """Build the endpoint, thaw its image unless it never stored one, let it act, and freeze it again.
+        """Build the endpoint, thaw its image unless it boots, let it act, and freeze it again.
 
         The errors of the protocol become part of the step; any other is a bug and escapes.
         """
@@ -76,7 +83,14 @@ class Parties:
         except RoundLost as lost:
             error = lost.with_traceback(None)
         room = "" if server.done or server.wait is None else server.wait.room
-        return Step(server.freeze(), tuple(frames), error, room=room, aggregate=server.aggregate)
+        return Step(
+            server.freeze(),
+            tuple(frames),
+            error,
+            room=room,
+            aggregate=server.aggregate,
+            excluded=tuple(server.excluded),
+        )
 
     def _client_step(self, who: PartyId, image: bytes, event: Event) -> Step:
         client = self.clients[who]()

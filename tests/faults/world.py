@@ -25,11 +25,13 @@ from protocols.faults.network import kind_of
 from protocols.faults.parties import Parties
 from protocols.faults.schedule import Deed, Delay, Hostile, Schedule, Vanish
 from protocols.messages import Masked, Roster, Submit, Unmask
+from protocols.pairwise import server as pairwise_server
 from protocols.pairwise.session import Session
 from protocols.party import PartyId
 from protocols.plan import Promise, RoundPlan
 from secagg.errors import NoParameters
 from secagg.graph import Assumption, GraphMode, HararyGraph, Parameters
+from secagg.keys import verify
 from tests.contracts.company import Company
 from tests.faults.oracle import Rules, verdict
 
@@ -59,8 +61,15 @@ def small_rings(n: int, assumption: Assumption, graph: GraphMode) -> Parameters:
 
 
 @contextmanager
-def thin_rings() -> Iterator[None]:
-    with mock.patch.object(plan, "_parameters", small_rings):
+def stage() -> Iterator[None]:
+    """Inside, rings are thin, and what every step computes anew from public bytes is remembered."""
+    remembered_verify = functools.lru_cache(REMEMBERED)(verify)
+    with (
+        mock.patch.object(plan, "_parameters", small_rings),
+        mock.patch.object(plan, "Encoding", functools.lru_cache(plan.Encoding)),
+        mock.patch.object(codec, "verify", remembered_verify),
+        mock.patch.object(pairwise_server, "verify", remembered_verify),
+    ):
         yield
 
 
