@@ -153,8 +153,9 @@ class _Driver:
         self.arrivals += 1
         if step.room != self.room:
             self.room, self.arrivals = step.room, 0
-            self.network.after(self.patience, partial(self.expire, step.room))
-        if not step.room and not self.ended:
+            if self.room:
+                self.network.after(self.patience, partial(self.expire, self.room))
+        if not self.room and not self.ended:
             self.ended, self.aggregate = True, step.aggregate
             self.lost = step.error if isinstance(step.error, RoundLost) else None
 

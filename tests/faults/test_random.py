@@ -122,9 +122,7 @@ def test_who_returns_too_late_is_excluded_by_name_and_not_counted(
     who = world(CLIENTS, promise).ids[2]
     played = played_with(promise, Vanish(Letter(2, exchange, side), LATE))
     assert who not in survivors(played)
-    assert [(note.peer, note.error) for note in played.excluded] and {
-        (note.peer, note.error) for note in played.excluded
-    } == {(who, "OutOfTurn")}
+    assert {(note.peer, note.error) for note in played.excluded} == {(who, "OutOfTurn")}
 
 
 @rows("D12")
