@@ -48,7 +48,7 @@ Scene = tuple[int, Promise, GraphMode]
 def scene_of(seed: int) -> Scene:
     """The kind of round of this number: five to twelve clients, more of the small ones because they cost less."""
     generator = np.random.default_rng([seed, len(SIZES)])
-    odds = 1 / SIZES**2
+    odds = 1 / SIZES**3
     clients = int(generator.choice(SIZES, p=odds / odds.sum()))
     promise = list(Promise)[generator.integers(len(Promise))]
     return clients, promise, (GraphMode.COMPLETE, GraphMode.ROSTER)[generator.integers(2)]

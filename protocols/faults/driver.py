@@ -112,7 +112,7 @@ class _Driver:
             self.disk[who] = step.image
         if crash is not None:
             # The stored state asks for the update again; the transport still has the frame.
-            self.network.restart(who, partial(self.at_client, who, self.heard[who]))
+            self.restart(who, partial(self.at_client, who, self.heard[who]))
             return
         if isinstance(step.error, Misbehaved):
             self.refused.append((who, step.error))
@@ -130,6 +130,11 @@ class _Driver:
         for who in to:
             self.network.post(sender, who, data)
 
+    def restart(self, who: PartyId, resume: Callable[[], None]) -> None:
+        # What is read back is no object that any live endpoint still knows.
+        self.disk[who] = bytes(bytearray(self.disk[who]))
+        self.network.restart(who, resume)
+
     # --- the server ---------------------------------------------------------------------------------------
 
     def at_server(self, event: Task | Hear | Deadline) -> None:
@@ -140,7 +145,7 @@ class _Driver:
         if crash is not Moment.BEFORE:
             self.store(step)
         if crash is not None:
-            self.network.restart(SERVER, partial(self.at_server, event))
+            self.restart(SERVER, partial(self.at_server, event))
             return
         self.excluded += step.excluded
         for frame in step.frames:

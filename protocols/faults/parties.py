@@ -65,14 +65,23 @@ class Parties:
 
         The errors of the protocol become part of the step; any other is a bug and escapes.
         """
-        return self._server_step(image, event) if who == SERVER else self._client_step(who, image, event)
+        return self.act(self.thawed(who, image), event)
 
-    def _server_step(self, image: bytes, event: Event) -> Step:
-        server = self.server()
+    def thawed(self, who: PartyId, image: bytes) -> Client | Server:
+        endpoint = self.server() if who == SERVER else self.clients[who]()
         if image:
-            server.thaw(image)
+            endpoint.thaw(image)
+        return endpoint
+
+    def act(self, endpoint: Client | Server, event: Event) -> Step:
+        if isinstance(endpoint, Server):
+            return self._server_step(endpoint, event)
+        return self._client_step(endpoint, event)
+
+    def _server_step(self, server: Server, event: Event) -> Step:
         frames: list[Frame] = []
         error = None
+        noted = len(server.excluded)
         try:
             if isinstance(event, Hear):
                 frames = server.receive(event.data, event.speaker)
@@ -83,26 +92,36 @@ class Parties:
         except RoundLost as lost:
             error = lost.with_traceback(None)
         room = "" if server.done or server.wait is None else server.wait.room
-        return Step(
-            server.freeze(),
-            tuple(frames),
-            error,
-            room=room,
-            aggregate=server.aggregate,
-            excluded=tuple(server.excluded),
-        )
+        notes = tuple(server.excluded[noted:])
+        return Step(server.freeze(), tuple(frames), error, room=room, aggregate=server.aggregate, excluded=notes)
 
-    def _client_step(self, who: PartyId, image: bytes, event: Event) -> Step:
-        client = self.clients[who]()
-        if image:
-            client.thaw(image)
+    def _client_step(self, client: Client, event: Event) -> Step:
         frames: list[Frame] = []
         error = None
         try:
             if isinstance(event, Hear):
                 frames = client.receive(event.data)
             elif isinstance(event, Train):
-                frames = client.send(self.train(who, client))
+                frames = client.send(self.train(client.me, client))
         except Misbehaved as refusal:
             error = refusal.with_traceback(None)
         return Step(client.freeze(), tuple(frames), error, client.needs_update)
+
+
+class Alive:
+    """The same function by endpoints that stay alive; one that wakes from other bytes than its last is thawed.
+
+    Half of a step is reading the image. What a crash leaves is read back as another object, so it is thawed.
+    """
+
+    def __init__(self, parties: Parties) -> None:
+        self._parties = parties
+        self._last: dict[PartyId, tuple[bytes, Client | Server]] = {}
+
+    def step(self, who: PartyId, image: bytes, event: Event) -> Step:
+        last, endpoint = self._last.pop(who, (b"", None))
+        if endpoint is None or last is not image:
+            endpoint = self._parties.thawed(who, image)
+        step = self._parties.act(endpoint, event)
+        self._last[who] = step.image, endpoint
+        return step

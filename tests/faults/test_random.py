@@ -29,7 +29,7 @@ from protocols.simulate import Exchange, Lost
 from secagg.graph import GraphMode
 from tests.attacks.villain import rows
 from tests.faults.sweeps import random_tally, tally
-from tests.faults.world import World, degree_of, stage, world
+from tests.faults.world import World, degree_of, lively_world, stage, world
 
 KEPT = Path(__file__).parent / "kept"
 CLIENTS = 6
@@ -75,15 +75,15 @@ def test_what_once_failed_is_replayed_for_ever(path: Path) -> None:
     assert tally([schedule]).wrong == ()
 
 
-def test_a_memory_of_steps_changes_nothing() -> None:
-    for seed in range(5):
-        schedule = drawn_in(seed, 5, Promise.ACTIVE, GraphMode.COMPLETE)
-        remembering, forgetful = (
-            World(5, Promise.ACTIVE, GraphMode.COMPLETE),
-            World(5, Promise.ACTIVE, GraphMode.COMPLETE),
-        )
-        forgetful.step = forgetful.parties.step  # type: ignore[assignment]
-        assert transcript(remembering.play(schedule)) == transcript(forgetful.play(schedule))
+def test_neither_a_memory_of_steps_nor_endpoints_that_stay_alive_change_anything() -> None:
+    scene = 5, Promise.ACTIVE, GraphMode.COMPLETE
+    remembering, lively, forgetful = world(*scene), lively_world(*scene), World(*scene)
+    forgetful.step = forgetful.parties.step  # type: ignore[assignment]
+    for seed in range(10):
+        schedule = drawn_in(seed, *scene)
+        expected = transcript(forgetful.play(schedule))
+        assert transcript(remembering.play(schedule)) == expected
+        assert transcript(lively.play(schedule)) == expected
 
 
 # --- one kind of trouble at a time

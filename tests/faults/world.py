@@ -22,7 +22,7 @@ from protocols.errors import TooFewClients
 from protocols.faults.drawing import LATE
 from protocols.faults.driver import Played, play
 from protocols.faults.network import kind_of
-from protocols.faults.parties import Parties
+from protocols.faults.parties import Alive, Parties
 from protocols.faults.schedule import Deed, Delay, Hostile, Schedule, Vanish
 from protocols.messages import Masked, Roster, Submit, Unmask
 from protocols.pairwise import server as pairwise_server
@@ -201,3 +201,11 @@ def lost_at(schedule: Schedule) -> dict[int, int]:
 @functools.lru_cache(maxsize=4)
 def world(clients: int, promise: Promise, graph: GraphMode = GraphMode.COMPLETE) -> World:
     return World(clients, promise, graph)
+
+
+@functools.lru_cache(maxsize=4)
+def lively_world(clients: int, promise: Promise, graph: GraphMode) -> World:
+    """The same with endpoints that are thawed after a crash only: half the time."""
+    made = World(clients, promise, graph)
+    made.step = functools.lru_cache(REMEMBERED)(Alive(made.parties).step)
+    return made
