@@ -84,7 +84,7 @@ class _Driver:
         self.excluded: list[Excluded] = []
         self.disk = {who: step(who, b"", Boot()).image for who in (SERVER, *ids)}
         self.heard: dict[PartyId, Hear] = {}
-        self.crashes = {
+        self.crashes: dict[tuple[PartyId, Arrow | None], Moment] = {
             (ids[fault.client], fault.arrow): fault.moment for fault in schedule.faults if isinstance(fault, Crash)
         }
         self.server_crashes = {
@@ -122,7 +122,7 @@ class _Driver:
             self.at_client(who, Train())
 
     def crash_of(self, who: PartyId, event: Hear | Train) -> Moment | None:
-        arrow = Arrow.UPDATE if isinstance(event, Train) else ARROW_OF[kind_of(event.data)]
+        arrow = Arrow.UPDATE if isinstance(event, Train) else ARROW_OF.get(kind_of(event.data))
         return self.crashes.pop((who, arrow), None)
 
     def say(self, sender: PartyId, to: tuple[PartyId, ...], data: bytes) -> None:

@@ -87,8 +87,8 @@ class Network:
         self._position = {who: index for index, who in enumerate(ids)}
         # Against a server that is only curious nobody witnesses: the list is answered with shares at once.
         self._curious = schedule.promise is Promise.CURIOUS
-        self._faults: dict[Letter, list[LetterFault]] = defaultdict(list)
-        self._hostile: dict[Letter, Deed] = {}
+        self._faults: dict[Letter | None, list[LetterFault]] = defaultdict(list)
+        self._hostile: dict[Letter | None, Deed] = {}
         for fault in schedule.faults:
             if isinstance(fault, LetterFault):
                 self._faults[fault.at].append(fault)
@@ -207,8 +207,11 @@ class Network:
         elif not self._gone(recipient):
             self.deliver(sender, recipient, data)
 
-    def _letter(self, sender: PartyId, client: PartyId, data: bytes) -> Letter:
-        exchange = EXCHANGE_OF[kind_of(data)]
+    def _letter(self, sender: PartyId, client: PartyId, data: bytes) -> Letter | None:
+        """Where a schedule may name this frame; the published result comes after all exchanges."""
+        exchange = EXCHANGE_OF.get(kind_of(data))
+        if exchange is None:
+            return None
         if self._curious and exchange is Exchange.WITNESS:
             exchange = Exchange.UNMASK
         return Letter(self._position[client], exchange, Lost.REQUEST if sender == SERVER else Lost.REPLY)
