@@ -53,7 +53,7 @@ def verdict(rules: Rules, lost_at: Mapping[int, int], ring: Ring) -> frozenset[i
     if len(u3) < least or any(len(near[who] & u3) < t for who in u2) or cut:
         return "Summing"
     u4 = {who for who in u3 if lost_at[who] > 3 or not rules.active}
-    if len(u4) < q:
+    if rules.active and len(u4) < least:
         return "Witnessing"
     u5 = {who for who in u4 if lost_at[who] > 4}
     if any(len(near[who] & u5) < t for who in u2):
