@@ -4,7 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-slow lint bench fuzz clean
+# Peers are installed in environments of their own, under PEERS_HOME if it is given.
+FLOWER := $(if $(PEERS_HOME),$(PEERS_HOME)/flower,.venv-flower)
+
+.PHONY: install peers demo test test-slow test-flower lint bench fuzz clean
 
 install: $(STAMP)
 
@@ -29,8 +32,22 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: install
-	$(BIN)/python -m benchmarks
+peers: $(FLOWER)/.installed
+
+$(FLOWER)/.installed: pyproject.toml benchmarks/peers/flower.py
+	$(PYTHON) -m venv $(FLOWER)
+	$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest hypothesis
+	$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check \
+		$$($(FLOWER)/bin/python -c 'from benchmarks.peers.flower import PIP; print(*PIP)')
+	touch $@
+
+test-flower: peers
+	@test -d tests/frameworks || echo "no tests/frameworks in this checkout: nothing to test beside Flower"
+	test ! -d tests/frameworks || $(FLOWER)/bin/python -m pytest -q tests/frameworks -k flower
+
+bench: install peers
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --peers
 
 # Coverage-guided, beyond what `make test` runs; finds and crashes are kept in build/fuzz. Minutes; more runs for a night.
 FUZZ_RUNS ?= 50000
@@ -41,4 +58,4 @@ fuzz: install
 	$(BIN)/python -m tests.fuzz.guided -runs=$(FUZZ_RUNS) -max_len=4096 -artifact_prefix=build/fuzz/ build/fuzz/found
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-flower build dist *.egg-info

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.rows import Row, alternate
+from benchmarks.rows import Effort, Row, alternate, on_cores, timed
 from protocols import ideal
 from protocols.endpoint import Task
 from protocols.messages import Submit
@@ -14,12 +14,11 @@ from protocols.trial import plan_for, vector_of
 from secagg.keys import Seed
 
 CLIENTS = 20
-DIMENSION = 100_000
 LIMIT_RATIO = 100_000.0
 
 
-def rows() -> Iterator[Row]:
-    root = Seed(bytes(32))
+def rows(effort: Effort) -> Iterator[Row]:
+    root, dimension = Seed(bytes(32)), effort.dimension // 10
     plan = plan_for(CLIENTS, 0.1, 16)
     cohort = Cohort.from_root(plan, range(CLIENTS), root)
     prepared: dict[PartyId, Submit] = {}
@@ -27,17 +26,18 @@ def rows() -> Iterator[Row]:
 
     def real() -> None:
         def train(who: PartyId, client: object) -> Submit:
-            prepared[who] = cohort.clients[who].prepare(vector_of(root, who, DIMENSION))
+            prepared[who] = cohort.clients[who].prepare(vector_of(root, who, dimension))
             return prepared[who]
 
-        Simulation(cohort, train).run(Task(next(rounds), DIMENSION))
+        Simulation(cohort, train).run(Task(next(rounds), dimension))
 
     real()
     agreement = cohort.server.agreement
-    ours, peer = alternate(real, lambda: ideal.aggregate(agreement, prepared), repeats=3)
+    with on_cores(1):
+        ours, peer = alternate(timed(real), timed(lambda: ideal.aggregate(agreement, prepared)), repeats=3)
     yield Row(
         suite="rounds",
-        case=f"{CLIENTS} clients, d = {DIMENSION:,}, whole round in one process",
+        case=f"{CLIENTS} clients, d = {dimension:,}, whole round in one process",
         unit="s",
         ours=ours,
         peer_name="ideal sum of the same vectors",
