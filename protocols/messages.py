@@ -218,7 +218,7 @@ def digest_of(context: Context, aggregate: Aggregate) -> bytes:
     for numbers in (aggregate.survivors, (aggregate.weight_sum,), aggregate.metrics):
         digest.update(len(numbers).to_bytes(8, "little"))
         digest.update(b"".join((number % (1 << 64)).to_bytes(8, "little") for number in numbers))
-    digest.update(aggregate.total.tobytes())
+    digest.update(np.ascontiguousarray(aggregate.total).data.cast("B"))
     return digest.digest()
 
 

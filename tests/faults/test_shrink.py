@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from protocols.endpoint import Client, Server
+from protocols.endpoint.outbox import Outbox
 from protocols.faults.drawing import drawn_in
 from protocols.faults.schedule import shrink
 from protocols.messages import Masked
@@ -67,7 +68,7 @@ def a_restored_server_forgets_what_it_said(monkeypatch: pytest.MonkeyPatch) -> N
 
     def thaw(self: Server, data: Any) -> None:
         original(self, data)
-        self._said = {}
+        self._outbox = Outbox()
 
     monkeypatch.setattr(Server, "thaw", thaw)
 
