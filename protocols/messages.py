@@ -1,10 +1,10 @@
 """Everything that is said, frozen and valid by construction.
 
 Letters cross the wire and have a kind byte in `codec`; notes stay between a party and its own
-application. Sizes of the letters, with n clients, k neighbours and a packed vector of P bytes:
+application. Sizes of the letters, with n clients, k neighbours, s witnesses and a packed vector of P bytes:
 
     Open 0.5 kB   Advertise 193   Roster 165 n   Shares 146 k   Inbox n/8 + 146 k + 4
-    Masked P + 16   Survivors n/8   Witness 64   Witnesses 68 q   Unmask 34 k   Result 64
+    Masked P + 16   Survivors n/8   Witness 64   Witnesses 68 s   Unmask 34 k   Result 64
 """
 
 from __future__ import annotations

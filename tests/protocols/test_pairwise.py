@@ -203,18 +203,18 @@ def test_letters_have_the_sizes_their_docstring_states() -> None:
     stage.until(None)
     for (_, kind), frame in stage.frames.items():
         frames[kind] = len(frame) - 104
-    n, neighbours, quorum = 8, 7, stage.company.plan.parameters(8).quorum
+    n, neighbours, signers = 8, 7, stage.company.plan.smallest_sum(8)
     packed = stage.server.agreement.plan.encoding.ring.packed_bytes(LENGTH)
     count = 8  # every sequence and payload is preceded by its length
     assert frames == {
-        Advertise: 192,
-        Roster: 32 + count + 164 * n,
+        Advertise: 193,
+        Roster: 32 + count + 165 * n,
         Shares: count + 146 * neighbours,
         Inbox: 4 + count + 1 + count + 146 * neighbours,
         Masked: count + packed + count + 16 + count,
         Survivors: count + 1,
         Witness: 64,
-        Witnesses: count + 68 * quorum,
+        Witnesses: count + 68 * signers,
         Unmask: count + 34 * neighbours,
     }
 
