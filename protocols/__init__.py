@@ -10,12 +10,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from protocols.certificates import Credential as Credential
     from protocols.durable import DurableClient as DurableClient
     from protocols.durable import DurableServer as DurableServer
     from protocols.durable import exit_on_sigterm as exit_on_sigterm
     from protocols.endpoint import Client as Client
     from protocols.endpoint import Server as Server
     from protocols.endpoint import Task as Task
+    from protocols.plan import Metric as Metric
     from protocols.plan import NoisePlan as NoisePlan
     from protocols.plan import Policy as Policy
     from protocols.plan import Promise as Promise
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
     from protocols.round import secure_mean as secure_mean
     from protocols.simulate import FaultPlan as FaultPlan
     from protocols.tensors import Layout as Layout
+    from protocols.tensors import check_model as check_model
 
 _HOME = {
     "Client": "endpoint",
+    "Credential": "certificates",
     "DurableClient": "durable",
     "DurableServer": "durable",
     "FaultPlan": "simulate",
     "Layout": "tensors",
+    "Metric": "plan",
     "NoisePlan": "plan",
     "Policy": "plan",
     "Promise": "plan",
@@ -38,6 +43,7 @@ _HOME = {
     "RoundReport": "round",
     "Server": "endpoint",
     "Task": "endpoint",
+    "check_model": "tensors",
     "exit_on_sigterm": "durable",
     "secure_mean": "round",
 }

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from secagg.graph import Against as Against
     from secagg.graph import Assumption as Assumption
     from secagg.graph import Graph as Graph
+    from secagg.graph import GraphMode as GraphMode
     from secagg.graph import Parameters as Parameters
     from secagg.graph import find_parameters as find_parameters
     from secagg.graph import largest_feasible_dropout as largest_feasible_dropout
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from secagg.shamir import Share as Share
     from secagg.shamir import combine as combine
     from secagg.shamir import split as split
+    from secagg.workers import Workers as Workers
 
 _HOME = {
     "Against": "graph",
@@ -73,6 +75,7 @@ _HOME = {
     "Encoding": "encode",
     "EntropyUnavailable": "errors",
     "Graph": "graph",
+    "GraphMode": "graph",
     "Hit": "encode",
     "Identity": "keys",
     "NoParameters": "errors",
@@ -87,6 +90,7 @@ _HOME = {
     "Seed": "keys",
     "Share": "shamir",
     "Stream": "prg",
+    "Workers": "workers",
     "WrongContext": "errors",
     "check_point": "keys",
     "combine": "shamir",

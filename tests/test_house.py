@@ -603,14 +603,14 @@ def test_importing_the_packages_alone_loads_not_even_numpy() -> None:
 PUBLIC = {
     "secagg": """
         Against AgreementKey Assumption BadBox BadCiphertext BadParameters BadPoint BadShare BadSignature
-        ClipExceeded Context Correction Encoding EntropyUnavailable Graph Hit Identity NoParameters NonFinite
-        OnExcess Overflow Parameters Ring Rounding SecaggError Secret Seed Share Stream WrongContext check_point
+        ClipExceeded Context Correction Encoding EntropyUnavailable Graph GraphMode Hit Identity NoParameters NonFinite
+        OnExcess Overflow Parameters Ring Rounding SecaggError Secret Seed Share Stream Workers WrongContext check_point
         combine derive expand expand_into find_parameters largest_feasible_dropout mask_into open_box public_of
         seal split unmask_into verify
     """,
     "protocols": """
-        Client DurableClient DurableServer FaultPlan Layout NoisePlan Policy Promise RoundPlan RoundReport Server
-        Task exit_on_sigterm secure_mean
+        Client Credential DurableClient DurableServer FaultPlan Layout Metric NoisePlan Policy Promise RoundPlan
+        RoundReport Server Task check_model exit_on_sigterm secure_mean
     """,
 }
 
