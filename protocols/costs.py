@@ -99,8 +99,7 @@ def client_steps(shape: Shape) -> Steps:
         box=2 * k,
         field=2 * k * t,
         item=n + 3 * k + signers,
-        # A frame received is hashed once for its signature and once to know it again.
-        digest=shape.sizes.upload_bytes + 2 * shape.sizes.download_bytes,
+        digest=shape.sizes.upload_bytes + shape.sizes.download_bytes,
         mask=(k + 1) * d,
         encode=d,
         pack=d,
@@ -124,7 +123,7 @@ def server_steps(shape: Shape) -> Steps:
         field=n * t + t * t,
         # Shares are read, relayed and later compared with their tags.
         item=n + 3 * n * k + signers,
-        digest=n * (2 * shape.sizes.upload_bytes + shape.sizes.bytes_of(Inbox)),
+        digest=n * (shape.sizes.upload_bytes + shape.sizes.bytes_of(Inbox)),
         mask=(n - lost + left_behind) * d,
         encode=0,
         pack=0,

@@ -170,7 +170,7 @@ def test_a_field_more_is_malformed_whatever_it_holds(row: str) -> None:
 def test_a_roster_in_any_other_order_or_with_one_client_twice_is_malformed(row: str) -> None:
     for roster in letters(Roster):
         body = wire.encode(roster)
-        entries = [body[40:][at : at + 164] for at in range(0, len(body) - 40, 164)]
+        entries = [body[40:][at : at + 165] for at in range(0, len(body) - 40, 165)]
         for one in range(len(entries)):
             for two in range(len(entries)):
                 bent = list(entries)

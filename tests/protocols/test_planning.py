@@ -128,13 +128,13 @@ def test_a_roster_too_large_for_a_frame_is_refused_by_the_plan_as_by_the_clients
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plans = {clients: RoundPlan.recommend(clients) for clients in (7, 8)}
-    # Just enough for the roster of seven: 164 bytes each, a context and a count.
-    monkeypatch.setattr(codec, "MAX_CONTROL_BYTES", 7 * 164 + 32 + 8)
+    # Just enough for the roster of seven: 165 bytes each, a context and a count.
+    monkeypatch.setattr(codec, "MAX_CONTROL_BYTES", 7 * 165 + 32 + 8)
     round_sizes(agreement_of(plans[7], 9), 7)
     assert Weighed(plans[7], 7, 9).exact
     with pytest.raises(BadPlan, match="at most 7 to one round"):
         round_sizes(agreement_of(plans[8], 9), 8)
-    with pytest.raises(TooFewClients, match="announces 1352 bytes, 1188 are allowed here"):
+    with pytest.raises(TooFewClients, match="announces 1360 bytes, 1195 are allowed here"):
         Weighed(plans[8], 8, 9)
 
 
@@ -181,18 +181,18 @@ def test_a_client_verifies_agrees_and_boxes_as_often_as_is_counted(
     steps, sizes = client_steps(shape_of(plan, 9, 5)), round_sizes(agreement_of(plan, 5), 9)
     assert counted["seal"] + counted["open_box"] == 9 * steps.box
     # The round is over once enough have answered; the last clients never see the witnesses.
-    quorum = plan.parameters(9).quorum
+    signers = plan.smallest_sum(9) if promise is ACTIVE else 0
     answered = sum(traffic.exchanges == sizes.exchanges for traffic in simulation.traffic.values())
     assert 0 < answered <= 9
-    assert counted["verify"] == 9 * 9 + quorum * answered
-    assert steps.verification == len(sizes.received) + 9 + quorum
+    assert counted["verify"] == 9 * 9 + signers * answered
+    assert steps.verification == len(sizes.received) + 9 + signers
     assert counted["sign"] == 9 * steps.signature - (9 - answered)
 
 
 def test_against_an_active_server_the_witnesses_are_verified_too() -> None:
     active, curious = (client_steps(shape_of(RoundPlan.recommend(60, promise=p), 60, 10)) for p in (ACTIVE, CURIOUS))
-    quorum = RoundPlan.recommend(60).parameters(60).quorum
-    assert active.verification - curious.verification == quorum + 1
+    signers = RoundPlan.recommend(60).smallest_sum(60)
+    assert active.verification - curious.verification == signers + 1
     assert active.signature - curious.signature == 2
 
 
