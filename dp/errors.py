@@ -67,7 +67,8 @@ class BudgetExceeded(DpError):
 
 
 class LedgerError(DpError):
-    """Something about a ledger file; `seq` is the entry it was noticed at, when there is one."""
+    """Something about a file that keeps state, a ledger or the image of an endpoint; `seq` is the entry of the
+    ledger it was noticed at, when there is one."""
 
     def __init__(self, message: str, *, seq: int | None = None) -> None:
         super().__init__(message)
@@ -75,8 +76,9 @@ class LedgerError(DpError):
 
 
 class Corrupt(LedgerError):
-    """The storage's, or a forger's: an entry breaks the chain, its signature, its canonical form or the
-    order of events. Stop using the file; compare it with a pinned head and an export."""
+    """The storage's, or a forger's: an entry of a ledger breaks the chain, its signature, its canonical form or
+    the order of events, or a state file is not what was stored. Stop using the file: compare a ledger with a
+    pinned head and an export; remove a state file and join the next round, without an older copy."""
 
 
 class RolledBack(LedgerError):
@@ -90,17 +92,18 @@ class Forked(LedgerError):
 
 
 class WrongVersion(LedgerError):
-    """The caller's: the file is of another schema or is no ledger. Open it with the version that wrote it;
-    it is never migrated silently."""
+    """The caller's: the file is of another schema or is no ledger, or a state file is another version's, role's
+    or identity's. Open it with the version and the owner that wrote it; it is never migrated silently."""
 
 
 class Locked(LedgerError):
-    """Nobody's: other writers held the ledger for every attempt. Nothing was written; try again."""
+    """Nobody's: other writers held the ledger for every attempt, or another endpoint has the folder open.
+    Nothing was written; try again when they have ended."""
 
 
 class StorageRefused(LedgerError):
-    """The caller's: the place cannot keep a durable, locked log (network file system, read-only directory,
-    no write-ahead log). Choose a local directory."""
+    """The caller's: the place cannot keep a ledger or a state file durable, locked and private (network file
+    system, read-only or full directory, no write-ahead log, open to others). Choose a local directory of your own."""
 
 
 class ConflictingCharge(LedgerError):

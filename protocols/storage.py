@@ -15,7 +15,6 @@ disks keep the blocks of replaced files for a while: encrypt a disk that may be 
 from __future__ import annotations
 
 import enum
-import fcntl
 import hashlib
 import hmac
 import os
@@ -26,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dp.errors import Corrupt, Locked, StorageRefused, WrongVersion
-from dp.ledger.place import require_directory, require_not_remote, sync_directory
+from dp.place import open_directory, require_directory, require_not_remote, sync_directory, take_lock
 from protocols.endpoint import IMAGE_VERSION
 from protocols.errors import Misused
 from protocols.wire import Buffer
@@ -171,20 +170,16 @@ class Folder:
 
 def _locked(path: Path) -> int:
     """An open, locked folder that nobody else may enter. The kernel frees the lock at any death."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as wrong:
-        raise StorageRefused(f"cannot open the folder {path}: {wrong.strerror}") from wrong
+    descriptor = open_directory(path)
     held = False
     try:
         if os.fstat(descriptor).st_mode & 0o077:
             raise StorageRefused(f"{path} can be entered by others; run chmod 700 on it, or name a new folder in it")
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = True
-    except BlockingIOError as wrong:
-        raise Locked(f"another endpoint has {path} open; end it first, or name another folder") from wrong
+        held = take_lock(descriptor, path)
+        if not held:
+            raise Locked(f"another endpoint has {path} open; end it first, or name another folder")
     except OSError as wrong:
-        raise StorageRefused(f"{path} cannot be locked: {wrong.strerror}; choose a local folder") from wrong
+        raise StorageRefused(f"cannot look into the folder {path}: {wrong.strerror}; choose a local folder") from wrong
     finally:
         if not held:
             os.close(descriptor)

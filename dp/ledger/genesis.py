@@ -19,8 +19,9 @@ from pathlib import Path
 from dp.errors import BadParameters, EntropyUnavailable, LedgerError, RolledBack, StorageRefused
 from dp.ledger.chain import LEDGER_ID_BYTES, Entry, Kind, Signer, link, signed_by
 from dp.ledger.charge import Terms
-from dp.ledger.place import beside, directory_lock, read_key, require_directory, sync_directory, write_key
+from dp.ledger.place import beside, directory_lock, read_key, write_key
 from dp.ledger.store import Store
+from dp.place import require_directory, sync_directory
 
 
 def create(path: Path, terms: Terms | None, timeout_seconds: float) -> None:

@@ -21,7 +21,8 @@ from typing import Any
 
 from dp.errors import Corrupt, LedgerError, Locked, RolledBack, StorageRefused, WrongVersion
 from dp.ledger.chain import MAX_BODY_BYTES, Entry
-from dp.ledger.place import beside, file_system_of, require_file, require_not_remote
+from dp.ledger.place import beside, require_file
+from dp.place import file_system_of, require_not_remote
 
 APPLICATION_ID = 0x5EC466DB
 SCHEMA_VERSION = 1

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from dp import place
 from dp.errors import (
     BadParameters,
     BadReservation,
@@ -26,12 +27,13 @@ from dp.errors import (
     StorageRefused,
     WrongVersion,
 )
-from dp.ledger import Ledger, Standing, genesis, place, session, store
+from dp.ledger import Ledger, Standing, genesis, session, store
 from dp.ledger.book import _terms
 from dp.ledger.charge import Randomness
 from dp.ledger.genesis import create
-from dp.ledger.place import beside, file_system_of, read_key
+from dp.ledger.place import beside, directory_lock, read_key, write_key
 from dp.ledger.session import Owner, Session
+from dp.place import file_system_of, sync_directory
 from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, epsilon_of, finish, outcome, start, write_rounds
 from tests.rows import rows
 
@@ -238,9 +240,9 @@ def test_a_directory_of_a_missing_directory_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StorageRefused, match="cannot create the directory"):
         Ledger.open(tmp_path / "a" / "b" / "run.ledger", WIDE)
     for use in (
-        place.sync_directory,
-        lambda missing: place.write_key(missing / "key", bytes(32)),
-        lambda missing: place.directory_lock(missing, 1.0).__enter__(),
+        sync_directory,
+        lambda missing: write_key(missing / "key", bytes(32)),
+        lambda missing: directory_lock(missing, 1.0).__enter__(),
     ):
         with pytest.raises(StorageRefused, match="No such file"):
             use(tmp_path / "a")

@@ -1,0 +1,96 @@
+"""Directories that keep state: local, lockable, the owner's own, and synced when a name in them changes.
+
+File locks are advisory on network file systems and often absent: two processes there would both spend the
+last of a budget, or both go on with one round, so those places are refused by name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from dp.errors import StorageRefused
+
+MOUNTS = Path("/proc/self/mountinfo")
+NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs"})
+
+
+def file_system_of(path: Path) -> str:
+    """The type of the file system that holds path, "" where the kernel does not tell.
+
+    Source: proc(5), mountinfo: field 5 is the mount point, the type follows the lone "-".
+    """
+    try:
+        lines = MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return ""
+    real = os.path.realpath(path)
+    found = ("", "")
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        point = _unescape((before.split(" ") + [""] * 5)[4])
+        # Later lines lie over earlier ones with the same mount point, hence >=.
+        if (real + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(found[0]):
+            found = (point, after.split(" ")[0])
+    return found[1]
+
+
+def _unescape(point: str) -> str:
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        point = point.replace(code, character)
+    return point
+
+
+def require_not_remote(path: Path) -> None:
+    """Path lies on no network file system known by name. Raises: StorageRefused."""
+    kind = file_system_of(path.parent)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise StorageRefused(f"{path} lies on {kind}, where file locks do not hold; choose a local directory")
+
+
+def require_directory(directory: Path) -> None:
+    """The directory exists afterwards; one that is made here belongs to its owner alone.
+
+    Raises: StorageRefused.
+    """
+    try:
+        if not directory.exists():
+            directory.mkdir(0o700)
+            directory.chmod(0o700)
+    except OSError as wrong:
+        raise StorageRefused(f"cannot create the directory {directory}: {wrong.strerror}") from wrong
+
+
+def open_directory(directory: Path) -> int:
+    """A descriptor of the directory; whoever asked closes it. Raises: StorageRefused."""
+    try:
+        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as wrong:
+        raise StorageRefused(f"cannot open the directory {directory}: {wrong.strerror}") from wrong
+
+
+def take_lock(descriptor: int, directory: Path) -> bool:
+    """Whether the lock of an open directory is this process's now; the kernel frees it at any death.
+
+    Raises: StorageRefused where directories cannot be locked.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as wrong:
+        raise StorageRefused(f"{directory} cannot be locked: {wrong.strerror}; choose a local directory") from wrong
+    return True
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes the renames in a directory survive a power cut. Raises: StorageRefused."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as wrong:
+        raise StorageRefused(f"cannot sync the directory {directory}: {wrong.strerror}") from wrong
