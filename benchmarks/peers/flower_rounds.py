@@ -1,4 +1,9 @@
-"""One whole round of Flower's own `SecAggPlusWorkflow`, over a grid that loses what the case says."""
+"""Whole rounds of Flower's own `SecAggPlusWorkflow` in one process, with nodes that vanish at a given stage.
+
+The workflow and the client mod are Flower's own and untouched. What stands around them is a grid that hands
+each message to the node's mod at once, and a strategy that asks every node and averages nothing.
+Nothing of this project is imported here.
+"""
 
 from __future__ import annotations
 
@@ -9,45 +14,71 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.flower_seam import CLIENT_ERRORS, STAGES, Node, flower
-from protocols.adversary.targets import Case, Ended, Floats, Step
+from benchmarks.peers.flower_seam import MAX_WEIGHT, STAGES, Floats, Node, flower
+
+Errors = tuple[type[Exception], ...]
+# What the mod and the workflow raise when neighbours vanished; a node's runtime answers with an error message.
+LOSES = (KeyError, IndexError, ValueError)
 
 
-class Grid:
-    """Hands copies of messages to the nodes and loses what the case says; errors become error messages."""
+class Round:
+    """One round, and what is left of it: also when the workflow raises.
 
-    def __init__(self, nodes: Mapping[int, Node], lost: Mapping[int, Step]) -> None:
-        self.nodes, self.lost = nodes, lost
-        self.step = 0
+    `lost` maps a node to the number in STAGES of the first request that it no longer hears. `fails` are the
+    errors of a node that its runtime would turn into an error message; any other is not Flower's and escapes.
+    """
+
+    def __init__(self, nodes: Mapping[int, Node], lost: Mapping[int, int], fails: Errors = LOSES) -> None:
+        self.nodes, self.lost, self.fails = nodes, lost, fails
+        self.stage = 0
         self.errors: dict[int, str] = {}
         self.uploads = dict.fromkeys(nodes, b"")
+        self.mean: Floats | None = None
+        self.counted: frozenset[int] = frozenset()
+
+    def play(self, shares: float, threshold: float, max_weight: float = MAX_WEIGHT) -> None:
+        """Afterwards the mean is here, or None where the round was lost in silence.
+
+        Arguments as Flower takes them: integers count, floats are parts. Raises: what the workflow raises.
+        """
+        fl = flower()
+        start = fl.ndarrays_to_parameters([next(iter(self.nodes.values())).vector])
+        state = fl.RecordDict(
+            {
+                fl.MAIN_CONFIGS_RECORD: fl.ConfigRecord({"current_round": 1}),
+                fl.MAIN_PARAMS_RECORD: fl.parameters_to_arrayrecord(start, True),
+            }
+        )
+        context = fl.LegacyContext(
+            fl.Context(1, 1, {}, state, {}),
+            config=fl.ServerConfig(1),
+            strategy=self,
+            client_manager=SimpleNamespace(num_available=lambda: len(self.nodes)),
+        )
+        fl.SecAggPlusWorkflow(shares, threshold, max_weight=max_weight)(self, context)
+
+    # As Flower's grid: copies of messages to the nodes, errors as error messages.
 
     def send_and_receive(self, messages: Iterable[Any], *, timeout: float | None = None) -> list[Any]:
-        replies = [self.answered(message) for message in messages if self.reached(message.metadata.dst_node_id)]
-        self.step += 1
+        """The answers of the nodes that are still there, to the messages of one stage."""
+        replies = [self._answered(message) for message in messages if self._reached(message.metadata.dst_node_id)]
+        self.stage += 1
         return replies
 
-    def reached(self, who: int) -> bool:
-        return who not in self.lost or self.lost[who] > self.step
+    def _reached(self, who: int) -> bool:
+        return who not in self.lost or self.lost[who] > self.stage
 
-    def answered(self, message: Any) -> Any:
+    def _answered(self, message: Any) -> Any:
         fl, who = flower(), message.metadata.dst_node_id
         try:
             reply = self.nodes[who].receive(copy.deepcopy(message))
-        except CLIENT_ERRORS as error:
-            self.errors[who] = f"{type(error).__name__} at {STAGES[self.step]}"
+        except self.fails as error:
+            self.errors[who] = f"{type(error).__name__} at {STAGES[self.stage]}"
             return fl.Message(fl.Error(code=0, reason=repr(error)), reply_to=message)
         self.uploads[who] += fl.recorddict_to_proto(reply.content).SerializeToString()
         return reply
 
-
-class Strategy:
-    """Selects every node and keeps the mean it is given."""
-
-    def __init__(self, nodes: Mapping[int, Node]) -> None:
-        self.nodes = nodes
-        self.mean: Floats | None = None
-        self.counted: frozenset[int] = frozenset()
+    # As its strategy: every node is asked, and the mean is kept.
 
     def configure_fit(self, server_round: int, parameters: Any, client_manager: Any) -> list[Any]:
         ins = flower().FitIns(parameters, {})
@@ -60,36 +91,3 @@ class Strategy:
             [vector] = (fl.bytes_to_ndarray(data) for data in results[0][1].parameters.tensors)
             self.mean = np.asarray(vector, dtype=np.float64)
         return None, {}
-
-
-def played(nodes: Mapping[int, Node], case: Case) -> Ended:
-    """One round of Flower's own workflow; node w of Flower is client w - 1 of the case."""
-    fl = flower()
-    grid, strategy = Grid(nodes, {who + 1: step for who, step in case.lost.items()}), Strategy(nodes)
-    parameters = fl.ndarrays_to_parameters([next(iter(nodes.values())).vector])
-    state = fl.RecordDict({"config": fl.ConfigRecord({"current_round": 1})})
-    state.array_records["parameters"] = fl.parameters_to_arrayrecord(parameters, True)
-    context = fl.LegacyContext(
-        fl.Context(1, 1, {}, state, {}),
-        config=fl.ServerConfig(1),
-        strategy=strategy,
-        client_manager=SimpleNamespace(num_available=lambda: len(nodes)),
-    )
-    shares = 1.0 if case.shares is None else case.shares
-    workflow = fl.SecAggPlusWorkflow(shares, 0.5, max_weight=float(case.max_weight))
-    why = ""
-    try:
-        with np.errstate(all="ignore"):
-            workflow(grid, context)
-    except (*CLIENT_ERRORS, RuntimeError, AttributeError) as error:
-        why = f"the workflow raises {type(error).__name__}: {error}"
-    if strategy.mean is None and not why:
-        reasons = sorted(set(grid.errors.values()))
-        why = f"{', '.join(reasons)} in the clients" if reasons else "the workflow halts without a result"
-    return Ended(
-        mean=strategy.mean,
-        counted=frozenset(who - 1 for who in strategy.counted),
-        why=why,
-        refusals={who - 1: error for who, error in grid.errors.items()},
-        uploads={who - 1: data for who, data in grid.uploads.items()},
-    )

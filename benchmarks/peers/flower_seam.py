@@ -2,6 +2,7 @@
 
 Private names are used where Flower has no public seam; when one is gone, or the version is another, every
 use fails by name, so that nothing is said about a Flower that was not looked at.
+Nothing of this project is imported here.
 """
 
 from __future__ import annotations
@@ -9,32 +10,43 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.adversary.targets import Floats, View
-
+# 1.42.0 has the same files byte for byte.
 VERSIONS = ("1.41.0", "1.42.0")
-# Flower's defaults.
+# The defaults of SecAggPlusWorkflow.
 CLIP = 8.0
 LEVELS = 1 << 22
 MODULUS = 1 << 32
 MAX_WEIGHT = 1000.0
 STAGES = ("setup", "share_keys", "collect_masked_vectors", "unmask")
-# What a client of Flower raises when a message does not fit; its runtime answers with an error message.
-CLIENT_ERRORS = (LookupError, ValueError, TypeError, ArithmeticError, AssertionError)
 
 SYMBOLS = {
     "flwr": ("__version__",),
     "flwr.app": ("ConfigRecord", "Context", "Error", "Message", "RecordDict"),
     "flwr.client.mod": ("secaggplus_mod",),
+    "flwr.client.mod.secure_aggregation.secaggplus_mod": (
+        "SecAggPlusState",
+        "_collect_masked_vectors",
+        "_setup",
+        "_share_keys",
+        "_unmask",
+    ),
     "flwr.common": ("Code", "FitIns", "FitRes", "Status", "bytes_to_ndarray", "ndarrays_to_parameters"),
     "flwr.common.secure_aggregation.crypto.shamir": ("combine_shares",),
     "flwr.common.secure_aggregation.crypto.symmetric_encryption": ("decrypt", "encrypt", "generate_shared_key"),
+    "flwr.common.secure_aggregation.ndarrays_arithmetic": (
+        "factor_extract",
+        "get_parameters_shape",
+        "parameters_addition",
+        "parameters_mod",
+        "parameters_subtraction",
+    ),
     "flwr.common.secure_aggregation.quantization": ("dequantize",),
     "flwr.common.secure_aggregation.secaggplus_constants": ("Key", "RECORD_KEY_CONFIGS", "RECORD_KEY_STATE"),
     "flwr.common.secure_aggregation.secaggplus_utils": (
@@ -47,6 +59,7 @@ SYMBOLS = {
     "flwr.server": ("ServerConfig",),
     "flwr.server.compat.legacy_context": ("LegacyContext",),
     "flwr.server.workflow": ("SecAggPlusWorkflow",),
+    "flwr.server.workflow.constant": ("MAIN_CONFIGS_RECORD", "MAIN_PARAMS_RECORD"),
     "flwr.supercore.primitives.asymmetric": (
         "bytes_to_private_key",
         "bytes_to_public_key",
@@ -57,9 +70,11 @@ SYMBOLS = {
     "flwr.supercore.task_identity": ("TaskIdentity",),
 }
 
+Floats = NDArray[Any]
+
 
 class PeerChanged(Exception):
-    """This Flower is not the one these scripts were written against: nothing may be said about it."""
+    """This Flower is not the one that was looked at: nothing may be said about it."""
 
 
 @functools.cache
@@ -81,9 +96,32 @@ def flower() -> Any:
             found[symbol] = getattr(loaded, symbol)
     if found["__version__"] not in VERSIONS:
         raise PeerChanged(f"flwr {found['__version__']} is installed, {' or '.join(VERSIONS)} is measured here")
+    # Otherwise every message refuses to be made.
     found["TaskIdentity"].task_id = found["TaskIdentity"].run_id = found["TaskIdentity"].node_id = 1
+    # A thousand warnings about weights tell no more than the figures.
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
     return SimpleNamespace(**found)
+
+
+def settings(clients: int, shares: int, threshold: int) -> dict[str, Any]:
+    """What the server sends first."""
+    key = flower().Key
+    return {
+        key.SAMPLE_NUMBER: clients,
+        key.SHARE_NUMBER: shares,
+        key.THRESHOLD: threshold,
+        key.CLIPPING_RANGE: CLIP,
+        key.TARGET_RANGE: LEVELS,
+        key.MOD_RANGE: MODULUS,
+        key.MAX_WEIGHT: MAX_WEIGHT,
+    }
+
+
+def pair_key(private: bytes, public: bytes) -> bytes:
+    """The key two nodes share: the 44 characters that seed a pairwise mask."""
+    fl = flower()
+    agreed: bytes = fl.generate_shared_key(fl.bytes_to_private_key(private), fl.bytes_to_public_key(public))
+    return agreed
 
 
 class Node:
@@ -107,7 +145,7 @@ class Node:
         return fl.Message(fl.fitres_to_recorddict(result, False), reply_to=message)
 
     def receive(self, message: Any) -> Any:
-        """The reply to one message of the server. Raises: CLIENT_ERRORS as the mod does."""
+        """The reply to one message of the server. Raises: what the mod does."""
         reply: Any = flower().secaggplus_mod(message, self.context, self.app)
         return reply
 
@@ -124,18 +162,7 @@ class Node:
     def set_up(self, clients: int, shares: int, threshold: int) -> list[bytes]:
         """Its two public keys."""
         key = flower().Key
-        answer = self.say(
-            STAGES[0],
-            {
-                key.SAMPLE_NUMBER: clients,
-                key.SHARE_NUMBER: shares,
-                key.THRESHOLD: threshold,
-                key.CLIPPING_RANGE: CLIP,
-                key.TARGET_RANGE: LEVELS,
-                key.MOD_RANGE: MODULUS,
-                key.MAX_WEIGHT: MAX_WEIGHT,
-            },
-        )
+        answer = self.say(STAGES[0], settings(clients, shares, threshold))
         return [answer[key.PUBLIC_KEY_1], answer[key.PUBLIC_KEY_2]]
 
     def share(self, keys: Mapping[int, list[bytes]]) -> dict[int, bytes]:
@@ -150,10 +177,10 @@ class Node:
         answer = self.say(STAGES[2], {fl.Key.CIPHERTEXT_LIST: list(sealed.values()), fl.Key.SOURCE_LIST: list(sealed)})
         return [fl.bytes_to_ndarray(data) for data in answer[fl.Key.MASKED_PARAMETERS]]
 
-    def unmask(self, view: View) -> dict[tuple[int, str], bytes]:
-        """The shares it gives away, by owner and kind."""
+    def unmask(self, alive: Iterable[int], dead: Iterable[int]) -> dict[tuple[int, str], bytes]:
+        """The shares it gives away, by owner and kind, when it is told who is in the sum and who vanished."""
         key = flower().Key
-        alive, dead = sorted(view.alive), sorted(view.dead)
-        answer = self.say(STAGES[3], {key.ACTIVE_NODE_ID_LIST: alive, key.DEAD_NODE_ID_LIST: dead})
-        kinds = ["seed"] * len(alive) + ["key"] * len(dead)
+        told = {key.ACTIVE_NODE_ID_LIST: sorted(alive), key.DEAD_NODE_ID_LIST: sorted(dead)}
+        answer = self.say(STAGES[3], told)
+        kinds = ["seed"] * len(told[key.ACTIVE_NODE_ID_LIST]) + ["key"] * len(told[key.DEAD_NODE_ID_LIST])
         return dict(zip(zip(answer[key.NODE_ID_LIST], kinds, strict=True), answer[key.SHARE_LIST], strict=True))

@@ -18,23 +18,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.flower_rounds import played
-from benchmarks.peers.flower_seam import CLIENT_ERRORS, CLIP, LEVELS, MAX_WEIGHT, MODULUS, Node, PeerChanged, flower
+from benchmarks.peers.flower_rounds import Round
+from benchmarks.peers.flower_seam import CLIP, LEVELS, MAX_WEIGHT, MODULUS, Node, PeerChanged, flower, pair_key
 from protocols.adversary.scripts import verdicts
 from protocols.adversary.targets import Case, Ended, Floats, Kept, Surroundings, View, vector_of
 from protocols.adversary.verdict import Refused
 
 NAME = "flower"
 LENGTH = 40
+# What a client of Flower raises when a message does not fit; its runtime answers with an error message.
+CLIENT_ERRORS = (LookupError, ValueError, TypeError, ArithmeticError, AssertionError)
 
 # --- what a server computes -------------------------------------------------------------------------------
-
-
-def pair_key(private: bytes, public: bytes) -> bytes:
-    """The 44 characters that seed a pairwise mask."""
-    fl = flower()
-    agreed: bytes = fl.generate_shared_key(fl.bytes_to_private_key(private), fl.bytes_to_public_key(public))
-    return agreed
 
 
 def folded(seed: bytes) -> bytes:
@@ -98,7 +93,7 @@ class Questioned:
         refusals: dict[int, str] = {}
         for who, view in views.items():
             try:
-                self.answers[who] = self.nodes[who].unmask(view)
+                self.answers[who] = self.nodes[who].unmask(view.alive, view.dead)
             except CLIENT_ERRORS as error:
                 refusals[who] = type(error).__name__
         return refusals
@@ -190,6 +185,27 @@ class Flower:
         return Kept(secrets, state)
 
 
+def played(nodes: Mapping[int, Node], case: Case) -> Ended:
+    """One round of Flower's own workflow; node w of Flower is client w - 1 of the case."""
+    round = Round(nodes, {who + 1: step for who, step in case.lost.items()}, CLIENT_ERRORS)
+    why = ""
+    try:
+        with np.errstate(all="ignore"):
+            round.play(1.0 if case.shares is None else case.shares, 0.5, float(case.max_weight))
+    except (*CLIENT_ERRORS, RuntimeError, AttributeError) as error:
+        why = f"the workflow raises {type(error).__name__}: {error}"
+    if round.mean is None and not why:
+        reasons = sorted(set(round.errors.values()))
+        why = f"{', '.join(reasons)} in the clients" if reasons else "the workflow halts without a result"
+    return Ended(
+        mean=round.mean,
+        counted=frozenset(who - 1 for who in round.counted),
+        why=why,
+        refusals={who - 1: error for who, error in round.errors.items()},
+        uploads={who - 1: data for who, data in round.uploads.items()},
+    )
+
+
 def agreed_seeds(pairs: int) -> list[bytes]:
     """Pairwise seeds of so many pairs of fresh keys."""
     fl = flower()
@@ -204,8 +220,7 @@ def transcript_of(number: int) -> Transcript:
     keys = {who: node.set_up(2, 2, 2) for who, node in nodes.items()}
     sealed = {who: node.share(keys) for who, node in nodes.items()}
     masked = {who: node.masked({3 - who: sealed[3 - who][who]}) for who, node in nodes.items()}
-    everybody = View(frozenset(nodes))
-    shares = [given[1, "seed"] for given in (node.unmask(everybody) for node in nodes.values())]
+    shares = [node.unmask(nodes, ())[1, "seed"] for node in nodes.values()]
     seed: bytes = flower().combine_shares(shares)
     [weight, _] = without_masks(1, masked[1], seed, {})
     # Client 1 subtracted the mask it shares with client 2, and its quantised weight is known.
@@ -241,7 +256,7 @@ def alone(victim: Node) -> Floats:
     keys = victim.set_up(1, 1, 1)
     victim.share({1: keys})
     masked = victim.masked({})
-    given = victim.unmask(View(frozenset({1})))
+    given = victim.unmask({1}, ())
     return decoded(without_masks(1, masked, flower().combine_shares([given[1, "seed"]]), {}))
 
 

@@ -11,7 +11,8 @@ import pytest
 
 pytest.importorskip("flwr", reason="flwr is not installed here: run `make test-flower`")
 
-from benchmarks.peers import flower_seam, flower_target
+from benchmarks.peers import flower, flower_seam, flower_target
+from benchmarks.peers.flower_rounds import Round
 from benchmarks.peers.flower_seam import Node, PeerChanged
 from benchmarks.peers.flower_target import Flower, Questioned, first_outputs
 from protocols.adversary.inputs import LENGTH, TOLERANCE, alike, mean_error, vectors_of
@@ -121,6 +122,18 @@ def test_another_version_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(flower_seam, "VERSIONS", ("0.0.0",))
     with pytest.raises(PeerChanged, match=r"flwr 1\.4\d\.\d is installed, 0\.0\.0 is measured here"):
         flower_seam.flower.__wrapped__()
+
+
+def test_figures_are_told_of_one_version_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flower, "VERSION", "0.0.0")
+    with pytest.raises(PeerChanged, match=r"flwr 1\.4\d\.\d is installed; the figures here are of 0\.0\.0"):
+        flower.flower.__wrapped__()
+
+
+def test_an_error_that_is_not_a_nodes_is_no_round_of_flowers_that_was_lost() -> None:
+    round = Round({who: Node(who, np.zeros(LENGTH)) for who in range(1, 6)}, {3: Step.SETUP}, fails=(IndexError,))
+    with pytest.raises(KeyError):
+        round.play(shares=5, threshold=3)
 
 
 @pytest.mark.parametrize(
