@@ -18,10 +18,10 @@ from protocols.codec import Frame
 from protocols.endpoint import Client, Server, Task
 from protocols.messages import Submit, Unmask
 from protocols.party import SELF, SERVER, PartyId
-from protocols.plan import NOTHING, RoundPlan
-from protocols.simulate import LABEL_COHORT, Cohort, Costs, Exchange, Fate, FaultPlan, Lost, Simulation
+from protocols.plan import RoundPlan
+from protocols.simulate import Cohort, Costs, Exchange, Fate, FaultPlan, Lost, Simulation, identity_from
 from protocols.wire import Buffer
-from secagg.keys import Identity, Seed, derive
+from secagg.keys import Seed
 from secagg.workers import ALONE, Workers
 
 ROOT = Seed(bytes(32))
@@ -46,7 +46,7 @@ class Recorded:
     def client(self, workers: Workers = ALONE) -> Client:
         """The first client before it has heard anything."""
         made = self.cohort.clients[FIRST]
-        return Client.from_root(ROOT, made.policy, identity_of(FIRST), made.server_key, workers=workers)
+        return Client.from_root(ROOT, made.policy, identity_from(ROOT, FIRST), made.server_key, workers=workers)
 
     def play(self, client: Client, update: Floats) -> list[Frame]:
         """The client's whole round, from the invitation to its last answer; what it sends."""
@@ -60,7 +60,7 @@ class Recorded:
     def server(self, workers: Workers = ALONE) -> Server:
         """The server that has opened the round and heard nothing yet."""
         made = self.cohort.server
-        server = Server(made.plan, made.identities, identity_of(SERVER), workers)
+        server = Server(made.plan, made.identities, identity_from(ROOT, SERVER), workers)
         server.open(self.task)
         return server
 
@@ -144,9 +144,4 @@ def hear(server: Server, events: list[Heard]) -> None:
 def says_unmask(event: Heard) -> bool:
     """Whether a client tells the shares that unmask the sum."""
     speaker, data = event
-    return speaker != SELF and codec.KINDS[codec.read_header(data, speaker, len(data)).kind] is Unmask
-
-
-def identity_of(who: PartyId) -> Identity:
-    """The identity `Cohort.from_root` gave this party."""
-    return Identity.from_seed(derive(ROOT, LABEL_COHORT, NOTHING, who.to_bytes(4, "little")))
+    return speaker != SELF and codec.kind_of(data) is Unmask

@@ -23,6 +23,24 @@ wall_seconds: Clock = time.perf_counter
 
 
 @dataclass(frozen=True, slots=True)
+class Threads:
+    """How many share the work, and by which clock their seconds are taken."""
+
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.count} thread{'s' * (self.count > 1)}"
+
+    @property
+    def clock(self) -> Clock:
+        return cpu_seconds if self.count == 1 else wall_seconds
+
+    @property
+    def note(self) -> str:
+        return "CPU seconds" if self.count == 1 else "wall clock"
+
+
+@dataclass(frozen=True, slots=True)
 class Effort:
     """How much a run measures: vector lengths, repetitions after the warm-up, schedules, clients."""
 

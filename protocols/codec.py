@@ -81,9 +81,14 @@ class Frame:
         return sum(len(part) for part in self.parts)
 
 
-def kind_byte(frame: Frame) -> int:
+def kind_byte(frame: Frame | Buffer) -> int:
     """The kind of a frame that this process made or stored; kinds ascend in the order of the protocol."""
-    return int(HEADER.unpack_from(frame.parts[0])[2])
+    return int(HEADER.unpack_from(frame.parts[0] if isinstance(frame, Frame) else frame)[2])
+
+
+def kind_of(frame: Frame | Buffer) -> type[Any]:
+    """The type of message that such a frame announces."""
+    return KINDS[kind_byte(frame)]
 
 
 def task_id(task: str) -> bytes:

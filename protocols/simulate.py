@@ -136,6 +136,11 @@ LABEL_COHORT = b"secagg/v1/simulate/cohort"
 LABEL_BEACON = b"secagg/v1/simulate/beacon"
 
 
+def identity_from(root: Seed, who: PartyId) -> Identity:
+    """INSECURE outside tests: the identity that `Cohort.from_root` gives this party."""
+    return Identity.from_seed(derive(root, LABEL_COHORT, NOTHING, who.to_bytes(4, "little")))
+
+
 @dataclass(frozen=True, slots=True)
 class Cohort:
     """A server and its clients in one process, with identities pinned to each other."""
@@ -176,10 +181,7 @@ class Cohort:
     @classmethod
     def from_root(cls, plan: RoundPlan, ids: Iterable[int], root: Seed, verifiers: Verifiers = by_itself) -> Cohort:
         """INSECURE outside tests: every identity and secret is a function of `root`, so runs can be repeated."""
-        identities = {
-            who: Identity.from_seed(derive(root, LABEL_COHORT, NOTHING, who.to_bytes(4, "little")))
-            for who in (SERVER, *map(PartyId, ids))
-        }
+        identities = {who: identity_from(root, who) for who in (SERVER, *map(PartyId, ids))}
         return cls._of(plan, identities, partial(Client.from_root, root), verifiers)
 
     def invite(self, ids: Iterable[int]) -> Cohort:

@@ -20,6 +20,7 @@ from benchmarks.peers.flower_seam import CLIP, LEVELS, MODULUS, Floats, PeerChan
 NAME = "flower"
 # The one that figures are told of, of those the seam knows; 1.42.0 asks for a certifi that not every index carries.
 VERSION = "1.41.0"
+TITLE = f"Flower {VERSION}"
 PYTHON = "3.11"
 PIP = ("flwr==1.41.0",)
 

@@ -14,16 +14,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.peers import CHECKOUT, interpreter_of
 from protocols.adversary.ours import Ours
 from protocols.adversary.scripts import SCRIPTS
 from protocols.adversary.verdict import Verdict
 
-ROOT = Path(__file__).resolve().parents[2]
 PEER = "flower"
 PATIENCE_SECONDS = 900
 
@@ -82,16 +81,21 @@ def attacked(names: tuple[str, ...]) -> list[Verdict]:
 
     Raises: PeerSkipped.
     """
-    home = os.environ.get("PEERS_HOME")
-    environment = Path(home) / PEER if home else ROOT / f".venv-{PEER}"
-    interpreter = environment / "bin" / "python"
+    interpreter = interpreter_of(PEER)
     if not interpreter.exists():
+        environment = interpreter.parents[1]
         raise PeerSkipped(f"{PEER}: no environment at {environment}; set PEERS_HOME to the folder that has {PEER}/")
     command = [str(interpreter), "-m", "benchmarks.peers.flower_target", json.dumps({"scripts": names})]
-    surroundings = os.environ | {"PYTHONPATH": str(ROOT)}
+    surroundings = os.environ | {"PYTHONPATH": str(CHECKOUT)}
     try:
         done = subprocess.run(
-            command, cwd=ROOT, env=surroundings, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+            command,
+            cwd=CHECKOUT,
+            env=surroundings,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired as patience:
         raise PeerSkipped(f"{PEER}: no answer in {PATIENCE_SECONDS} s") from patience

@@ -17,8 +17,9 @@ from dataclasses import replace
 
 from benchmarks.inputs import mean_of, rms, update_of
 from benchmarks.peers import flower
-from benchmarks.recording import FIRST, Recorded, identity_of, plan_of, record
-from benchmarks.rows import Effort, Row, alternate, cpu_seconds, faster, on_cores, timed, wall_seconds
+from benchmarks.recording import FIRST, ROOT, Recorded, plan_of, record
+from benchmarks.rows import Effort, Row, Threads, alternate, faster, on_cores, timed
+from protocols.simulate import identity_from
 from secagg.keys import verify
 from secagg.workers import ALONE, Workers
 
@@ -45,26 +46,25 @@ def rows(effort: Effort) -> Iterator[Row]:
 def beside(recorded: Recorded, peer: flower.Client, workers: Workers, effort: Effort, target: float) -> Row:
     clients = len(recorded.cohort.clients)
     update = update_of(FIRST, effort.dimension)
-    clock = cpu_seconds if workers.count == 1 else wall_seconds
+    threads = Threads(workers.count)
 
     def ours() -> float:
         client = recorded.client(workers)
-        return timed(lambda: recorded.play(client, update), clock)()
+        return timed(lambda: recorded.play(client, update), threads.clock)()
 
-    taken, taken_peer = alternate(ours, timed(peer.run, clock), effort.repeats)
+    taken, taken_peer = alternate(ours, timed(peer.run, threads.clock), effort.repeats)
     return Row(
         suite="clients",
-        case=f"{clients} masks, weights up to {recorded.weight:,}, d = {effort.dimension:,}, "
-        f"{workers.count} thread{'s' * (workers.count > 1)}",
+        case=f"{clients} masks, weights up to {recorded.weight:,}, d = {effort.dimension:,}, {threads}",
         unit="s",
         ours=taken,
-        peer_name=f"Flower {flower.VERSION}",
+        peer_name=flower.TITLE,
         peer=taken_peer,
         limit=faster(target),
         judged="ratio",
         ours_error=rms(recorded.mean - mean_of(list(range(clients)), effort.dimension)),
         peer_error=rms(peer.opened() - update),
-        note="CPU seconds" if workers.count == 1 else "wall clock",
+        note=threads.note,
     )
 
 
@@ -80,7 +80,7 @@ def without_signatures(whole: Row, seconds: float) -> Row:
 
 def signatures(recorded: Recorded, clients: int, effort: Effort) -> float:
     """Least CPU seconds of a round's signatures at a client: checked ones, made ones, and the hashes of frames."""
-    identity = identity_of(FIRST)
+    identity = identity_from(ROOT, FIRST)
     signature = identity.sign(SIGNED_TEXT)
     frames = [bytes(frame) for frame in recorded.play(recorded.client(), update_of(FIRST, effort.dimension))]
     # The roster's advertisements, a quorum of witnesses, the server's frames.

@@ -58,7 +58,7 @@ def rows(effort: Effort) -> Iterator[Row]:
         case=f"{len(schedules)} schedules, {CLIENTS} clients, up to {MOST_LOST} lost",
         unit="rounds lost",
         ours=Taken.once(ours),
-        peer_name=f"Flower {flower.VERSION}",
+        peer_name=flower.TITLE,
         peer=Taken.once(theirs),
         limit=0,
         judged="ours",

@@ -36,7 +36,7 @@ def rows(effort: Effort) -> Iterator[Row]:
             case=f"{count} clients of weight {weight:,}",
             unit="rms error of the mean",
             ours=Taken.once(ours_error),
-            peer_name=f"Flower {flower.VERSION}",
+            peer_name=flower.TITLE,
             peer=Taken.once(peer_error),
             limit=LIMIT,
             judged="ours",

@@ -19,7 +19,7 @@ from dataclasses import replace
 from benchmarks.inputs import mean_of, rms, update_of
 from benchmarks.peers import flower
 from benchmarks.recording import Recorded, hear, plan_of, record
-from benchmarks.rows import Effort, Row, alternate, cpu_seconds, faster, on_cores, timed, wall_seconds
+from benchmarks.rows import Effort, Row, Threads, alternate, cpu_seconds, faster, on_cores, timed
 from secagg.workers import ALONE, Workers
 
 # Clients, lost ones, times faster.
@@ -71,28 +71,29 @@ def beside(
     image, letters = recorded.before_unmasking(), recorded.unmasking
     survivors = sorted(set(range(len(recorded.cohort.clients))) - {nid - 1 for nid in peer.lost})
     expected = mean_of(survivors, effort.dimension)
-    clock = cpu_seconds if workers.count == 1 else wall_seconds
+    threads = Threads(workers.count)
     means = []
 
     def ours() -> float:
         server = recorded.server(workers)
         server.thaw(image)
-        seconds = timed(lambda: hear(server, letters), clock)()
-        return seconds + timed(lambda: means.append(server.mean()), clock)()
+        seconds = timed(lambda: hear(server, letters), threads.clock)()
+        return seconds + timed(lambda: means.append(server.mean()), threads.clock)()
 
-    taken, taken_peer = alternate(ours, timed(lambda: means.append(peer.unmask(secrets)), clock), effort.repeats)
+    taken, taken_peer = alternate(
+        ours, timed(lambda: means.append(peer.unmask(secrets)), threads.clock), effort.repeats
+    )
     *_, mean, mean_peer = means
     return Row(
         suite="servers",
-        case=f"{len(survivors)} clients and {len(peer.lost)} lost, d = {effort.dimension:,}, "
-        f"{workers.count} thread{'s' * (workers.count > 1)}",
+        case=f"{len(survivors)} clients and {len(peer.lost)} lost, d = {effort.dimension:,}, {threads}",
         unit="s",
         ours=taken,
-        peer_name=f"Flower {flower.VERSION}",
+        peer_name=flower.TITLE,
         peer=taken_peer,
         limit=faster(target),
         judged="ratio",
         ours_error=rms(mean - expected),
         peer_error=rms(mean_peer - expected),
-        note="CPU seconds" if workers.count == 1 else "wall clock",
+        note=threads.note,
     )

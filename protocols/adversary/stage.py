@@ -75,7 +75,7 @@ class Stage:
         if not self.opened:
             self.open()
         while not self.server.done:
-            if kind is not None and self.pending and kind_of(self.pending[0][1]) is kind:
+            if kind is not None and self.pending and codec.kind_of(self.pending[0][1]) is kind:
                 return {who: self.decoded(frame) for who, frame in self.pending}
             self.hand(self.answers(silent))
             self.quiet()
@@ -110,14 +110,14 @@ class Stage:
 
     def _overheard(self, who: PartyId, frame: Frame) -> bytes:
         data = bytes(frame)
-        self.heard[who, kind_of(data)], self.frames[who, kind_of(data)] = self.decoded(data), data
+        self.heard[who, codec.kind_of(data)], self.frames[who, codec.kind_of(data)] = self.decoded(data), data
         return data
 
     def _addressed(self, frames: list[Frame]) -> list[tuple[PartyId, bytes]]:
         return [(who, bytes(frame)) for frame in frames for who in frame.to]
 
     def decoded(self, frame: bytes) -> Any:
-        return codec.decode_body(kind_of(frame), frame[codec.HEADER.size : -codec.SIGNATURE_BYTES], SERVER)
+        return codec.decode_body(codec.kind_of(frame), frame[codec.HEADER.size : -codec.SIGNATURE_BYTES], SERVER)
 
     # --- villainy -------------------------------------------------------------------------------------
 
@@ -174,11 +174,6 @@ class Stage:
         for who in whose:
             ring.add_into(total, self.vectors[who])
         return [int(value) for value in ring.reduce(total)]
-
-
-def kind_of(frame: bytes) -> type[Any]:
-    """The message type a frame announces."""
-    return codec.KINDS[codec.HEADER.unpack_from(frame)[2]]
 
 
 def pair_correction(session: Session, one: PartyId, secret: Seed, other: PartyId, public: bytes) -> Correction:

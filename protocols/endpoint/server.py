@@ -211,11 +211,7 @@ class Server:
         """To each client what it was sent since it last spoke; when the round is over, its result and nothing else."""
         if self.aggregate is None and self.done:
             return []
-        return [
-            frame
-            for frame in self._outbox.everything()
-            if not self.done or codec.KINDS[codec.kind_byte(frame)] is Result
-        ]
+        return [frame for frame in self._outbox.everything() if not self.done or codec.kind_of(frame) is Result]
 
     def freeze(self) -> bytes:
         """The round so far, as bytes."""

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from protocols.codec import kind_of
 from protocols.endpoint import Task
 from protocols.errors import Misbehaved, RoundLost
-from protocols.faults.network import Forger, Network, kind_of
+from protocols.faults.network import Forger, Network
 from protocols.faults.parties import Boot, Event, Hear, Step, Train
 from protocols.faults.schedule import Arrow, Crash, Moment, Schedule, ServerCrash, WrongDeadline
 from protocols.messages import Aggregate, Inbox, Open, Roster, Survivors, Witnesses

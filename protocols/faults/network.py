@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 
-from protocols.codec import HEADER, KINDS
+from protocols.codec import kind_of
 from protocols.errors import Misused
 from protocols.faults.schedule import (
     Deed,
@@ -66,11 +66,6 @@ SPOILED_BY = {
 
 Forger = Callable[[PartyId, Deed, bytes], bytes]
 Deliver = Callable[[PartyId, PartyId, bytes], None]
-
-
-def kind_of(data: bytes) -> type:
-    """The message type a frame announces."""
-    return KINDS[HEADER.unpack_from(data)[2]]
 
 
 class Network:

@@ -14,7 +14,7 @@ from secagg.keys import AgreementKey, Seed
 from secagg.masks import Correction
 from secagg.shamir import Share, combine
 from tests.attacks.closure import Knowledge, World, members, to_set
-from tests.attacks.villain import Stage
+from tests.attacks.villain import Stage, pair_correction
 
 
 @dataclass
@@ -146,6 +146,5 @@ class Liar:
                 if v in inside:
                     continue
                 mine, theirs = (u, v) if u in secrets else (v, u)
-                agreed = AgreementKey(secrets[mine]).agree(self.public[theirs])
-                corrections.append(Correction(-1 if u < v else 1, names.pair_seed(agreed, self.session.sid, u, v)))
+                corrections.append(pair_correction(self.session, v, secrets[mine], u, self.public[theirs]))
         return self.stage.unmasked(self.session, inside, corrections) == self.stage.encoded(inside)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from protocols.errors import ImplausibleSum, TooFewClients
-from protocols.messages import Inbox, Masked, Survivors, Unmask, Witnesses
+from protocols.messages import Inbox, Survivors, Unmask, Witnesses
 from protocols.pairwise import recovery
 from protocols.plan import Promise
-from tests.attacks.villain import Stage, rows
+from tests.attacks.villain import Stage, heavier, rows
 
 BOTH = pytest.mark.parametrize("promise", Promise, ids=lambda promise: promise.value)
 
@@ -112,13 +112,7 @@ def test_without_the_tags_a_bent_share_costs_the_round_and_names_the_wrong_one(
 @rows("C1")
 def test_a_vector_that_contradicts_its_checksum_spoils_the_round_not_the_model(row: str) -> None:
     stage = Stage(5)
-    stage.until(Inbox)
-    replies = stage.answers()
-    villain = stage.ids[0]
-    honest = stage.heard[villain, Masked]
-    garbage = bytes([honest.vector[0] ^ 1]) + bytes(honest.vector[1:])
-    assert stage.speak(villain, replace(honest, vector=garbage)) == []
-    stage.hand({who: replies[who] for who in stage.ids[1:]})
+    stage.lies(lambda honest: replace(honest, vector=bytes([honest.vector[0] ^ 1]) + bytes(honest.vector[1:])))
     with pytest.raises(ImplausibleSum, match="checksum"):
         stage.until(None)
     assert stage.server.aggregate is None
@@ -129,13 +123,6 @@ def test_a_vector_that_contradicts_its_checksum_spoils_the_round_not_the_model(r
 @pytest.mark.parametrize("change", [1 << 20, -(1 << 20)], ids=["above", "below"])
 def test_a_sum_of_weights_that_so_many_clients_cannot_have_is_implausible(row: str, change: int) -> None:
     stage = Stage(5)
-    stage.until(Inbox)
-    replies = stage.answers()
-    villain = stage.ids[0]
-    honest = stage.heard[villain, Masked]
-    weight = (int.from_bytes(honest.extras[:8], "little") + change) % 2**64
-    lie = replace(honest, extras=weight.to_bytes(8, "little") + bytes(honest.extras[8:]))
-    assert stage.speak(villain, lie) == []
-    stage.hand({who: replies[who] for who in stage.ids[1:]})
+    stage.lies(lambda honest: heavier(honest, change))
     with pytest.raises(ImplausibleSum, match="weight sum"):
         stage.until(None)

@@ -14,16 +14,6 @@ from tests.attacks.villain import LENGTH, Stage
 from tests.rows import rows
 
 
-def at_summing() -> tuple[Stage, int]:
-    """All vectors but that of client 0 are in the sum; its honest one is not sent yet."""
-    stage = Stage(5)
-    stage.until(Inbox)
-    replies = stage.answers()
-    villain = stage.ids[0]
-    stage.hand({who: reply for who, reply in replies.items() if who != villain})
-    return stage, villain
-
-
 def garbage(stage: Stage, honest: Masked, seed: int) -> Masked:
     ring = stage.server.agreement.plan.encoding.ring
     noise = np.random.default_rng(seed).integers(0, ring.modulus, LENGTH, dtype=np.uint64).astype(ring.dtype)
@@ -33,8 +23,8 @@ def garbage(stage: Stage, honest: Masked, seed: int) -> Masked:
 @rows("C1")
 @pytest.mark.parametrize("seed", range(8))
 def test_uniform_residues_contradict_the_checksum_and_no_model_comes_out(row: str, seed: int) -> None:
-    stage, villain = at_summing()
-    assert stage.speak(villain, garbage(stage, stage.heard[villain, Masked], seed)) == []
+    stage = Stage(5)
+    stage.lies(lambda honest: garbage(stage, honest, seed))
     with pytest.raises(ImplausibleSum, match="checksum"):
         stage.until(None)
     assert stage.server.done
@@ -45,9 +35,8 @@ def test_uniform_residues_contradict_the_checksum_and_no_model_comes_out(row: st
 
 @rows("C1")
 def test_garbage_in_the_extras_contradicts_the_checksum_too(row: str) -> None:
-    stage, villain = at_summing()
-    extras = np.random.default_rng(1).bytes(16)
-    assert stage.speak(villain, replace(stage.heard[villain, Masked], extras=extras)) == []
+    stage = Stage(5)
+    stage.lies(lambda honest: replace(honest, extras=np.random.default_rng(1).bytes(16)))
     with pytest.raises(ImplausibleSum):
         stage.until(None)
 
@@ -55,8 +44,8 @@ def test_garbage_in_the_extras_contradicts_the_checksum_too(row: str) -> None:
 @rows("C1")
 def test_without_the_checksum_the_garbage_becomes_the_model(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairwise_server, "check_extras", lambda room: (int(room.summed.extras[0]), ()))
-    stage, villain = at_summing()
-    stage.speak(villain, garbage(stage, stage.heard[villain, Masked], 0))
+    stage = Stage(5)
+    stage.lies(lambda honest: garbage(stage, honest, 0))
     stage.until(None)
     assert stage.server.aggregate.survivors == stage.ids
     assert stage.server.aggregate.total.tolist() != stage.encoded(stage.ids)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from protocols.errors import ImplausibleSum
-from protocols.messages import Inbox, Masked
 from protocols.pairwise import server as pairwise_server
-from tests.attacks.villain import Stage
+from tests.attacks.villain import Stage, heavier
 from tests.rows import rows
 
 HONEST = 4 * 2  # four clients of weight 2; the fifth lies
@@ -19,14 +16,7 @@ HONEST = 4 * 2  # four clients of weight 2; the fifth lies
 def weighing(weight: int) -> Stage:
     """Five clients at the end of Summing; the first has masked this weight beside its vector of weight 2."""
     stage = Stage(5)
-    stage.until(Inbox)
-    replies = stage.answers()
-    villain = stage.ids[0]
-    honest = stage.heard[villain, Masked]
-    masked = (int.from_bytes(honest.extras[:8], "little") + weight - 2) % 2**64
-    lie = replace(honest, extras=masked.to_bytes(8, "little") + bytes(honest.extras[8:]))
-    assert stage.speak(villain, lie) == []
-    stage.hand({who: replies[who] for who in stage.ids[1:]})
+    stage.lies(lambda honest: heavier(honest, weight - 2))
     return stage
 
 

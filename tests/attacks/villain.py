@@ -12,7 +12,7 @@ step (so nothing can have left), the state Failed, and no secret of the client a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -26,7 +26,7 @@ from protocols.adversary import stage as adversary
 from protocols.adversary.stage import pair_correction as pair_correction
 from protocols.endpoint import Task
 from protocols.errors import Misbehaved
-from protocols.messages import RosterEntry
+from protocols.messages import Inbox, Masked, RosterEntry
 from protocols.pairwise import session as names
 from protocols.party import SERVER, Failed, PartyId, secrets_in
 from protocols.plan import Policy, Promise, RoundPlan
@@ -60,6 +60,12 @@ def plan_of(clients: int, **changes: Any) -> RoundPlan:
     return replace(plan, **changes)
 
 
+def heavier(honest: Masked, change: int) -> Masked:
+    """The masked vector whose masked weight is so much more."""
+    weight = (int.from_bytes(honest.extras[:8], "little") + change) % 2**64
+    return replace(honest, extras=weight.to_bytes(8, "little") + bytes(honest.extras[8:]))
+
+
 class Stage(adversary.Stage):
     """Clients of a `Company`, each submitting its update with weight 2."""
 
@@ -83,6 +89,14 @@ class Stage(adversary.Stage):
 
     def task_of(self, round: int, nonce: bytes) -> Task:
         return replace(self.company.task(LENGTH, round), nonce=nonce)
+
+    def lies(self, lie: Callable[[Masked], Masked]) -> None:
+        """Play until all vectors are in the sum; the first client sent what `lie` makes of its own."""
+        self.until(Inbox)
+        replies = self.answers()
+        villain, *others = self.ids
+        assert self.speak(villain, lie(self.heard[villain, Masked])) == []
+        self.hand({who: replies[who] for who in others})
 
     def update(self, who: PartyId) -> np.ndarray[Any, Any]:
         return update_of(self.company, who, LENGTH)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from protocols.codec import HEADER, KINDS, Frame
+from protocols.codec import Frame, kind_of
 from protocols.endpoint import Client, Server, Task
 from protocols.errors import RoundLost
 from protocols.messages import Aggregate, Submit
@@ -31,11 +31,6 @@ VERIFIER = remembering()
 def seed_of(*words: object) -> Seed:
     """A test's seed, named by words."""
     return Seed(hashlib.sha256(repr(words).encode()).digest())
-
-
-def kind_of(frame: Frame | bytes) -> type[Any]:
-    """The message type a frame announces."""
-    return KINDS[HEADER.unpack_from(bytes(frame))[2]]
 
 
 class StandIn:

@@ -28,14 +28,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from protocols import codec, storage
-from protocols.codec import Frame
+from protocols.codec import Frame, kind_of
 from protocols.durable import DurableClient, DurableServer, exit_on_sigterm
 from protocols.endpoint import Client, Server
 from protocols.errors import ProtocolError
 from protocols.messages import Aggregate, Roster, Submit
 from protocols.party import SERVER, PartyId
 from protocols.plan import RoundPlan
-from tests.contracts.company import Company, kind_of
+from tests.contracts.company import Company
 
 LENGTH = 4
 CLIENTS = 4

@@ -21,27 +21,18 @@ from tests.faults.sweeps import (
     exchanges,
     multisets_of_fates,
     places,
+    report,
     schedule_of,
     tally,
     vectors_of_fates,
 )
-from tests.faults.world import stage, world
+from tests.faults.world import world
 
 CLIENTS = 4
 EVERYBODY = list(range(CLIENTS))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _staged() -> Iterator[None]:
-    with stage():
-        yield
-
-
-def report(record_property: object, result: Tally) -> None:
-    """The counts belong to the claim: `pytest -rP` shows them."""
-    assert callable(record_property)
-    record_property("schedules", str(result))
-    print(result)
+pytestmark = pytest.mark.usefixtures("staged")
 
 
 def survivors_of(schedule: Schedule) -> list[int]:

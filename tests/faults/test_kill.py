@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from protocols.codec import kind_of
 from protocols.messages import Advertise, Masked, Survivors
 from protocols.party import SERVER, PartyId
 from tests.attacks.villain import rows
-from tests.contracts.company import kind_of
 from tests.faults import mortal
 from tests.faults.mortal import AskedToGo, At, Fate, Forgets, Hears, Mortal, Nth, Table, company, opening
 

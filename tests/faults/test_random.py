@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,27 +27,22 @@ from protocols.plan import Promise
 from protocols.simulate import Exchange, Lost
 from secagg.graph import GraphMode
 from tests.attacks.villain import rows
-from tests.faults.sweeps import random_tally, tally
-from tests.faults.world import World, degree_of, lively_world, stage, world
+from tests.faults.sweeps import random_tally, report, tally
+from tests.faults.world import World, degree_of, lively_world, world
 
 KEPT = Path(__file__).parent / "kept"
 CLIENTS = 6
 BOTH = pytest.mark.parametrize("promise", Promise, ids=lambda promise: promise.value)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _staged() -> Iterator[None]:
-    with stage():
-        yield
+pytestmark = pytest.mark.usefixtures("staged")
 
 
 @rows("D11", "D12", "D13", "D14", "C2", "C8", "C16")
 @pytest.mark.parametrize("count", [10_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_random_schedules(row: str, count: int, record_property: object) -> None:
-    assert callable(record_property)
     result = random_tally(range(count))
-    record_property("schedules", str(result))
-    print(result)
+    report(record_property, result)
     assert result.played == count
     if result.wrong:
         pytest.fail(shrunk(result.wrong[0]), pytrace=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from protocols.pairwise.recovery import Recovery
 from protocols.pairwise.server import Summing, Unmasking, keep_vector
 from protocols.plan import Promise
 from secagg.graph import GraphMode
-from tests.faults.world import World, stage
+from tests.faults.world import World
 
 CLIENTS = 6
 MOST_TRIED = 300
@@ -26,10 +26,7 @@ MOST_TRIED = 300
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _staged() -> Iterator[None]:
-    with stage():
-        yield
+pytestmark = pytest.mark.usefixtures("staged")
 
 
 def fresh() -> World:

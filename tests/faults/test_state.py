@@ -21,13 +21,13 @@ import pytest
 from dp import place as places
 from dp.errors import Corrupt, Locked, StorageRefused, WrongVersion
 from protocols import storage
+from protocols.codec import kind_of
 from protocols.durable import DurableClient, DurableServer
 from protocols.errors import Misused, OutOfTurn, Replay, ViewMismatch
 from protocols.messages import Inbox, Masked, Open, Roster, Survivors, Witnesses
 from protocols.party import SERVER, secrets_in
 from protocols.storage import IMAGE, NEW, Folder, Kind
 from tests.attacks.villain import rows
-from tests.contracts.company import kind_of
 from tests.contracts.folders import UPDATE, Scene, System, under
 from tests.dp.ledger_kit import finish, start
 from tests.protocols.test_secrets import found_in, known_secrets

@@ -17,11 +17,11 @@ from unittest import mock
 import numpy as np
 
 from protocols import codec, plan
+from protocols.codec import kind_of
 from protocols.endpoint import Client
 from protocols.errors import TooFewClients
 from protocols.faults.drawing import LATE
 from protocols.faults.driver import Played, play
-from protocols.faults.network import kind_of
 from protocols.faults.parties import Alive, Parties
 from protocols.faults.schedule import Deed, Delay, Hostile, Schedule, Vanish
 from protocols.messages import Masked, Roster, Submit, Unmask

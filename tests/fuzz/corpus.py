@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from protocols import codec, wire
-from protocols.codec import HEADER, SIGNATURE_BYTES, Frame
+from protocols.codec import HEADER, SIGNATURE_BYTES, Frame, kind_of
 from protocols.endpoint import CLIENT_STATES, SERVER_STATES, Client, ClientImage, ServerImage
 from protocols.messages import Roster, SealedShares, Shares, Submit
 from protocols.pairwise.client import Advertised, Enrolled, Idle, Own
@@ -26,7 +26,7 @@ from protocols.party import SERVER, PartyId
 from protocols.plan import Metric, Promise, RoundPlan
 from protocols.simulate import Exchange, Fate, FaultPlan, Lost, Simulation
 from tests.attacks.villain import plan_of
-from tests.contracts.company import Company, StandIn, kind_of, update_of
+from tests.contracts.company import Company, StandIn, update_of
 from tests.fuzz.mutate import Count, Seed, counts_in
 
 LENGTH = 3

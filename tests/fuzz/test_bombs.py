@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 
 from protocols import codec, wire
-from protocols.codec import HEADER
+from protocols.codec import HEADER, kind_of
 from protocols.errors import Malformed, PolicyViolation, TooLarge
 from protocols.messages import Masked, Open, Unmask
 from protocols.pairwise.client import Idle
@@ -21,7 +21,6 @@ from protocols.pairwise.server import Summing
 from protocols.party import SERVER
 from protocols.plan import MAX_LENGTH
 from tests.attacks.villain import rows
-from tests.contracts.company import kind_of
 from tests.fuzz import targets
 from tests.fuzz.bombs import HUGE, MIB, bombs, peak_of, refused, refused_in_little_memory, seeds
 from tests.fuzz.corpus import frames, recordings

@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 
 from protocols import codec, messages, wire
-from protocols.codec import KINDS
+from protocols.codec import KINDS, kind_of
 from protocols.errors import Malformed, Undecodable
 from protocols.messages import Masked, Roster, Witnesses
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise.server import Seeding
 from protocols.party import SERVER, PartyId
 from tests.attacks.villain import rows
-from tests.contracts.company import kind_of
 from tests.fuzz import loops, targets
 from tests.fuzz.corpus import Recording, frame_seeds, frames, recordings
 from tests.fuzz.mutate import Mutator

@@ -9,12 +9,11 @@ from functools import partial
 import pytest
 
 from protocols import codec, wire
-from protocols.codec import HEADER, SIGNATURE_BYTES
+from protocols.codec import HEADER, SIGNATURE_BYTES, kind_of
 from protocols.endpoint import CLIENT_STATES, SERVER_STATES
 from protocols.errors import Malformed, Misused, Undecodable
 from protocols.party import SERVER
 from tests.attacks.villain import rows
-from tests.contracts.company import kind_of
 from tests.fuzz import targets
 from tests.fuzz.corpus import Pose, frames, recordings
 

@@ -246,7 +246,7 @@ def test_a_roster_entry_the_authority_did_not_certify_gets_no_shares(
 
 
 def kinds(frames: list[Frame]) -> list[type[Any]]:
-    return [codec.KINDS[codec.kind_byte(frame)] for frame in frames]
+    return [codec.kind_of(frame) for frame in frames]
 
 
 @rows("M11")
@@ -255,7 +255,7 @@ def test_with_the_check_of_credentials_off_a_sybil_is_believed(row: str, monkeyp
     meeting = Meeting.of()
     victim = meeting.clients[IDS[0]]
     change, _, _ = LIES["a key of the server's"]
-    assert [codec.KINDS[codec.kind_byte(frame)].__name__ for frame in victim.receive(forged(meeting.roster(), change))]
+    assert [codec.kind_of(frame).__name__ for frame in victim.receive(forged(meeting.roster(), change))]
 
 
 @rows("M10")

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols import codec, messages, wire
+from protocols.codec import kind_of
 from protocols.endpoint import CLIENT_STATES, SERVER_STATES
 from protocols.errors import BadSignature, Malformed, TooLarge, Undecodable
 from protocols.messages import Masked, Witness
@@ -22,7 +23,7 @@ from protocols.party import SERVER, PartyId
 from protocols.simulate import Exchange, Fate, FaultPlan, Lost
 from secagg.keys import Identity, Seed
 from tests.attacks.villain import plan_of
-from tests.contracts.company import Company, Restarted, kind_of, play
+from tests.contracts.company import Company, Restarted, play
 from tests.rows import rows
 
 IDENTITY = Identity.from_seed(Seed(b"\x05" * 32))

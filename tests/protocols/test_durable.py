@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from protocols.codec import kind_of
 from protocols.durable import DurableClient, DurableServer, exit_on_sigterm
 from protocols.errors import Misused, TooFewClients
 from protocols.messages import Inbox, Masked, Result, Roster, Unmask
 from secagg.errors import NonFinite
-from tests.contracts.company import kind_of
 from tests.contracts.folders import UPDATE, Scene, System, under
 from tests.protocols.test_pairwise_beacon import LENGTH, RING
 

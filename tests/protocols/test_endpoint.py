@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols import codec, wire
+from protocols.codec import kind_of
 from protocols.endpoint import NOBODY, Client, Server, Task
 from protocols.errors import (
     BadPlan,
@@ -43,7 +44,6 @@ from protocols.plan import NoisePlan, Policy, Promise
 from secagg.errors import BadParameters, NonFinite
 from secagg.keys import Identity, Seed
 from tests.attacks.villain import LENGTH, Stage
-from tests.contracts.company import kind_of
 from tests.rows import rows
 
 ZEROS = np.zeros(LENGTH)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from protocols import codec
+from protocols.codec import kind_of
 from protocols.endpoint import Client, Server
 from protocols.errors import Misused
 from protocols.messages import Roster, Shares
@@ -19,7 +20,7 @@ from protocols.simulate import Exchange, Fate, FaultPlan, Lost, Simulation, beac
 from protocols.trial import vector_of
 from secagg.graph import GraphMode
 from secagg.keys import Seed
-from tests.contracts.company import Company, kind_of
+from tests.contracts.company import Company
 from tests.rows import rows
 
 CLIENTS = 66

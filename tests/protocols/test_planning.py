@@ -10,7 +10,7 @@ from fractions import Fraction
 import pytest
 
 from protocols import codec, costs
-from protocols.codec import HEADER, KINDS
+from protocols.codec import kind_of
 from protocols.coding import coding_of
 from protocols.costs import Shape, Steps, client_steps, server_steps, timed_steps
 from protocols.endpoint import Client, Task
@@ -47,7 +47,7 @@ def agreement_of(plan: RoundPlan, length: int) -> Agreement:
 
 
 def kind_and_size(data: bytes) -> tuple[str, int]:
-    return KINDS[HEADER.unpack_from(data)[2]].__name__, len(data)
+    return kind_of(data).__name__, len(data)
 
 
 class Weighed(Simulation):

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from protocols.codec import kind_of
 from protocols.endpoint import Client, Task
 from protocols.errors import Misused, TooFewClients
 from protocols.messages import Masked, Submit, Unmask
@@ -14,7 +15,6 @@ from protocols.party import PartyId
 from protocols.plan import Promise, RoundPlan
 from protocols.simulate import Cohort, Exchange, Fate, FaultPlan, Lost, Simulation
 from secagg.keys import Seed
-from tests.contracts.company import kind_of
 
 PLAN = RoundPlan.recommend(6, dropout=0.25, corrupt=0, min_cohort=3)
 IDS = tuple(map(PartyId, range(6)))
