@@ -124,7 +124,7 @@ def demo(
 @app.command()
 def simulate(
     clients: Clients,
-    dim: Annotated[int, typer.Option(min=1, help="coordinates of the vector")],
+    dim: Annotated[int, typer.Option(min=1, max=1 << 27, help="coordinates of the vector")],
     protocol: Annotated[Protocol, typer.Option(help="how vectors are hidden")] = Protocol.PAIRWISE,
     dropout: Dropout = 0.0,
     bits: Bits = 16,

@@ -32,6 +32,7 @@ HEADER = struct.Struct("<2sBBI16sQQ")
 SIGNATURE_BYTES = 64
 LABEL_FRAME = b"secagg/v1/frame"
 LABEL_TASK = b"secagg/v1/task"
+LABEL_ATTEMPT = b"secagg/v1/attempt"
 
 # A control message of 10^5 clients fits; only a masked vector may be larger, and its size is agreed.
 MAX_CONTROL_BYTES = 64 << 20
@@ -94,6 +95,11 @@ def kind_of(frame: Frame | Buffer) -> type[Any]:
 def task_id(task: str) -> bytes:
     """Sixteen bytes that stand for a task's name in every header."""
     return hashlib.sha256(LABEL_TASK + task.encode()).digest()[:16]
+
+
+def attempt_id(task: str, nonce: bytes) -> bytes:
+    """Sixteen bytes that stand for one attempt at a round: what was said in another one does not fit here."""
+    return hashlib.sha256(LABEL_ATTEMPT + nonce + task.encode()).digest()[:16]
 
 
 def encode(

@@ -152,6 +152,11 @@ class RoundPlan:
             raise BadPlan(f"task must be a name of 1 to 64 bytes, got {self.task!r}")
         if not 3 <= self.min_cohort <= self.max_clients:
             raise BadPlan(f"min_cohort is {self.min_cohort}, it must lie in 3..{self.max_clients} (max_clients)")
+        if self.min_cohort < self.corrupted + 2:
+            raise BadPlan(
+                f"min_cohort is {self.min_cohort} and {self.corrupted} clients are assumed corrupt: a sum over fewer "
+                f"than 2 honest ones hides nobody; assume less corruption, or ask for at least {self.corrupted + 2}"
+            )
         if self.promise is Promise.ACTIVE and self.assumption.against is not Against.ACTIVE:
             raise BadPlan(f"promise active needs parameters against an active server, not {self.assumption.against}")
         if self.patience_seconds < 1:
@@ -393,6 +398,8 @@ class Policy:
             raise BadPlan(f"min_cohort is {self.min_cohort}: a sum over fewer than 3 hides nobody")
         if len(set(self.identities.values())) != len(self.identities):
             raise BadPlan("two participants share one identity key")
+        if self.max_rounds is not None and self.tasks is None:
+            raise BadPlan("max_rounds counts by task, and a server can rename its task: name the tasks too")
         for who in self.identities:
             if not 0 <= who <= MAX_CLIENT_ID:
                 raise BadPlan(f"client ids lie in 0..{MAX_CLIENT_ID}, got {who}")

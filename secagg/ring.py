@@ -77,6 +77,11 @@ class Ring:
         residues &= self.dtype.type(self.modulus - 1)
         return residues
 
+    def reduce_in_place(self, x: RingVector) -> None:
+        """x <- x mod 2^b."""
+        self.check(x)
+        x &= self.dtype.type(self.modulus - 1)
+
     def centre(self, x: RingVector) -> NDArray[np.int64]:
         """Residues -> the representatives in -2^(b-1) .. 2^(b-1) - 1."""
         self.check(x)

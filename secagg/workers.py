@@ -8,7 +8,7 @@ Threads serve: AES and numpy release the interpreter's lock while they work, and
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -31,14 +31,19 @@ class Workers:
     def each(self, length: int, job: Callable[[int, int], Result]) -> list[Result]:
         """[job(lo, hi) for adjacent ranges of 0..length], at once.
 
-        Raises: what a job raises; others may then still be at work on ranges of their own.
+        Raises: what a job or the executor raises, once no job is at work any more.
         """
-        jobs = [self.executor.submit(job, lo, hi) for lo, hi in shards(length, self.count)]
+        jobs: list[Future[Result]] = []
+        try:
+            for lo, hi in shards(length, self.count):
+                jobs.append(self.executor.submit(job, lo, hi))
+        finally:
+            wait(jobs)
         return [job.result() for job in jobs]
 
 
 class Inline(Executor):
-    """Runs each job at once in the calling thread."""
+    """Runs each job at once in the calling thread, which also gets what it raises."""
 
     def submit(self, job: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         done: Future[Any] = Future()

@@ -19,7 +19,7 @@ from protocols import codec
 from protocols.codec import Frame
 from protocols.endpoint import Client, Server, Task
 from protocols.errors import Misused, TooFewClients
-from protocols.messages import Masked, Submit, Unmask
+from protocols.messages import Masked, Open, Submit, Unmask
 from protocols.pairwise import session as names
 from protocols.pairwise.session import Session
 from protocols.party import SERVER, Excluded, PartyId
@@ -46,7 +46,7 @@ class Stage:
         self.keys = keys
         self.application = application
         self.length = length
-        self.round = 0
+        self.round, self.nonce = 0, bytes(16)
         self.opened = False
         self.heard: dict[tuple[PartyId, type[Any]], Any] = {}
         self.frames: dict[tuple[PartyId, type[Any]], bytes] = {}
@@ -55,12 +55,18 @@ class Stage:
 
     @property
     def task(self) -> bytes:
+        """What an invitation's header names."""
         return codec.task_id(self.server.plan.task)
+
+    @property
+    def attempt(self) -> bytes:
+        """What every later header names."""
+        return codec.attempt_id(self.server.plan.task, self.nonce)
 
     # --- honest play ----------------------------------------------------------------------------------
 
     def open(self, round: int = 0, nonce: bytes = bytes(16)) -> None:
-        self.round, self.opened = round, True
+        self.round, self.nonce, self.opened = round, nonce, True
         self.pending = self._addressed(self.server.open(self.task_of(round, nonce), self.ids))
 
     def task_of(self, round: int, nonce: bytes) -> Task:
@@ -124,7 +130,8 @@ class Stage:
     def framed(self, sender: PartyId, message: object, round: int | None = None) -> bytes:
         """A properly signed frame of the server or a client."""
         number = self.round if round is None else round
-        return b"".join(codec.encode(message, sender, self.task, number, self.keys[sender].sign))
+        topic = self.task if isinstance(message, Open) else self.attempt
+        return b"".join(codec.encode(message, sender, topic, number, self.keys[sender].sign))
 
     def say(self, who: PartyId, message: object) -> list[Any]:
         """The server says this to `who`; the messages it answers."""

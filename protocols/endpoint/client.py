@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import operator
 import os
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
@@ -150,7 +151,7 @@ class Client:
             raise OutOfTurn(SERVER, f"speaks of round {header.round}, which is not open here")
         frames = self._send(self._party.receive(SERVER, message))
         if isinstance(message, Result):
-            self.result = bytes(data)
+            self._keep_result(bytes(data), message)
         self._answered, self._replies = fingerprint, frames
         return list(frames)
 
@@ -176,6 +177,12 @@ class Client:
             raise Misused("the two results are of different rounds")
         if my_result != its_result:
             raise ViewMismatch(SERVER, f"published two different results of round {mine.round}")
+
+    def _keep_result(self, data: bytes, message: Result) -> None:
+        """Raises: ViewMismatch for a second result that differs; the first stays, as evidence."""
+        if self.result is not None and self._published(self.result)[1] != message:
+            raise ViewMismatch(SERVER, "published two different results of this round")
+        self.result = data
 
     def _published(self, data: Buffer) -> tuple[Header, Result]:
         header = codec.read_header(data, SERVER, codec.MAX_CONTROL_BYTES)
@@ -211,6 +218,9 @@ class Client:
             raise Misused("model is a digest of 32 bytes: see protocols.tensors.model_digest")
         if update.shape != (self.offer.length,):
             raise WrongUpdate(f"an update of shape {update.shape}; this round sums ({self.offer.length},)")
+        if hasattr(weight, "__index__"):
+            # An integer of numpy would wrap where Python's does not.
+            weight = operator.index(weight)
         randomness = Randomness(state.update_seed, context_of(self.offer), self.deterministic)
         quantised = Extras.of(self.offer.plan).quantised(metrics)
         encoded = coding_of(self.offer).encode(update, weight, randomness, self._own.workers)
@@ -223,12 +233,13 @@ class Client:
         Raises: Misused, WrongUpdate as `prepare` does; ViewMismatch when the round is about another model.
         """
         with self._turn():
-            frames = self._send(self._party.receive(APP, submission))
+            envelopes = self._party.receive(APP, submission)
+            # Spent before it is signed: a signer that fails has cost the round, not opened it a second time.
             task = codec.task_id(self.offer.plan.task)
             self._spent[task] = self.offer.round
             self._taken[task] = self._taken.get(task, 0) + 1
-            self._replies = frames
-            return list(frames)
+            self._replies = self._send(envelopes)
+            return list(self._replies)
 
     def repeat(self) -> list[Frame]:
         """What this client said last: after a restart or a lost connection. The server hears it twice unmoved."""
@@ -236,6 +247,10 @@ class Client:
 
     def freeze(self) -> bytes:
         """Everything this client must not forget, as bytes. Secret: store it readable by its owner only."""
+        with self._turn():
+            return self._freeze()
+
+    def _freeze(self) -> bytes:
         state = self._party.state
         image = ClientImage(
             version=IMAGE_VERSION,
@@ -253,12 +268,19 @@ class Client:
     def thaw(self, data: Buffer) -> None:
         """Become the client that `freeze` described; policy and identity are those given at construction.
 
-        Raises: Misused when the bytes are no image of this version, or older than this very client: going
-            back to before a vector left would mask a second one.
+        Raises: Misused when the bytes are no image of this version, or older than this very client: going back to
+            before a vector left would mask a second one, and going back within a round would deal, sign or answer
+            a second time.
         """
+        with self._turn():
+            self._thaw(data)
+
+    def _thaw(self, data: Buffer) -> None:
         image, state = restored(ClientImage, data, CLIENT_STATES, {pairwise_client.Own: self._own})
         if any(image.spent.get(task, -1) < spent for task, spent in self._spent.items()):
             raise Misused("this image is older than the client it is given to: a round it knows nothing of is spent")
+        if image.agreement == self._agreement is not None and image.kind < CLIENT_STATES.index(type(self._party.state)):
+            raise Misused("this image is older than the client it is given to, which has gone on in this very round")
         self._spent, self._taken = dict(image.spent), dict(image.taken)
         self._answered = image.answered
         self._replies = [Frame(said.to, (bytes(said.data),)) for said in image.replies]

@@ -122,11 +122,18 @@ def beacon_of(value: bytes) -> Beacon:
 
 
 def same_round(header: Header, agreement: Agreement) -> bool:
-    return header.round == agreement.round and header.task == codec.task_id(agreement.plan.task)
+    """Whether a frame belongs to this very attempt at this round; an old one of the same number does not."""
+    return header.round == agreement.round and header.task == topic_of(codec.KINDS[header.kind], agreement)
+
+
+def topic_of(kind: type[Any], agreement: Agreement) -> bytes:
+    """What a header names: the task in an invitation, the attempt in everything after it."""
+    task = agreement.plan.task
+    return codec.task_id(task) if kind is Open else codec.attempt_id(task, agreement.nonce)
 
 
 def frame_of(envelope: Envelope, sender: PartyId, agreement: Agreement, sign: Callable[[bytes], bytes]) -> Frame:
-    task = codec.task_id(agreement.plan.task)
+    task = topic_of(type(envelope.message), agreement)
     return Frame(envelope.to, codec.encode(envelope.message, sender, task, agreement.round, sign))
 
 

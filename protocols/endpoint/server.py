@@ -24,7 +24,17 @@ from protocols.endpoint.images import (
     same_round,
 )
 from protocols.endpoint.outbox import Outbox
-from protocols.errors import BadPlan, BadSignature, KeyMismatch, Misbehaved, Misused, OutOfTurn, TooLarge, Undecodable
+from protocols.errors import (
+    BadPlan,
+    BadSignature,
+    KeyMismatch,
+    Malformed,
+    Misbehaved,
+    Misused,
+    OutOfTurn,
+    TooLarge,
+    Undecodable,
+)
 from protocols.messages import Advertise, Aggregate, Masked, Result, Start
 from protocols.pairwise import server as pairwise_server
 from protocols.pairwise.session import roster_hash
@@ -139,7 +149,7 @@ class Server:
         party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
         everyone = tuple(sorted(self.identities)) if invited is None else invited
         envelopes = party.receive(APP, Start(agreement, everyone))
-        self._limit = _largest_frame(agreement, len(everyone))
+        self._limit = _largest_frame(agreement)
         self._agreement, self._party = agreement, party
         self.aggregate, self.excluded, self._answered, self._outbox = None, [], {}, Outbox()
         return self._deliver(envelopes)
@@ -200,7 +210,7 @@ class Server:
     def metrics(self) -> dict[str, float]:
         """The weighted means of the survivors' metrics, after the round is done."""
         opened = self._opened_sum()
-        return Extras.of(self.plan).means(opened.metrics, opened.weight_sum)
+        return Extras.of(self.agreement.plan).means(opened.metrics, opened.weight_sum)
 
     def _opened_sum(self) -> Aggregate:
         if self.aggregate is None:
@@ -235,17 +245,15 @@ class Server:
         Raises: Misused when the bytes are no image of this version.
         """
         image, state = restored(ServerImage, data, SERVER_STATES, {pairwise_server.Registry: self._known})
-        clients = len(self.identities) + len(image.certified)
         try:
             outbox = Outbox.of(image.said)
             agreement = image.agreement
-            limit = codec.MAX_CONTROL_BYTES if agreement is None else _largest_frame(agreement, clients)
+            limit = codec.MAX_CONTROL_BYTES if agreement is None else _largest_frame(agreement)
         except (BadPlan, Undecodable) as error:
             raise Misused(f"these bytes are no frozen server: {error}") from error
         self._agreement, self._limit, self._outbox = agreement, limit, outbox
         self._answered = dict(image.answered)
-        self._certified = dict(image.certified)
-        self.identities.update(self._certified)
+        self._restore_certified(image.certified)
         self.aggregate = image.aggregate
         self._party = Party(pairwise_server.server, state)
         self.wait = Wait(image.wait, self.plan.patience_seconds) if image.wait else None
@@ -255,7 +263,7 @@ class Server:
         kind = codec.KINDS[header.kind]
         if kind not in FROM_CLIENT:
             raise OutOfTurn(speaker, f"sends a {kind.__name__}, which only the server says")
-        most = _largest_control(len(self.identities))
+        most = _largest_control(self.plan.max_clients)
         if kind is not Masked and header.length > most:
             raise TooLarge(speaker, f"announces {header.length} bytes of {kind.__name__}, {most} are allowed here")
 
@@ -270,12 +278,12 @@ class Server:
         stranger = BadSignature(speaker, f"speaks as party {header.sender}, which is not known here")
         if self._authority is None or codec.KINDS[header.kind] is not Advertise or header.length > LARGEST_ADVERTISE:
             raise stranger
-        letter = codec.body_of(Advertise, data, header)
-        if letter.credential is None:
-            raise stranger
         try:
+            letter = codec.body_of(Advertise, data, header)
+            if letter.credential is None:
+                raise stranger
             letter.credential.check(self._authority, header.sender)
-        except WrongSignature as error:
+        except (Malformed, WrongSignature) as error:
             raise stranger from error
         return letter.credential.identity
 
@@ -286,9 +294,20 @@ class Server:
         """
         if who in self.identities:
             return
+        if not isinstance(self._party.state, pairwise_server.Gathering) or who not in self._party.state.invited:
+            raise OutOfTurn(who, "has a credential but no invitation")
         if identity in self.identities.values():
             raise KeyMismatch(who, "has a credential for an identity that another client speaks with")
         self.identities[who] = self._certified[who] = identity
+
+    def _restore_certified(self, certified: Mapping[PartyId, bytes]) -> None:
+        """Those admitted before, as far as the keys and the authority given at construction still allow it."""
+        for who in self._certified:
+            del self.identities[who]
+        taken = set(self.identities.values())
+        allowed = {} if self._authority is None else certified
+        self._certified = {w: k for w, k in allowed.items() if w not in self.identities and k not in taken}
+        self.identities.update(self._certified)
 
     def _opened(self, data: Buffer, header: Header, identity: bytes, speaker: PartyId) -> Any:
         try:
@@ -318,10 +337,10 @@ class Server:
         return frames
 
 
-def _largest_frame(agreement: Agreement, clients: int) -> int:
+def _largest_frame(agreement: Agreement) -> int:
     """No letter of this round is longer: a packed vector, or shares and ids for every other client."""
     coding = coding_of(agreement)
-    return coding.ring.packed_bytes(coding.length) + _largest_control(clients)
+    return coding.ring.packed_bytes(coding.length) + _largest_control(agreement.plan.max_clients)
 
 
 def _largest_control(clients: int) -> int:

@@ -245,13 +245,13 @@ def check_roster(state: Advertised, message: Roster) -> None:
     entries = {entry.who: entry for entry in message.entries}
     if entries.get(state.own.me) != state.said:
         raise KeyMismatch(SERVER, "my own entry is missing from the roster or altered")
-    identities = {who: policy.identity_of(who, entry.credential) for who, entry in entries.items()}
-    if len(set(identities.values())) != len(identities):
-        raise KeyMismatch(SERVER, "two clients of the roster have one identity")
     if len(entries) < plan.min_cohort:
         raise CohortTooSmall(SERVER, f"a roster of {len(entries)} clients; {plan.min_cohort} are required")
     if len(entries) > plan.max_clients:
         raise PolicyViolation(SERVER, f"a roster of {len(entries)} clients; the plan allows {plan.max_clients}")
+    identities = {who: policy.identity_of(who, entry.credential) for who, entry in entries.items()}
+    if len(set(identities.values())) != len(identities):
+        raise KeyMismatch(SERVER, "two clients of the roster have one identity")
     points = [point for entry in message.entries for point in (entry.box_key, entry.mask_key)]
     if len(set(points)) != len(points):
         raise KeyMismatch(SERVER, "two keys of the roster are equal")
@@ -466,6 +466,9 @@ def check_witnesses(state: Witnessed, message: Witnesses) -> None:
     survivors = from_bitmap(state.survivors, session.ids, SERVER)
     if len(message.signed) < session.smallest_sum:
         raise ViewMismatch(SERVER, f"{len(message.signed)} witnesses; {session.smallest_sum} are required")
+    signers = frozenset(session.ids[entry.index] for entry in message.signed if entry.index < len(session.ids))
+    if not session.witnessed_by(signers):
+        raise ViewMismatch(SERVER, "some stretch of the ring has too few witnesses that share my session")
     text = names.witness_text(session.sid, state.survivors)
     identities = {**session.certified, **state.own.policy.identities}
     for entry in message.signed:

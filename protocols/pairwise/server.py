@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated
 
+from protocols.certificates import Credential
 from protocols.coding import EXTRAS_RING
 from protocols.errors import (
     BadPlan,
@@ -207,6 +208,7 @@ def start(state: Unopened, sender: PartyId, message: Start) -> Step:
 def keep_keys(room: Gathering, who: PartyId, letter: Advertise) -> Gathering:
     if letter.context != room.context:
         raise ViewMismatch(who, "advertises for another context: other model, plan or round")
+    check_credential(room.known, who, letter.credential)
     text = names.advertised_text(room.context, who, letter.box_key, letter.mask_key, letter.commitment)
     with blame(who):
         check_point(letter.box_key)
@@ -218,6 +220,21 @@ def keep_keys(room: Gathering, who: PartyId, letter: Advertise) -> Gathering:
     entry = RosterEntry(who, letter.box_key, letter.mask_key, letter.commitment, letter.signature, letter.credential)
     room.arrived[who] = entry
     return room
+
+
+def check_credential(known: Registry, who: PartyId, credential: Credential | None) -> None:
+    """What is relayed must pass at every client, or one client with a bad credential ends the round of all.
+
+    Raises: KeyMismatch(who), BadSignature(who).
+    """
+    if credential is None:
+        return
+    if known.authority is None:
+        raise KeyMismatch(who, "shows a credential, and no authority is known here to check it against")
+    if credential.identity != known.identities[who]:
+        raise KeyMismatch(who, "shows a credential for another identity than it speaks with")
+    with blame(who):
+        credential.check(known.authority, who)
 
 
 def close_gathering(room: Gathering) -> Step:
@@ -345,8 +362,9 @@ def close_summing(room: Summing) -> Step:
     fewest = min(sum(peer in survivors for peer in session.neighbours(dealer)) for dealer in room.dealt)
     enough(fewest, session.parameters.threshold, "Summing")
     enough(session.graph.windows(survivors), session.parameters.window + 1, "Summing")
+    counts = accusers(room)
     for dealer, holders in sorted(holders_of_accused(room, survivors).items()):
-        enough(holders, session.parameters.threshold, "Summing", (dealer,))
+        enough(holders, session.parameters.threshold, "Summing", (dealer,) if believed(room, counts[dealer]) else ())
     letter = Envelope(tuple(sorted(survivors)), Survivors(to_bitmap(survivors, session.ids)))
     if session.agreement.plan.promise is Promise.CURIOUS:
         return enter_unmasking(room), [letter, wait(Unmasking, session.agreement)]
@@ -356,12 +374,21 @@ def close_summing(room: Summing) -> Step:
 def holders_of_accused(room: Summing, survivors: frozenset[PartyId]) -> dict[PartyId, int]:
     """How many surviving neighbours hold good shares of each dealer somebody complained about.
 
-    Below the threshold its secret can never be rebuilt: better lost now, by name and with nothing revealed.
-    Its accusers may lie, but so many liars could as well withhold their shares.
+    Below the threshold its secret can never be rebuilt: better lost now, with nothing revealed. Its accusers may
+    lie, but so many liars could as well withhold their shares.
     """
-    accusers = Counter(who for complaints in room.arrived.values() for who in set(complaints))
     neighbours = room.session.neighbours
-    return {who: len(survivors.intersection(neighbours(who))) - count for who, count in accusers.items()}
+    return {who: len(survivors.intersection(neighbours(who))) - count for who, count in accusers(room).items()}
+
+
+def accusers(room: Summing) -> dict[PartyId, int]:
+    """How many say of each dealer that they hold no good share of it."""
+    return Counter(who for complaints in room.arrived.values() for who in set(complaints))
+
+
+def believed(room: Summing, count: int) -> bool:
+    """Whether so many accusers cannot all be corrupt."""
+    return count > room.session.agreement.plan.corrupted
 
 
 # --- Witnessing -----------------------------------------------------------------------------------
@@ -377,14 +404,15 @@ def keep_witness(room: Witnessing, who: PartyId, letter: Witness) -> Witnessing:
 
 
 def enough_signed(room: Witnessing) -> bool:
-    return len(room.arrived) >= room.summed.session.smallest_sum
+    return room.summed.session.witnessed_by(frozenset(room.arrived))
 
 
 def close_witnessing(room: Witnessing) -> Step:
     session = room.summed.session
     enough(len(room.arrived), session.smallest_sum, "Witnessing")
+    enough(session.graph.windows(room.arrived), session.parameters.window + 1, "Witnessing")
     position = {who: index for index, who in enumerate(session.ids)}
-    signers = sorted(room.arrived)[: session.smallest_sum]
+    signers = sorted(room.arrived)
     letter = Witnesses(tuple(Signed(position[who], room.arrived[who]) for who in signers))
     out = [Envelope(tuple(sorted(room.invited)), letter), wait(Unmasking, session.agreement)]
     return enter_unmasking(room.summed), out
@@ -420,7 +448,9 @@ def all_recoverable(room: Unmasking) -> bool:
 
 
 def close_unmasking(room: Unmasking) -> Step:
-    summed, session = room.summed, room.summed.session
+    # On copies: should a worker fail, the room is as it was and the next share tries again.
+    summed = replace(room.summed, total=room.summed.total.copy(), extras=room.summed.extras.copy())
+    session = summed.session
     survivors = tuple(sorted(summed.arrived))
     corrections = corrections_for(room.recovery, session, summed.entries, frozenset(survivors))
     coding = session.coding
@@ -430,21 +460,21 @@ def close_unmasking(room: Unmasking) -> Step:
 
     room.known.workers.each(coding.length, partial(unmask, summed.total, coding.ring, names.MODEL_SECTION))
     unmask(summed.extras, EXTRAS_RING, names.EXTRAS_SECTION, 0, summed.extras.size)
-    weight_sum, metrics = check_extras(room)
-    blamed = {who: "BadBox" for complaints in summed.arrived.values() for who in complaints}
-    aggregate = Aggregate(coding.ring.reduce(summed.total), weight_sum, survivors, blamed, metrics)
+    weight_sum, metrics = check_extras(summed)
+    blamed = {who: "BadBox" for who, count in accusers(summed).items() if believed(summed, count)}
+    coding.ring.reduce_in_place(summed.total)
+    aggregate = Aggregate(summed.total, weight_sum, survivors, blamed, metrics)
     letter = Result(session.context, digest_of(session.context, aggregate))
     return Closed(), [Envelope((APP,), aggregate), Envelope(survivors, letter)]
 
 
-def check_extras(room: Unmasking) -> tuple[int, tuple[int, ...]]:
+def check_extras(summed: Summing) -> tuple[int, tuple[int, ...]]:
     """The sums of weights and of weighted metrics, after the opened extras have confirmed the opened vector.
 
     Catches any wrong mask or damaged piece with probability 1 - 2^-64; not a client that sends a
     hostile vector with its true checksum.
     Raises: ImplausibleSum.
     """
-    summed = room.summed
     plan = summed.session.agreement.plan
     weight_sum, checksum = (int(value) for value in summed.extras[:2])
     metrics = tuple(int(value) for value in EXTRAS_RING.centre(summed.extras[2:]))

@@ -111,6 +111,14 @@ class Session:
         """Fewer survivors than this are never opened, and against an active server so many must have witnessed them."""
         return self.agreement.plan.smallest_sum(len(self.ids))
 
+    def witnessed_by(self, signers: frozenset[PartyId]) -> bool:
+        """Whether these signatures make a list of survivors one to answer: a whole cohort's, all around the ring.
+
+        Signers are in this session beyond doubt, while a listed client may have been shown another roster; so it is
+        they who must leave no half neighbourhood empty.
+        """
+        return len(signers) >= self.smallest_sum and self.graph.windows(signers) > self.parameters.window
+
     @cached_property
     def members(self) -> frozenset[PartyId]:
         return frozenset(self.ids)

@@ -59,6 +59,8 @@ class Liar:
         Every lie starts from the moment all vectors have arrived. Corrupted clients sign every list.
         """
         for who, image in self.images.items():
+            # In a client of its own: one that has gone on does not go back.
+            self.stage.clients[who] = self.stage.company.client(who)
             self.stage.clients[who].thaw(image)
         self.told, self.answers = dict(zip(self.ids, views, strict=True)), {}
         lists = set(views) - {0}

@@ -28,7 +28,7 @@ def cohort_of(plan: RoundPlan) -> Cohort:
 @rows("M21")
 def test_a_client_takes_part_in_no_more_rounds_of_a_task_than_its_policy_allows(row: str) -> None:
     stage = Stage()
-    policy = replace(stage.company.policy, max_rounds=1)
+    policy = replace(stage.company.policy, max_rounds=1, tasks=frozenset({stage.company.plan.task}))
     stage.clients = {who: stage.company.client(who, policy) for who in stage.ids}
     stage.until(None)
     victim, signed = stage.clients[stage.ids[0]], stage.signers[stage.ids[0]].signed

@@ -16,7 +16,7 @@ from tests.attacks.villain import Stage, rows
 
 def signed_by(stage: Stage, signer: int, sender: int, message: object) -> bytes:
     sign = stage.signers[signer].identity.sign
-    return b"".join(codec.encode(message, PartyId(sender), stage.task, stage.round, sign))
+    return b"".join(codec.encode(message, PartyId(sender), stage.attempt, stage.round, sign))
 
 
 def at_witnessing() -> tuple[Stage, dict]:

@@ -129,8 +129,8 @@ def test_without_the_signature_an_old_rounds_words_are_taken_for_new_ones(
     stage.open(round=1, nonce=b"\1" * 16)
     stage.until(Inbox)
     stage.answers()
-    # The same bytes with another number in the header: only the signature binds them to their round.
-    moved = old[:24] + (1).to_bytes(8, "little") + old[32:]
+    # The same bytes with another attempt and number in the header: only the signature binds them to their round.
+    moved = old[:8] + stage.attempt + (1).to_bytes(8, "little") + old[32:]
     assert stage.server.receive(moved, who) == []
     assert stage.server.excluded == []
     assert who in stage.server._party.state.arrived

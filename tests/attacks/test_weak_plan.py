@@ -107,7 +107,7 @@ def test_a_roster_for_which_no_parameters_exist_is_refused(row: str) -> None:
     stage.until(Roster)
     who = stage.ids[0]
     agreement = stage.server.agreement
-    hopeless = replace(agreement.plan, assumption=Assumption(Fraction(9, 10), Fraction(0)))
+    hopeless = replace(agreement.plan, assumption=Assumption(Fraction(1, 2), Fraction(1, 2)), min_cohort=4)
     greedy = replace(agreement, round=1, plan=hopeless)
     stage.round = 1
     entries = []

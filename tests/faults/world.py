@@ -174,7 +174,7 @@ class World:
         else:
             first, *rest = message.shares
             message = replace(message, shares=(bytes([first[0] ^ 1]) + first[1:], *rest))
-        task = codec.task_id(self.company.plan.task)
+        task = codec.attempt_id(self.company.plan.task, self.company.task(LENGTH).nonce)
         return b"".join(codec.encode(message, who, task, 0, self.company.identities[who].sign))
 
 

@@ -311,7 +311,7 @@ def test_bytes_that_are_no_frame_are_malformed_and_name_whom_the_transport_knows
 def test_a_frame_larger_than_any_letter_of_the_round_is_refused_unread() -> None:
     stage = Stage(4)
     stage.open()
-    header = codec.Header(6, stage.ids[0], stage.task, 0, 1 << 30).to_bytes()
+    header = codec.Header(6, stage.ids[0], stage.attempt, 0, 1 << 30).to_bytes()
     assert stage.server.receive(header + bytes(64), stage.ids[0]) == []
     assert [(note.peer, note.error) for note in stage.server.excluded] == [(stage.ids[0], "TooLarge")]
 
@@ -614,7 +614,7 @@ def mutated(data: st.DataObject, body: bytes) -> bytes:
 
 def signed(stage: Stage, sender: PartyId, kind: int, body: bytes) -> bytes:
     identity = stage.company.identity if sender == SERVER else stage.signers[sender].identity
-    header = codec.Header(kind, sender, stage.task, 0, len(body)).to_bytes()
+    header = codec.Header(kind, sender, stage.attempt, 0, len(body)).to_bytes()
     return header + body + identity.sign(codec._signed_text(header, [body]))
 
 

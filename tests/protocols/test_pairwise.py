@@ -247,7 +247,7 @@ def test_three_clients_lose_nobody_or_the_round(row: str, promise: Promise) -> N
 @rows("D24")
 def test_a_roster_too_small_for_the_assumption_is_a_shortage_not_a_bug(row: str) -> None:
     stage = Stage(6)
-    stage.company.plan = replace(stage.company.plan, assumption=Assumption(Fraction(1, 2), Fraction(0)))
+    stage.company.plan = replace(stage.company.plan, assumption=Assumption(Fraction(1, 2), Fraction(0)), min_cohort=5)
     stage.server = stage.company.server()
     # Half of six may be corrupt, and the three that came may be just those.
     with pytest.raises(TooFewClients) as caught:
@@ -258,7 +258,10 @@ def test_a_roster_too_small_for_the_assumption_is_a_shortage_not_a_bug(row: str)
 def on_a_ring(clients: int, corrupt: float = 0) -> Company:
     """A company whose plan and policies allow a sparse graph."""
     company = Company(
-        RoundPlan.recommend(clients, dropout=0.1, corrupt=corrupt, graph=GraphMode.ROSTER, min_cohort=3), clients
+        RoundPlan.recommend(
+            clients, dropout=0.1, corrupt=corrupt, graph=GraphMode.ROSTER, min_cohort=max(3, int(corrupt * clients) + 2)
+        ),
+        clients,
     )
     company.policy = replace(company.policy, graphs=frozenset(GraphMode))
     return company
@@ -446,5 +449,5 @@ def test_every_letter_of_the_round_is_bound_to_sender_task_and_round() -> None:
     stage.until(None)
     for (who, kind), frame in stage.frames.items():
         header = codec.read_header(frame, who, 1 << 20)
-        assert (header.sender, header.task, header.round) == (who, stage.task, 0)
+        assert (header.sender, header.task, header.round) == (who, stage.attempt, 0)
         assert wire.encode(stage.heard[who, kind]) == frame[40:-64]

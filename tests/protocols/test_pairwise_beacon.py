@@ -159,7 +159,7 @@ def test_everybodys_shares_may_come_before_the_servers_beacon() -> None:
 
 
 def framed(who: PartyId, message: object) -> bytes:
-    task = codec.task_id(PLAN.task)
+    task = codec.attempt_id(PLAN.task, bytes(16))
     return b"".join(codec.encode(message, who, task, 0, RING.identities[who].sign))
 
 
