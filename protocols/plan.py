@@ -321,6 +321,11 @@ def _parameters(clients: int, assumption: Assumption, graph: GraphMode) -> Param
     return choose_parameters(clients, assumption, graph)
 
 
+def _require_key(name: str, key: object) -> None:
+    if not isinstance(key, bytes) or len(key) != 32:
+        raise BadPlan(f"{name} must be a public key of 32 bytes (identity.public), not a {type(key).__name__}")
+
+
 def _require_short(name: str, value: Fraction) -> None:
     """Raises: BadPlan for a number too long to be sent; nobody means so many digits."""
     if len(f"{value.numerator}/{value.denominator}") > wire.MOST_DIGITS:
@@ -396,6 +401,7 @@ class Policy:
     def __post_init__(self) -> None:
         if self.min_cohort < 3:
             raise BadPlan(f"min_cohort is {self.min_cohort}: a sum over fewer than 3 hides nobody")
+        self._check_types()
         if len(set(self.identities.values())) != len(self.identities):
             raise BadPlan("two participants share one identity key")
         if self.max_rounds is not None and self.tasks is None:
@@ -403,6 +409,27 @@ class Policy:
         for who in self.identities:
             if not 0 <= who <= MAX_CLIENT_ID:
                 raise BadPlan(f"client ids lie in 0..{MAX_CLIENT_ID}, got {who}")
+
+    def _check_types(self) -> None:
+        """A policy that means something else than it says must not come to life: "run-10" holds "run-1"."""
+        for who, key in self.identities.items():
+            _require_key(f"the identity of client {who}", key)
+        if self.authority is not None:
+            _require_key("authority", self.authority)
+        for name, members, kind in (
+            ("graphs", self.graphs, GraphMode),
+            ("suites", self.suites, Suite),
+            ("protocols", self.protocols, str),
+            ("tasks", self.tasks, str),
+        ):
+            if members is not None and (
+                not isinstance(members, frozenset) or not all(isinstance(member, kind) for member in members)
+            ):
+                raise BadPlan(f"{name} must be a frozenset of {kind.__name__}, got {members!r}")
+        if not isinstance(self.promise, Promise) or not isinstance(self.assumption, Assumption):
+            raise BadPlan("promise must be a Promise and assumption an Assumption")
+        if self.max_rounds is not None and (type(self.max_rounds) is not int or self.max_rounds < 1):
+            raise BadPlan(f"max_rounds is {self.max_rounds!r}, it must be an integer of at least 1")
 
     def identity_of(self, who: PartyId, credential: Credential | None) -> bytes:
         """The key that client `who` must sign with.

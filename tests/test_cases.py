@@ -22,10 +22,6 @@ CATALOGUE = catalogue()
 CLAIMS = claims()
 CLAIMED = {row for claim in CLAIMS for row in claim.ids}
 
-# Rows whose tests are on branches that are not merged yet; to be emptied and deleted with the last merge.
-PENDING = {"C16", "S3", "S4", "S6", "S7", "S9", "S10"}
-PENDING |= {f"D{number}" for number in (*range(1, 10), 13, 22, 23)}
-
 # Errors that are named and await the protocol, the audit or the erasure that raises them.
 NOT_YET_PROVOKED = {
     "protocols": {"AlreadyAnswered", "PolicyConflict"},
@@ -44,8 +40,6 @@ def test_the_catalogue_is_complete_and_in_order() -> None:
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_row_has_a_test_or_says_what_it_awaits(name: str) -> None:
-    if name in PENDING:
-        return
     if CATALOGUE[name].awaits is None:
         assert name in CLAIMED, f"no test stands for {name}: {CATALOGUE[name].case}"
     else:

@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
+import numpy as np
+
 from protocols import codec, wire
 from protocols.certificates import Credential
 from protocols.codec import Frame, Header
@@ -40,6 +42,7 @@ from protocols.party import APP, SERVER, Envelope, Failed, Party
 from protocols.plan import NOTHING, Agreement, Policy, context_of
 from protocols.verifying import Verifier
 from protocols.wire import Buffer
+from secagg.errors import BadSignature as WrongSignature
 from secagg.keys import Context, Identity, Seed, derive, verify
 from secagg.workers import ALONE, Workers
 
@@ -65,8 +68,19 @@ class Client:
     ) -> None:
         mine = [who for who, public in policy.identities.items() if public == identity.public]
         if len(mine) != 1:
-            raise Misused("this identity is not among those the policy pins: register it first")
+            raise Misused("this identity is not among those the policy pins, and a client pins at least its own key")
+        if not isinstance(server_key, bytes) or len(server_key) != len(NOTHING):
+            raise Misused("server_key is the server's public key, 32 bytes: server.public, or its identity's")
         self.me = mine[0]
+        if credential is not None and credential.identity != identity.public:
+            raise Misused("this credential is for another identity than the one given")
+        if credential is not None and policy.authority is not None:
+            try:
+                credential.check(policy.authority, self.me)
+            except WrongSignature as error:
+                raise Misused(
+                    "this credential is not one that the policy's authority issued for this number"
+                ) from error
         self.policy = policy
         self.server_key = server_key
         self.deterministic = False
@@ -216,6 +230,10 @@ class Client:
             raise Misused("no update is asked for now: one update per round, after needs_update turns true")
         if not isinstance(model, bytes) or len(model) != len(NOTHING):
             raise Misused("model is a digest of 32 bytes: see protocols.tensors.model_digest")
+        if not isinstance(update, np.ndarray):
+            raise WrongUpdate(
+                f"an update is a flat float vector, not a {type(update).__name__}: Layout.of(update).flatten(update)"
+            )
         if update.shape != (self.offer.length,):
             raise WrongUpdate(f"an update of shape {update.shape}; this round sums ({self.offer.length},)")
         if hasattr(weight, "__index__"):

@@ -275,7 +275,7 @@ class Server:
         known = self.identities.get(header.sender)
         if known is not None:
             return known
-        stranger = BadSignature(speaker, f"speaks as party {header.sender}, which is not known here")
+        stranger = BadSignature(speaker, f"speaks as party {header.sender}, which is neither known here nor certified")
         if self._authority is None or codec.KINDS[header.kind] is not Advertise or header.length > LARGEST_ADVERTISE:
             raise stranger
         try:

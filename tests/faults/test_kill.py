@@ -67,8 +67,9 @@ def killed_once(point: At, base: Path, method: str, hears: Hears = Hears.AND_STO
     return table
 
 
+@rows("S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10")
 @pytest.mark.parametrize("point", SERVER_POINTS)
-def test_a_server_killed_here_goes_on_and_nobody_is_lost_or_counted_twice(point: At, tmp_path: Path) -> None:
+def test_a_server_killed_here_goes_on_and_nobody_is_lost_or_counted_twice(point: At, row: str, tmp_path: Path) -> None:
     assert killed_once(point, tmp_path, "fork").openings == 1
 
 

@@ -20,8 +20,8 @@ CHECKED = {
     "protocols/messages.py": {"from_bitmap", "__post_init__"},
     "protocols/codec.py": {"read_header", "open_frame", "decode_body"},
     "protocols/party.py": {"arrive"},
-    "protocols/endpoint/client.py": {"_receive", "_begin", "thaw", "_turn"},
-    "protocols/endpoint/server.py": {"receive", "_opened"},
+    "protocols/endpoint/client.py": {"_receive", "_begin", "_thaw", "_turn", "_keep_result"},
+    "protocols/endpoint/server.py": {"receive", "_opened", "_admit"},
 }
 CALLS = {
     "enough",
@@ -32,6 +32,7 @@ CALLS = {
     "check_witnesses",
     "check",
     "check_parameters",
+    "check_credential",
     "coding_of",
 }
 VERDICTS = {"honest"}

@@ -43,6 +43,13 @@ def client(who: PartyId, shown: Credential | None = None) -> Client:
     return Client.from_root(seed_of("root", who), policy, IDENTITIES[who], HOST.public, credential=shown)
 
 
+def showing(who: PartyId, shown: Credential) -> Client:
+    """A villain's client: it shows what its own constructor would refuse."""
+    made = client(who)
+    made._own = replace(made._own, credential=shown)
+    return made
+
+
 def server() -> Server:
     return Server(PLAN, {}, HOST, authority=AUTHORITY.public)
 
@@ -130,9 +137,9 @@ def test_a_client_comes_back_between_roster_and_inbox() -> None:
 
 def strangers() -> dict[str, Callable[[PartyId], Client]]:
     return {
-        "another authority": lambda who: client(who, credential(who, OTHER)),
-        "another number": lambda who: client(who, credential(who, named=PartyId(who + 1))),
-        "another key": lambda who: client(who, credential(PartyId((who + 1) % 5), named=who)),
+        "another authority": lambda who: showing(who, credential(who, OTHER)),
+        "another number": lambda who: showing(who, credential(who, named=PartyId(who + 1))),
+        "another key": lambda who: showing(who, credential(PartyId((who + 1) % 5), named=who)),
     }
 
 
@@ -146,6 +153,20 @@ def test_a_credential_of_another_authority_number_or_key_admits_nobody(
     assert meeting.host.receive(meeting.said[who], who) == []
     assert [(note.peer, note.error) for note in meeting.host.excluded] == [(who, "BadSignature")]
     assert meeting.host.identities == {}
+
+
+@pytest.mark.parametrize(
+    ("shown", "match"),
+    [
+        (credential(IDS[0], OTHER), "not one that the policy's authority issued"),
+        (credential(IDS[0], named=IDS[1]), "not one that the policy's authority issued"),
+        (credential(IDS[1], named=IDS[0]), "for another identity"),
+    ],
+    ids=["another authority", "another number", "another key"],
+)
+def test_a_client_notices_a_wrong_credential_when_it_is_made(shown: Credential, match: str) -> None:
+    with pytest.raises(Misused, match=match):
+        client(IDS[0], shown)
 
 
 @rows("C13")
@@ -176,6 +197,38 @@ def test_one_identity_certified_under_two_numbers_is_one_client(row: str) -> Non
         meeting.host.receive(meeting.said[who], who)
     assert [(note.peer, note.error) for note in meeting.host.excluded] == [(IDS[1], "KeyMismatch")]
     assert set(meeting.host.identities) == {IDS[0]}
+
+
+@rows("C13")
+def test_a_certified_client_without_an_invitation_is_not_admitted(row: str) -> None:
+    host, clients = server(), {who: client(who) for who in IDS}
+    [invitation] = host.open(Task(0, LENGTH, nonce=bytes(16)), IDS[:4])
+    [frame] = clients[IDS[4]].receive(bytes(invitation))
+    host.receive(bytes(frame), IDS[4])
+    assert [(note.peer, note.error) for note in host.excluded] == [(IDS[4], "OutOfTurn")]
+    assert host.identities == {}
+    for who in IDS[:4]:
+        host.receive(bytes(clients[who].receive(bytes(invitation))[0]), who)
+    assert set(host.identities) == set(IDS[:4])
+    late = client(IDS[4])
+    host.receive(bytes(late.receive(bytes(invitation))[0]), IDS[4])
+    assert set(host.identities) == set(IDS[:4])
+
+
+@rows("S9")
+def test_a_restored_server_believes_the_keys_it_is_given_and_not_those_of_the_image(row: str) -> None:
+    meeting = Meeting.of()
+    meeting.roster()
+    image = meeting.host.freeze()
+    withdrawn = Server(PLAN, {}, HOST)
+    withdrawn.thaw(image)
+    assert withdrawn.identities == {}
+    fresh = Identity.from_seed(seed_of("after the theft")).public
+    pinned = Server(PLAN, {IDS[2]: fresh, IDS[4]: IDENTITIES[IDS[3]].public}, HOST, authority=AUTHORITY.public)
+    pinned.thaw(image)
+    assert pinned.identities[IDS[2]] == fresh
+    assert IDS[3] not in pinned.identities
+    assert len(set(pinned.identities.values())) == len(pinned.identities) == 4
 
 
 def test_a_long_letter_of_a_stranger_is_not_even_read() -> None:

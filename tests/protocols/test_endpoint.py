@@ -430,7 +430,7 @@ def test_opening_is_known_before_the_frames_that_ask_for_shares_leave() -> None:
 def test_a_client_must_be_one_of_those_its_policy_pins() -> None:
     stage = Stage(4)
     stranger = Identity.from_seed(Seed(bytes(32)))
-    with pytest.raises(Misused, match="register it first"):
+    with pytest.raises(Misused, match="pins at least its own key"):
         Client(stage.company.policy, stranger, stage.company.identity.public)
     known = Client(stage.company.policy, stage.company.identities[stage.ids[2]], stage.company.identity.public)
     assert known.me == stage.ids[2]

@@ -264,3 +264,28 @@ def test_those_who_never_advertise_use_up_the_assumed_drop_out(missing: int) -> 
     parameters = plan.parameters(20 - missing)
     assert parameters.threshold <= parameters.degree - (8 - missing)
     assert parameters.quorum <= 20 - 8
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("tasks", "run-10", "tasks must be a frozenset of str"),
+        ("tasks", frozenset({1}), "tasks must be a frozenset of str"),
+        ("graphs", GraphMode.ROSTER, "graphs must be a frozenset of GraphMode"),
+        ("suites", {"classic"}, "suites must be a frozenset of Suite"),
+        ("protocols", "pairwise", "protocols must be a frozenset of str"),
+        ("promise", "active", "promise must be a Promise"),
+        ("assumption", 0.1, "assumption an Assumption"),
+        ("authority", "key", "authority must be a public key of 32 bytes"),
+        ("identities", {PartyId(0): bytes(31)}, "identity of client 0 must be a public key of 32 bytes"),
+    ],
+)
+def test_a_policy_that_would_mean_something_else_than_it_says_is_refused(field: str, value: Any, named: str) -> None:
+    with pytest.raises(BadPlan, match=named):
+        Policy(**{"identities": KEYS, field: value})
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, True])
+def test_a_cap_on_rounds_is_at_least_one(most: Any) -> None:
+    with pytest.raises(BadPlan, match="max_rounds"):
+        Policy(KEYS, tasks=frozenset({"run-1"}), max_rounds=most)

@@ -228,10 +228,9 @@ def test_a_new_round_overwrites_what_the_last_one_left(row: str, born: list[weak
 @rows("K2")
 def test_a_restored_client_overwrites_what_it_held_before(row: str) -> None:
     stage = Stage(5)
-    stage.until(Roster)
+    stage.until(Inbox)
     client = stage.clients[stage.ids[0]]
     image = client.freeze()
-    stage.until(Inbox)
     held = list(secrets_in(client._party.state))
     assert len(held) > 4
     client.thaw(image)
