@@ -32,7 +32,7 @@ from secagg.keys import Seed
 from secagg.ring import Ring, RingVector
 
 BLOCK_BYTES = 16
-CHUNK_BYTES = 1 << 19
+CHUNK_BYTES = 1 << 18
 
 # Blocks 0 and 1 of the stream are what GCM keeps for its hash and its tag.
 GCM_HEAD_BYTES = 2 * BLOCK_BYTES

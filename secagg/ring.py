@@ -29,7 +29,7 @@ Buffer = bytes | bytearray | memoryview
 
 # Elements handled at once: their words and planes stay in a core's own cache. A multiple of 8, so
 # that every chunk of every plane begins on a byte.
-CHUNK = 1 << 17
+CHUNK = 1 << 16
 
 WIDE_PLANES = (64, 32, 16, 8)
 NARROW_PLANES = (4, 2, 1)

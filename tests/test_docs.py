@@ -38,3 +38,9 @@ def test_the_readme_names_every_command() -> None:
     for command in app.registered_commands:
         assert command.callback is not None
         assert f"`secagg {command.callback.__name__}" in readme
+
+
+@pytest.mark.parametrize("name", ["README.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md"])
+def test_no_document_has_a_placeholder(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert re.findall(r"^[A-Z]{6,}$|TODO|FIXME|TBD", text, flags=re.MULTILINE) == []
