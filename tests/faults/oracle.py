@@ -49,11 +49,14 @@ def verdict(rules: Rules, lost_at: Mapping[int, int], ring: Ring) -> frozenset[i
         return "Relaying"
     u3 = {who for who in u2 if lost_at[who] > 2}
     half_windows = [set((order + order)[place : place + k // 2]) for place in range(n)]
-    cut = rules.active and k < n - 1 and any(not window & u3 for window in half_windows)
-    if len(u3) < least or any(len(near[who] & u3) < t for who in u2) or cut:
+
+    def cut(there: set[int]) -> bool:
+        return rules.active and k < n - 1 and any(not window & there for window in half_windows)
+
+    if len(u3) < least or any(len(near[who] & u3) < t for who in u2) or cut(u3):
         return "Summing"
     u4 = {who for who in u3 if lost_at[who] > 3 or not rules.active}
-    if rules.active and len(u4) < least:
+    if rules.active and (len(u4) < least or cut(u4)):
         return "Witnessing"
     u5 = {who for who in u4 if lost_at[who] > 4}
     if any(len(near[who] & u5) < t for who in u2):
