@@ -6,6 +6,7 @@ Results go to stdout (`--json`: exactly one object), progress and notes to stder
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -208,11 +209,24 @@ def asked_for() -> str | None:
     return next((word for word in sys.argv[1:] if word in known), None)
 
 
+def fail_despite_stdout(show: Output, command: str | None, error: OSError) -> None:
+    """Say what failed, on stderr where stdout itself is what failed."""
+    try:
+        show.failure(command, type(error).__name__, str(error))
+        sys.stdout.flush()
+    except OSError:
+        # What is still buffered can go nowhere; left open, it would fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        TextOutput().failure(command, type(error).__name__, str(error))
+
+
 def main() -> None:
     """Run the command; every expected failure ends in its name and what to do, never in a traceback."""
     show, command = output("--json" in sys.argv), asked_for()
     try:
         code = app(standalone_mode=False)
+        # Here and not at the end of the process: a full disk behind stdout is a failure with a name.
+        sys.stdout.flush()
         if code == INTERRUPTED:
             raise typer.Abort
     except (ProtocolError, DpError, SecaggError) as error:
@@ -224,7 +238,7 @@ def main() -> None:
             show.failure(command, "UsageError", message)
         code = WRONG_USE
     except OSError as error:
-        show.failure(command, type(error).__name__, str(error))
+        fail_despite_stdout(show, command, error)
         code = REFUSED
     except typer.Abort:
         show.failure(command, "Aborted", "stopped by the user; rounds already charged stay charged")

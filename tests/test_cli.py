@@ -736,3 +736,21 @@ def test_a_bug_of_ours_is_not_dressed_up_as_a_named_error(
     with pytest.raises(ZeroDivisionError):
         main()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="NOT CHECKED: this system has no /dev/full")
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "json"])
+def test_a_full_disk_behind_stdout_is_a_failure_with_a_name(as_json: list[str]) -> None:
+    asked = ["calibrate", "--epsilon", "4", "--delta", "1e-5", "--sampling-rate", "1", "--steps", "1", *as_json]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        ran = subprocess.run(
+            [sys.executable, "-c", PROGRAM, *asked],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("OSError: ")
+    assert "Traceback" not in ran.stderr
