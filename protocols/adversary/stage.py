@@ -46,7 +46,7 @@ class Stage:
         self.keys = keys
         self.application = application
         self.length = length
-        self.round, self.nonce = 0, bytes(16)
+        self.round = 0
         self.opened = False
         self.heard: dict[tuple[PartyId, type[Any]], Any] = {}
         self.frames: dict[tuple[PartyId, type[Any]], bytes] = {}
@@ -61,12 +61,13 @@ class Stage:
     @property
     def attempt(self) -> bytes:
         """What every later header names."""
-        return codec.attempt_id(self.server.plan.task, self.nonce)
+        agreement = self.server.agreement
+        return codec.attempt_id(agreement.plan.task, agreement.nonce)
 
     # --- honest play ----------------------------------------------------------------------------------
 
     def open(self, round: int = 0, nonce: bytes = bytes(16)) -> None:
-        self.round, self.nonce, self.opened = round, nonce, True
+        self.round, self.opened = round, True
         self.pending = self._addressed(self.server.open(self.task_of(round, nonce), self.ids))
 
     def task_of(self, round: int, nonce: bytes) -> Task:

@@ -93,6 +93,7 @@ class Client:
         self._process = os.getpid()
         self._turns = ["turn"]
         self._answered = NOTHING
+        self._heard: set[bytes] = set()
         self._replies: list[Frame] = []
         self._agreement: Agreement | None = None
         self._party = Party(pairwise_client.client, pairwise_client.Done(Context(NOTHING)))
@@ -158,6 +159,8 @@ class Client:
         fingerprint = codec.fingerprint(data)
         if hmac.compare_digest(fingerprint, self._answered):
             return list(self._replies)
+        if fingerprint in self._heard:
+            raise OutOfTurn(SERVER, "repeats a letter of this round that was answered before the latest one")
         message = codec.open_frame(data, header, self.server_key)
         if isinstance(message, Open):
             self._begin(header, message.agreement)
@@ -167,6 +170,7 @@ class Client:
         if isinstance(message, Result):
             self._keep_result(bytes(data), message)
         self._answered, self._replies = fingerprint, frames
+        self._heard.add(fingerprint)
         return list(frames)
 
     def beacon(self, value: bytes) -> list[Frame]:
@@ -275,6 +279,7 @@ class Client:
             spent=self._spent,
             taken=self._taken,
             answered=self._answered,
+            heard=frozenset(self._heard),
             replies=tuple(Said(frame.to, bytes(frame)) for frame in self._replies),
             result=self.result,
             agreement=self._agreement,
@@ -300,7 +305,7 @@ class Client:
         if image.agreement == self._agreement is not None and image.kind < CLIENT_STATES.index(type(self._party.state)):
             raise Misused("this image is older than the client it is given to, which has gone on in this very round")
         self._spent, self._taken = dict(image.spent), dict(image.taken)
-        self._answered = image.answered
+        self._answered, self._heard = image.answered, set(image.heard)
         self._replies = [Frame(said.to, (bytes(said.data),)) for said in image.replies]
         self.result = None if image.result is None else bytes(image.result)
         self._agreement = image.agreement
@@ -342,6 +347,7 @@ class Client:
         idle = pairwise_client.Idle(self._own, self._draw_root(agreement), self._spent.get(header.task, -1))
         self._party.abandon("the server opened another round")
         self.result = None
+        self._heard = set()
         self._agreement = agreement
         self._party = Party(pairwise_client.client, idle)
 

@@ -82,6 +82,7 @@ class ClientImage:
     spent: dict[Bytes16, U64]
     taken: dict[Bytes16, U64]
     answered: Bytes32
+    heard: frozenset[Bytes32]
     replies: tuple[Said, ...]
     result: Payload | None
     agreement: Agreement | None

@@ -92,6 +92,7 @@ def test_evidence_is_a_frame_the_server_signed_for_this_round(row: str) -> None:
 
 def test_a_frame_is_known_by_its_header_and_signature() -> None:
     stage = Stage()
+    stage.open()
     frame = stage.framed(SERVER, Survivors(b"\x1f"))
     assert fingerprint(frame) == fingerprint(bytearray(frame))
     for place in (0, 39, len(frame) - 1):

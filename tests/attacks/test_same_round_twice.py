@@ -77,9 +77,13 @@ def test_a_late_copy_of_the_open_does_not_throw_away_the_round(row: str) -> None
     stage.hand(stage.answers())
     for who in stage.ids:
         before = stage.clients[who].freeze()
-        with pytest.raises(OutOfTurn, match="a second time"):
+        with pytest.raises(OutOfTurn, match="answered before"):
             stage.clients[who].receive(opens[who])
         assert stage.clients[who].freeze() == before
+        # Nor when the same words come under another signature, which is another frame.
+        stage.clients[who]._heard.clear()
+        with pytest.raises(OutOfTurn, match="a second time"):
+            stage.clients[who].receive(opens[who])
     stage.until(None)
     assert stage.server.aggregate is not None
     assert stage.server.aggregate.survivors == stage.ids

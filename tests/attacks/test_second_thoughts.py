@@ -12,6 +12,7 @@ import pytest
 
 from protocols import codec
 from protocols.certificates import Credential
+from protocols.codec import kind_of
 from protocols.endpoint import Server
 from protocols.errors import BadPlan, Misused, OutOfTurn, TooFewClients, ViewMismatch
 from protocols.messages import (
@@ -27,7 +28,7 @@ from protocols.messages import (
     Witnesses,
 )
 from protocols.pairwise import server as pairwise_server
-from protocols.party import SERVER
+from protocols.party import SERVER, PartyId
 from protocols.plan import Policy, RoundPlan
 from secagg.keys import Identity
 from secagg.workers import Workers
@@ -339,3 +340,26 @@ def test_what_only_servers_say_is_not_even_parsed_from_a_client(row: str, kind: 
     header = codec.Header(kind, who, stage.attempt, 0, 8).to_bytes()
     stage.server.receive(header + b"\xff" * 8 + bytes(codec.SIGNATURE_BYTES), who)
     assert [(note.peer, note.error) for note in stage.server.excluded] == [(who, "OutOfTurn")]
+
+
+@rows("D12", "D13")
+def test_a_late_copy_of_any_letter_changes_nothing_and_the_result_is_still_heard(row: str) -> None:
+    stage = Stage(5)
+    said: list[tuple[PartyId, bytes]] = []
+    for kind in (Roster, Inbox, Survivors, Witnesses):
+        stage.until(kind)
+        said += stage.pending
+    stage.until(None)
+    results = list(stage.pending)
+    for who, frame in said:
+        client = stage.clients[who]
+        state = client._party.state
+        if frame is not said[-1][1] and kind_of(frame) is not Witnesses:
+            with stage.shrugs_off(who, OutOfTurn, match="answered before"):
+                client.receive(frame)
+        else:
+            client.receive(frame)
+        assert client._party.state is state
+    for who, frame in results:
+        stage.clients[who].receive(frame)
+        assert stage.clients[who].result == frame
