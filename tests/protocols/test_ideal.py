@@ -20,7 +20,9 @@ from tests.contracts.protocols import RINGS
 
 def agreement(ring: str = "b17", length: int = 3) -> Agreement:
     bits, weight, most = RINGS[ring]
-    plan = replace(RoundPlan.recommend(8, bits=bits, max_weight=weight, min_cohort=3, dropout=0), max_clients=most)
+    plan = replace(
+        RoundPlan.recommend(8, bits=bits, max_weight=weight, min_cohort=3, dropout=0, corrupt=0), max_clients=most
+    )
     return Agreement(plan, 0, bytes(16), length, bytes(32), bytes(32), bytes(32))
 
 

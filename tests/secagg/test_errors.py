@@ -44,7 +44,8 @@ def test_the_surface_is_pinned() -> None:
             "Ring", "Encoding", "Hit", "OnExcess", "Rounding", "Stream", "expand", "expand_into",
             "AgreementKey", "Context", "Identity", "Secret", "Seed", "check_point", "derive", "public_of", "verify",
             "open_box", "seal", "Share", "combine", "split", "Correction", "mask_into", "unmask_into",
-            "Against", "Assumption", "Graph", "Parameters", "find_parameters", "largest_feasible_dropout",
+            "Against", "Assumption", "Graph", "GraphMode", "Parameters", "find_parameters", "largest_feasible_dropout",
+            "Workers",
         ]
     )  # fmt: skip
     for name in secagg.__all__:
