@@ -10,8 +10,9 @@
 Whoever dies before the store has said nothing and is where it was; whoever dies after it says the same bytes again.
 Arrivals and their sum, a vector and the round it spends, are one image and cannot come apart.
 
-Limit: a folder put back from a copy is believed. Under a new nonce its client draws fresh keys; in the round of the
-copy it could send a second vector, which the server names as `Duplicate` and does not count.
+Limit: a folder put back from a copy is believed. Under a new nonce its client draws fresh keys. In the attempt of the
+copy it could send a second vector, which the server names as `Duplicate` and does not count, or deal, sign or answer a
+second time, which could help a lying server to both secrets of a neighbour.
 """
 
 from __future__ import annotations
