@@ -255,6 +255,17 @@ def test_a_roster_too_small_for_the_assumption_is_a_shortage_not_a_bug(row: str)
     assert (caught.value.have, caught.value.room) == (3, "Gathering")
 
 
+@rows("D24")
+def test_a_plan_that_no_roster_can_meet_is_a_shortage_too(row: str) -> None:
+    stage = Stage(5)
+    hopeless = Assumption(Fraction(1, 2), Fraction(1, 2))
+    stage.company.plan = replace(stage.company.plan, assumption=hopeless, min_cohort=4)
+    stage.server = stage.company.server()
+    with pytest.raises(TooFewClients) as caught:
+        stage.until(None)
+    assert (caught.value.have, caught.value.room) == (5, "Gathering")
+
+
 def on_a_ring(clients: int, corrupt: float = 0) -> Company:
     """A company whose plan and policies allow a sparse graph."""
     company = Company(
