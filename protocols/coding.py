@@ -2,6 +2,7 @@
 
     without noise   clip each coordinate, round, times the integer weight          Exact
     with noise      clip the L2 norm, rotate, round, add the client's noise share  Noisy
+    in layers       the same, with the noise cut so that surplus can be removed    Layered
 
     weight, checksum and metrics, summed beside it under the same mask             Extras
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
@@ -22,9 +23,11 @@ import numpy as np
 
 from dp.distributed import NoiseShare
 from dp.errors import DpError
-from dp.noise import Entropy
+from dp.events import GaussianEvent
+from dp.layers import Layers
+from dp.noise import Entropy, RngSource
 from protocols.errors import BadPlan, WrongUpdate
-from protocols.plan import Agreement, RoundPlan
+from protocols.plan import Agreement, Excess, NoisePlan, RoundPlan
 from secagg.encode import Encoding
 from secagg.errors import NonFinite
 from secagg.keys import Context, Seed, derive
@@ -38,6 +41,7 @@ EXTRAS_RING = Ring(64)
 
 LABEL_ROUNDING = b"secagg/v1/coding/rounding"
 LABEL_NOISE = b"secagg/v1/coding/noise"
+LABEL_LAYERS = b"secagg/v1/coding/layers"
 LABEL_ROTATION = b"secagg/v1/coding/rotation"
 
 
@@ -66,6 +70,14 @@ class Randomness:
             return Entropy.insecure(int.from_bytes(secret, "little"), LABEL_NOISE, self.context)
         return Entropy.derived(secret, LABEL_NOISE, self.context)
 
+    def layers(self) -> Seed:
+        return layers_seed(self.seed, self.context)
+
+
+def layers_seed(update_seed: Seed, context: Context) -> Seed:
+    """The first seed of the chain that draws a client's removable layers of noise."""
+    return derive(update_seed, LABEL_LAYERS, context)
+
 
 class Coding(Protocol):
     """What a round needs to know of the vectors it sums."""
@@ -75,7 +87,7 @@ class Coding(Protocol):
     @property
     def length(self) -> int: ...
     def encode(self, update: Floats, weight: int, randomness: Randomness, workers: Workers) -> Encoded: ...
-    def decode(self, total: RingVector, weight_sum: int, context: Context) -> Floats: ...
+    def decode(self, total: RingVector, weight_sum: int, context: Context, surplus: Sequence[bytes]) -> Floats: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +109,7 @@ class Exact:
         )
         return Encoded(vector, sum(hits))
 
-    def decode(self, total: RingVector, weight_sum: int, context: Context) -> Floats:
+    def decode(self, total: RingVector, weight_sum: int, context: Context, surplus: Sequence[bytes] = ()) -> Floats:
         return self.encoding.decode(total, weight_sum)
 
 
@@ -120,13 +132,61 @@ class Noisy:
         return self.share.padded
 
     def encode(self, update: Floats, weight: int, randomness: Randomness, workers: Workers = ALONE) -> Encoded:
-        if weight != 1:
-            raise WrongUpdate(f"weight {weight}: with noise every client has weight 1")
+        require_equal_weight(weight)
         noisy = self.share.encode(update, _rotation(randomness.context), randomness.noise())
         return Encoded(self.ring.reduce(noisy.vector), int(noisy.clipped.hit))
 
-    def decode(self, total: RingVector, weight_sum: int, context: Context) -> Floats:
+    def decode(self, total: RingVector, weight_sum: int, context: Context, surplus: Sequence[bytes] = ()) -> Floats:
         return self.share.decode(self.ring.centre(total), _rotation(context)) / weight_sum
+
+    def event(self, survivors: int, rng: RngSource) -> GaussianEvent:
+        """What a sum over so many reveals to whoever knows the assumed colluders' noise."""
+        return self.share.event(survivors, rng)
+
+    def worst_event(self, rng: RngSource) -> GaussianEvent:
+        """The same for the smallest cohort, before anybody knows who survives."""
+        return self.event(self.share.min_survivors, rng)
+
+
+@dataclass(frozen=True, slots=True)
+class Layered:
+    """As `Noisy`, with noise in layers: of each survivor one seed is opened, and what it draws is subtracted.
+
+    Guarantee: whoever of the allowed cohorts survives, the noise of the decoded sum has the same variance.
+    """
+
+    layers: Layers
+
+    @property
+    def ring(self) -> Ring:
+        return Ring(self.layers.share.modulus_bits)
+
+    @property
+    def length(self) -> int:
+        return self.layers.share.padded
+
+    def encode(self, update: Floats, weight: int, randomness: Randomness, workers: Workers = ALONE) -> Encoded:
+        require_equal_weight(weight)
+        first = randomness.layers().expose()
+        noisy = self.layers.encode(update, _rotation(randomness.context), randomness.noise(), first)
+        return Encoded(self.ring.reduce(noisy.vector), int(noisy.clipped.hit))
+
+    def decode(self, total: RingVector, weight_sum: int, context: Context, surplus: Sequence[bytes] = ()) -> Floats:
+        return self.layers.decode(self.ring.centre(total), _rotation(context), surplus) / weight_sum
+
+    def event(self, survivors: int, rng: RngSource) -> GaussianEvent:
+        """What a sum over so many reveals to whoever knows the assumed colluders' noise."""
+        return self.layers.event(survivors, rng)
+
+    def worst_event(self, rng: RngSource) -> GaussianEvent:
+        """The same for the smallest cohort, before anybody knows who survives."""
+        return self.event(self.layers.share.min_survivors, rng)
+
+
+def require_equal_weight(weight: int) -> None:
+    """Raises: WrongUpdate; a plan with noise promises the sensitivity of weight 1."""
+    if weight != 1:
+        raise WrongUpdate(f"weight {weight}: with noise every client has weight 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +246,7 @@ def _rotation(context: Context) -> bytes:
     return derive(Seed(bytes(context)), LABEL_ROTATION, context).expose()
 
 
-def coding_of(agreement: Agreement) -> Exact | Noisy:
+def coding_of(agreement: Agreement) -> Exact | Noisy | Layered:
     """The coding every party derives from the agreement.
 
     Raises: BadPlan when the noise plan cannot be met at this length, naming what to change.
@@ -194,33 +254,23 @@ def coding_of(agreement: Agreement) -> Exact | Noisy:
     plan = agreement.plan
     if plan.noise is None:
         return Exact(plan.encoding, agreement.length)
-    noise = plan.noise
-    return Noisy(
-        _noise_share(
-            noise.noise_multiplier,
-            plan.clip,
-            agreement.length,
-            noise.modulus_bits,
-            plan.max_clients,
-            plan.min_cohort,
-            noise.colluders,
-        )
-    )
+    return _noisy(plan.noise, plan.clip, agreement.length, plan.max_clients, plan.min_cohort)
 
 
 @functools.lru_cache(maxsize=64)
-def _noise_share(
-    multiplier: Fraction, clip: Fraction, length: int, bits: int, most: int, least: int, colluders: int
-) -> NoiseShare:
+def _noisy(noise: NoisePlan, clip: Fraction, length: int, most: int, least: int) -> Noisy | Layered:
+    demand: dict[str, Any] = {
+        "noise_multiplier": noise.noise_multiplier,
+        "clip": clip,
+        "dimension": length,
+        "modulus_bits": noise.modulus_bits,
+        "max_clients": most,
+        "min_survivors": least,
+        "colluders": noise.colluders,
+    }
     try:
-        return NoiseShare.plan(
-            noise_multiplier=multiplier,
-            clip=clip,
-            dimension=length,
-            modulus_bits=bits,
-            max_clients=most,
-            min_survivors=least,
-            colluders=colluders,
-        )
+        if noise.excess is Excess.REMOVED:
+            return Layered(Layers.plan(**demand))
+        return Noisy(NoiseShare.plan(**demand))
     except DpError as error:
         raise BadPlan(str(error)) from error

@@ -3,8 +3,10 @@
 Letters cross the wire and have a kind byte in `codec`; notes stay between a party and its own
 application. Sizes of the letters, with n clients, k neighbours, s witnesses and a packed vector of P bytes:
 
-    Open 0.5 kB   Advertise 193   Roster 165 n   Shares 146 k   Inbox n/8 + 146 k + 4
+    Open 0.5 kB   Advertise 193   Roster 165 n   Shares 162 k   Inbox n/8 + 162 k + 4
     Masked P + 16   Survivors n/8   Witness 64   Witnesses 68 s   Unmask 34 k   Result 64
+
+With noise that is removable after t drop-outs, Shares and Inbox grow by 65 (t + 1) k, Unmask by 34 k.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ from protocols.certificates import Credential
 from protocols.errors import Malformed, ShapeMismatch, Undecodable
 from protocols.party import PartyId
 from protocols.plan import NOTHING, Agreement, ContextBytes
-from protocols.wire import I64, U32, U64, Bitmap, Bytes32, Bytes64, Exactly, Payload, Text, Unsigned, Vector
+from protocols.wire import I64, U32, U64, AtMost, Bitmap, Bytes32, Bytes64, Exactly, Payload, Text, Unsigned, Vector
 from secagg.keys import Context
 
 LABEL_RESULT = b"secagg/v1/result"
-SEALED_BYTES = 82
+BOX_TAG_BYTES = 16
 SHARE_BYTES = 33
+# Two shares, and one for each seed of removable noise: nobody plans for more drop-outs than this.
+MOST_LINKS = 1 << 16
 
 Point = Bytes32
 Who = Annotated[PartyId, Unsigned(4)]
@@ -80,13 +84,27 @@ class Roster:
             raise Undecodable("roster ids must strictly ascend")
 
 
+def sealed_bytes(links: int) -> int:
+    """The length of a box with a share of the mask key, one of the self seed, and one of each link of the chain."""
+    return (2 + links) * SHARE_BYTES + BOX_TAG_BYTES
+
+
 @dataclass(frozen=True, slots=True)
 class SealedShares:
-    """One dealer's two shares for one holder, sealed; the tags let the server check what returns."""
+    """One dealer's shares for one holder, sealed; the tags let the server check what returns.
 
-    box: Annotated[bytes, Exactly(SEALED_BYTES)]
+    Beside mask key and self seed there is one share for each seed of the dealer's removable noise, where the plan
+    has such.
+    """
+
+    box: Annotated[bytes, AtMost((2 + MOST_LINKS) * SHARE_BYTES + BOX_TAG_BYTES)]
     mask_tag: Bytes32
     self_tag: Bytes32
+    link_tags: tuple[Bytes32, ...] = ()
+
+    def fits(self, links: int) -> bool:
+        """Whether it has the shape a plan with so many removable seeds asks for."""
+        return len(self.box) == sealed_bytes(links) and len(self.link_tags) == links
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +171,12 @@ class Unmask:
     """Client -> server: per sharing neighbour, ascending, one share or none.
 
     Which of the two secrets it belongs to follows from the survivor list; there is no way to ask
-    for, or to send, the other.
+    for, or to send, the other. With removable noise, `links` holds beside each share of a self seed one of the
+    survivor's chain: of the seed that the number of survivors opens.
     """
 
     shares: tuple[Annotated[bytes, Exactly(SHARE_BYTES)] | None, ...] = field(repr=False)
+    links: tuple[Annotated[bytes, Exactly(SHARE_BYTES)] | None, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +223,7 @@ class Aggregate:
     """Server -> APP: the sum of exactly the survivors' vectors modulo 2^b, and the sum of their weights.
 
     `blamed` names who was excluded and the name of the error; `metrics` are the sums of weighted metric integers.
+    `surplus` has one opened seed per survivor where the plan's noise is removable: what they draw is still in `total`.
     """
 
     total: Vector
@@ -210,6 +231,7 @@ class Aggregate:
     survivors: tuple[Who, ...]
     blamed: Mapping[Who, Text]
     metrics: tuple[I64, ...] = ()
+    surplus: tuple[Bytes32, ...] = ()
 
 
 def digest_of(context: Context, aggregate: Aggregate) -> bytes:
@@ -218,6 +240,7 @@ def digest_of(context: Context, aggregate: Aggregate) -> bytes:
     for numbers in (aggregate.survivors, (aggregate.weight_sum,), aggregate.metrics):
         digest.update(len(numbers).to_bytes(8, "little"))
         digest.update(b"".join((number % (1 << 64)).to_bytes(8, "little") for number in numbers))
+    digest.update(b"".join(aggregate.surplus))
     digest.update(np.ascontiguousarray(aggregate.total).data.cast("B"))
     return digest.digest()
 

@@ -55,6 +55,17 @@ class Suite(enum.Enum):
     CLASSIC = "X25519, Ed25519, HKDF-SHA256, AES-256-GCM, AES-256-CTR"
 
 
+class Excess(enum.Enum):
+    """What becomes of the noise that a cohort larger than the smallest one has too much of.
+
+    KEPT: it stays in the sum. REMOVED: clients add their shares in layers, and the layers too many are opened and
+    subtracted, so that every allowed cohort ends with the same noise (`dp.layers`).
+    """
+
+    KEPT = "kept"
+    REMOVED = "removed"
+
+
 @dataclass(frozen=True, slots=True)
 class NoisePlan:
     """Differential privacy of the opened sum: std = noise_multiplier * L2 sensitivity.
@@ -67,8 +78,11 @@ class NoisePlan:
     noise_multiplier: Fraction
     colluders: U32
     modulus_bits: U8
+    excess: Excess = Excess.KEPT
 
     def __post_init__(self) -> None:
+        if not isinstance(self.excess, Excess):
+            raise BadPlan(f"excess is {self.excess!r}, it must be one of {', '.join(map(str, Excess))}")
         if not 1 / MAX_NOISE_MULTIPLIER <= self.noise_multiplier <= MAX_NOISE_MULTIPLIER:
             raise BadPlan(f"noise_multiplier is {self.noise_multiplier}, it must lie in 2^-64..2^64")
         if not 2 <= self.modulus_bits <= 64:
@@ -205,6 +219,12 @@ class RoundPlan:
         return "active-graph-trusted" if trusted else self.promise.value
 
     @property
+    def links(self) -> int:
+        """How many seeds of removable noise each client deals: one for every number of drop-outs, none included."""
+        removable = self.noise is not None and self.noise.excess is Excess.REMOVED
+        return self.max_clients - self.min_cohort + 1 if removable else 0
+
+    @property
     def corrupted(self) -> int:
         """A: how many of the clients that may be invited are assumed to help the server."""
         return self.assumption.corrupted(self.max_clients)
@@ -253,6 +273,7 @@ class RoundPlan:
         max_weight: int = 1,
         noise_multiplier: float | Fraction | None = None,
         modulus_bits: int = 24,
+        excess: Excess = Excess.KEPT,
         min_cohort: int | None = None,
         promise: Promise = Promise.ACTIVE,
         graph: GraphMode = GraphMode.COMPLETE,
@@ -287,6 +308,7 @@ class RoundPlan:
                 _rational("noise_multiplier", noise_multiplier),
                 math.floor(assumption.corrupt * clients),
                 modulus_bits,
+                excess,
             )
         plan = cls(
             task=task,

@@ -22,7 +22,7 @@ import numpy as np
 from dp.accountant import Interval
 from dp.errors import DpError
 from dp.ledger import Charge, Ledger, Outcome
-from protocols.coding import Floats, Noisy, coding_of
+from protocols.coding import Exact, Floats, Layered, Noisy, coding_of
 from protocols.endpoint import Client, Task
 from protocols.errors import BadPlan, Misused, WrongUpdate
 from protocols.messages import Aggregate, Submit
@@ -185,9 +185,9 @@ def _check_clients(what: str, updates: Mapping[int, Any], given: Mapping[int, An
         raise WrongUpdate(f"{what} are given for {sorted(given)}, updates for {sorted(updates)}")
 
 
-def _noisy(agreement: Agreement) -> Noisy:
+def _noisy(agreement: Agreement) -> Noisy | Layered:
     coding = coding_of(agreement)
-    if not isinstance(coding, Noisy):
+    if isinstance(coding, Exact):
         raise BadPlan("a ledger accounts for noise and this plan has none: set noise_multiplier, or drop the ledger")
     return coding
 
@@ -207,7 +207,7 @@ def _charge(agreement: Agreement, cohort: Cohort) -> Charge:
         round=agreement.round,
         dataset=agreement.plan.task,
         mechanism="distributed-discrete-gaussian",
-        event=coding.share.event(coding.share.min_survivors, cohort.rng),
+        event=coding.worst_event(cohort.rng),
         cohort=len(cohort.clients),
         context=context_of(agreement),
     )
@@ -217,6 +217,6 @@ def _outcome(agreement: Agreement, cohort: Cohort, aggregate: Aggregate) -> Outc
     """What the round did reveal to a reader of its mean: the noise of all survivors but the assumed corrupt."""
     return Outcome(
         survivors=len(aggregate.survivors),
-        released=_noisy(agreement).share.event(len(aggregate.survivors), cohort.rng),
+        released=_noisy(agreement).event(len(aggregate.survivors), cohort.rng),
         digest=hashlib.sha256(aggregate.total.tobytes()).digest(),
     )

@@ -26,7 +26,14 @@ from secagg.keys import Context
 SIGNATURE = bytes(codec.SIGNATURE_BYTES)
 NO_CONTEXT = Context(NOTHING)
 ENTRY = messages.RosterEntry(PartyId(0), NOTHING, NOTHING, NOTHING, SIGNATURE)
-SEALED = messages.SealedShares(bytes(messages.SEALED_BYTES), NOTHING, NOTHING)
+
+
+def sealed_shares(links: int) -> messages.SealedShares:
+    """One box of the shape of a plan with so many seeds of removable noise."""
+    return messages.SealedShares(bytes(messages.sealed_bytes(links)), NOTHING, NOTHING, (NOTHING,) * links)
+
+
+SEALED = sealed_shares(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +79,24 @@ def round_sizes(agreement: Agreement, clients: int) -> RoundSizes:
     parameters, coding = agreement.plan.parameters(clients), coding_of(agreement)
     extras = bytes(EXTRAS_RING.packed_bytes(Extras.of(agreement.plan).length))
     bitmap = bytes(-(-clients // 8))
-    degree = parameters.degree
+    degree, links = parameters.degree, agreement.plan.links
+    sealed, share = sealed_shares(links), bytes(messages.SHARE_BYTES)
     sent = [
         single(messages.Advertise(NO_CONTEXT, NOTHING, NOTHING, NOTHING, SIGNATURE)),
-        series(lambda count: messages.Shares((SEALED,) * count), degree),
+        series(lambda count: messages.Shares((sealed,) * count), degree),
         series(lambda size: messages.Masked(bytes(size), extras, ()), coding.ring.packed_bytes(coding.length)),
     ]
     received = [
         single(messages.Open(agreement)),
         series(roster_of, clients),
-        series(lambda count: messages.Inbox(PartyId(0), bitmap, (SEALED,) * count), degree),
+        series(lambda count: messages.Inbox(PartyId(0), bitmap, (sealed,) * count), degree),
         single(messages.Survivors(bitmap)),
     ]
     if agreement.plan.promise is Promise.ACTIVE:
         sent.append(single(messages.Witness(SIGNATURE)))
         received.append(series(witnesses_of, agreement.plan.smallest_sum(clients)))
-    sent.append(series(lambda count: messages.Unmask((bytes(messages.SHARE_BYTES),) * count), degree))
+    told = (share,) if links else ()
+    sent.append(series(lambda count: messages.Unmask((share,) * count, told * count), degree))
     received.append(single(messages.Result(NO_CONTEXT, NOTHING)))
     return RoundSizes(tuple(sent), tuple(received))
 

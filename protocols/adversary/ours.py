@@ -280,4 +280,4 @@ class Questioned:
             pair_correction(session, peer, mask_seed, who, publics[peer]) for peer in session.neighbours(who)
         ]
         opened = np.array(stage.unmasked(session, [who], corrections), dtype=session.coding.ring.dtype)
-        return session.coding.decode(opened, 1, session.context)
+        return session.coding.decode(opened, 1, session.context, ())

@@ -35,7 +35,7 @@ from protocols.errors import (
     TooLarge,
     Undecodable,
 )
-from protocols.messages import Advertise, Aggregate, Masked, Result, Start
+from protocols.messages import SHARE_BYTES, Advertise, Aggregate, Masked, Result, Start
 from protocols.pairwise import server as pairwise_server
 from protocols.pairwise.session import roster_hash
 from protocols.party import APP, SELF, SERVER, Deadline, Envelope, Excluded, Failed, Party, PartyId, Wait, report
@@ -49,6 +49,8 @@ NOBODY = PartyId(2**32 - 4)
 MOST_NOTES = 10_000
 # Read before its sender is known: keys, commitment, signature and credential.
 LARGEST_ADVERTISE = 512
+# A share of one seed of removable noise, and its tag.
+LINK_BYTES = SHARE_BYTES + 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,8 @@ class Server:
     def mean(self) -> Floats:
         """The weighted mean of the survivors' updates, float64, after the round is done."""
         opened = self._opened_sum()
-        return coding_of(self.agreement).decode(opened.total, opened.weight_sum, context_of(self.agreement))
+        context = context_of(self.agreement)
+        return coding_of(self.agreement).decode(opened.total, opened.weight_sum, context, opened.surplus)
 
     def metrics(self) -> dict[str, float]:
         """The weighted means of the survivors' metrics, after the round is done."""
@@ -263,7 +266,7 @@ class Server:
         kind = codec.KINDS[header.kind]
         if kind not in FROM_CLIENT:
             raise OutOfTurn(speaker, f"sends a {kind.__name__}, which only the server says")
-        most = _largest_control(self.plan.max_clients)
+        most = _largest_control(self.plan)
         if kind is not Masked and header.length > most:
             raise TooLarge(speaker, f"announces {header.length} bytes of {kind.__name__}, {most} are allowed here")
 
@@ -340,9 +343,9 @@ class Server:
 def _largest_frame(agreement: Agreement) -> int:
     """No letter of this round is longer: a packed vector, or shares and ids for every other client."""
     coding = coding_of(agreement)
-    return coding.ring.packed_bytes(coding.length) + _largest_control(agreement.plan.max_clients)
+    return coding.ring.packed_bytes(coding.length) + _largest_control(agreement.plan)
 
 
-def _largest_control(clients: int) -> int:
+def _largest_control(plan: RoundPlan) -> int:
     """No letter of a client but its vector is longer: shares and ids for every other client."""
-    return 256 * clients + 1024
+    return (256 + LINK_BYTES * plan.links) * plan.max_clients + 1024

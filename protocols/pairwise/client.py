@@ -130,11 +130,15 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The two shares this client keeps for one dealer; at most one of them will ever be told."""
+    """The shares this client keeps for one dealer: of its mask key and its self seed at most one will ever be told.
+
+    `links` are shares of the dealer's removable noise: one of them is told beside the self seed's.
+    """
 
     dealer: Who
     mask_share: SecretShare
     self_share: SecretShare
+    links: tuple[SecretShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,8 @@ def advertise(state: Idle, sender: PartyId, message: Open) -> Step:
         raise PolicyViolation(SERVER, f"proposes a round nobody can encode for: {error}") from error
     context = context_of(agreement)
     keys = RoundKeys.of(state.root, context)
-    commitment = names.commitment_of(context, own.me, keys.self_seed)
+    end = b"".join(link.expose() for link in names.links_of(state.root, agreement, context)[-1:])
+    commitment = names.commitment_of(context, own.me, keys.self_seed, end)
     text = names.advertised_text(context, own.me, keys.box.public, keys.mask.public, commitment)
     said = RosterEntry(own.me, keys.box.public, keys.mask.public, commitment, own.sign(text), own.credential)
     letter = Advertise(context, said.box_key, said.mask_key, said.commitment, said.signature, said.credential)
@@ -220,7 +225,7 @@ def seeded(state: Enrolled, sender: PartyId, message: Beacon) -> Step:
 
 
 def share(state: Enrolled, beacon: bytes) -> Step:
-    """Agree with every neighbour and deal both secrets among them."""
+    """Agree with every neighbour and deal all secrets among them."""
     session = Session.of(state.agreement, state.context, state.entries, beacon)
     me = state.own.me
     keys = RoundKeys.of(state.root, state.context)
@@ -277,23 +282,24 @@ def deal(
     neighbours: tuple[PartyId, ...],
     box_seeds: tuple[Seed, ...],
 ) -> tuple[SealedShares, ...]:
-    """Split mask key and self seed among the neighbours and seal each one's two shares."""
+    """Split mask key, self seed and chain among the neighbours and seal each one's shares."""
     me, sid, threshold = state.own.me, session.sid, session.parameters.threshold
     points = range(1, len(neighbours) + 1)
+    links = names.links_of(state.root, session.agreement, session.context)
+    secrets = {names.MASK_SECRET: keys.mask_seed, names.SELF_SECRET: keys.self_seed}
+    secrets |= {names.link_secret(place): link for place, link in enumerate(links)}
 
-    def shares_of(secret: Seed, which: bytes) -> list[bytes]:
+    def shares_of(which: bytes, secret: Seed) -> list[bytes]:
         coefficients = Stream(derive(state.root, names.LABEL_COEFFICIENTS, sid, which))
         return [point.to_bytes() for point in split(secret, threshold, points, coefficients)]
 
-    mask_shares = shares_of(keys.mask_seed, names.MASK_SECRET)
-    self_shares = shares_of(keys.self_seed, names.SELF_SECRET)
+    dealt = [shares_of(which, secret) for which, secret in secrets.items()]
     sealed = []
-    for peer, agreed, mask_share, self_share in zip(neighbours, box_seeds, mask_shares, self_shares, strict=True):
-        mask_tag = names.tag_of(sid, me, peer, names.MASK_SECRET, mask_share)
-        self_tag = names.tag_of(sid, me, peer, names.SELF_SECRET, self_share)
-        binding = names.box_binding(sid, me, peer, mask_tag, self_tag)
-        box = seal(names.box_key(agreed, sid, me, peer), mask_share + self_share, binding)
-        sealed.append(SealedShares(box, mask_tag, self_tag))
+    for peer, agreed, *shares in zip(neighbours, box_seeds, *dealt, strict=True):
+        tags = [names.tag_of(sid, me, peer, which, share) for which, share in zip(secrets, shares, strict=True)]
+        box = seal(names.box_key(agreed, sid, me, peer), b"".join(shares), names.box_binding(sid, me, peer, *tags))
+        mask_tag, self_tag, *link_tags = tags
+        sealed.append(SealedShares(box, mask_tag, self_tag, tuple(link_tags)))
     return tuple(sealed)
 
 
@@ -351,27 +357,30 @@ def open_inbox(
 
 
 def open_shares(session: Session, dealer: PartyId, me: PartyId, agreed: Seed, letter: SealedShares) -> Held:
-    """Open one box and compare both shares with their tags.
+    """Open one box and compare all shares with their tags.
 
-    Raises: BadBox(dealer) when the box was made for another pair, session or direction, when its
+    Raises: BadBox(dealer) when the box was made for another pair, session, direction or plan, when its
         shares are no field elements, or when they contradict the tags the server will check against.
     """
-    sid = session.sid
-    binding = names.box_binding(sid, dealer, me, letter.mask_tag, letter.self_tag)
+    sid, links = session.sid, session.links
+    if not letter.fits(links):
+        raise BadBox(dealer, f"sealed {len(letter.box)} bytes; {2 + links} shares are dealt in this round")
+    tags = (letter.mask_tag, letter.self_tag, *letter.link_tags)
     with blame(dealer):
-        plaintext = open_box(names.box_key(agreed, sid, dealer, me), letter.box, binding)
-    mask_share, self_share = plaintext[:SHARE_BYTES], plaintext[SHARE_BYTES:]
-    for which, piece, tag in (
-        (names.MASK_SECRET, mask_share, letter.mask_tag),
-        (names.SELF_SECRET, self_share, letter.self_tag),
-    ):
+        plaintext = open_box(
+            names.box_key(agreed, sid, dealer, me), letter.box, names.box_binding(sid, dealer, me, *tags)
+        )
+    pieces = [plaintext[start : start + SHARE_BYTES] for start in range(0, len(plaintext), SHARE_BYTES)]
+    secrets = (names.MASK_SECRET, names.SELF_SECRET, *map(names.link_secret, range(links)))
+    for which, piece, tag in zip(secrets, pieces, tags, strict=True):
         try:
             Share.from_bytes(session.point(dealer, me), piece)
         except BadShare as error:
             raise BadBox(dealer, f"sealed something that is no share: {error}") from error
         if not hmac.compare_digest(names.tag_of(sid, dealer, me, which, piece), tag):
             raise BadBox(dealer, "sealed a share that contradicts its tag")
-    return Held(dealer, Secret(mask_share), Secret(self_share))
+    mask_share, self_share, *link_shares = map(Secret, pieces)
+    return Held(dealer, mask_share, self_share, tuple(link_shares))
 
 
 @client.on(Ready, Submit)
@@ -481,10 +490,14 @@ def check_witnesses(state: Witnessed, message: Witnesses) -> None:
 
 
 def answer(session: Session, me: PartyId, members: bytes, bitmap: bytes, held: tuple[Held, ...]) -> Unmask:
-    """One share per sharing neighbour: of the self seed if it survived, of the mask key if not."""
+    """One share per sharing neighbour: of the self seed if it survived, of the mask key if not.
+
+    Of a survivor's removable noise, that link of its chain which the number of survivors opens, and no other.
+    """
     sharing = from_bitmap(members, session.ids, SERVER)
     survivors = from_bitmap(bitmap, session.ids, SERVER)
     kept = {holding.dealer: holding for holding in held}
+    asked = tuple(peer for peer in session.neighbours(me) if peer in sharing)
 
     def told(dealer: PartyId) -> bytes | None:
         if dealer not in kept:
@@ -492,7 +505,12 @@ def answer(session: Session, me: PartyId, members: bytes, bitmap: bytes, held: t
         holding = kept[dealer]
         return (holding.self_share if dealer in survivors else holding.mask_share).expose()
 
-    return Unmask(tuple(told(peer) for peer in session.neighbours(me) if peer in sharing))
+    def link(dealer: PartyId) -> bytes | None:
+        if dealer not in kept or dealer not in survivors:
+            return None
+        return kept[dealer].links[session.opened_link(len(survivors))].expose()
+
+    return Unmask(tuple(map(told, asked)), tuple(map(link, asked)) if session.links else ())
 
 
 @client.on(Done, Result)

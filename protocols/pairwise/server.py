@@ -59,7 +59,7 @@ from protocols.messages import (
     to_bitmap,
 )
 from protocols.pairwise import session as names
-from protocols.pairwise.recovery import Recovery, corrections_for
+from protocols.pairwise.recovery import Recovery, Told, corrections_for
 from protocols.pairwise.session import Session
 from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait, report
 from protocols.plan import Agreement, ContextBytes, Promise, context_of
@@ -288,6 +288,8 @@ def keep_shares(room: Relaying, who: PartyId, letter: Shares) -> Relaying:
     expected = len(room.session.neighbours(who))
     if len(letter.sealed) != expected:
         raise ShapeMismatch(who, f"deals {len(letter.sealed)} shares to {expected} neighbours")
+    if not all(sealed.fits(room.session.links) for sealed in letter.sealed):
+        raise ShapeMismatch(who, f"seals boxes of another size than {2 + room.session.links} shares take")
     room.arrived[who] = letter
     return room
 
@@ -422,7 +424,8 @@ def close_witnessing(room: Witnessing) -> Step:
 
 
 def enter_unmasking(summed: Summing) -> Unmasking:
-    return Unmasking(summed.known, summed, Recovery.of(frozenset(summed.dealt), frozenset(summed.arrived)), {})
+    survivors = frozenset(summed.arrived)
+    return Unmasking(summed.known, summed, Recovery.of(frozenset(summed.dealt), survivors), {})
 
 
 def keep_unmask(room: Unmasking, who: PartyId, letter: Unmask) -> Unmasking:
@@ -430,17 +433,33 @@ def keep_unmask(room: Unmasking, who: PartyId, letter: Unmask) -> Unmasking:
     sharing = tuple(dealers(summed.session, who, frozenset(summed.dealt)))
     if len(letter.shares) != len(sharing):
         raise ShapeMismatch(who, f"answers with {len(letter.shares)} shares for {len(sharing)} dealers")
-    good = []
-    for dealer, told in zip(sharing, letter.shares, strict=True):
-        if told is None:
-            continue
-        if not room.recovery.tag_matches(summed.session, dealer, who, summed.dealt[dealer], told):
+    good = told_of(room, who, sharing, letter)
+    for dealer, told in good.items():
+        if not room.recovery.tags_match(summed.session, dealer, who, summed.dealt[dealer], told):
             raise BadShare(who, f"returned a share of client {dealer} that contradicts the dealer's tag")
-        good.append((dealer, told))
-    for dealer, told in good:
+    for dealer, told in good.items():
         room.recovery.add(dealer, who, told)
     room.arrived[who] = letter
     return room
+
+
+def told_of(room: Unmasking, who: PartyId, sharing: tuple[PartyId, ...], letter: Unmask) -> dict[PartyId, Told]:
+    """What is told of each dealer; with removable noise, of a survivor the shares of both secrets or of none.
+
+    Raises: ShapeMismatch(who).
+    """
+    removable = room.summed.session.links > 0
+    if len(letter.links) != (len(sharing) if removable else 0):
+        raise ShapeMismatch(who, f"answers with {len(letter.links)} shares of removable noise")
+    links = letter.links or (None,) * len(sharing)
+    told = {}
+    for dealer, share, link in zip(sharing, letter.shares, links, strict=True):
+        both = removable and share is not None and dealer in room.recovery.survivors
+        if (link is not None) != both:
+            raise ShapeMismatch(who, f"tells one share of client {dealer} without the other")
+        if share is not None:
+            told[dealer] = Told(share, link)
+    return told
 
 
 def all_recoverable(room: Unmasking) -> bool:
@@ -452,7 +471,7 @@ def close_unmasking(room: Unmasking) -> Step:
     summed = replace(room.summed, total=room.summed.total.copy(), extras=room.summed.extras.copy())
     session = summed.session
     survivors = tuple(sorted(summed.arrived))
-    corrections = corrections_for(room.recovery, session, summed.entries, frozenset(survivors))
+    corrections, surplus = corrections_for(room.recovery, session, summed.entries, frozenset(survivors))
     coding = session.coding
 
     def unmask(words: RingVector, ring: Ring, section: int, lo: int, hi: int) -> None:
@@ -463,7 +482,7 @@ def close_unmasking(room: Unmasking) -> Step:
     weight_sum, metrics = check_extras(summed)
     blamed = {who: "BadBox" for who, count in accusers(summed).items() if believed(summed, count)}
     coding.ring.reduce_in_place(summed.total)
-    aggregate = Aggregate(summed.total, weight_sum, survivors, blamed, metrics)
+    aggregate = Aggregate(summed.total, weight_sum, survivors, blamed, metrics, surplus)
     letter = Result(session.context, digest_of(session.context, aggregate))
     return Closed(), [Envelope((APP,), aggregate), Envelope(survivors, letter)]
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from protocols.coding import Coding, Extras, coding_of
+from dp.layers import chain
+from protocols.coding import Coding, Extras, coding_of, layers_seed
 from protocols.messages import RosterEntry, Who
 from protocols.party import PartyId
 from protocols.plan import NOTHING, Agreement, ContextBytes
@@ -45,6 +46,7 @@ LABEL_WITNESS = PREFIX + b"witness"
 
 MASK_SECRET = b"s"
 SELF_SECRET = b"b"
+LINK_SECRET = b"n"
 
 MODEL_SECTION = 0
 EXTRAS_SECTION = 1
@@ -105,6 +107,18 @@ class Session:
     @cached_property
     def extras(self) -> Extras:
         return Extras.of(self.agreement.plan)
+
+    @property
+    def links(self) -> int:
+        """How many seeds of removable noise each client deals; none where the plan keeps all noise."""
+        return self.agreement.plan.links
+
+    def opened_link(self, survivors: int) -> int:
+        """Which of them, counted from 0, is opened of each survivor of so many.
+
+        Every client that never came into the sum makes it one later: noise of one fewer must then be as much.
+        """
+        return min(self.agreement.plan.max_clients - survivors, self.links - 1)
 
     @cached_property
     def smallest_sum(self) -> int:
@@ -175,9 +189,25 @@ class RoundKeys:
         return keys
 
 
-def commitment_of(context: Context, who: PartyId, self_seed: Seed) -> bytes:
-    """Binds a client to its self seed before anybody knows it, so a false dealer can be named."""
-    return hashlib.sha256(LABEL_COMMIT + context + word(who) + self_seed.expose()).digest()
+def links_of(root: Seed, agreement: Agreement, context: Context) -> tuple[Seed, ...]:
+    """The seeds a client deals of its removable noise, the chain's end included."""
+    first = layers_seed(derive(root, LABEL_UPDATE, context), context)
+    return tuple(map(Seed, chain(first.expose(), agreement.plan.links)))
+
+
+def end_of(link: Seed, place: int, links: int) -> bytes:
+    """The end of the chain of which `link` stands at `place`, counted from 0; nothing without a chain."""
+    return chain(link.expose(), links - place)[-1]
+
+
+def commitment_of(context: Context, who: PartyId, self_seed: Seed, end: bytes = b"") -> bytes:
+    """Binds a client to its self seed, and to its chain, before anybody knows them, so a false dealer can be named."""
+    return hashlib.sha256(LABEL_COMMIT + context + word(who) + self_seed.expose() + end).digest()
+
+
+def link_secret(place: int) -> bytes:
+    """The name of one link in tags and coefficients."""
+    return LINK_SECRET + word(place)
 
 
 def advertised_text(context: Context, who: PartyId, box_key: bytes, mask_key: bytes, commitment: bytes) -> bytes:
@@ -206,9 +236,9 @@ def box_key(agreed: Seed, sid: Bytes32, sender: PartyId, recipient: PartyId) -> 
     return derive(agreed, LABEL_BOX, sid, word(sender), word(recipient))
 
 
-def box_binding(sid: Bytes32, sender: PartyId, recipient: PartyId, mask_tag: bytes, self_tag: bytes) -> bytes:
+def box_binding(sid: Bytes32, sender: PartyId, recipient: PartyId, *tags: bytes) -> bytes:
     """The additional data of a box: a box moved elsewhere, or with other tags, does not open."""
-    return sid + word(sender) + word(recipient) + mask_tag + self_tag
+    return sid + word(sender) + word(recipient) + b"".join(tags)
 
 
 def tag_of(sid: Bytes32, dealer: PartyId, holder: PartyId, which: bytes, share: bytes) -> bytes:

@@ -70,7 +70,7 @@ def test_no_letter_names_shares_or_their_kind(row: str) -> None:
     asked_by_server = {Survivors: ["bitmap"], Witnesses: ["signed"]}
     for kind, fields in asked_by_server.items():
         assert [field.name for field in dataclasses.fields(kind)] == fields
-    assert [field.name for field in dataclasses.fields(Unmask)] == ["shares"]
+    assert [field.name for field in dataclasses.fields(Unmask)] == ["shares", "links"]
 
 
 @rows("M1")

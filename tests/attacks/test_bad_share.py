@@ -99,7 +99,7 @@ def test_withheld_shares_count_as_missing_not_as_bad(row: str) -> None:
 def test_without_the_tags_a_bent_share_costs_the_round_and_names_the_wrong_one(
     row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery.Recovery, "tag_matches", lambda *_: True)
+    monkeypatch.setattr(recovery.Recovery, "tags_match", lambda *_: True)
     stage, replies = at_unmasking(clients=6)
     villain = stage.ids[0]
     assert stage.speak(villain, bent(stage.heard[villain, Unmask], (0,))) == []

@@ -16,7 +16,6 @@ import pytest
 from protocols import plan as plans
 from protocols.errors import CohortTooSmall, ViewMismatch
 from protocols.messages import (
-    SEALED_BYTES,
     Inbox,
     Masked,
     Roster,
@@ -27,6 +26,7 @@ from protocols.messages import (
     Unmask,
     Witness,
     Witnesses,
+    sealed_bytes,
     to_bitmap,
 )
 from protocols.pairwise import client as pairwise_client
@@ -39,7 +39,7 @@ from secagg.keys import Context
 from secagg.masks import Correction
 from tests.attacks.villain import Stage, pair_correction, rows
 
-JUNK = SealedShares(bytes(SEALED_BYTES), bytes(32), bytes(32))
+JUNK = SealedShares(bytes(sealed_bytes(0)), bytes(32), bytes(32))
 
 
 class Rosters(Stage):

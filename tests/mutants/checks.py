@@ -36,7 +36,7 @@ CALLS = {
     "coding_of",
 }
 VERDICTS = {"honest"}
-DECIDING = {"tag_matches"}
+DECIDING = {"tags_match"}
 
 
 @dataclass(frozen=True, slots=True)

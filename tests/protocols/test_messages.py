@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from protocols.errors import Malformed, ShapeMismatch, Undecodable
 from protocols.messages import (
-    SEALED_BYTES,
     SHARE_BYTES,
     Roster,
     RosterEntry,
@@ -17,6 +16,7 @@ from protocols.messages import (
     Unmask,
     Witnesses,
     from_bitmap,
+    sealed_bytes,
     to_bitmap,
 )
 from protocols.party import SERVER, PartyId
@@ -48,7 +48,7 @@ def test_bit_i_stands_for_the_ith_client_of_the_roster(members: tuple[int, ...],
 
 def test_a_sealed_box_holds_two_shares_and_a_tag() -> None:
     assert SHARE_BYTES == shamir.SHARE_BYTES == 33
-    assert SEALED_BYTES == 2 * SHARE_BYTES + TAG_BYTES == 82
+    assert sealed_bytes(0) == 2 * SHARE_BYTES + TAG_BYTES == 82
 
 
 # --- properties

@@ -209,13 +209,13 @@ def test_letters_have_the_sizes_their_docstring_states() -> None:
     assert frames == {
         Advertise: 193,
         Roster: 32 + count + 165 * n,
-        Shares: count + 146 * neighbours,
-        Inbox: 4 + count + 1 + count + 146 * neighbours,
+        Shares: count + 162 * neighbours,
+        Inbox: 4 + count + 1 + count + 162 * neighbours,
         Masked: count + packed + count + 16 + count,
         Survivors: count + 1,
         Witness: 64,
         Witnesses: count + 68 * signers,
-        Unmask: count + 34 * neighbours,
+        Unmask: count + 34 * neighbours + count,
     }
 
 
