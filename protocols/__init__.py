@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from protocols.endpoint import Client as Client
     from protocols.endpoint import Server as Server
     from protocols.endpoint import Task as Task
+    from protocols.plan import Excess as Excess
     from protocols.plan import Metric as Metric
     from protocols.plan import NoisePlan as NoisePlan
     from protocols.plan import Policy as Policy
@@ -33,6 +34,7 @@ _HOME = {
     "Credential": "certificates",
     "DurableClient": "durable",
     "DurableServer": "durable",
+    "Excess": "plan",
     "FaultPlan": "simulate",
     "Layout": "tensors",
     "Metric": "plan",

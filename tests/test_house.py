@@ -609,7 +609,7 @@ PUBLIC = {
         seal split unmask_into verify
     """,
     "protocols": """
-        Client Credential DurableClient DurableServer FaultPlan Layout Metric NoisePlan Policy Promise RoundPlan
+        Client Credential DurableClient DurableServer Excess FaultPlan Layout Metric NoisePlan Policy Promise RoundPlan
         RoundReport Server Task check_model exit_on_sigterm secure_mean
     """,
 }
