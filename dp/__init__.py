@@ -84,7 +84,13 @@ if TYPE_CHECKING:
     from dp.ledger.verdict import Problem as Problem
     from dp.ledger.verdict import Verdict as Verdict
     from dp.noise import Entropy as Entropy
+    from dp.noise import GaussianLaw as GaussianLaw
+    from dp.noise import LaplaceLaw as LaplaceLaw
+    from dp.noise import Law as Law
+    from dp.noise import SkellamLaw as SkellamLaw
     from dp.noise import discrete_gaussian as discrete_gaussian
+    from dp.noise import discrete_laplace as discrete_laplace
+    from dp.noise import skellam as skellam
     from dp.rdp import RdpAccountant as RdpAccountant
 
 _HOME = {
@@ -114,11 +120,14 @@ _HOME = {
     "Forked": "errors",
     "GaussianAccountant": "gaussian",
     "GaussianEvent": "events",
+    "GaussianLaw": "noise",
     "Head": "ledger.chain",
     "Infeasible": "errors",
     "InsecureEntropy": "errors",
     "Interval": "accountant",
     "LaplaceEvent": "events",
+    "LaplaceLaw": "noise",
+    "Law": "noise",
     "Ledger": "ledger",
     "LedgerError": "errors",
     "Locked": "errors",
@@ -142,6 +151,7 @@ _HOME = {
     "Schedule": "calibrate",
     "Signer": "ledger.chain",
     "SkellamEvent": "events",
+    "SkellamLaw": "noise",
     "StorageRefused": "errors",
     "Terms": "ledger.charge",
     "UndeclaredHypothesis": "errors",
@@ -158,6 +168,8 @@ _HOME = {
     "clip_l2": "clip",
     "clip_layers": "clip",
     "discrete_gaussian": "noise",
+    "discrete_laplace": "noise",
+    "skellam": "noise",
     "spend": "ledger",
 }
 __all__ = sorted(_HOME)

@@ -96,7 +96,7 @@ ONLY_INSIDE_FUNCTIONS = {"scipy", "torch", "sklearn", "matplotlib", "tenseal"}
 MAY_SEED_NUMPY = {"protocols.simulate", "protocols.faults", "protocols.learning"}
 MAY_ASK_THE_SYSTEM = {
     "secagg.keys": "the one source of roots and keys",
-    "dp.noise": "the one source of noise",
+    "dp.entropy": "the one source of noise",
     "dp.ledger.genesis": "a ledger's id and signing key",
     "dp.ledger.session": "a session's name in its lock",
     "dp.ledger.book": "how long to back off",

@@ -1,138 +1,86 @@
-"""dp.noise: the law is exact, the keystream order is fixed, and a stream has one owner."""
+"""dp.noise: each law is exact however it is drawn, and its keystream order is fixed."""
 
 from __future__ import annotations
 
-import copy
-import hmac
 import json
 import os
-import pickle
 import subprocess
 import sys
-from decimal import Decimal, localcontext
 from fractions import Fraction
 from hashlib import sha256
+from itertools import product
 from math import isqrt
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
 from dp import noise
-from dp.errors import BadParameters, EntropyUnavailable
+from dp.errors import BadParameters
 from dp.noise import (
     CHUNK_WORDS,
-    LABEL_TIES,
-    LABEL_WORDS,
+    MAX_FOLD,
+    TABLE_SCALE,
     TABLE_STD,
-    AliasTable,
-    Entropy,
+    GaussianLaw,
+    LaplaceLaw,
+    Law,
+    SkellamLaw,
     add_discrete_gaussian_into,
+    add_discrete_laplace_into,
+    add_skellam_into,
     discrete_gaussian,
-    exp_negative,
-    gaussian_table,
-    gaussian_weights,
-    keystream,
+    discrete_laplace,
+    skellam,
     split,
     table_draws,
 )
-from secagg.keys import Seed
-from secagg.prg import Stream
+from tests.dp.noise_kit import (
+    FALSE_ALARM,
+    SIX_SIGMAS,
+    float_pmf,
+    ks_bound,
+    laplace_pmf,
+    p_value,
+    seeded,
+    table_law,
+    total_variation,
+)
 from tests.rows import rows
 
 ROOT = Path(__file__).resolve().parents[2]
-FALSE_ALARM = 1e-6
-DIGITS = 120
-SMALL = [Fraction(1, 4), Fraction(1), Fraction(4), Fraction(1, 1000), Fraction(22, 7), Fraction(100)]
+
+GAUSSIANS = [GaussianLaw(s2) for s2 in (Fraction(1, 4), 1, 4, 100, 10**4, 10**8)]
+LAPLACES = [LaplaceLaw(t) for t in (Fraction(1, 2), 1, 30, 10**5)]
+SKELLAMS = [SkellamLaw(mu) for mu in (Fraction(1, 4), 1, 4, 100, 10**4, 10**8)]
+FUNCTIONS = [
+    (discrete_gaussian, add_discrete_gaussian_into, Fraction(10**9)),
+    (discrete_laplace, add_discrete_laplace_into, Fraction(10**6)),
+    (skellam, add_skellam_into, Fraction(3 * 10**7)),
+]
+
+each_function = pytest.mark.parametrize(
+    ("draw", "add_into", "parameter"), FUNCTIONS, ids=lambda value: getattr(value, "__name__", None)
+)
 
 
-def seeded(seed: int, label: bytes = b"test", context: bytes = b"") -> Entropy:
-    return Entropy.insecure(seed, label, context)
-
-
-def decimal_law(sigma2: Fraction, support: int) -> list[Decimal]:
-    """exp(-k^2 / 2 sigma2) / sum for k = 0..support, to 120 digits, by the decimal module."""
-    with localcontext() as arithmetic:
-        arithmetic.prec = DIGITS
-        rate = Decimal(sigma2.denominator) / Decimal(2 * sigma2.numerator)
-        weights = [(-rate * k * k).exp() for k in range(support + 60 * (isqrt(int(sigma2)) + 1))]
-        total = weights[0] + 2 * sum(weights[1:])
-        return [weight / total for weight in weights[: support + 1]]
-
-
-def float_law(sigma2: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Values and probabilities within 12 standard deviations, by plain float arithmetic."""
-    reach = int(12 * sigma2**0.5) + 2
-    values = np.arange(-reach, reach + 1)
-    weights = np.exp(-(values.astype(np.float64) ** 2) / (2 * sigma2))
-    return values, weights / weights.sum()
-
-
-def p_value(samples: NDArray[np.int64], sigma2: float) -> float:
-    """Chi-square of the samples against N_Z(0, sigma2), neighbours merged into cells of enough mass."""
-    values, law = float_law(sigma2)
-    least = max(25 / len(samples), 1 / 300)
-    cells = np.minimum((np.cumsum(law) / least).astype(np.int64), int(1 / least) - 1)
-    expected = np.bincount(cells, law)
-    kept = np.flatnonzero(expected > 0)
-    inside = np.clip(samples, values[0], values[-1]) - values[0]
-    observed = np.bincount(cells[inside], minlength=len(expected))[kept]
-    expected = expected[kept] * len(samples)
-    # A cell that came out light joins its neighbour, so that every expectation carries the approximation.
-    while len(expected) > 2 and expected.min() < 10:
-        light = int(expected.argmin())
-        beside = light - 1 if light else 1
-        expected[beside] += expected[light]
-        observed[beside] += observed[light]
-        expected, observed = np.delete(expected, light), np.delete(observed, light)
-    return float(stats.chi2.sf(((observed - expected) ** 2 / expected).sum(), len(expected) - 1))
-
-
-def table_law(table: AliasTable) -> dict[int, Fraction]:
-    """The exact law of a table, read back from its thresholds."""
-    columns = len(table.heads)
-    capacity = 1 << (table.word_bits - table.column_bits + 192)
-    law: dict[int, Fraction] = {}
-    for column in range(columns):
-        low = int.from_bytes(table.tails[24 * column : 24 * column + 24], "big")
-        own = Fraction((int(table.heads[column]) << 192) + low, capacity)
-        for value, share in zip(table.outcomes[2 * column : 2 * column + 2], (1 - own, own), strict=True):
-            law[int(value)] = law.get(int(value), Fraction(0)) + share / columns
-    return law
-
-
-class Scripted:
-    """An entropy whose words are given: reaches branches that chance visits once in 2^50 draws."""
-
-    def __init__(self, words: list[int], ties: list[int]) -> None:
-        self.script = {LABEL_WORDS: words, LABEL_TIES: ties}
-
-    def borrow(self, count: int, stream: bytes) -> NDArray[np.uint64]:
-        taken, self.script[stream] = self.script[stream][:count], self.script[stream][count:]
-        return np.array(taken, dtype="<u8")
+def scaled(law: Law, factor: Fraction) -> Law:
+    """The same law with its parameter multiplied."""
+    match law:
+        case GaussianLaw(sigma2):
+            return GaussianLaw(sigma2 * factor)
+        case LaplaceLaw(scale):
+            return LaplaceLaw(scale * factor)
+        case SkellamLaw(mu):
+            return SkellamLaw(mu * factor)
+    raise AssertionError(law)
 
 
 # known answers
-
-
-def test_moments_agree_with_the_reference(shared: Path) -> None:
-    reference = json.loads((shared / "data" / "dp_reference.json").read_text())
-    for case in reference["discrete_gaussian_moments"]:
-        half = gaussian_weights(Fraction(case["config"]["sigma2"]))
-        total = half[0] + 2 * sum(half[1:])
-        variance = Fraction(2 * sum(k * k * weight for k, weight in enumerate(half)), total)
-        for name, ours in (
-            ("P0", Fraction(half[0], total)),
-            ("P1", Fraction(half[1], total)),
-            ("variance_exact", variance),
-        ):
-            theirs = Fraction(case["value"][name])
-            assert abs(ours / theirs - 1) < Fraction(1, 10**21), (case["config"], name)
 
 
 def test_samples_of_an_independent_implementation_fit_the_same_law(shared: Path) -> None:
@@ -157,75 +105,43 @@ def spread_fits(samples: NDArray[np.int64], sigma2: float) -> bool:
     return bool(min(tail) > FALSE_ALARM / 2)
 
 
-def test_a_slow_reading_of_the_keystream_gives_the_same_samples() -> None:
-    # HKDF by hmac, AES-CTR by counting blocks, thresholds compared as 256-bit integers.
-    table = gaussian_table(Fraction(100))
-    secret, label, context = bytes(range(32)), b"label", b"context"
-    info = b"secagg/v1/dp/noise/root" + (5).to_bytes(4, "little") + label + context
-    extracted = hmac.digest(bytes(32), secret, sha256)
-    root = hmac.digest(extracted, info + b"\x01", sha256)
-    key = hmac.digest(root, b"secagg/v1/dp/noise/words" + b"\x01", sha256)
-    block_cipher = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # the test's own CTR
-    blocks = b"".join(block_cipher.update(counter.to_bytes(16, "big")) for counter in range(500))
-    expected = []
-    for at in range(0, len(blocks), 8):
-        word = int.from_bytes(blocks[at : at + 8], "little")
-        column, fraction = divmod(word, 1 << 55)
-        own = fraction < int(table.heads[column])
-        expected.append(int(table.outcomes[2 * column + own]))
-    assert (len(table.heads), table.column_bits) == (1 << 9, 9)
-    drawn = discrete_gaussian(Fraction(100), 1000, Entropy.derived(secret, label, context))
-    assert drawn.tolist() == expected
-
-
-def test_the_normative_streams_have_not_moved() -> None:
+@pytest.mark.parametrize(
+    ("law", "digest"),
+    [
+        (GaussianLaw(Fraction(1, 4)), "fd4f68ee497aecfa"),
+        (GaussianLaw(10**4), "3d2070f071301011"),
+        (GaussianLaw(10**9), "67249b5445a83b66"),
+        (LaplaceLaw(Fraction(1, 2)), "dcfab9e4fd44f296"),
+        (LaplaceLaw(30), "8bd653e9ed397834"),
+        (LaplaceLaw(10**5), "0a85b14b58b013e6"),
+        (LaplaceLaw(10**12), "6cc7fdf7beabb846"),
+        (SkellamLaw(Fraction(1, 4)), "269ae45a2458ec79"),
+        (SkellamLaw(10**4), "bc01b6b23f2a0565"),
+        (SkellamLaw(10**8), "788a93ee0a4f0785"),
+    ],
+    ids=str,
+)
+def test_the_normative_streams_have_not_moved(law: Law, digest: str) -> None:
     # Regression, from our own output: stored seeds of noise must keep their meaning.
-    for sigma2, digest in (
-        (Fraction(1, 4), "fd4f68ee497aecfa"),
-        (Fraction(10**4), "3d2070f071301011"),
-        (Fraction(10**9), "67249b5445a83b66"),
-    ):
-        samples = discrete_gaussian(sigma2, 5000, seeded(0, b"vector", b"v1"))
-        assert sha256(samples.astype("<i8").tobytes()).hexdigest()[:16] == digest
+    samples = law.sample(5000, seeded(0, b"vector", b"v1"))
+    assert sha256(samples.astype("<i8").tobytes()).hexdigest()[:16] == digest
 
 
-def test_the_keystream_is_that_of_the_masks() -> None:
-    key, words = bytes(range(32)), 3 * CHUNK_WORDS
-    assert keystream(key).update(bytes(8 * words)) == Stream(Seed(key)).words(0, words).tobytes()
-
-
-# the law
-
-
-@pytest.mark.parametrize("sigma2", SMALL, ids=str)
-def test_the_table_is_within_2_to_the_minus_127_of_its_law(sigma2: Fraction) -> None:
-    law = table_law(gaussian_table(sigma2))
-    reach = max(law)
-    exact = decimal_law(sigma2, reach)
-    inside = [Fraction(share) for share in exact]
-    error = sum(abs(law[k] - inside[abs(k)]) for k in range(-reach, reach + 1))
-    outside = 1 - inside[0] - 2 * sum(inside[1:])
-    assert sum(law.values()) == 1
-    assert (error + outside) / 2 <= Fraction(1, 2**127)
-
-
-@given(st.fractions(min_value=0, max_value=400))
-def test_the_integer_exponential_is_right_to_its_last_bit(exponent: Fraction) -> None:
-    with localcontext() as arithmetic:
-        arithmetic.prec = DIGITS
-        exact = (-Decimal(exponent.numerator) / Decimal(exponent.denominator)).exp() * 2**320
-        assert abs(exp_negative(exponent) - exact) <= 2
+# the laws
 
 
 @rows("N2")
-@pytest.mark.parametrize("sigma2", [Fraction(1, 4), 1, 4, 100, 10**4, 10**8], ids=str)
-def test_a_million_draws_fit_the_law_and_no_other(row: str, sigma2: Fraction) -> None:
-    samples = discrete_gaussian(sigma2, 10**6, seeded(int(sigma2)))
-    assert p_value(samples, float(sigma2)) > FALSE_ALARM
-    # The same test must notice half the noise, a variance wrong by two percent, and a shift of a tenth.
-    assert p_value(samples, 4 * float(sigma2)) < FALSE_ALARM
-    assert p_value(samples, 1.02 * float(sigma2)) < FALSE_ALARM
-    assert p_value(samples + max(1, isqrt(int(sigma2)) // 10), float(sigma2)) < FALSE_ALARM
+@pytest.mark.parametrize("law", [*GAUSSIANS, *LAPLACES, *SKELLAMS], ids=str)
+def test_a_million_draws_fit_the_law_and_no_other(row: str, law: Law) -> None:
+    samples, pmf = law.sample(10**6, seeded(int(law.variance))), float_pmf(law)
+    assert p_value(samples, pmf) > FALSE_ALARM
+    assert ks_bound(samples, pmf) > SIX_SIGMAS
+    # The same tests must notice half the noise, a parameter wrong by two percent, and a shift of a tenth.
+    half = float_pmf(scaled(law, Fraction(2 if isinstance(law, LaplaceLaw) else 4)))
+    assert ks_bound(samples, half) < SIX_SIGMAS
+    assert p_value(samples, half) < FALSE_ALARM
+    assert p_value(samples, float_pmf(scaled(law, Fraction(102, 100)))) < FALSE_ALARM
+    assert p_value(samples + max(1, isqrt(int(law.variance)) // 10), pmf) < FALSE_ALARM
 
 
 def test_draws_do_not_depend_on_their_neighbours() -> None:
@@ -234,58 +150,23 @@ def test_draws_do_not_depend_on_their_neighbours() -> None:
         assert abs(np.corrcoef(samples[:-lag], samples[lag:])[0, 1]) < 6 / 10**3
 
 
-@pytest.mark.parametrize("sigma2", [Fraction(1, 4), Fraction(4), Fraction(100)], ids=str)
-def test_a_table_of_8_fraction_bits_ties_often_and_keeps_its_law(sigma2: Fraction) -> None:
-    columns = gaussian_table(sigma2).column_bits
-    narrow = gaussian_table(sigma2, columns + 8)
-    assert table_law(narrow)[0] == pytest.approx(float(decimal_law(sigma2, 0)[0]), rel=1e-15)
-    total = np.zeros(10**5, dtype=np.int64)
-    narrow.add_into(total, 1, seeded(11))
-    assert p_value(total, float(sigma2)) > FALSE_ALARM
+@pytest.mark.parametrize("law", [GaussianLaw(Fraction(1, 10**6)), LaplaceLaw(Fraction(1, 10**3))], ids=str)
+def test_noise_of_no_size_worth_mentioning_is_zero(law: Law) -> None:
+    assert law.reach == 0
+    assert not law.sample(10**4, seeded(1)).any()
 
 
-def test_ties_are_decided_by_192_more_bits_in_ascending_order() -> None:
-    table = gaussian_table(Fraction(4))
-    shift = 64 - table.column_bits
-    words, ties, expected = [], [], []
-    for column in range(len(table.heads)):
-        head = int(table.heads[column])
-        rest = int.from_bytes(table.tails[24 * column : 24 * column + 24], "big")
-        if head == 1 << shift:
-            continue  # a full column never ties
-        alias, own = (int(value) for value in table.outcomes[2 * column : 2 * column + 2])
-        for bits, value in ((rest - 1, own), (rest, alias), (rest + 1, alias)):
-            if 0 <= bits < 1 << 192:
-                words.append((column << shift) | head)
-                ties += [bits >> 128, (bits >> 64) % 2**64, bits % 2**64]
-                expected.append(value)
-    script = Scripted(words, ties)
-    total = np.zeros(len(words), dtype=np.int64)
-    table.add_into(total, 1, script)  # type: ignore[arg-type]
-    assert total.tolist() == expected
-    assert script.script == {LABEL_WORDS: [], LABEL_TIES: []}
+@pytest.mark.parametrize("law", [*GAUSSIANS[:5], *LAPLACES, *SKELLAMS[:5], LaplaceLaw(2**50)], ids=str)
+def test_no_draw_is_beyond_the_reach_and_few_deviations_are(law: Law) -> None:
+    samples = law.sample(10**5, seeded(2))
+    assert np.abs(samples).max() <= law.reach
+    assert law.reach < 70 * float(law.variance) ** 0.5 + 40
 
 
-def test_just_below_and_above_a_threshold_no_tie_bits_are_taken() -> None:
-    table = gaussian_table(Fraction(4))
-    shift = 64 - table.column_bits
-    column = next(c for c in range(len(table.heads)) if 0 < int(table.heads[c]) < 1 << shift)
-    head = int(table.heads[column])
-    total = np.zeros(2, dtype=np.int64)
-    table.add_into(total, 1, Scripted([(column << shift) | (head - 1), (column << shift) | (head + 1)], []))  # type: ignore[arg-type]
-    alias, own = table.outcomes[2 * column : 2 * column + 2].tolist()
-    assert total.tolist() == [own, alias]
-
-
-def test_any_law_with_integer_weights_gets_an_exact_table() -> None:
-    law = table_law(AliasTable.build([5, -3, 7], [1, 2, 4], 64))
-    assert law[7] == pytest.approx(4 / 7, abs=1e-15)
-    assert abs(law[-3] - Fraction(2, 7)) < Fraction(1, 2**250)
-    assert sum(law.values()) == 1
-
-
-def test_noise_of_no_size_worth_mentioning_is_zero() -> None:
-    assert not discrete_gaussian(Fraction(1, 10**6), 10**4, seeded(1)).any()
+def test_the_widest_noise_still_fits_int64() -> None:
+    assert GaussianLaw(2**100).reach < 2**56
+    assert LaplaceLaw(2**50).reach < 2**57
+    assert 1024 * SkellamLaw(2**24).reach < 2**30
 
 
 # splitting
@@ -304,39 +185,113 @@ def test_a_split_keeps_the_variance_and_smooths_enough(sigma2: Fraction) -> None
 def test_a_split_law_is_pointwise_the_discrete_gaussian() -> None:
     sigma2 = Fraction(4000)
     factor, coarse, fine = split(sigma2)
-    (values_a, law_a), (values_b, law_b) = float_law(float(coarse)), float_law(float(fine))
-    law = np.zeros(2 * (factor * values_a[-1] + values_b[-1]) + 1)
-    for value, mass in zip(values_a, law_a, strict=True):
-        start = factor * (value - values_a[0])
-        law[start : start + len(law_b)] += mass * law_b
-    values, direct = float_law(float(sigma2))
+    a, b, direct = (float_pmf(GaussianLaw(variance)) for variance in (coarse, fine, sigma2))
+    law = np.zeros(2 * (factor * a.values[-1] + b.values[-1]) + 1)
+    for value, mass in zip(a.values, a.law, strict=True):
+        start = factor * (value - a.values[0])
+        law[start : start + len(b.law)] += mass * b.law
     centre = len(law) // 2
-    inside = np.abs(values) <= 8 * float(sigma2) ** 0.5
-    ratio = law[centre + values[inside]] / direct[inside]
+    inside = np.abs(direct.values) <= 8 * float(sigma2) ** 0.5
+    ratio = law[centre + direct.values[inside]] / direct.law[inside]
     assert np.abs(np.log(ratio)).max() < 1e-12
 
 
-def test_one_table_serves_up_to_the_limit_and_two_beyond() -> None:
-    assert table_draws(Fraction(TABLE_STD**2)) == 1
-    assert table_draws(TABLE_STD**2 + Fraction(1, 7)) == 2
+@pytest.mark.parametrize("scale", [Fraction(5), Fraction(33, 7)], ids=str)
+def test_a_split_laplace_is_exactly_the_laplace(scale: Fraction, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Limits so low that a scale of 5 takes three tables, whose laws can be convolved as fractions.
+    monkeypatch.setattr(noise, "TABLE_SCALE", 1)
+    monkeypatch.setattr(noise, "MAX_FOLD", 3)
+    terms = LaplaceLaw(scale).terms()
+    assert len(terms) == 3
+    law = {0: Fraction(1)}
+    for term in terms:
+        part = table_law(term.table())
+        summed: dict[int, Fraction] = {}
+        for (value, mass), (step, share) in product(law.items(), part.items()):
+            at = value + term.factor * step
+            summed[at] = summed.get(at, Fraction(0)) + mass * share
+        law = summed
+    assert total_variation(law, laplace_pmf(scale, max(law))) <= Fraction(len(terms), 2**127)
+
+
+@given(st.fractions(min_value=TABLE_SCALE + Fraction(1, 9), max_value=2**50))
+def test_a_laplace_splits_into_tables_of_bounded_length(scale: Fraction) -> None:
+    *_, coarsest_fold = terms = LaplaceLaw(scale).terms()
+    assert 2 <= len(terms) <= 4
+    assert terms[0].parameters[0] <= TABLE_SCALE
+    # Each fold fills exactly the gaps that the next coarser term leaves.
+    factor = 1
+    for term in reversed(terms[1:]):
+        assert term.factor == factor
+        at, width = term.parameters
+        assert at * factor == scale
+        assert 1 < width <= MAX_FOLD
+        factor *= int(width)
+    assert terms[0].factor == factor
+    assert terms[0].parameters[0] * factor == scale
+    assert coarsest_fold.factor == 1
+
+
+@given(st.fractions(min_value=Fraction(1, 10), max_value=2**34))
+def test_the_parts_of_a_skellam_are_equal_and_together_the_whole(mu: Fraction) -> None:
+    terms = SkellamLaw(mu).terms()
+    assert len(set(terms)) == 1
+    assert sum(Fraction(term.parameters[0]) for term in terms) == mu
+    assert terms[0].parameters[0] <= TABLE_STD**2
+    assert len(terms) == 1 or mu / (len(terms) - 1) > TABLE_STD**2
+
+
+def test_one_table_serves_up_to_the_limit_and_more_beyond() -> None:
+    edge = TABLE_STD**2
+    assert table_draws(Fraction(edge)) == GaussianLaw(edge).draws(1) == SkellamLaw(edge).draws(1) == 1
+    assert table_draws(edge + Fraction(1, 7)) == SkellamLaw(edge + Fraction(1, 7)).draws(1) == 2
+    assert [LaplaceLaw(TABLE_SCALE + more).draws(1) for more in (0, Fraction(1, 7))] == [1, 2]
+    assert SkellamLaw(10**8).draws(1000) == 6000
+
+
+@pytest.mark.parametrize("law", [GaussianLaw(10**9), LaplaceLaw(10**12), SkellamLaw(10**8)], ids=str)
+def test_the_draws_that_are_booked_are_the_words_that_are_taken(law: Law) -> None:
+    class Counting:
+        words = 0
+
+        def borrow(self, count: int, stream: bytes) -> NDArray[np.uint64]:
+            assert stream == noise_words
+            self.words += count
+            return np.full(count, 2**63 - 12345, dtype="<u8")
+
+    noise_words, counting = b"secagg/v1/dp/noise/words", Counting()
+    law.add_into(np.zeros(20_000, dtype=np.int64), counting)  # type: ignore[arg-type]
+    assert counting.words == law.draws(20_000)
 
 
 # streams
 
 
-def test_equal_seeds_regenerate_equal_noise() -> None:
-    first, second = (discrete_gaussian(Fraction(10**9), 40_000, seeded(1)) for _ in range(2))
+@each_function
+def test_equal_seeds_regenerate_equal_noise(draw, add_into, parameter) -> None:  # type: ignore[no-untyped-def]
+    first, second = (draw(parameter, 40_000, seeded(1)) for _ in range(2))
+    assert first.dtype == np.int64
     assert np.array_equal(first, second)
 
 
+@each_function
+def test_adding_into_a_vector_equals_drawing_and_adding(draw, add_into, parameter) -> None:  # type: ignore[no-untyped-def]
+    total = np.arange(1000, dtype=np.int64)
+    add_into(total, parameter, seeded(4))
+    assert np.array_equal(total - np.arange(1000), draw(parameter, 1000, seeded(4)))
+
+
 @rows("N7")
-@pytest.mark.parametrize(
-    "other",
-    [seeded(2), seeded(1, b"tes", b"t"), seeded(1, b"test", b"x"), Entropy.derived(bytes(32), b"test", b"")],
-)
-def test_seed_label_and_context_each_separate_streams(row: str, other: Entropy) -> None:
-    first = discrete_gaussian(Fraction(10**6), 64, seeded(1))
-    assert (first == discrete_gaussian(Fraction(10**6), 64, other)).sum() < 8
+@each_function
+def test_one_stream_never_gives_the_same_noise_twice(row, draw, add_into, parameter) -> None:  # type: ignore[no-untyped-def]
+    # Coordinates of one vector, then the next vector of the same stream: all words are new.
+    stream = seeded(9)
+    vectors = [draw(parameter, 3 * CHUNK_WORDS, stream) for _ in range(2)]
+    pieces = np.concatenate(vectors).reshape(6, CHUNK_WORDS)
+    for first in range(6):
+        for second in range(first):
+            assert abs(np.corrcoef(pieces[first], pieces[second])[0, 1]) < 6 / CHUNK_WORDS**0.5
+            assert (pieces[first] == pieces[second]).mean() < 0.01
 
 
 def test_one_call_equals_two_shorter_ones() -> None:
@@ -344,23 +299,6 @@ def test_one_call_equals_two_shorter_ones() -> None:
     stream = seeded(1)
     parts = [discrete_gaussian(Fraction(50), n, stream) for n in (7, CHUNK_WORDS - 1, 94)]
     assert np.array_equal(whole, np.concatenate(parts))
-
-
-def test_adding_into_a_vector_equals_drawing_and_adding() -> None:
-    total = np.arange(1000, dtype=np.int64)
-    add_discrete_gaussian_into(total, Fraction(10**8), seeded(4))
-    assert np.array_equal(total - np.arange(1000), discrete_gaussian(Fraction(10**8), 1000, seeded(4)))
-
-
-@rows("N3")
-def test_two_streams_of_the_system_share_no_word(row: str) -> None:
-    first, second = (Entropy.system(b"same", b"same").borrow(CHUNK_WORDS, LABEL_WORDS) for _ in range(2))
-    assert not np.intersect1d(first, second).size
-
-
-def test_the_source_of_randomness_is_named() -> None:
-    assert Entropy.system(b"a", b"").rng == Entropy.derived(bytes(32), b"a", b"").rng == "system"
-    assert Entropy.insecure(0, b"a", b"").rng == "insecure"
 
 
 DRAW_ELSEWHERE = """
@@ -385,7 +323,7 @@ def test_another_process_draws_other_noise_of_the_same_law_and_the_same_from_the
     assert np.array_equal(there, again)
     assert stats.ks_2samp(here, there).pvalue > FALSE_ALARM
     # Independent draws of this law coincide in a share of the sum of its squared probabilities.
-    law = table_law(gaussian_table(Fraction(9)))
+    law = table_law(GaussianLaw(9).terms()[0].table())
     by_chance = float(sum(share**2 for share in law.values()))
     assert abs((here == there).mean() - by_chance) < 6 * (by_chance / 10**5) ** 0.5
     # The same test must notice a variance wrong by a tenth and a shift of a third of the deviation.
@@ -393,145 +331,17 @@ def test_another_process_draws_other_noise_of_the_same_law_and_the_same_from_the
     assert stats.ks_2samp(here, there + 1).pvalue < FALSE_ALARM
 
 
-@rows("K3", "N3")
-def test_a_forked_child_cannot_draw_and_the_parent_goes_on(row: str) -> None:
-    script = """
-import os, sys
-from fractions import Fraction
-from dp.errors import EntropyUnavailable
-from dp.noise import Entropy, discrete_gaussian
-stream, mirror = (Entropy.insecure(1, b"t", b"") for _ in range(2))
-discrete_gaussian(Fraction(9), 10, stream), discrete_gaussian(Fraction(9), 10, mirror)
-child = os.fork()
-if child == 0:
-    wiped = not stream._root and not stream._buffer.any() and not stream._streams
-    try:
-        discrete_gaussian(Fraction(9), 10, stream)
-    except EntropyUnavailable:
-        os._exit(0 if wiped else 2)
-    os._exit(1)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-assert (discrete_gaussian(Fraction(9), 10, stream) == discrete_gaussian(Fraction(9), 10, mirror)).all()
-"""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", script], check=True, env=environment, timeout=60)
-
-
-@rows("K3")
-def test_another_process_id_is_noticed_even_without_the_fork_hook(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = seeded(1)
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    with pytest.raises(EntropyUnavailable, match="fork"):
-        discrete_gaussian(Fraction(1), 1, stream)
-
-
-def test_a_closed_stream_is_zeroed_and_silent() -> None:
-    with seeded(1) as stream:
-        discrete_gaussian(Fraction(1), 100, stream)
-        root, buffer = stream._root, stream._buffer
-        assert any(root)
-        assert buffer.any()
-    assert not any(root)
-    assert not buffer.any()
-    with pytest.raises(EntropyUnavailable, match="closed"):
-        discrete_gaussian(Fraction(1), 1, stream)
-
-
-@pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda f: f.__name__)
-def test_a_stream_is_neither_pickled_nor_copied(take) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(BadParameters, match="equal noise"):
-        take(seeded(1))
-
-
-def test_a_stream_prints_nothing_of_itself() -> None:
-    stream = Entropy.derived(b"s" * 32, b"label", b"context")
-    assert repr(stream) == "<Entropy rng=system>"
-    assert stream._root.hex() not in f"{stream!r}{stream!s}"
-
-
-# attacks
-
-
-def impossible(outputs: NDArray[np.generic], neighbour: int) -> int:
-    """How many outputs no noise can produce when the true value is `neighbour` instead of 0."""
-    noise_needed = outputs - neighbour
-    if outputs.dtype.kind == "i":
-        return int((neighbour + noise_needed != outputs).sum())
-    near = [np.nextafter(noise_needed, side) for side in (-np.inf, np.inf)]
-    return int(np.logical_and.reduce([neighbour + value != outputs for value in (noise_needed, *near)]).sum())
-
-
-@rows("N1")
-def test_reads_the_input_off_the_gaps_between_possible_outputs(row: str) -> None:
-    floats = np.random.default_rng(1).normal(scale=3.73, size=10**5)
-    assert impossible(floats, 1) > 2000  # the attack works on float noise ...
-    outputs = discrete_gaussian(Fraction(373, 100) ** 2, 10**5, seeded(1))
-    assert impossible(outputs, 1) == 0  # ... and has nothing to say here: every integer has both preimages
-    support = set(table_law(gaussian_table(Fraction(373, 100) ** 2)))
-    assert set(outputs - 1) | set(outputs + 1) <= support
-    assert support == set(range(-max(support), max(support) + 1))
-
-
 # errors
 
 
-@pytest.mark.parametrize("sigma2", [0, -1, 1.0, True, 2**100 + 1, "1"], ids=repr)
-def test_a_variance_that_is_no_positive_rational_in_range_raises(sigma2: Fraction) -> None:
-    with pytest.raises(BadParameters, match="sigma2"):
-        discrete_gaussian(sigma2, 1, seeded(1))
-    with pytest.raises(BadParameters, match="sigma2"):
-        table_draws(sigma2)
+@pytest.mark.parametrize("wrong", [0, -1, 1.0, True, 2**100 + 1, 10**400, "1", None], ids=lambda value: str(value)[:9])
+@pytest.mark.parametrize(("law", "name"), [(GaussianLaw, "sigma2"), (LaplaceLaw, "scale"), (SkellamLaw, "mu")])
+def test_a_parameter_that_is_no_positive_rational_in_range_raises(law, name: str, wrong: object) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(BadParameters, match=name):
+        law(wrong)
 
 
-def test_a_negative_count_raises() -> None:
+@each_function
+def test_a_negative_count_raises(draw, add_into, parameter) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(BadParameters, match="count"):
-        discrete_gaussian(Fraction(1), -1, seeded(1))
-
-
-def test_more_words_than_the_buffer_holds_raise() -> None:
-    with pytest.raises(BadParameters, match="count"):
-        seeded(1).borrow(CHUNK_WORDS + 1, LABEL_WORDS)
-
-
-def test_a_law_with_too_many_values_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(noise, "MAX_COLUMNS", 4)
-    with pytest.raises(BadParameters, match="columns"):
-        AliasTable.build(range(5), [1] * 5)
-
-
-@pytest.mark.parametrize("secret", [b"", bytes(31), bytearray(32), "x" * 32], ids=repr)
-def test_a_secret_of_the_wrong_kind_raises(secret: bytes) -> None:
-    with pytest.raises(BadParameters, match="secret"):
-        Entropy.derived(secret, b"label", b"")
-
-
-@pytest.mark.parametrize(("label", "context"), [(b"", b""), ("label", b""), (b"label", "")], ids=repr)
-def test_a_label_or_context_that_is_not_bytes_raises(label: bytes, context: bytes) -> None:
-    with pytest.raises(BadParameters, match="label"):
-        Entropy.system(label, context)
-
-
-@pytest.mark.parametrize("seed", [-1, 1.5, "1"], ids=repr)
-def test_a_seed_that_is_no_natural_number_raises(seed: int) -> None:
-    with pytest.raises(BadParameters, match="seed"):
-        Entropy.insecure(seed, b"label", b"")
-
-
-@rows("K4")
-@pytest.mark.parametrize("refusal", [OSError, NotImplementedError])
-def test_a_system_without_randomness_raises(
-    row: str, refusal: type[Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(count: int) -> bytes:
-        raise refusal
-
-    monkeypatch.setattr(os, "urandom", refuse)
-    with pytest.raises(EntropyUnavailable, match="refused"):
-        Entropy.system(b"label", b"")
-
-
-@rows("K4")
-def test_a_short_read_of_randomness_raises(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "urandom", lambda count: bytes(count - 1))
-    with pytest.raises(EntropyUnavailable, match="31 bytes"):
-        Entropy.system(b"label", b"")
+        draw(parameter, -1, seeded(1))
