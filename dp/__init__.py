@@ -1,6 +1,7 @@
 """How much is revealed: vectors in, noise and epsilon out.
 
-    x --clip--> bounded --distributed--> integers + noise      what happens to a vector    clip noise distributed
+    x --clip--> bounded --mechanism--> integers + noise        what happens to a vector    clip mechanisms noise
+    x --clip--> bounded --share--> integers + their part       where clients make noise    distributed
     event --accountants--> Interval(lower, upper)              what that release costs     events accountant
     charge --ledger--> admitted or BudgetExceeded              what has been spent         ledger
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from dp.accountant import Unit as Unit
     from dp.accountant import View as View
     from dp.accountant import account as account
+    from dp.bounds import Clip as Clip
+    from dp.bounds import Lattice as Lattice
     from dp.calibrate import Calibrated as Calibrated
     from dp.calibrate import Schedule as Schedule
     from dp.calibrate import calibrate_gaussian as calibrate_gaussian
@@ -83,6 +86,14 @@ if TYPE_CHECKING:
     from dp.ledger.charge import Terms as Terms
     from dp.ledger.verdict import Problem as Problem
     from dp.ledger.verdict import Verdict as Verdict
+    from dp.mechanisms import DiscreteGaussian as DiscreteGaussian
+    from dp.mechanisms import DiscreteLaplace as DiscreteLaplace
+    from dp.mechanisms import Gaussian as Gaussian
+    from dp.mechanisms import Laplace as Laplace
+    from dp.mechanisms import LocalMechanism as LocalMechanism
+    from dp.mechanisms import Mechanism as Mechanism
+    from dp.mechanisms import Release as Release
+    from dp.mechanisms import Skellam as Skellam
     from dp.noise import Entropy as Entropy
     from dp.noise import GaussianLaw as GaussianLaw
     from dp.noise import LaplaceLaw as LaplaceLaw
@@ -104,11 +115,14 @@ _HOME = {
     "BudgetExceeded": "errors",
     "Calibrated": "calibrate",
     "Charge": "ledger.charge",
+    "Clip": "bounds",
     "ClipExceeded": "errors",
     "Clipped": "clip",
     "Composed": "events",
     "ConflictingCharge": "errors",
     "Corrupt": "errors",
+    "DiscreteGaussian": "mechanisms",
+    "DiscreteLaplace": "mechanisms",
     "DpError": "errors",
     "EncodedShare": "distributed",
     "Entropy": "noise",
@@ -118,6 +132,7 @@ _HOME = {
     "Event": "events",
     "FixedSize": "events",
     "Forked": "errors",
+    "Gaussian": "mechanisms",
     "GaussianAccountant": "gaussian",
     "GaussianEvent": "events",
     "GaussianLaw": "noise",
@@ -125,12 +140,16 @@ _HOME = {
     "Infeasible": "errors",
     "InsecureEntropy": "errors",
     "Interval": "accountant",
+    "Laplace": "mechanisms",
     "LaplaceEvent": "events",
     "LaplaceLaw": "noise",
+    "Lattice": "bounds",
     "Law": "noise",
     "Ledger": "ledger",
     "LedgerError": "errors",
+    "LocalMechanism": "mechanisms",
     "Locked": "errors",
+    "Mechanism": "mechanisms",
     "NoiseShare": "distributed",
     "NoiseTooCoarse": "errors",
     "NonFinite": "errors",
@@ -144,12 +163,14 @@ _HOME = {
     "Randomness": "ledger.charge",
     "RdpAccountant": "rdp",
     "Relation": "accountant",
+    "Release": "mechanisms",
     "Repeated": "events",
     "Reservation": "ledger",
     "RolledBack": "errors",
     "Sampled": "events",
     "Schedule": "calibrate",
     "Signer": "ledger.chain",
+    "Skellam": "mechanisms",
     "SkellamEvent": "events",
     "SkellamLaw": "noise",
     "StorageRefused": "errors",
