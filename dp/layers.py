@@ -25,9 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.distributed import MAX_MODULUS_BITS, MIN_COMPONENT_VARIANCE, EncodedShare, NoiseShare
+from dp.entropy import SECRET_BYTES
 from dp.errors import BadParameters, DpError, Infeasible, NoiseTooCoarse
 from dp.events import GaussianEvent
-from dp.noise import SECRET_BYTES, Entropy, Integers, RngSource, add_discrete_gaussian_into, table_draws
+from dp.noise import Entropy, Integers, RngSource, add_discrete_gaussian_into, table_draws
 
 LABEL_CHAIN = b"secagg/v1/dp/layers/chain"
 LABEL_LAYER = b"secagg/v1/dp/layers/noise"
