@@ -23,9 +23,10 @@ from benchmarks.rows import EFFORTS, Row
 from benchmarks.suites import attacks
 from benchmarks.suites.attacks import VerdictRow
 
-OWN_SUITES = ("masking", "unmasking", "memory", "rounds")
-# Those that run in the environment of the peer they name; attacks go there by themselves.
+OWN_SUITES = ("masking", "unmasking", "memory", "rounds", "encoding")
+# Those that run in the environment they name; attacks go there by themselves.
 BESIDE = dict.fromkeys(("clients", "servers", "sizes", "rounding", "faults"), "flower")
+BESIDE |= dict.fromkeys(("noise",), "dp")
 PEER_SUITES = (*BESIDE, "attacks")
 RESULTS = Path(__file__).parent / "results"
 
