@@ -7,6 +7,7 @@ Nothing of this project is imported here.
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import Any
 
@@ -41,6 +42,8 @@ def check() -> None:
 
 @cache
 def names() -> Any:
+    # It tells of every fractional order for which its series does not converge, and leaves that order out.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     return names_of("dp-accounting", VERSION, SYMBOLS)
 
 

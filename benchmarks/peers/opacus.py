@@ -6,6 +6,7 @@ speed here. Nothing of this project is imported here.
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from typing import Any
 
@@ -41,9 +42,12 @@ def names() -> Any:
 
 def noise_multiplier(rate: float, steps: int, epsilon: float, delta: float, accountant: str) -> float:
     """What it finds to be enough, by its accountant of that name ("rdp" or "prv"), at its default tolerance."""
-    found: float = names().get_noise_multiplier(
-        target_epsilon=epsilon, target_delta=delta, sample_rate=rate, steps=steps, accountant=accountant
-    )
+    with warnings.catch_warnings():
+        # About its largest order, and about logarithms of zero at rate 1.
+        warnings.simplefilter("ignore")
+        found: float = names().get_noise_multiplier(
+            target_epsilon=epsilon, target_delta=delta, sample_rate=rate, steps=steps, accountant=accountant
+        )
     return found
 
 

@@ -15,9 +15,7 @@ import numpy as np
 
 from benchmarks.inputs import Floats, rms, update_of
 from benchmarks.rows import Effort, Row, Taken, alternate, on_cores, timed
-from dp.clip import clip_l2
-from dp.distributed import NoiseShare
-from dp.noise import Entropy
+from dp import Entropy, NoiseShare, clip_l2
 
 CLIP = Fraction(1)
 CLIENTS = 100

@@ -17,7 +17,7 @@ from scipy.special import ndtr
 
 from benchmarks.peers import opacus, opendp
 from benchmarks.rows import Effort, Row, alternate, faster, on_cores, timed
-from dp.noise import Entropy, discrete_gaussian
+from dp import Entropy, discrete_gaussian
 
 STDS = (1, 10, 100, 1000, 10_000)
 LIMIT_NUMPY = 1.5
