@@ -11,6 +11,7 @@ from benchmarks.rows import Taken, alternate, timed
 from dp import Event, GaussianEvent, Poisson, Repeated, Sampled, Unit
 
 UNIT = Unit("add-or-remove-one")
+_numbers = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,9 @@ class Run:
         """(q, z, T, delta) as the peers take them."""
         return float(self.rate), float(self.noise), self.steps, float(self.delta)
 
-    def shifted(self, count: int) -> Run:
+    def anew(self) -> Run:
         """The same with a noise that nobody has asked about before, so that nobody remembers the answer."""
-        return replace(self, noise=self.noise + Fraction(count, 10**9))
+        return replace(self, noise=self.noise + Fraction(next(_numbers), 10**9))
 
 
 def run_of(rate: str, noise: str, steps: int, delta: str) -> Run:
@@ -99,10 +100,7 @@ class Asked:
 
 def ask(run: Run, ours: Callable[[Run], float], peer: Callable[[Run], float], repeats: int) -> Asked:
     """Both asked in turns, about a new noise each time."""
-    fresh, fresh_peer = count(1), count(1)
-    taken, taken_peer = alternate(
-        timed(lambda: ours(run.shifted(next(fresh)))), timed(lambda: peer(run.shifted(next(fresh_peer)))), repeats
-    )
+    taken, taken_peer = alternate(timed(lambda: ours(run.anew())), timed(lambda: peer(run.anew())), repeats)
     return Asked(run, taken, taken_peer, ours(run), peer(run))
 
 

@@ -22,6 +22,7 @@ LIMIT_NOISE = 1.0
 INTERVAL = 1e-4
 ERROR_LIMIT = 1e-3
 ACCOUNTANTS = ("rdp", "prv")
+_numbers = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,9 @@ class Wish:
     def __str__(self) -> str:
         return f"epsilon {self.epsilon}, delta {float(self.delta):g}, q = {self.rate}, T = {self.steps:,}"
 
-    def shifted(self, count: int) -> Wish:
+    def anew(self) -> Wish:
         """Nearly the same at a rate that nobody has asked about before; everyone's rate stays 1."""
-        return self if self.rate == 1 else replace(self, rate=self.rate * (1 - Fraction(count, 10**9)))
+        return self if self.rate == 1 else replace(self, rate=self.rate * (1 - Fraction(next(_numbers), 10**9)))
 
 
 WISHES = (
@@ -75,12 +76,7 @@ def calibrated(wish: Wish, accountant: str, repeats: int) -> Found:
         plain = float(asked.rate), asked.steps, float(asked.epsilon), float(asked.delta)
         return opacus.noise_multiplier(*plain, accountant)
 
-    fresh, fresh_peer = count(1), count(1)
-    taken, taken_peer = alternate(
-        timed(lambda: noise_for(wish.shifted(next(fresh)))),
-        timed(lambda: peer(wish.shifted(next(fresh_peer)))),
-        repeats,
-    )
+    taken, taken_peer = alternate(timed(lambda: noise_for(wish.anew())), timed(lambda: peer(wish.anew())), repeats)
     return Found(wish, taken, taken_peer, noise_for(wish), peer(wish))
 
 
