@@ -7,21 +7,26 @@ Beside it the noise that proves its input: the same clipping, then `numpy.random
 
 from __future__ import annotations
 
+import secrets
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from benchmarks.inputs import Floats, rms, update_of
 from benchmarks.rows import Effort, Row, Taken, alternate, on_cores, timed
-from dp import Entropy, NoiseShare, clip_l2
+from dp import EncodedShare, Entropy, NoiseShare, clip_l2
+from dp.layers import Layers
 
 CLIP = Fraction(1)
 CLIENTS = 100
 # Narrow rings take noise from one table, wide ones from two.
 MODULUS_BITS = (16, 20)
 LIMIT_ENCODE = 45.0
+LIMIT_LAYER = 12.0
 LIMIT_DECODE = 15.0
 # The vector clipped, the same rotated, the integers; retries need the rotated one.
 LIMIT_VECTORS = 3.2
@@ -35,60 +40,76 @@ def rows(effort: Effort) -> Iterator[Row]:
     entropy = Entropy.system(b"secagg/benchmarks/encoding", b"")
     with on_cores(1):
         for bits in MODULUS_BITS:
-            plan = plan_of(effort.dimension, bits)
+            plan = NoiseShare.plan(modulus_bits=bits, **demand(effort.dimension))
             yield encode(plan, update, entropy, effort)
+        yield encode_layers(Layers.plan(modulus_bits=bits, **demand(effort.dimension)), update, entropy, effort)
         yield decode(plan, update, entropy, effort)
     yield memory(plan, update, entropy)
 
 
-def plan_of(dimension: int, bits: int) -> NoiseShare:
+def demand(dimension: int) -> dict[str, Any]:
     """100 clients, a tenth may be lost and a tenth collude; noise multiplier 1 on the sum."""
-    return NoiseShare.plan(
-        noise_multiplier=Fraction(1),
-        clip=CLIP,
-        dimension=dimension,
-        modulus_bits=bits,
-        max_clients=CLIENTS,
-        min_survivors=CLIENTS - CLIENTS // 10,
-        colluders=CLIENTS // 10,
-    )
+    return {
+        "noise_multiplier": Fraction(1),
+        "clip": CLIP,
+        "dimension": dimension,
+        "max_clients": CLIENTS,
+        "min_survivors": CLIENTS - CLIENTS // 10,
+        "colluders": CLIENTS // 10,
+    }
 
 
 def encode(plan: NoiseShare, update: Floats, entropy: Entropy, effort: Effort) -> Row:
-    std = float(plan.gamma) * float(plan.share_variance) ** 0.5
-    expected = float(plan.gamma) * float(plan.share_variance + ROUNDING_VARIANCE) ** 0.5
+    row = client(plan, lambda: plan.encode(update, ROTATION_SEED, entropy), plan.share_variance, update, effort)
+    return replace(row, case=f"client: clip, rotate, round, noise of a {plan.modulus_bits}-bit ring, {row.case}")
 
-    def ours() -> Floats:
-        return plan.encode(update, ROTATION_SEED, entropy).vector
 
-    taken, taken_peer = alternate(timed(ours), timed(lambda: float_noise(update, std)), effort.repeats)
+def encode_layers(layers: Layers, update: Floats, entropy: Entropy, effort: Effort) -> Row:
+    plan, first = layers.share, secrets.token_bytes(32)
+    variance = sum(layers.variances, Fraction(0))
+    row = client(plan, lambda: layers.encode(update, ROTATION_SEED, entropy, first), variance, update, effort)
+    case = f"client: the same, noise in {len(layers.variances)} layers, {row.case}"
+    return replace(row, case=case, limit=LIMIT_ENCODE + layers.removable * LIMIT_LAYER)
+
+
+def client(
+    plan: NoiseShare, act: Callable[[], EncodedShare], variance: Fraction, update: Floats, effort: Effort
+) -> Row:
+    """`act` encodes the update for `plan`, with noise of that lattice variance."""
+    std = float(plan.gamma) * float(variance) ** 0.5
+    taken, taken_peer = alternate(timed(act), timed(lambda: float_noise(update, std)), effort.repeats)
     clipped = clip_l2(update, CLIP).vector
     nanoseconds = plan.dimension * 1e-9
     return Row(
         suite="encoding",
-        case=f"client: clip, rotate, round, noise of {plan.modulus_bits}-bit ring, d = {plan.dimension:,}",
+        case=f"d = {plan.dimension:,}",
         unit="ns per parameter",
         ours=taken.per(nanoseconds),
         peer_name="clip and numpy.random.normal",
         peer=taken_peer.per(nanoseconds),
         limit=LIMIT_ENCODE,
         judged="ours",
-        ours_error=abs(rms(plan.decode(ours(), ROTATION_SEED) - clipped) / expected - 1),
+        ours_error=off(plan.decode(act().vector, ROTATION_SEED) - clipped, plan, variance),
         peer_error=abs(rms(float_noise(update, std) - clipped) / std - 1),
         error_limit=5 / (2 * plan.dimension) ** 0.5,
-        note=f"CPU seconds; lattice std {float(plan.share_variance) ** 0.5:,.0f}; error: of the noise's std",
+        note=f"CPU seconds; lattice std {float(variance) ** 0.5:,.0f}; error: of the noise's std",
     )
 
 
+def off(difference: Floats, plan: NoiseShare, variance: Fraction) -> float:
+    """How far the noise in `difference` is from that lattice variance and one rounding, as a standard deviation."""
+    expected: float = float(plan.gamma) * float(variance + ROUNDING_VARIANCE) ** 0.5
+    return abs(rms(difference) / expected - 1)
+
+
 def decode(plan: NoiseShare, update: Floats, entropy: Entropy, effort: Effort) -> Row:
-    """The sum of two encoded vectors, as the server holds it."""
-    total = sum_of_two(plan, update, entropy)
+    """Of a sum, which costs the same however many are in it."""
+    total = plan.encode(update, ROTATION_SEED, entropy).vector
     scale = float(plan.gamma)
     ours, peer = alternate(
         timed(lambda: plan.decode(total, ROTATION_SEED)), timed(lambda: total * scale), effort.repeats
     )
-    expected = scale * float(2 * (plan.share_variance + ROUNDING_VARIANCE)) ** 0.5
-    difference = plan.decode(total, ROTATION_SEED) - 2 * clip_l2(update, CLIP).vector
+    difference = plan.decode(total, ROTATION_SEED) - clip_l2(update, CLIP).vector
     nanoseconds = plan.dimension * 1e-9
     return Row(
         suite="encoding",
@@ -99,16 +120,10 @@ def decode(plan: NoiseShare, update: Floats, entropy: Entropy, effort: Effort) -
         peer=peer.per(nanoseconds),
         limit=LIMIT_DECODE,
         judged="ours",
-        ours_error=abs(rms(difference) / expected - 1),
-        peer_error=0.0,
+        ours_error=off(difference, plan, plan.share_variance),
         error_limit=5 / (2 * plan.dimension) ** 0.5,
         note="CPU seconds; error: of the noise's std",
     )
-
-
-def sum_of_two(plan: NoiseShare, update: Floats, entropy: Entropy) -> Floats:
-    first, second = (plan.encode(update, ROTATION_SEED, entropy).vector for _ in range(2))
-    return first + second
 
 
 def memory(plan: NoiseShare, update: Floats, entropy: Entropy) -> Row:
