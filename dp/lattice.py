@@ -28,8 +28,8 @@ LABEL_ROUNDING = b"secagg/v1/dp/lattice/rounding"
 SEED_BYTES = 32
 MAX_BLOCK = 1 << 24
 MAX_ATTEMPTS = 64
-# A product of 2^18 multiplications is the largest for which OpenBLAS wakes no threads: their hand-over costs more
-# than the product, and stalls for milliseconds when other work holds the cores.
+# 16 * 16 * 1024 multiplications per product: OpenBLAS keeps these on one thread. It wakes others for 32 rows or four
+# times the columns, whose hand-over costs more than the product and stalls for milliseconds on busy cores.
 RADIX_BITS = 4
 TILE_BITS = 14
 PANEL = 1 << 10
