@@ -54,7 +54,7 @@ class Effort:
 
 FULL = Effort(dimension=1_000_000, large=10_000_000, repeats=7, schedules=200, most_clients=100, most_runs=1000)
 # Everything runs, and nothing is said: small inputs tell nothing about large ones.
-SMOKE = Effort(dimension=10_000, large=20_000, repeats=1, schedules=8, most_clients=11, most_runs=2)
+SMOKE = Effort(dimension=10_000, large=20_000, repeats=1, schedules=8, most_clients=11, most_runs=1)
 
 EFFORTS = {"full": FULL, "smoke": SMOKE}
 
