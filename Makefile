@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 
 # Peers are installed in environments of their own, under PEERS_HOME if it is given.
 FLOWER := $(if $(PEERS_HOME),$(PEERS_HOME)/flower,.venv-flower)
+DP := $(if $(PEERS_HOME),$(PEERS_HOME)/dp,.venv-dp)
+PINS = $(1)/bin/python -c 'from benchmarks.peers import pins; print(*pins("$(2)"))'
 
 .PHONY: install peers demo test test-slow test-flower lint bench fuzz clean
 
@@ -32,16 +34,22 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-peers: $(FLOWER)/.installed
+peers: $(FLOWER)/.installed $(DP)/.installed
 
 $(FLOWER)/.installed: pyproject.toml benchmarks/peers/flower.py
 	$(PYTHON) -m venv $(FLOWER)
 	$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest hypothesis
-	$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check \
-		$$($(FLOWER)/bin/python -c 'from benchmarks.peers.flower import PIP; print(*PIP)')
+	$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check $$($(call PINS,$(FLOWER),flower))
 	touch $@
 
-test-flower: peers
+# torch first and from constraints.txt: what Opacus would bring by itself may be another.
+$(DP)/.installed: pyproject.toml constraints.txt $(addprefix benchmarks/peers/,dp_accounting.py opacus.py opendp.py prv.py)
+	$(PYTHON) -m venv $(DP)
+	$(DP)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch -e .
+	$(DP)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $$($(call PINS,$(DP),dp))
+	touch $@
+
+test-flower: $(FLOWER)/.installed
 	@test -d tests/frameworks || echo "no tests/frameworks in this checkout: nothing to test beside Flower"
 	test ! -d tests/frameworks || $(FLOWER)/bin/python -m pytest -q tests/frameworks -k flower
 
@@ -58,4 +66,4 @@ fuzz: install
 	$(BIN)/python -m tests.fuzz.guided -runs=$(FUZZ_RUNS) -max_len=4096 -artifact_prefix=build/fuzz/ build/fuzz/found
 
 clean:
-	rm -rf $(VENV) .venv-flower build dist *.egg-info
+	rm -rf $(VENV) .venv-flower .venv-dp build dist *.egg-info

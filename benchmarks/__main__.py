@@ -23,9 +23,10 @@ from benchmarks.rows import EFFORTS, Row
 from benchmarks.suites import attacks
 from benchmarks.suites.attacks import VerdictRow
 
-OWN_SUITES = ("masking", "unmasking", "memory", "rounds")
-# Those that run in the environment of the peer they name; attacks go there by themselves.
+OWN_SUITES = ("masking", "unmasking", "memory", "rounds", "encoding")
+# Those that run in the environment they name; attacks go there by themselves.
 BESIDE = dict.fromkeys(("clients", "servers", "sizes", "rounding", "faults"), "flower")
+BESIDE |= dict.fromkeys(("noise", "accounting", "calibration"), "dp")
 PEER_SUITES = (*BESIDE, "attacks")
 RESULTS = Path(__file__).parent / "results"
 
@@ -73,7 +74,7 @@ def show(rows: list[Row]) -> None:
             f"{row.ratio:.3g}" + (f" = 1/{1 / row.ratio:.3g}" if 0 < row.ratio < 1 else ""),
             f"{row.judged} <= {row.limit:.3g}",
             "yes" if row.passed else "NO",
-            "" if row.ours_error is None else f"{row.ours_error:.1e} / {row.peer_error:.1e}",
+            " / ".join(f"{error:.1e}" for error in (row.ours_error, row.peer_error) if error is not None),
         )
     Console(width=170).print(table)
 

@@ -42,18 +42,19 @@ class Threads:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much a run measures: vector lengths, repetitions after the warm-up, schedules, clients."""
+    """How much a run measures: vector lengths, repetitions after the warm-up, schedules, clients, accounted runs."""
 
     dimension: int
     large: int
     repeats: int
     schedules: int
     most_clients: int
+    most_runs: int
 
 
-FULL = Effort(dimension=1_000_000, large=10_000_000, repeats=7, schedules=200, most_clients=100)
+FULL = Effort(dimension=1_000_000, large=10_000_000, repeats=7, schedules=200, most_clients=100, most_runs=1000)
 # Everything runs, and nothing is said: small inputs tell nothing about large ones.
-SMOKE = Effort(dimension=10_000, large=20_000, repeats=1, schedules=8, most_clients=11)
+SMOKE = Effort(dimension=10_000, large=20_000, repeats=1, schedules=8, most_clients=11, most_runs=1)
 
 EFFORTS = {"full": FULL, "smoke": SMOKE}
 
@@ -89,7 +90,8 @@ class Row:
     """`ours` and `peer` in `unit`, measured alternately in one run; `limit` bounds what `judged` names.
 
     A fast wrong answer is a failed row: `ours_error` and `peer_error` are root mean square errors against
-    float64, where the row computes something, and `note` says what is counted on which side.
+    float64, where the row computes something and `note` does not say that they are another distance from the
+    truth; ours must be within `error_limit`. `note` also says what is counted on which side.
     """
 
     suite: str
@@ -102,6 +104,7 @@ class Row:
     judged: str
     ours_error: float | None = None
     peer_error: float | None = None
+    error_limit: float | None = None
     note: str = ""
 
     @property
@@ -110,8 +113,13 @@ class Row:
         return self.ours.least / self.peer.least if self.peer.least else math.nan
 
     @property
+    def right(self) -> bool:
+        """Whether our error is within its limit, where it has one."""
+        return self.error_limit is None or (self.ours_error is not None and self.ours_error <= self.error_limit)
+
+    @property
     def passed(self) -> bool:
-        return (self.ours.least if self.judged == "ours" else self.ratio) <= self.limit
+        return self.right and (self.ours.least if self.judged == "ours" else self.ratio) <= self.limit
 
     def to_dict(self) -> dict[str, Any]:
         """The row as it is printed and kept; an undefined ratio is null."""

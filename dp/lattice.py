@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import cache
-from itertools import pairwise
 from math import isqrt
 
 import numpy as np
@@ -29,10 +28,11 @@ LABEL_ROUNDING = b"secagg/v1/dp/lattice/rounding"
 SEED_BYTES = 32
 MAX_BLOCK = 1 << 24
 MAX_ATTEMPTS = 64
+# 16 * 16 * 1024 multiplications per product: OpenBLAS keeps these on one thread. It wakes others for 32 rows or four
+# times the columns, whose hand-over costs more than the product and stalls for milliseconds on busy cores.
 RADIX_BITS = 4
-# 16 * 16 * 512 multiplications per product: below the size at which a BLAS wakes its threads, whose
-# hand-over costs more than the product and stalls for milliseconds when other work holds the cores.
-PANEL = 512
+TILE_BITS = 14
+PANEL = 1 << 10
 
 Vector = NDArray[np.float64]
 
@@ -51,20 +51,25 @@ def padded_length(dimension: int) -> int:
 def rotate(vector: Vector, seed: bytes, scale: float) -> Vector:
     """scale * H diag(signs) x, orthonormal up to the scale, per block of d'.
 
-    Shapes: (d,) in, (d',) out; the input is not changed.
+    Shapes: (d,) in, (d',) out; the input is not changed, and nothing else of its size is allocated.
     Guarantee: coordinates of the result are sub-Gaussian with variance |x|^2 scale^2 / d' over the seed.
     Raises: BadParameters for a seed that is not 32 bytes.
     """
-    padded = np.zeros(padded_length(vector.size))
-    padded[: vector.size] = vector
-    _flip_into(padded, _signs(seed))
-    return _hadamard(padded, block_length(vector.size), scale)
+    signs, block = _signs(seed), block_length(vector.size)
+    turned = np.empty(padded_length(vector.size))
+    np.multiply(vector, scale / block**0.5, out=turned[: vector.size])
+    turned[vector.size :] = 0.0
+    _flip_into(turned, signs)
+    _hadamard_into(turned, block)
+    return turned
 
 
 def unrotate(rotated: Vector, seed: bytes, scale: float, dimension: int) -> Vector:
     """scale * diag(signs) H y, cut back to d coordinates: the inverse of `rotate` at scale 1 / scale."""
-    turned = _hadamard(rotated.copy(), block_length(dimension), scale)
-    _flip_into(turned, _signs(seed))
+    signs, block = _signs(seed), block_length(dimension)
+    turned: Vector = rotated * (scale / block**0.5)
+    _hadamard_into(turned, block)
+    _flip_into(turned, signs)
     return turned[:dimension]
 
 
@@ -84,40 +89,47 @@ def _flip_into(vector: Vector, signs: CipherContext) -> None:
         part ^= bits
 
 
-def _hadamard(source: Vector, block: int, scale: float) -> Vector:
-    """scale * H x / sqrt(block) for each block of 2^p coordinates, by p / 4 rounds of small products.
+def _hadamard_into(vector: Vector, block: int) -> None:
+    """vector <- H vector, entries +-1, for each block of 2^p coordinates.
 
-    The input serves as scratch: source and result change places every round.
+    H is a Kronecker product of small matrices, one for each group of index bits; those of the low bits are
+    applied to one tile after another while it stays in cache.
     """
-    factor = scale / block**0.5
-    if block == 1:
-        source *= factor
-        return source
-    target = np.empty_like(source)
     bits = block.bit_length() - 1
-    for done, upto in pairwise([*range(0, bits, RADIX_BITS), bits]):
-        _product_into(target, _sylvester(upto - done) * factor, source, 1 << done)
+    low = min(bits, TILE_BITS)
+    scratch = np.empty(1 << low)
+    for tile in vector.reshape(-1, 1 << low):
+        _transform_tile(tile, scratch, low)
+    for group in _groups(bits - low):
+        _transform_rows(vector, group, 1 << low)
+        low += group
+
+
+def _groups(bits: int) -> list[int]:
+    """The bits cut into the fewest groups of at most RADIX_BITS, as even as can be."""
+    count = -(-bits // RADIX_BITS)
+    return [(bits + place) // count for place in range(count)]
+
+
+def _transform_tile(tile: Vector, scratch: Vector, bits: int) -> None:
+    """tile <- H tile. Each product takes the highest bits and leaves them lowest: all of them make a full turn."""
+    source, target = tile, scratch
+    for group in _groups(bits):
+        np.matmul(source.reshape(1 << group, -1).T, _sylvester(group), out=target.reshape(-1, 1 << group))
         source, target = target, source
-        factor = 1.0
-    return source
+    if source is scratch:
+        tile[:] = scratch
 
 
-def _product_into(target: Vector, matrix: Vector, source: Vector, stride: int) -> None:
-    """target[l, :, j] = matrix source[l, :, j] with coordinates `stride` apart."""
-    radix = len(matrix)
-    if stride == 1:
-        panel = min(PANEL, source.size // radix)
-        shape = (-1, panel, radix)
-        # A Sylvester matrix is symmetric, so multiplying from the right is the same product.
-        np.matmul(source.reshape(shape), matrix, out=target.reshape(shape))
-        return
-    panel = min(PANEL, stride)
-    shape4 = (-1, radix, stride // panel, panel)
-    np.matmul(
-        matrix,
-        source.reshape(shape4).transpose(0, 2, 1, 3),
-        out=target.reshape(shape4).transpose(0, 2, 1, 3),
-    )
+def _transform_rows(vector: Vector, bits: int, stride: int) -> None:
+    """The same along coordinates `stride` apart, a panel of columns at a time."""
+    matrix = _sylvester(bits)
+    mixed = np.empty((1 << bits, PANEL))
+    for rows in vector.reshape(-1, 1 << bits, stride):
+        for start in range(0, stride, PANEL):
+            columns = rows[:, start : start + PANEL]
+            np.matmul(matrix, columns, out=mixed)
+            columns[:] = mixed
 
 
 @cache
@@ -167,7 +179,7 @@ def round_conditionally(scaled: Vector, limit: int, entropy: Entropy) -> Integer
 
 
 def _round_into(out: Integers, scaled: Vector, entropy: Entropy) -> int:
-    """out <- floor|y| + [word < 2^64 frac|y|], signed as y; returns |out|^2, exactly."""
+    """out <- floor|y| + [word < 2^63 frac|y|], signed as y, word the top 63 bits; returns |out|^2, exactly."""
     norm_squared = 0
     for start in range(0, scaled.size, CHUNK_WORDS):
         part = scaled[start : start + CHUNK_WORDS]
@@ -175,8 +187,11 @@ def _round_into(out: Integers, scaled: Vector, entropy: Entropy) -> int:
         magnitude = np.abs(part)
         whole = np.floor(magnitude)
         magnitude -= whole
-        magnitude *= 2.0**64
-        whole += entropy.borrow(part.size, LABEL_ROUNDING) < magnitude.astype(np.uint64)
+        # 63 bits, because turning a float into 64 unsigned ones branches on the half it lies in: twice the time.
+        magnitude *= 2.0**63
+        words = entropy.borrow(part.size, LABEL_ROUNDING)
+        words >>= np.uint64(1)
+        whole += words < magnitude.astype(np.int64).view(np.uint64)
         np.copysign(whole, part, out=whole)
         integers = out[start : start + CHUNK_WORDS]
         integers[:] = whole

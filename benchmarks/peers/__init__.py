@@ -1,6 +1,6 @@
 """Peers, each installed in an environment of its own, so that none decides which versions we run on.
 
-    $PEERS_HOME/<peer>, or .venv-<peer> in the checkout      made by `make peers`
+    $PEERS_HOME/<environment>, or .venv-<environment> in the checkout      made by `make peers`
 
 A suite beside a peer runs as a whole inside that environment: both sides in one process, taking turns on
 the same cores. An environment that is missing or cannot import its peer skips the suite by name; nothing is
@@ -9,6 +9,7 @@ installed on the way.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -18,6 +19,8 @@ from pathlib import Path
 from benchmarks.rows import Row
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+# Which modules of this package each environment holds the peer of; one per environment where versions quarrel.
+PEERS = {"flower": ("flower",), "dp": ("dp_accounting", "opacus", "opendp", "prv")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,37 +28,51 @@ class Skipped:
     """A suite that was not measured, and why."""
 
     suite: str
-    peer: str
+    environment: str
     why: str
 
     def __str__(self) -> str:
-        return f"skipped {self.suite}, beside {self.peer}: {self.why}"
+        return f"skipped {self.suite}, beside {', '.join(PEERS[self.environment])}: {self.why}"
 
 
-def interpreter_of(peer: str) -> Path:
-    """The peer's own interpreter, whether or not it is there."""
+def pins(environment: str) -> list[str]:
+    """What `pip install` is given to make it."""
+    return [pin for peer in PEERS[environment] for pin in importlib.import_module(f"benchmarks.peers.{peer}").PIP]
+
+
+def check(environment: str) -> None:
+    """Whether every peer is there, in the version that is measured; called inside the environment.
+
+    Raises: PeerChanged; ModuleNotFoundError.
+    """
+    for peer in PEERS[environment]:
+        importlib.import_module(f"benchmarks.peers.{peer}").check()
+
+
+def interpreter_of(environment: str) -> Path:
+    """The environment's own interpreter, whether or not it is there."""
     home = os.environ.get("PEERS_HOME")
-    environment = Path(home) / peer if home else CHECKOUT / f".venv-{peer}"
-    return environment / "bin" / "python"
+    folder = Path(home) / environment if home else CHECKOUT / f".venv-{environment}"
+    return folder / "bin" / "python"
 
 
-def rows_beside(peer: str, suite: str, effort: str) -> list[Row] | Skipped:
-    """The rows of a suite, measured by `python -m benchmarks.peers` inside the peer's environment.
+def rows_beside(environment: str, suite: str, effort: str) -> list[Row] | Skipped:
+    """The rows of a suite, measured by `python -m benchmarks.peers` inside that environment.
 
     Raises: CalledProcessError when the suite itself fails; its traceback is on stderr.
     """
-    python = interpreter_of(peer)
+    python = interpreter_of(environment)
     if not python.exists():
-        return Skipped(suite, peer, f"there is no {python}: `make peers` makes it")
+        return Skipped(suite, environment, f"there is no {python}: `make peers` makes it")
     imported = subprocess.run(
-        [python, "-c", f"import benchmarks.peers.{peer} as peer; peer.check()"],
+        [python, "-c", f"from benchmarks.peers import check; check({environment!r})"],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
         check=False,
     )
     if imported.returncode:
-        return Skipped(suite, peer, imported.stderr.strip().splitlines()[-1])
+        return Skipped(suite, environment, imported.stderr.strip().splitlines()[-1])
     measured = subprocess.run(
         [python, "-m", "benchmarks.peers", suite, effort],
         cwd=CHECKOUT,

@@ -15,7 +15,8 @@ from functools import cache
 from typing import Any
 
 from benchmarks.peers import flower_seam
-from benchmarks.peers.flower_seam import CLIP, LEVELS, MODULUS, Floats, PeerChanged, pair_key, settings
+from benchmarks.peers.flower_seam import CLIP, LEVELS, MODULUS, Floats, pair_key, settings
+from benchmarks.peers.pins import PeerChanged
 
 NAME = "flower"
 # The one that figures are told of, of those the seam knows; 1.42.0 asks for a certifi that not every index carries.

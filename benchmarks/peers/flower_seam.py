@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.peers.pins import PeerChanged
+
 # 1.42.0 has the same files byte for byte.
 VERSIONS = ("1.41.0", "1.42.0")
 # The defaults of SecAggPlusWorkflow.
@@ -71,10 +73,6 @@ SYMBOLS = {
 }
 
 Floats = NDArray[Any]
-
-
-class PeerChanged(Exception):
-    """This Flower is not the one that was looked at: nothing may be said about it."""
 
 
 @functools.cache

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.flower_rounds import Round
-from benchmarks.peers.flower_seam import CLIP, LEVELS, MAX_WEIGHT, MODULUS, Node, PeerChanged, flower, pair_key
+from benchmarks.peers.flower_seam import CLIP, LEVELS, MAX_WEIGHT, MODULUS, Node, flower, pair_key
+from benchmarks.peers.pins import PeerChanged
 from protocols.adversary.scripts import verdicts
 from protocols.adversary.targets import Case, Ended, Floats, Kept, Surroundings, View, vector_of
 from protocols.adversary.verdict import Refused

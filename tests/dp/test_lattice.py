@@ -88,6 +88,20 @@ def test_a_single_spike_becomes_flat() -> None:
     assert np.array_equal(np.abs(rotate(spike, SEED, 1.0)), np.ones(4096))
 
 
+@pytest.mark.parametrize("bits", [14, 15, 18, 19, 20])
+def test_long_spikes_become_rows_of_the_sylvester_matrix(bits: int) -> None:
+    # Longer than one tile: every group of high bits is there.
+    stream = keystream(HKDFExpand(SHA256(), 32, info=b"secagg/v1/dp/lattice/signs").derive(SEED))
+    signs = np.unpackbits(np.frombuffer(stream.update(bytes(1 << (bits - 3))), np.uint8), bitorder="little")
+    for at in map(int, np.random.default_rng(bits).integers(1 << bits, size=4)):
+        spike = np.zeros(1 << bits)
+        spike[at] = 1.0
+        row = np.array([(-1.0) ** int(signs[at])])
+        for bit in range(bits):
+            row = np.concatenate([row, row * (-1.0) ** (at >> bit & 1)])
+        np.testing.assert_allclose(rotate(spike, SEED, 1.0), row / 2 ** (bits / 2), rtol=1e-15, atol=0)
+
+
 def test_another_seed_turns_otherwise() -> None:
     vector = np.ones(256)
     assert not np.allclose(rotate(vector, SEED, 1.0), rotate(vector, bytes(32), 1.0))

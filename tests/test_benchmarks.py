@@ -1,0 +1,79 @@
+"""The benchmarks' own judgement: what is wrong fails however fast, and what cannot be measured is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.peers import PEERS, Skipped, pins, rows_beside
+from benchmarks.peers.pins import PeerChanged, names_of
+from benchmarks.rows import Row, Taken
+from benchmarks.suites.encoding import off
+from benchmarks.suites.noise import gap
+from dp import NoiseShare
+
+ROW = Row("suite", "case", "s", Taken.once(1.0), "peer", Taken.once(2.0), limit=0.5, judged="ratio")
+
+
+@pytest.mark.parametrize(
+    ("error", "limit", "passed"), [(None, None, True), (0.1, None, True), (0.1, 0.1, True), (0.2, 0.1, False)]
+)
+def test_a_fast_wrong_answer_fails(error: float | None, limit: float | None, passed: bool) -> None:
+    row = replace(ROW, ours_error=error, error_limit=limit)
+    assert (row.ratio, row.passed) == (0.5, passed)
+    assert Row.from_dict(row.to_dict()) == row
+
+
+@pytest.mark.parametrize("error", [None, float("nan")])
+def test_an_error_that_is_not_told_is_beyond_every_limit(error: float | None) -> None:
+    assert not replace(ROW, ours_error=error, error_limit=1.0).passed
+
+
+def test_the_gap_tells_a_law_from_one_with_two_percent_more_noise() -> None:
+    from scipy.special import ndtr
+
+    drawn, limit = np.random.default_rng(0).normal(size=10**6), 3 / 10**3
+    assert gap(drawn, ndtr) < limit < gap(1.02 * drawn, ndtr)
+
+
+def test_the_gap_of_integers_is_taken_on_both_sides_of_each() -> None:
+    # Half at 0 and half at 1, told of a coin that falls on 0 in three of four.
+    assert gap(np.array([0, 1]), lambda values: np.array([{-1: 0.0, 0: 0.75, 1: 1.0}[int(v)] for v in values])) == 0.25
+
+
+def test_the_noise_of_an_encoding_is_measured_against_its_plan() -> None:
+    plan = NoiseShare.plan(
+        noise_multiplier=1, clip=1, dimension=4096, modulus_bits=16, max_clients=10, min_survivors=9, colluders=0
+    )
+    drawn = np.random.default_rng(0).normal(size=10**6) * float(plan.gamma) * float(plan.share_variance) ** 0.5
+    assert off(drawn, plan, plan.share_variance) < 0.005 < off(1.01 * drawn, plan, plan.share_variance)
+
+
+@pytest.mark.parametrize("environment", PEERS)
+def test_a_missing_environment_skips_by_name(environment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEERS_HOME", str(tmp_path))
+    skipped = rows_beside(environment, "noise", "smoke")
+    assert isinstance(skipped, Skipped)
+    assert str(skipped) == (
+        f"skipped noise, beside {', '.join(PEERS[environment])}: "
+        f"there is no {tmp_path}/{environment}/bin/python: `make peers` makes it"
+    )
+
+
+def test_every_peer_is_pinned_exactly() -> None:
+    assert all("==" in pin for environment in PEERS for pin in pins(environment))
+
+
+def test_another_version_or_a_missing_name_is_another_peer() -> None:
+    installed = version("numpy")
+    assert names_of("numpy", installed, {"numpy": ("zeros",)}).zeros is np.zeros
+    with pytest.raises(PeerChanged, match=f"numpy {installed} is installed; the figures here are of 0"):
+        names_of("numpy", "0", {"numpy": ("zeros",)})
+    with pytest.raises(PeerChanged, match="numpy no longer has nothing"):
+        names_of("numpy", installed, {"numpy": ("nothing",)})
+    with pytest.raises(ModuleNotFoundError):
+        names_of("no-such-peer", "1", {})
