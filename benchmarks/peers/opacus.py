@@ -51,7 +51,7 @@ def noise_multiplier(rate: float, steps: int, epsilon: float, delta: float, acco
     return found
 
 
-def gaussian(secure: bool, _mean: float, std: float, count: int) -> Any:
+def gaussian(std: float, count: int, secure: bool) -> Any:
     """count float32 draws around 0, as its optimizer adds them to a gradient."""
     peer = names()
     return peer._generate_noise(std=std, reference=peer.zeros(count), secure_mode=secure).numpy()

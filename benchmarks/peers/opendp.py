@@ -14,6 +14,8 @@ TITLE = f"OpenDP {VERSION}"
 PYTHON = "3.11"
 PIP = ("opendp==0.16.0",)
 
+Adds = Callable[[list[int]], list[int]]
+
 SYMBOLS = {
     "opendp.prelude": ("atom_domain", "enable_features", "l1_distance", "l2_distance", "m", "vector_domain"),
 }
@@ -34,17 +36,17 @@ def names() -> Any:
     return peer
 
 
-def gaussian(std: float) -> Callable[[list[int]], list[int]]:
+def gaussian(std: float) -> Adds:
     """What adds discrete Gaussian noise to a list of integers."""
     peer = names()
     space = peer.vector_domain(peer.atom_domain(T=int)), peer.l2_distance(T=float)
-    added: Callable[[list[int]], list[int]] = peer.m.make_gaussian(*space, scale=std)
+    added: Adds = peer.m.make_gaussian(*space, scale=std)
     return added
 
 
-def laplace(scale: float) -> Callable[[list[int]], list[int]]:
+def laplace(scale: float) -> Adds:
     """What adds discrete Laplace noise to a list of integers."""
     peer = names()
     space = peer.vector_domain(peer.atom_domain(T=int)), peer.l1_distance(T=float)
-    added: Callable[[list[int]], list[int]] = peer.m.make_laplace(*space, scale=scale)
+    added: Adds = peer.m.make_laplace(*space, scale=scale)
     return added
