@@ -20,6 +20,7 @@ MOST_CELLS = 1 << 21
 _COARSEST = 0.5
 _NOTCH = 2.0**0.25
 _ROUGH = 4.0
+_LIFT = 2e-5
 # A window is some 16 standard deviations of the tilted sum wide, where its two ends are of one kind.
 _MOST_CELLS_OF_SPREAD = 1 << 19
 # Losses beyond this are as good as infinite: no grid reaches them, and nobody calls it privacy.
@@ -46,6 +47,13 @@ class Composition:
     below: tuple[Counted, ...]
     slack: float
     infinite: bool
+
+    def ceiling(self, delta: float) -> Curve:
+        """The dominating laws alone, on the coarsest mesh that lifts epsilon by no more than a few 1e-5 of itself."""
+        at = max(delta * math.exp(-self.slack), _LEAST_DELTA)
+        if self.infinite or _too_far(self.above):
+            return Curve((), (), self.slack, math.inf)
+        return Curve(_grids(self.above, at, _mesh_above(self.above, at)), (), self.slack, 0.0)
 
     def curve(self, delta: float, mesh: float | None = None) -> Curve:
         """The grid laws for this delta > 0, on the mesh that a narrow interval needs unless one is given."""
@@ -196,6 +204,17 @@ def _mesh_for(steps: Sequence[Counted], at: Aim, delta: float) -> float:
     while mesh > least and _shift(moves, mesh, at.order, log_tail) > goal:
         mesh /= _NOTCH
     return max(mesh, least)
+
+
+def _mesh_above(steps: Sequence[Counted], delta: float) -> float:
+    """The coarsest mesh whose own lift of epsilon, T (1 + lambda) h^2/8 by its moments, is a small part of it."""
+    if not steps:
+        return _COARSEST
+    worst = max((aim(parts, delta) for parts in _directions(steps)), key=lambda one: one.centre)
+    moves = sum(count for _, count in steps)
+    lift = _LIFT * max(worst.centre, ABSOLUTE_WIDTH)
+    mesh = math.sqrt(8.0 * lift / (moves * (1.0 + worst.order)))
+    return max(_on_grid(min(mesh, _COARSEST)), _floor(steps, delta), worst.spread / _MOST_CELLS_OF_SPREAD)
 
 
 def _floor(steps: Sequence[Counted], delta: float) -> float:

@@ -168,8 +168,12 @@ class PldAccountant:
         return min(1.0, composition.delta(float(at)) + float(lost))
 
     def epsilon(self, delta: Exact) -> float:
-        """The upper end of `interval`."""
-        return self.interval(delta).upper
+        """An upper bound of epsilon at delta, on a coarser grid than `interval`: within a few 1e-5 above its end."""
+        at = probability("delta", delta)
+        room = float(at - self._tally.failure())
+        if room <= 0.0:
+            return self._composition().most() if room == 0.0 else math.inf
+        return booked(self._composition().ceiling(room).upper, at, self._tally.failure(), self._tally.distance())
 
     def interval(self, delta: Exact) -> Interval:
         """Both ends, within 1 % or 0.005 of each other wherever 2^21 cells suffice for that."""
@@ -177,7 +181,7 @@ class PldAccountant:
         composition = self._composition()
         room = float(at - self._tally.failure())
         if room <= 0.0:
-            return Interval(None, composition.most(), at, self.method)
+            return Interval(None, self.epsilon(at), at, self.method)
         curve = composition.curve(room)
         upper = booked(curve.upper, at, self._tally.failure(), self._tally.distance())
         spent = at + distance_cost(self._tally.distance(), upper)
