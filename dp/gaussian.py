@@ -15,7 +15,7 @@ The first two statements with post-processing bound the integer mechanism from b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
@@ -33,7 +33,7 @@ from dp.accountant import (
     upward,
 )
 from dp.errors import BadParameters, NoiseTooCoarse, UnsupportedEvent
-from dp.events import LEAST_COMPONENT_VARIANCE, Canonical, Event, Exact, GaussianEvent, SkellamEvent, exact
+from dp.events import LEAST_COMPONENT_VARIANCE, Canonical, Event, Exact, GaussianEvent, SkellamEvent, exact, leaves
 
 # The variance given up so that an integer Gaussian is Gaussian enough: kappa(4) = 2.1e-34 per coordinate.
 # Without it the claim is false: at s2 = 1 the integer law leaks 4 % more delta than the continuous one.
@@ -203,6 +203,40 @@ def gaussian_shift(event: GaussianEvent, relation: Relation) -> Shift:
     )
 
 
+def sampled_shift(event: Event, relation: Relation) -> Shift:
+    """The Gaussians between which all releases made on one cohort lie together.
+
+    Both steps commute with sampling: a mixture keeps pointwise ratios, and a blur of the output is post-processing.
+    Raises: UnsupportedEvent, NoiseTooCoarse.
+    """
+    parts = []
+    for leaf, count in leaves(event):
+        if not isinstance(leaf, GaussianEvent):
+            raise UnsupportedEvent(f"a {leaf.tag} event has no proof inside sampling; Gaussian noise has")
+        if leaf.components > 1 and leaf.total != "exact":
+            raise UnsupportedEvent(
+                "sampled clients that make the noise themselves make more or less of it by chance: only "
+                "noise with an exact total (surplus layers removed) is accounted for under sampling"
+            )
+        if leaf.components and leaf.sigma2 < LEAST_COMPONENT_VARIANCE:
+            raise NoiseTooCoarse(
+                f"lattice variance {float(leaf.sigma2):.6g} is below {LEAST_COMPONENT_VARIANCE}, too coarse "
+                "to be accounted for as sampled Gaussian noise; take a finer lattice"
+            )
+        parts.append((gaussian_shift(leaf, relation), count))
+    return together(parts)
+
+
+def together(parts: Iterable[tuple[Shift, int]]) -> Shift:
+    """The sum of shifts, each so often; a few roundings in the last place are pushed outwards."""
+    listed = list(parts)
+    return Shift(
+        upper=math.fsum(shift.upper * count for shift, count in listed) * (1.0 + 2.0**-50),
+        lower=math.fsum(shift.lower * count for shift, count in listed) * (1.0 - 2.0**-50),
+        slack=math.fsum(shift.slack * count for shift, count in listed) * (1.0 + 2.0**-50),
+    )
+
+
 def refuse_departing_noise(event: GaussianEvent | SkellamEvent, relation: Relation) -> None:
     """Raises: UnsupportedEvent when removing a client would remove its share of the noise as well."""
     if event.components > 1 and relation is Relation.ADD_REMOVE:
@@ -290,10 +324,5 @@ class GaussianAccountant:
         return gaussian_shift(leaf, self.unit.relation)
 
     def _total(self) -> Shift:
-        """The sum of all shifts; a few roundings in the last place are pushed outwards."""
-        parts = [(self._shift_of(leaf), count) for leaf, count in self._tally.counts.items()]
-        return Shift(
-            upper=math.fsum(shift.upper * count for shift, count in parts) * (1.0 + 2.0**-50),
-            lower=math.fsum(shift.lower * count for shift, count in parts) * (1.0 - 2.0**-50),
-            slack=math.fsum(shift.slack * count for shift, count in parts) * (1.0 + 2.0**-50),
-        )
+        """The sum of all shifts."""
+        return together((self._shift_of(leaf), count) for leaf, count in self._tally.counts.items())

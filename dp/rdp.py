@@ -32,9 +32,8 @@ from dp.accountant import (
     unpack_state,
     upward,
 )
-from dp.errors import BadParameters, NoiseTooCoarse, UnsupportedEvent
+from dp.errors import BadParameters, UnsupportedEvent
 from dp.events import (
-    LEAST_COMPONENT_VARIANCE,
     ApproxEvent,
     Canonical,
     Event,
@@ -51,7 +50,7 @@ from dp.events import (
     exact,
     leaves,
 )
-from dp.gaussian import gaussian_shift, refuse_departing_noise, sum_slack
+from dp.gaussian import refuse_departing_noise, sampled_shift, sum_slack
 from dp.renyi import Floats
 
 ORDERS: Floats = np.concatenate(
@@ -179,16 +178,21 @@ def _sampled(event: Sampled, relation: Relation) -> Floats:
 
 
 def _poisson(event: Sampled, sampling: Poisson, relation: Relation) -> Floats:
+    refuse_visible_replacement(relation)
+    epsilon = pure_epsilon(event, relation)
+    if epsilon is not None and not any(isinstance(leaf, ApproxEvent) for leaf, _ in leaves(event.event)):
+        return renyi.pure(ORDERS, float(epsilon))
+    shift = sampled_shift(event.event, relation)
+    return renyi.poisson_gaussian(ORDERS, float(sampling.q), shift.upper) + _slack(shift.slack)
+
+
+def refuse_visible_replacement(relation: Relation) -> None:
+    """Raises: UnsupportedEvent for Poisson sampling under replacement."""
     if relation is Relation.REPLACE_ONE:
         raise UnsupportedEvent(
             f"Poisson sampling has no proof under {relation}: the unit may be in one cohort and its "
             f"replacement in the other; use {Relation.ZERO_OUT} or fixed-size sampling"
         )
-    epsilon = pure_epsilon(event, relation)
-    if epsilon is not None and not any(isinstance(leaf, ApproxEvent) for leaf, _ in leaves(event.event)):
-        return renyi.pure(ORDERS, float(epsilon))
-    shift, slack = _sampled_shift(event.event, relation)
-    return renyi.poisson_gaussian(ORDERS, float(sampling.q), shift) + _slack(slack)
 
 
 def _fixed_size(event: Sampled, sampling: FixedSize, relation: Relation) -> Floats:
@@ -197,29 +201,8 @@ def _fixed_size(event: Sampled, sampling: FixedSize, relation: Relation) -> Floa
             f"a cohort of fixed size has no proof under {relation}: adding or removing a unit changes who "
             f"else is drawn; use {Relation.REPLACE_ONE} or Poisson sampling"
         )
-    shift, slack = _sampled_shift(event.event, relation)
-    return renyi.fixed_size_gaussian(ORDERS, sampling.m / sampling.population, shift) + _slack(slack)
-
-
-def _sampled_shift(event: Event, relation: Relation) -> tuple[float, float]:
-    """(mu^2, slack) of the continuous Gaussian that dominates all releases made on one cohort."""
-    shift, slack = 0.0, 0.0
-    for leaf, count in leaves(event):
-        if not isinstance(leaf, GaussianEvent):
-            raise UnsupportedEvent(f"a {leaf.tag} event has no proof inside sampling; Gaussian noise has")
-        if leaf.components > 1 and leaf.total != "exact":
-            raise UnsupportedEvent(
-                "sampled clients that make the noise themselves make more or less of it by chance: only "
-                "noise with an exact total (surplus layers removed) is accounted for under sampling"
-            )
-        if leaf.components and leaf.sigma2 < LEAST_COMPONENT_VARIANCE:
-            raise NoiseTooCoarse(
-                f"lattice variance {float(leaf.sigma2):.6g} is below {LEAST_COMPONENT_VARIANCE}, too coarse "
-                "to be accounted for as sampled Gaussian noise; take a finer lattice"
-            )
-        around = gaussian_shift(leaf, relation)
-        shift, slack = shift + count * around.upper, slack + count * around.slack
-    return shift * (1.0 + 2.0**-50), slack
+    shift = sampled_shift(event.event, relation)
+    return renyi.fixed_size_gaussian(ORDERS, sampling.m / sampling.population, shift.upper) + _slack(shift.slack)
 
 
 def _slack(pointwise: float) -> Floats:
