@@ -44,7 +44,8 @@ def exact(name: str, value: Exact) -> Fraction:
     if isinstance(value, str) and len(value.lower().partition("e")[2]) > _LONGEST_EXPONENT:
         raise BadParameters(f"{name} must be a number that fits into memory, got {value[:40]!r}")
     try:
-        return Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
+        # A numpy double is a float too, and its own repr is no number.
+        return Fraction(repr(float(value))) if isinstance(value, float) else Fraction(value)
     except (ValueError, ZeroDivisionError) as wrong:
         raise BadParameters(f"{name} must be a finite number, got {value!r}") from wrong
 
