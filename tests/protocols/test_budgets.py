@@ -309,6 +309,16 @@ def test_a_sampling_rate_is_a_probability_above_zero(rate: Exact) -> None:
         poisson(rate)
 
 
+def test_the_bounds_themselves_are_allowed() -> None:
+    for noise in (Fraction(1, 2**60), 2**60):
+        assert release_of("gaussian", noise).to_canonical()
+    assert fixed_size(2**48, 2**48).m == fixed_size(1, 2**48).population == 2**48
+    assert report(noise=2**40, steps=2**48).epsilon_upper >= 0
+    assert budget_of(2**60, "1e-300", "zero-out").epsilon == 2**60
+    once = Schedule.of(release_of("gaussian", 1), poisson(1), 10, 1)
+    assert once.participations == 1
+
+
 @pytest.mark.parametrize(("cohort", "population"), [(0, 5), (6, 5), (-1, 5), (1, 0), (1, 2**49)])
 def test_a_cohort_is_part_of_its_population(cohort: int, population: int) -> None:
     with pytest.raises(BadParameters, match="cohort must lie in"):
