@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dp.accountant import Interval
+from dp.accountant import Interval, Unit, View
+from dp.calibrate import calibrate_gaussian, largest_rate
 from dp.errors import AccountantDisagreement, BadParameters, Infeasible, UnsupportedEvent
 from dp.events import Exact
 from protocols import budgets
@@ -235,7 +236,9 @@ def test_whatever_is_answered_meets_the_budget_when_it_is_typed_back(
     assert Fraction(checked.epsilon_upper) <= Fraction(repr(epsilon))
     assert checked.epsilon_upper == noise.epsilon
     budget, release = budget_of(epsilon, delta, relation), release_of(mechanism, typed)
-    assert steps_within(budget, release, poisson(rate)).steps >= steps
+    most = steps_within(budget, release, poisson(rate))
+    assert most.steps >= steps
+    assert report(mechanism, typed, rate, most.steps, delta, relation).epsilon_upper == most.epsilon <= epsilon
     largest = rate_within(budget, release, steps)
     assert 0.999 * rate < largest.sampling_rate <= 1
     back = report(mechanism, typed, repr(largest.sampling_rate), steps, delta, relation)
@@ -269,6 +272,16 @@ def test_typed_numbers_are_exact() -> None:
     assert poisson("1/3").q == Fraction(1, 3)
     assert budget_of("1e-1", "1e-5", "zero-out").delta == Fraction(1, 10**5)
     assert release_of("gaussian", "0.1") == release_of("gaussian", Fraction(1, 10))
+
+
+def test_the_printed_noise_is_rounded_up_and_the_rate_down() -> None:
+    for epsilon in (1, 2, 3, 5, 7):
+        budget = budget_of(epsilon, DELTA, "zero-out")
+        noise = noise_within(budget, "gaussian", poisson(1), 10).noise_multiplier
+        assert Fraction(repr(noise)) >= calibrate_gaussian(budget, 1, 10, View.RELEASED).noise
+        release, unit = release_of("gaussian", 1), Unit(budget.relation)
+        rate = rate_within(budget, release, 100).sampling_rate
+        assert Fraction(repr(rate)) <= largest_rate(unit, release, 100, View.RELEASED, budget)
 
 
 def test_an_answer_that_no_rounding_saves_blocks_and_is_not_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
