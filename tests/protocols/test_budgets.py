@@ -274,6 +274,13 @@ def test_typed_numbers_are_exact() -> None:
     assert release_of("gaussian", "0.1") == release_of("gaussian", Fraction(1, 10))
 
 
+def test_a_budget_may_be_spent_to_its_last_unit() -> None:
+    """Ten Laplace releases of scale 2 are exactly 5-DP: no more noise is asked for."""
+    found = calibrated_to(5, 0, "zero-out", 1, 10, "laplace")
+    assert (found.noise_multiplier, found.epsilon) == (2.0, 5.0)
+    assert steps_within(budget_of(5, 0, "zero-out"), release_of("laplace", 2), poisson(1)).steps == 10
+
+
 def test_the_printed_noise_is_rounded_up_and_the_rate_down() -> None:
     for epsilon in (1, 2, 3, 5, 7):
         budget = budget_of(epsilon, DELTA, "zero-out")

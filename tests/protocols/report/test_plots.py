@@ -136,6 +136,8 @@ def test_noise_against_epsilon_passes_through_the_budget(mechanism: str, tmp_pat
             release = release_of(mechanism, exact("z", multiplier))
             run = Repetition(steps, Poisson(Fraction(1, 4))).run(release)
             assert epsilon == account([run], Unit(Relation.ZERO_OUT), View.RELEASED, DELTA).upper
+        assert noise[-1] / noise[0] == pytest.approx(16)
+        assert len(noise) == 16
         if steps == 100:
             assert min(epsilons) < 2 < max(epsilons)
     assert shown["the budget"][0] == [2, 2]
