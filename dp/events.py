@@ -30,6 +30,8 @@ LEAST_COMPONENT_VARIANCE = 9
 
 _RATIONAL = re.compile(r"-?[0-9]+/[0-9]+")
 _DEEPEST = 64
+# Of a typed number: "1e999999999" would be written out, digit by digit.
+_LONGEST_EXPONENT = 5
 
 
 def exact(name: str, value: Exact) -> Fraction:
@@ -39,8 +41,11 @@ def exact(name: str, value: Exact) -> Fraction:
     """
     if isinstance(value, bool) or not isinstance(value, int | float | Fraction | str):
         raise BadParameters(f"{name} must be a number, got {type(value).__name__}")
+    if isinstance(value, str) and len(value.lower().partition("e")[2]) > _LONGEST_EXPONENT:
+        raise BadParameters(f"{name} must be a number that fits into memory, got {value[:40]!r}")
     try:
-        return Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
+        # A numpy double is a float too, and its own repr is no number.
+        return Fraction(repr(float(value))) if isinstance(value, float) else Fraction(value)
     except (ValueError, ZeroDivisionError) as wrong:
         raise BadParameters(f"{name} must be a finite number, got {value!r}") from wrong
 

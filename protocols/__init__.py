@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from protocols.plan import Policy as Policy
     from protocols.plan import Promise as Promise
     from protocols.plan import RoundPlan as RoundPlan
+    from protocols.private import PrivateTraining as PrivateTraining
+    from protocols.private import make_private as make_private
     from protocols.round import RoundReport as RoundReport
     from protocols.round import secure_mean as secure_mean
     from protocols.simulate import FaultPlan as FaultPlan
@@ -40,6 +42,7 @@ _HOME = {
     "Metric": "plan",
     "NoisePlan": "plan",
     "Policy": "plan",
+    "PrivateTraining": "private",
     "Promise": "plan",
     "RoundPlan": "plan",
     "RoundReport": "round",
@@ -47,6 +50,7 @@ _HOME = {
     "Task": "endpoint",
     "check_model": "tensors",
     "exit_on_sigterm": "durable",
+    "make_private": "private",
     "secure_mean": "round",
 }
 __all__ = sorted(_HOME)

@@ -22,6 +22,7 @@ from dp.errors import (
     EntropyUnavailable,
     LedgerError,
 )
+from dp.events import Sampling
 from protocols.errors import Misused, ProtocolError
 from protocols.report.tables import JsonOutput, Output, TextOutput
 from secagg.errors import EntropyUnavailable as NoEntropy
@@ -61,7 +62,7 @@ class PromiseName(StrEnum):
 
 
 class MechanismName(StrEnum):
-    """Mechanisms `epsilon` knows."""
+    """Mechanisms `epsilon` and `calibrate` know."""
 
     GAUSSIAN = "gaussian"
     LAPLACE = "laplace"
@@ -81,11 +82,44 @@ Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON objec
 Clients = Annotated[int, typer.Option(min=3, max=1024, help="number of clients")]
 Dropout = Annotated[float, typer.Option(min=0, max=1, help="fraction of clients that vanish in a round")]
 Bits = Annotated[int, typer.Option(min=2, max=24, help="precision of one coordinate")]
-Delta = Annotated[float, typer.Option(help="failure probability of the guarantee")]
+Delta = Annotated[str, typer.Option(help="failure probability of the guarantee", metavar="NUMBER")]
+SamplingRate = Annotated[
+    str | None,
+    typer.Option(help="Poisson sampling rate of the cohort, such as 0.01 or 1/100; 1 for everybody", metavar="NUMBER"),
+]
+CohortSize = Annotated[
+    int | None, typer.Option(help="instead of a rate: exactly so many of --population, under replace-one")
+]
+Population = Annotated[int | None, typer.Option(help="how many clients a cohort is drawn from")]
+Relation = Annotated[RelationName, typer.Option(help="what one neighbouring step changes")]
+Mechanism = Annotated[
+    MechanismName,
+    typer.Option(help="law of the noise; the two on integers with a sensitivity of 1024 lattice steps, any dimension"),
+]
+NOISE_HELP = "standard deviation / L2 sensitivity (Laplace: scale / L1 sensitivity)"
+NO_SAMPLING = "give --sampling-rate (1 for everybody), or both --cohort and --population"
+LEAVE_OUT_ONE = (
+    "of --noise-multiplier, --steps and --sampling-rate leave out exactly one, the one to solve for; "
+    "--cohort and --population stand for a sampling rate"
+)
 
 
 def output(as_json: bool) -> Output:
     return JsonOutput() if as_json else TextOutput()
+
+
+def sampling_of(rate: str | None, cohort: int | None, population: int | None) -> Sampling | None:
+    """How cohorts are drawn, None where nothing was said about it."""
+    from protocols.budgets import fixed_size, poisson
+
+    match rate, cohort, population:
+        case None, None, None:
+            return None
+        case str(), None, None:
+            return poisson(rate)
+        case None, int(), int():
+            return fixed_size(cohort, population)
+    raise typer.BadParameter(NO_SAMPLING)
 
 
 @app.command()
@@ -161,39 +195,73 @@ def plan(
 
 @app.command()
 def epsilon(
-    noise_multiplier: Annotated[float, typer.Option(help="standard deviation / L2 sensitivity (Laplace: scale / L1)")],
-    sampling_rate: Annotated[float, typer.Option(help="Poisson sampling rate of the cohort, 1 for everybody")],
+    noise_multiplier: Annotated[str, typer.Option(help=NOISE_HELP, metavar="NUMBER")],
     steps: Annotated[int, typer.Option(help="number of releases")],
     delta: Delta,
-    relation: Annotated[RelationName, typer.Option(help="what one neighbouring step changes")] = (
-        RelationName.ADD_OR_REMOVE_ONE
-    ),
-    mechanism: Annotated[MechanismName, typer.Option(help="law of the noise")] = MechanismName.GAUSSIAN,
+    sampling_rate: SamplingRate = None,
+    cohort: CohortSize = None,
+    population: Population = None,
+    participations: Annotated[
+        int | None, typer.Option(help="most releases one client is in, for the aggregator's view; left out, all")
+    ] = None,
+    relation: Relation = RelationName.ADD_OR_REMOVE_ONE,
+    mechanism: Mechanism = MechanismName.GAUSSIAN,
+    plot: Annotated[Path | None, typer.Option(help="draw epsilon over the releases: .png, .svg or .pdf")] = None,
     json: Json = False,
 ) -> None:
     """The privacy loss of a schedule, for a reader of the model and for the aggregator."""
-    from protocols.budgets import Schedule, epsilon_of
+    from protocols.budgets import Schedule, epsilon_of, release_of
+    from protocols.curves import epsilon_over_steps
+    from protocols.report.plots import Plot
 
-    schedule = Schedule.of(mechanism.value, noise_multiplier, sampling_rate, steps)
-    output(json).result("epsilon", epsilon_of(schedule, delta, relation.value).to_dict())
+    sampling = sampling_of(sampling_rate, cohort, population)
+    if sampling is None:
+        raise typer.BadParameter(NO_SAMPLING)
+    schedule = Schedule.of(release_of(mechanism.value, noise_multiplier), sampling, steps, participations)
+    canvas = None if plot is None else Plot.at(plot)
+    values = epsilon_of(schedule, delta, relation.value).to_dict()
+    if canvas is not None:
+        values["plot"] = canvas.draw_epsilon(epsilon_over_steps(schedule, delta, relation.value))
+    output(json).result("epsilon", values)
 
 
 @app.command()
 def calibrate(
-    epsilon: Annotated[float, typer.Option(help="the budget")],
+    epsilon: Annotated[str, typer.Option(help="the budget", metavar="NUMBER")],
     delta: Delta,
-    sampling_rate: Annotated[float, typer.Option(help="Poisson sampling rate of the cohort, 1 for everybody")],
-    steps: Annotated[int, typer.Option(help="number of releases")],
-    relation: Annotated[RelationName, typer.Option(help="what one neighbouring step changes")] = (
-        RelationName.ADD_OR_REMOVE_ONE
-    ),
+    sampling_rate: SamplingRate = None,
+    steps: Annotated[int | None, typer.Option(help="number of releases; left out, the most that fit")] = None,
+    noise_multiplier: Annotated[
+        str | None, typer.Option(help=f"{NOISE_HELP}; left out, the least that is enough", metavar="NUMBER")
+    ] = None,
+    cohort: CohortSize = None,
+    population: Population = None,
+    relation: Relation = RelationName.ADD_OR_REMOVE_ONE,
+    mechanism: Mechanism = MechanismName.GAUSSIAN,
+    plot: Annotated[Path | None, typer.Option(help="draw noise against epsilon: .png, .svg or .pdf")] = None,
     json: Json = False,
 ) -> None:
-    """The least noise that keeps a schedule of Gaussian releases within a budget."""
-    from protocols.budgets import calibrated_to
+    """The best a budget allows: of noise multiplier, steps and sampling, the one that is left out."""
+    from protocols.budgets import budget_of, noise_within, poisson, rate_within, release_of, steps_within
+    from protocols.curves import noise_against_epsilon
+    from protocols.report.plots import Plot
 
-    result = calibrated_to(epsilon, delta, relation.value, sampling_rate, steps)
-    output(json).result("calibrate", result.to_dict())
+    budget, law = budget_of(epsilon, delta, relation.value), mechanism.value
+    sampling = sampling_of(sampling_rate, cohort, population)
+    canvas = None if plot is None else Plot.at(plot)
+    if noise_multiplier is None and sampling is not None and steps is not None:
+        values = noise_within(budget, law, sampling, steps).to_dict()
+    elif noise_multiplier is not None and sampling is not None and steps is None:
+        most = steps_within(budget, release_of(law, noise_multiplier), sampling)
+        values, steps = most.to_dict(), most.steps
+    elif noise_multiplier is not None and sampling is None and steps is not None:
+        largest = rate_within(budget, release_of(law, noise_multiplier), steps)
+        values, sampling = largest.to_dict(), poisson(largest.sampling_rate)
+    else:
+        raise typer.BadParameter(LEAVE_OUT_ONE)
+    if canvas is not None:
+        values["plot"] = canvas.draw_noise(noise_against_epsilon(budget, law, sampling, steps))
+    output(json).result("calibrate", values)
 
 
 def exit_code(error: Exception) -> int:

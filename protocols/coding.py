@@ -143,6 +143,10 @@ class Noisy:
         """What a sum over so many reveals to whoever knows the assumed colluders' noise."""
         return self.share.event(survivors, rng)
 
+    def noise_variance(self, survivors: int) -> Fraction:
+        """The lattice variance of all noise in a sum over so many."""
+        return Fraction(self.share.event_released(survivors).sigma2)
+
     def worst_event(self, rng: RngSource) -> GaussianEvent:
         """The same for the smallest cohort, before anybody knows who survives."""
         return self.event(self.share.min_survivors, rng)
@@ -158,12 +162,17 @@ class Layered:
     layers: Layers
 
     @property
+    def share(self) -> NoiseShare:
+        """The whole of one client's layers."""
+        return self.layers.share
+
+    @property
     def ring(self) -> Ring:
-        return Ring(self.layers.share.modulus_bits)
+        return Ring(self.share.modulus_bits)
 
     @property
     def length(self) -> int:
-        return self.layers.share.padded
+        return self.share.padded
 
     def encode(self, update: Floats, weight: int, randomness: Randomness, workers: Workers = ALONE) -> Encoded:
         require_equal_weight(weight)
@@ -178,9 +187,13 @@ class Layered:
         """What a sum over so many reveals to whoever knows the assumed colluders' noise."""
         return self.layers.event(survivors, rng)
 
+    def noise_variance(self, survivors: int) -> Fraction:
+        """The lattice variance of all noise in a sum over so many."""
+        return Fraction(self.layers.event_released(survivors).sigma2)
+
     def worst_event(self, rng: RngSource) -> GaussianEvent:
         """The same for the smallest cohort, before anybody knows who survives."""
-        return self.event(self.layers.share.min_survivors, rng)
+        return self.event(self.share.min_survivors, rng)
 
 
 def require_equal_weight(weight: int) -> None:
@@ -254,7 +267,18 @@ def coding_of(agreement: Agreement) -> Exact | Noisy | Layered:
     plan = agreement.plan
     if plan.noise is None:
         return Exact(plan.encoding, agreement.length)
-    return _noisy(plan.noise, plan.clip, agreement.length, plan.max_clients, plan.min_cohort)
+    try:
+        return noise_coding(plan, plan.noise, agreement.length)
+    except DpError as error:
+        raise BadPlan(str(error)) from error
+
+
+def noise_coding(plan: RoundPlan, noise: NoisePlan, length: int) -> Noisy | Layered:
+    """The coding of vectors of this length with this noise, under the rest of the plan.
+
+    Raises: dp.errors.Infeasible, NoiseTooCoarse or BadParameters, naming what to change.
+    """
+    return _noisy(noise, plan.clip, length, plan.max_clients, plan.min_cohort)
 
 
 @functools.lru_cache(maxsize=64)
@@ -268,9 +292,6 @@ def _noisy(noise: NoisePlan, clip: Fraction, length: int, most: int, least: int)
         "min_survivors": least,
         "colluders": noise.colluders,
     }
-    try:
-        if noise.excess is Excess.REMOVED:
-            return Layered(Layers.plan(**demand))
-        return Noisy(NoiseShare.plan(**demand))
-    except DpError as error:
-        raise BadPlan(str(error)) from error
+    if noise.excess is Excess.REMOVED:
+        return Layered(Layers.plan(**demand))
+    return Noisy(NoiseShare.plan(**demand))

@@ -160,21 +160,27 @@ def _uniformity(agreement: Agreement, seen: Seen | None) -> float:
     return float(chisquare(counts).pvalue)
 
 
-def _flatten(updates: Mapping[int, Any]) -> tuple[Layout, dict[PartyId, Floats]]:
-    """Every update as one flat vector, and the layout they all have.
-
-    Raises: WrongUpdate when there is none, or one differs from the first.
-    """
+def client_numbers(updates: Mapping[int, Any]) -> tuple[PartyId, ...]:
+    """Whose updates these are.  Raises: WrongUpdate when there is none, or a key is no client's number."""
     if not isinstance(updates, Mapping) or not updates:
         raise WrongUpdate("updates are a mapping of client number to update, with at least one in it")
     for who in updates:
         if isinstance(who, bool) or not hasattr(who, "__index__") or not 0 <= who <= MAX_CLIENT_ID:
             raise WrongUpdate(f"clients are numbered 0..{MAX_CLIENT_ID}, got {who!r}")
+    return tuple(PartyId(operator.index(who)) for who in updates)
+
+
+def _flatten(updates: Mapping[int, Any]) -> tuple[Layout, dict[PartyId, Floats]]:
+    """Every update as one flat vector, and the layout they all have.
+
+    Raises: WrongUpdate when there is none, or one differs from the first.
+    """
+    numbers = client_numbers(updates)
     layout = Layout.of(next(iter(updates.values())))
     flat: dict[PartyId, Floats] = {}
-    for who, update in updates.items():
+    for who, update in zip(numbers, updates.values(), strict=True):
         try:
-            flat[PartyId(operator.index(who))] = layout.flatten(update)
+            flat[who] = layout.flatten(update)
         except WrongUpdate as error:
             raise WrongUpdate(f"client {who}: {error}") from error
     return layout, flat

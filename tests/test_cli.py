@@ -309,9 +309,111 @@ def test_calibrate_keeps_the_promise_that_epsilon_checks(secagg: Secagg) -> None
         assert checked["epsilon_upper"] == pytest.approx(found["epsilon"], rel=1e-12)
 
 
-def test_what_json_cannot_say_is_null(secagg: Secagg) -> None:
-    found = secagg(*call("epsilon", "--json", delta="0")).json
-    assert (found["epsilon_lower"], found["epsilon_upper"], found["epsilon_aggregator_view"]) == (None, None, None)
+def table_of(ran: Ran) -> dict[str, str]:
+    """What the two columns of a table say."""
+    rows = [line.strip("│").split("│") for line in ran.out.splitlines() if line.startswith("│")]
+    return {label.strip(): value.strip() for label, value in rows}
+
+
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace", "discrete-gaussian", "skellam"])
+@pytest.mark.parametrize("epsilon", ["0.37", "4"])
+def test_what_the_table_of_calibrate_says_may_be_typed_back(mechanism: str, epsilon: str, secagg: Secagg) -> None:
+    asked = {"delta": "1e-6", "sampling_rate": "1", "steps": "7"}
+    noise = table_of(secagg(*call("calibrate", epsilon=epsilon, mechanism=mechanism, **asked)))["noise multiplier"]
+    checked = secagg(*call("epsilon", "--json", noise_multiplier=noise, mechanism=mechanism, **asked)).json
+    assert 0.99 * float(epsilon) < checked["epsilon_upper"] <= float(epsilon)
+
+
+def test_bounds_are_shown_rounded_outwards(secagg: Secagg) -> None:
+    asked = call("epsilon", sampling_rate="1", noise_multiplier="1.7", steps="3")
+    exact, shown = secagg(*asked, "--json").json, table_of(secagg(*asked))
+    assert float(shown["epsilon lower"]) <= exact["epsilon_lower"] <= exact["epsilon_upper"]
+    for name in ("epsilon_upper", "epsilon_aggregator_view"):
+        assert exact[name] <= float(shown[name.replace("_", " ")]) <= exact[name] * (1 + 1e-5)
+
+
+def test_calibrate_solves_for_what_is_left_out(secagg: Secagg) -> None:
+    asked = {"epsilon": "3", "delta": "1e-5", "relation": "zero-out"}
+    noise = secagg(*call("calibrate", "--json", steps="200", sampling_rate="0.05", **asked)).json
+    given = str(noise["noise_multiplier"])
+    steps = secagg(*call("calibrate", "--json", noise_multiplier=given, sampling_rate="0.05", steps=None, **asked)).json
+    assert set(steps) == {"version", "command", "steps", "epsilon"}
+    assert steps["steps"] == 200
+    rate = secagg(*call("calibrate", "--json", noise_multiplier=given, sampling_rate=None, steps="200", **asked)).json
+    assert set(rate) == {"version", "command", "sampling_rate", "epsilon"}
+    assert rate["sampling_rate"] == pytest.approx(0.05, rel=1e-4)
+    assert max(noise["epsilon"], steps["epsilon"], rate["epsilon"]) <= 3
+
+
+def test_rates_may_be_typed_as_fractions_and_cohorts_by_their_size(secagg: Secagg) -> None:
+    decimal, fraction = (secagg(*call("epsilon", "--json", sampling_rate=rate)).json for rate in ("0.01", "1/100"))
+    assert decimal == fraction
+    sized = {"sampling_rate": None, "cohort": "10", "population": "1000", "relation": "replace-one"}
+    found = secagg(*call("epsilon", "--json", **sized)).json
+    assert found["epsilon_upper"] < found["epsilon_aggregator_view"]
+    noise = secagg(*call("calibrate", "--json", **sized)).json["noise_multiplier"]
+    back = secagg(*call("calibrate", "--json", **sized, steps=None, noise_multiplier=str(noise))).json
+    assert back["steps"] == int(FINE["calibrate"]["--steps"])
+
+
+def test_a_client_seen_less_often_costs_the_aggregator_view_less(secagg: Secagg) -> None:
+    views = [
+        secagg(*call("epsilon", "--json", participations=seen)).json for seen in ("1", "30", FINE["epsilon"]["--steps"])
+    ]
+    assert [one["epsilon_upper"] for one in views] == [views[0]["epsilon_upper"]] * 3
+    seen = [one["epsilon_aggregator_view"] for one in views]
+    assert seen == sorted(seen)
+    assert seen[0] < seen[1] < seen[2]
+
+
+EXTREMES = [
+    {"noise_multiplier": "1e-15"},
+    {"noise_multiplier": "1e15"},
+    {"noise_multiplier": "1e-15", "steps": str(2**48), "sampling_rate": "1e-15"},
+    {"noise_multiplier": "1e15", "steps": str(2**48)},
+    {"steps": str(2**48)},
+    {"steps": str(2**48), "noise_multiplier": "1e-3", "sampling_rate": "1"},
+    {"sampling_rate": "1e-300"},
+    {"sampling_rate": "0.9999999999999999"},
+    {"delta": "1e-300"},
+    {"delta": "0.999999"},
+    {"delta": "1e-300", "sampling_rate": "1e-300", "noise_multiplier": "1e-15"},
+]
+
+
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace", "discrete-gaussian"])
+@pytest.mark.parametrize("extreme", EXTREMES, ids=lambda extreme: " ".join(f"{k}={v}" for k, v in extreme.items()))
+def test_extremes_have_an_answer_and_no_warning(extreme: dict[str, str], mechanism: str, secagg: Secagg) -> None:
+    ran = secagg(*call("epsilon", "--json", mechanism=mechanism, **extreme))
+    assert ran.err == ""
+    if ran.code == 0:
+        assert 0 <= ran.json["epsilon_upper"] <= ran.json["epsilon_aggregator_view"]
+    else:
+        assert (ran.code, ran.json["error"] in ("Infeasible", "NoiseTooCoarse")) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"epsilon": "1e-9"},
+        {"epsilon": "1e9"},
+        {"epsilon": "0"},
+        {"delta": "1e-300"},
+        {"delta": "0.999999"},
+        {"steps": str(2**48)},
+        {"steps": str(2**48), "sampling_rate": "1e-9"},
+        {"sampling_rate": "1e-300"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace", "discrete-gaussian"])
+def test_extreme_budgets_have_an_answer_and_no_warning(extreme: dict[str, str], mechanism: str, secagg: Secagg) -> None:
+    ran = secagg(*call("calibrate", "--json", mechanism=mechanism, **extreme))
+    assert ran.err == ""
+    if ran.code == 0:
+        assert ran.json["epsilon"] <= float(extreme.get("epsilon", FINE["calibrate"]["--epsilon"]))
+    else:
+        assert (ran.code, ran.json["error"]) == (2, "Infeasible")
 
 
 def test_help_is_fine_and_no_command_is_not(secagg: Secagg) -> None:
@@ -360,15 +462,37 @@ WRONG_USE: list[tuple[list[str], set[str]]] = [
     *wrong("plan", "dim", ("4294967297", "1" + 40 * "0"), {"BadPlan"}),
     *wrong("plan", "bits", (*NO_NUMBER, "1", "25"), USAGE),
     *wrong("plan", "promise", ("", "hope"), USAGE),
-    *wrong("epsilon", "noise_multiplier", (*NO_NUMBER, "0", "1e999"), NONSENSE),
-    *wrong("epsilon", "sampling_rate", (*NO_NUMBER, "0", "1.5"), NONSENSE),
+    *wrong("epsilon", "noise_multiplier", (*NO_NUMBER, "0", "1e999", "1e999999999", "1/0"), NONSENSE),
+    *wrong("epsilon", "sampling_rate", (*NO_NUMBER, "0", "1.5", "3/2", "1e999999999"), NONSENSE),
     *wrong("epsilon", "steps", (*NO_NUMBER, "0", "1.5", "1" + 30 * "0"), NONSENSE),
-    *wrong("epsilon", "delta", (*NO_NUMBER, "1", "1.5"), NONSENSE),
+    *wrong("epsilon", "delta", (*NO_NUMBER, "1", "1.5", "1e-400", "1e-999999999"), NONSENSE),
+    *wrong("epsilon", "delta", ("0",), {"Infeasible"}),
+    *wrong("epsilon", "participations", (*NO_NUMBER, "0", "1001", "1.5"), NONSENSE),
+    *wrong("epsilon", "cohort", ("5",), USAGE),
+    *wrong("epsilon", "population", ("5",), USAGE),
+    *wrong("epsilon", "plot", ("", "x", "x.jpg", "missing/x.png", ".png"), {"Misused"}),
+    (call("epsilon", sampling_rate=None, cohort="5"), USAGE),
+    (call("epsilon", cohort="5", population="9"), USAGE),
+    (call("epsilon", sampling_rate=None, cohort="9", population="5", relation="replace-one"), {"BadParameters"}),
+    (call("epsilon", sampling_rate=None, cohort="5", population="9"), {"UnsupportedEvent"}),
+    (
+        call("epsilon", sampling_rate=None, cohort="5", population="9", mechanism="laplace", relation="replace-one"),
+        {"UnsupportedEvent"},
+    ),
     *wrong("epsilon", "relation", ("", "neighbour"), USAGE),
     *wrong("epsilon", "mechanism", ("", "cauchy"), USAGE),
     *wrong("epsilon", "relation", ("replace-one",), {"UnsupportedEvent"}),
     *wrong("epsilon", "mechanism", ("skellam",), {"UnsupportedEvent"}),
-    *wrong("calibrate", "epsilon", NO_NUMBER, NONSENSE),
+    *wrong("calibrate", "epsilon", (*NO_NUMBER, "1e30", "1e999999999"), NONSENSE),
+    *wrong("calibrate", "noise_multiplier", ("1",), USAGE),
+    *wrong("calibrate", "mechanism", ("", "cauchy"), USAGE),
+    *wrong("calibrate", "plot", ("x", "missing/x.svg"), {"Misused"}),
+    (call("calibrate", steps=None, noise_multiplier="0"), NONSENSE),
+    (call("calibrate", steps=None, noise_multiplier="1e-3"), {"Infeasible"}),
+    (call("calibrate", sampling_rate=None, noise_multiplier="1e-3"), {"Infeasible"}),
+    (call("calibrate", sampling_rate=None, steps=None, noise_multiplier="1"), USAGE),
+    (call("calibrate", sampling_rate="0.5", mechanism="skellam"), {"UnsupportedEvent"}),
+    (call("calibrate", sampling_rate="0.5", relation="replace-one"), {"UnsupportedEvent"}),
     *wrong("calibrate", "delta", (*NO_NUMBER, "1"), NONSENSE),
     *wrong("calibrate", "delta", ("0",), {"Infeasible"}),
     *wrong("calibrate", "sampling_rate", (*NO_NUMBER, "0", "2"), NONSENSE),
@@ -417,6 +541,26 @@ class Blocked:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Blocked())
 """
+
+
+@pytest.mark.parametrize("command", ["epsilon", "calibrate"])
+def test_without_matplotlib_a_plot_names_the_line_that_installs_it(command: str, tmp_path: Path) -> None:
+    before = BLOCKED.replace("sklearn", "matplotlib")
+    told = in_a_process(*call(command, "--json", plot="x.png"), before=before, cwd=tmp_path)
+    assert (told.code, told.json["error"]) == (2, "MissingExtra")
+    assert "pip install 'secagg[report]'" in str(told.json["message"])
+    assert list(tmp_path.iterdir()) == []
+    # Without a plot nobody misses it.
+    assert in_a_process(*call(command, "--json"), before=before, cwd=tmp_path).code == 0
+
+
+@pytest.mark.parametrize("command", ["epsilon", "calibrate"])
+def test_a_plot_is_drawn_beside_the_same_answer(command: str, secagg: Secagg, tmp_path: Path) -> None:
+    plain = secagg(*call(command, "--json")).json
+    drawn = secagg(*call(command, "--json", plot="x.png"))
+    assert (drawn.code, drawn.err) == (0, "")
+    assert drawn.json == {**plain, "plot": "x.png"}
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
 def test_without_scikit_learn_the_demo_names_the_line_that_installs_it(tmp_path: Path) -> None:

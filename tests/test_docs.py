@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,26 @@ def test_the_readme_names_every_command() -> None:
     for command in app.registered_commands:
         assert command.callback is not None
         assert f"`secagg {command.callback.__name__}" in readme
+
+
+SHOWN = re.findall(r"^secagg (epsilon|calibrate) (.+)$", (ROOT / "README.md").read_text("utf-8"), flags=re.MULTILINE)
+
+
+def test_the_readme_shows_the_commands_for_budgets() -> None:
+    assert len(SHOWN) >= 4
+
+
+@pytest.mark.parametrize(("command", "options"), SHOWN)
+def test_the_commands_for_budgets_run_as_they_are_shown(
+    command: str, options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from protocols.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["secagg", command, *options.split(), "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["README.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md"])

@@ -51,9 +51,13 @@ ORDER = (
     "planning",
     "tensors",
     "round",
+    "participation",
+    "private_plan",
+    "private",
     "adversary",
     "trial",
     "budgets",
+    "curves",
     "learning",
     "report",
     "cli",
@@ -609,8 +613,8 @@ PUBLIC = {
         seal split unmask_into verify
     """,
     "protocols": """
-        Client Credential DurableClient DurableServer Excess FaultPlan Layout Metric NoisePlan Policy Promise RoundPlan
-        RoundReport Server Task check_model exit_on_sigterm secure_mean
+        Client Credential DurableClient DurableServer Excess FaultPlan Layout Metric NoisePlan Policy PrivateTraining
+        Promise RoundPlan RoundReport Server Task check_model exit_on_sigterm make_private secure_mean
     """,
 }
 

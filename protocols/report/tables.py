@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -23,6 +24,7 @@ Value = object
 PROTOCOLS = "protocols"
 # Of one way to run a protocol, what no column has room for: why it was chosen or refused, what to mind.
 BELOW_THE_TABLE = ("why", "advice", "variants")
+TYPED_BACK = ("noise_multiplier", "sampling_rate")
 
 
 class Output(Protocol):
@@ -63,7 +65,7 @@ class TextOutput:
         for key, value in values.items():
             if key != PROTOCOLS:
                 # As Text, because a path may hold what rich takes for markup.
-                table.add_row(label_of(key), Text(text_of(finite(value))))
+                table.add_row(label_of(key), Text(shown(key, value)))
         out = Console()
         out.print(table)
         protocols: Any = values.get(PROTOCOLS, {})
@@ -88,6 +90,17 @@ def text_of(value: Value) -> str:
         return " ".join(map(text_of, value))
     # A path may hold bytes that are no text: shown as "?", where printing them would fail.
     return str(value).encode("utf-8", "replace").decode("utf-8")
+
+
+def shown(key: str, value: Value) -> str:
+    """The value of a key as a person reads it: bounds rounded outwards, and in full what may be typed back."""
+    if isinstance(value, float) and math.isfinite(value):
+        if key in TYPED_BACK:
+            return repr(value)
+        if key.startswith("epsilon"):
+            outwards = ROUND_FLOOR if key == "epsilon_lower" else ROUND_CEILING
+            value = float(Context(prec=6, rounding=outwards).create_decimal_from_float(value))
+    return text_of(finite(value))
 
 
 def label_of(key: str) -> str:

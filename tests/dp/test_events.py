@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,10 +122,12 @@ def test_multipliers_are_taken_as_the_decimal_that_was_typed() -> None:
     assert GaussianEvent.for_multiplier(1.1).sigma2 == Fraction(121, 100)
     assert GaussianEvent.for_multiplier(2).components == 0
     assert LaplaceEvent.for_multiplier("0.5").scale == Fraction(1, 2)
-    assert exact("delta", 1e-5) == Fraction(1, 100000)
+    assert exact("delta", 1e-5) == exact("delta", np.float64(1e-5)) == Fraction(1, 100000)
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", float("nan"), float("-inf"), "", "1/0", True, None, 1j, "one"])
+@pytest.mark.parametrize(
+    "value", ["nan", "inf", float("nan"), float("-inf"), "", "1/0", True, None, 1j, "one", "1e999999", "1E-999999"]
+)
 def test_what_is_no_finite_number_is_refused(value: object) -> None:
     with pytest.raises(BadParameters, match="delta"):
         exact("delta", value)  # type: ignore[arg-type]

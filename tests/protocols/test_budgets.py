@@ -8,14 +8,28 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dp.accountant import Interval
-from dp.errors import BadParameters, Infeasible, UnsupportedEvent
+from dp.accountant import Interval, Unit, View
+from dp.calibrate import calibrate_gaussian, largest_rate
+from dp.errors import AccountantDisagreement, BadParameters, Infeasible, UnsupportedEvent
 from dp.events import Exact
 from protocols import budgets
-from protocols.budgets import MECHANISMS, EpsilonReport, Schedule, calibrated_to, epsilon_of
+from protocols.budgets import (
+    MECHANISMS,
+    CalibratedNoise,
+    EpsilonReport,
+    Schedule,
+    budget_of,
+    epsilon_of,
+    fixed_size,
+    noise_within,
+    poisson,
+    rate_within,
+    release_of,
+    steps_within,
+)
 
 DELTA = 1e-5
 # The stored upper bounds are themselves rounded up; nothing of ours may be looser than this.
@@ -35,7 +49,13 @@ def report(
     delta: Exact = DELTA,
     relation: str = "add-or-remove-one",
 ) -> EpsilonReport:
-    return epsilon_of(Schedule.of(mechanism, noise, rate, steps), delta, relation)
+    return epsilon_of(Schedule.of(release_of(mechanism, noise), poisson(rate), steps), delta, relation)
+
+
+def calibrated_to(
+    epsilon: Exact, delta: Exact, relation: str, rate: Exact, steps: int, mechanism: str = "gaussian"
+) -> CalibratedNoise:
+    return noise_within(budget_of(epsilon, delta, relation), mechanism, poisson(rate), steps)
 
 
 # --- against other libraries
@@ -164,8 +184,10 @@ def test_zero_out_and_add_or_remove_agree_and_replacement_is_twice_the_sensitivi
         assert doubled == pytest.approx(one.epsilon_upper, rel=1e-4)
 
 
-def test_without_delta_gaussian_noise_costs_everything_and_laplace_its_pure_epsilon() -> None:
-    assert math.isinf(report("gaussian", 1, 1, 1, 0).epsilon_upper)
+def test_without_delta_gaussian_noise_has_no_epsilon_and_laplace_its_pure_one() -> None:
+    for mechanism in ("gaussian", "discrete-gaussian", "skellam"):
+        with pytest.raises(Infeasible, match="no epsilon is finite at delta 0: allow more delta"):
+            report(mechanism, 1, 1, 1, 0)
     assert report("laplace", 2, 1, 10, 0).epsilon_upper == pytest.approx(5, rel=1e-12)
 
 
@@ -192,8 +214,101 @@ def test_the_epsilon_command_confirms_what_calibrate_promises(epsilon: float, ra
     assert less > epsilon
 
 
+@given(
+    epsilon=st.floats(0.05, 30),
+    rate=st.floats(0.001, 1),
+    steps=st.integers(1, 5000),
+    mechanism=st.sampled_from(sorted(MECHANISMS)),
+    relation=st.sampled_from(["add-or-remove-one", "zero-out", "replace-one"]),
+    delta=st.sampled_from([1e-3, 1e-6, 1e-12]),
+)
+@settings(max_examples=30)
+def test_whatever_is_answered_meets_the_budget_when_it_is_typed_back(
+    epsilon: float, rate: float, steps: int, mechanism: str, relation: str, delta: float
+) -> None:
+    if mechanism == "skellam" or relation == "replace-one":
+        rate = 1
+    noise = calibrated_to(epsilon, delta, relation, rate, steps, mechanism)
+    # As a person copies it: the text of the number, not the double.
+    typed = repr(noise.noise_multiplier)
+    assert len(typed.replace(".", "").lstrip("0").partition("e")[0]) <= 10
+    checked = report(mechanism, typed, rate, steps, delta, relation)
+    assert Fraction(checked.epsilon_upper) <= Fraction(repr(epsilon))
+    assert checked.epsilon_upper == noise.epsilon
+    budget, release = budget_of(epsilon, delta, relation), release_of(mechanism, typed)
+    most = steps_within(budget, release, poisson(rate))
+    assert most.steps >= steps
+    assert report(mechanism, typed, rate, most.steps, delta, relation).epsilon_upper == most.epsilon <= epsilon
+    largest = rate_within(budget, release, steps)
+    assert 0.999 * rate < largest.sampling_rate <= 1
+    back = report(mechanism, typed, repr(largest.sampling_rate), steps, delta, relation)
+    assert back.epsilon_upper == largest.epsilon <= epsilon
+
+
+@pytest.mark.parametrize("mechanism", sorted(MECHANISMS))
+def test_the_most_steps_fit_and_one_more_does_not(mechanism: str) -> None:
+    budget, release = budget_of(2, DELTA, "zero-out"), release_of(mechanism, 8)
+    most = steps_within(budget, release, poisson(1))
+    assert most.steps > 1
+    assert report(mechanism, 8, 1, most.steps).epsilon_upper == most.epsilon <= 2
+    assert report(mechanism, 8, 1, most.steps + 1).epsilon_upper > 2
+
+
+def test_the_largest_rate_fits_and_a_larger_one_does_not() -> None:
+    largest = rate_within(budget_of(2, DELTA, "zero-out"), release_of("gaussian", 1), 100)
+    assert report("gaussian", 1, largest.sampling_rate, 100).epsilon_upper == largest.epsilon <= 2
+    assert report("gaussian", 1, largest.sampling_rate * 1.001, 100).epsilon_upper > 2
+    assert rate_within(budget_of(50, DELTA, "zero-out"), release_of("gaussian", 1), 1).sampling_rate == 1
+
+
+def test_one_release_that_is_too_much_and_steps_without_end_are_infeasible() -> None:
+    with pytest.raises(Infeasible, match="one release already costs more"):
+        steps_within(budget_of("0.1", DELTA, "zero-out"), release_of("gaussian", 1), poisson(1))
+    with pytest.raises(Infeasible, match="the budget does not bound them"):
+        steps_within(budget_of(10, DELTA, "zero-out"), release_of("gaussian", "1e15"), poisson(1))
+
+
+def test_typed_numbers_are_exact() -> None:
+    assert poisson("1/3").q == Fraction(1, 3)
+    assert budget_of("1e-1", "1e-5", "zero-out").delta == Fraction(1, 10**5)
+    assert release_of("gaussian", "0.1") == release_of("gaussian", Fraction(1, 10))
+
+
+def test_a_budget_may_be_spent_to_its_last_unit() -> None:
+    """Ten Laplace releases of scale 2 are exactly 5-DP: no more noise is asked for."""
+    found = calibrated_to(5, 0, "zero-out", 1, 10, "laplace")
+    assert (found.noise_multiplier, found.epsilon) == (2.0, 5.0)
+    assert steps_within(budget_of(5, 0, "zero-out"), release_of("laplace", 2), poisson(1)).steps == 10
+
+
+def test_the_printed_noise_is_rounded_up_and_the_rate_down() -> None:
+    for epsilon in (1, 2, 3, 5, 7):
+        budget = budget_of(epsilon, DELTA, "zero-out")
+        noise = noise_within(budget, "gaussian", poisson(1), 10).noise_multiplier
+        assert Fraction(repr(noise)) >= calibrate_gaussian(budget, 1, 10, View.RELEASED).noise
+        release, unit = release_of("gaussian", 1), Unit(budget.relation)
+        rate = rate_within(budget, release, 100).sampling_rate
+        assert Fraction(repr(rate)) <= largest_rate(unit, release, 100, View.RELEASED, budget)
+
+
+def test_an_answer_that_no_rounding_saves_blocks_and_is_not_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgets, "account", _scaled(1.5))
+    with pytest.raises(AccountantDisagreement, match="none is when rounded"):
+        calibrated_to(1, DELTA, "zero-out", 1, 1)
+
+
+def test_the_aggregator_counts_how_often_it_saw_a_client() -> None:
+    """The figures of the documents: q 0.01, noise 0.8, 500 rounds; a client seen 5 times, and one seen 16 times."""
+    for seen, upper in ((5, 15.22), (16, 33.10)):
+        schedule = Schedule.of(release_of("gaussian", "0.8"), poisson("0.01"), 500, seen)
+        assert epsilon_of(schedule, DELTA, "zero-out").epsilon_aggregator_view == pytest.approx(upper, abs=0.01)
+
+
 def test_calibration_prints_the_keys_of_the_command() -> None:
-    assert list(calibrated_to(1, DELTA, "zero-out", 1, 1).to_dict()) == ["noise_multiplier", "epsilon"]
+    budget, release = budget_of(1, DELTA, "zero-out"), release_of("gaussian", 10)
+    assert list(noise_within(budget, "gaussian", poisson(1), 1).to_dict()) == ["noise_multiplier", "epsilon"]
+    assert list(steps_within(budget, release, poisson(1)).to_dict()) == ["steps", "epsilon"]
+    assert list(rate_within(budget, release, 1).to_dict()) == ["sampling_rate", "epsilon"]
 
 
 # --- every error by name
@@ -202,45 +317,73 @@ NONSENSE = [float("nan"), float("inf"), -float("inf"), -1]
 
 
 @pytest.mark.parametrize("mechanism", sorted(MECHANISMS))
-@pytest.mark.parametrize("noise", [*NONSENSE, 0])
-def test_noise_must_be_a_positive_number(mechanism: str, noise: float) -> None:
+@pytest.mark.parametrize("noise", [*NONSENSE, 0, "0/1", "1e-30", "1e30", "1e999999999", "1/0", "", "1e", True])
+def test_noise_must_be_a_positive_number(mechanism: str, noise: Exact) -> None:
     with pytest.raises(BadParameters, match=r"noise.multiplier"):
-        Schedule.of(mechanism, noise, 1, 1)
+        release_of(mechanism, noise)
 
 
-@pytest.mark.parametrize("rate", [*NONSENSE, 0, 1.5])
-def test_a_sampling_rate_is_a_probability_above_zero(rate: float) -> None:
-    with pytest.raises(BadParameters, match=r"sampling rate|q "):
-        Schedule.of("gaussian", 1, rate, 1)
-    with pytest.raises(BadParameters, match=r"sampling.rate|q "):
-        calibrated_to(1, DELTA, "zero-out", rate, 1)
+@pytest.mark.parametrize("rate", [*NONSENSE, 0, 1.5, "1.0000000001", "-1/3", "1e-999999999"])
+def test_a_sampling_rate_is_a_probability_above_zero(rate: Exact) -> None:
+    with pytest.raises(BadParameters, match="sampling rate"):
+        poisson(rate)
+
+
+def test_the_bounds_themselves_are_allowed() -> None:
+    for noise in (Fraction(1, 2**60), 2**60):
+        assert release_of("gaussian", noise).to_canonical()
+    assert fixed_size(2**48, 2**48).m == fixed_size(1, 2**48).population == 2**48
+    assert report(noise=2**40, steps=2**48).epsilon_upper >= 0
+    assert budget_of(2**60, "1e-300", "zero-out").epsilon == 2**60
+    once = Schedule.of(release_of("gaussian", 1), poisson(1), 10, 1)
+    assert once.participations == 1
+
+
+@pytest.mark.parametrize(("cohort", "population"), [(0, 5), (6, 5), (-1, 5), (1, 0), (1, 2**49)])
+def test_a_cohort_is_part_of_its_population(cohort: int, population: int) -> None:
+    with pytest.raises(BadParameters, match="cohort must lie in"):
+        fixed_size(cohort, population)
 
 
 @pytest.mark.parametrize("steps", [0, -1, True, 2.0, "3"])
 def test_steps_are_a_positive_integer(steps: int) -> None:
     with pytest.raises(BadParameters, match="steps must be an integer of at least 1"):
-        Schedule.of("gaussian", 1, 1, steps)
+        Schedule.of(release_of("gaussian", 1), poisson(1), steps)
     with pytest.raises(BadParameters, match="steps must be an integer of at least 1"):
         calibrated_to(1, DELTA, "zero-out", 1, steps)
+    with pytest.raises(BadParameters, match="steps must be an integer of at least 1"):
+        rate_within(budget_of(1, DELTA, "zero-out"), release_of("gaussian", 1), steps)
 
 
-@pytest.mark.parametrize("delta", [*NONSENSE, 1, 1.5])
-def test_delta_is_a_probability_below_one(delta: float) -> None:
+def test_nobody_means_so_many_steps() -> None:
+    with pytest.raises(BadParameters, match=r"steps must be at most 2\^48"):
+        report(steps=2**48 + 1)
+
+
+@pytest.mark.parametrize("participations", [0, -1, 11])
+def test_a_client_is_in_one_release_at_least_and_in_all_at_most(participations: int) -> None:
+    with pytest.raises(BadParameters, match=r"participations must lie in 1\.\.10 \(steps\)"):
+        Schedule.of(release_of("gaussian", 1), poisson(1), 10, participations)
+
+
+@pytest.mark.parametrize("delta", [*NONSENSE, 1, 1.5, "1e-301", "1e-999999999"])
+def test_delta_is_a_probability_below_one(delta: Exact) -> None:
     with pytest.raises(BadParameters, match="delta must be"):
         report(delta=delta)
     with pytest.raises(BadParameters, match="delta must be"):
         calibrated_to(1, delta, "zero-out", 1, 1)
 
 
-@pytest.mark.parametrize("epsilon", NONSENSE)
-def test_a_budget_is_a_number_from_zero(epsilon: float) -> None:
+@pytest.mark.parametrize("epsilon", [*NONSENSE, "1e999", "1e999999999"])
+def test_a_budget_is_a_number_from_zero(epsilon: Exact) -> None:
     with pytest.raises(BadParameters, match="epsilon must"):
         calibrated_to(epsilon, DELTA, "zero-out", 1, 1)
 
 
 def test_an_unknown_mechanism_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(BadParameters, match=r"'cauchy'.*'discrete-gaussian', 'gaussian', 'laplace', 'skellam'"):
-        Schedule.of("cauchy", 1, 1, 1)
+    for ask in (lambda: release_of("cauchy", 1), lambda: calibrated_to(1, DELTA, "zero-out", 1, 1, "cauchy")):
+        with pytest.raises(BadParameters, match=r"'cauchy'.*'discrete-gaussian', 'gaussian', 'laplace', 'skellam'"):
+            ask()
 
 
 def test_sampled_replacements_and_sampled_skellam_have_no_proof() -> None:
@@ -248,6 +391,20 @@ def test_sampled_replacements_and_sampled_skellam_have_no_proof() -> None:
         report(rate=0.5, relation="replace-one")
     with pytest.raises(UnsupportedEvent, match="skellam"):
         report("skellam", rate=0.5)
+
+
+def test_cohorts_of_a_fixed_size_have_a_proof_for_replacement_only() -> None:
+    cohort = fixed_size(10, 1000)
+    schedule = Schedule.of(release_of("gaussian", 2), cohort, 100)
+    found = epsilon_of(schedule, DELTA, "replace-one")
+    everybody = report("gaussian", 2, 1, 100, relation="replace-one")
+    assert found.epsilon_upper < everybody.epsilon_upper / 4
+    assert found.epsilon_aggregator_view == everybody.epsilon_upper
+    for relation in ("zero-out", "add-or-remove-one"):
+        with pytest.raises(UnsupportedEvent, match="fixed size"):
+            epsilon_of(schedule, DELTA, relation)
+    all_of_them = Schedule.of(release_of("gaussian", 2), fixed_size(7, 7), 100)
+    assert epsilon_of(all_of_them, DELTA, "zero-out").epsilon_upper == report(noise=2, steps=100).epsilon_upper
 
 
 def test_a_budget_without_delta_cannot_be_met_by_gaussian_noise() -> None:
