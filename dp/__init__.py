@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dp.accountant import Unit as Unit
     from dp.accountant import View as View
     from dp.accountant import account as account
+    from dp.adaptive import AdaptiveClip as AdaptiveClip
     from dp.calibrate import Calibrated as Calibrated
     from dp.calibrate import Schedule as Schedule
     from dp.calibrate import calibrate_gaussian as calibrate_gaussian
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Accountant": "accountant",
     "AccountantDisagreement": "errors",
+    "AdaptiveClip": "adaptive",
     "ApproxEvent": "events",
     "AuditError": "errors",
     "BadParameters": "errors",
