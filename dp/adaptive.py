@@ -92,11 +92,16 @@ class AdaptiveClip:
         learning_rate: Fraction = Fraction(1, 5),
         target: Fraction = Fraction(1, 2),
     ) -> Self:
-        """The rule with sigma_b = n/20, which costs the vector little noise once there are a few dozen clients."""
+        """The rule with sigma_b = n/20, the ends of the range rounded inwards to multiples of 2^-20.
+
+        The bit then costs the vector little noise once there are a few dozen clients.
+        """
         require_within("clients", clients, 1, 1 << 24)
+        require_bound("min_clip", min_clip)
+        require_bound("max_clip", max_clip)
         return cls(
-            min_clip=min_clip,
-            max_clip=max_clip,
+            min_clip=math.ceil(min_clip / CLIP_STEP) * CLIP_STEP,
+            max_clip=math.floor(max_clip / CLIP_STEP) * CLIP_STEP,
             bit_noise=Fraction(clients, 20),
             learning_rate=learning_rate,
             target=target,
@@ -132,7 +137,11 @@ class AdaptiveClip:
         if exponent < 0 and factor == 0:
             return self.max_clip
         moved = clip * factor if exponent >= 0 else clip / factor
-        return min(max(round(moved / CLIP_STEP) * CLIP_STEP, self.min_clip), self.max_clip)
+        return self.nearest(moved)
+
+    def nearest(self, clip: Fraction) -> Fraction:
+        """The clip of this rule that is nearest to a number."""
+        return min(max(round(clip / CLIP_STEP) * CLIP_STEP, self.min_clip), self.max_clip)
 
     def vector_multiplier(self, noise_multiplier: Fraction) -> Fraction:
         """z_v = (z^-2 - (2 sigma_b)^-2)^(-1/2), rounded up to 2^-40: vector and bit together cost what z claims.

@@ -232,6 +232,14 @@ class NoiseShare(Demand):
             return f"the smallest modulus_bits that would do is {bits}"
         return f"no modulus_bits up to {MAX_MODULUS_BITS} would do"
 
+    def at_clip(self, clip: Fraction) -> Self:
+        """The same lattice integers for another clip: gamma follows it; sensitivity, noise and event stay equal.
+
+        Raises: BadParameters for a clip outside 2^-256..2^256.
+        """
+        require_bound("clip", clip)
+        return replace(self, clip=Fraction(clip), gamma=self.gamma * clip / self.clip)
+
     @property
     def l2_squared(self) -> int:
         """Delta^2: the squared integer L2 sensitivity under zero-out neighbours."""
