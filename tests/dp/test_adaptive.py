@@ -21,6 +21,7 @@ from dp.events import Composed, GaussianEvent, Poisson, Sampled
 from dp.gaussian import GaussianAccountant
 from dp.noise import Entropy
 from dp.rdp import RdpAccountant
+from tests.rows import rows
 
 CLIENTS = 100
 UNIT = Unit(Relation.ZERO_OUT, "client")
@@ -182,7 +183,8 @@ def test_every_planned_bit_meets_its_promises(bits: int, clients: int) -> None:
     assert worst < 2 ** (bits - 1)
 
 
-def test_the_sum_of_the_extreme_bits_stays_in_the_ring() -> None:
+@rows("N8")
+def test_the_sum_of_the_extreme_bits_stays_in_the_ring(row: str) -> None:
     """The tightest ring that is accepted, everybody below and then everybody above, with real noise."""
     share = bit_share(modulus_bits=12, min_survivors=100, colluders=0)
     assert share.scale * CLIENTS > 1 << 8

@@ -16,6 +16,7 @@ from protocols import codec, wire
 from protocols.coding import Counted, Layered, Noisy, Randomness, coding_of
 from protocols.endpoint import Task
 from protocols.errors import BadPlan, Malformed, Misused, PolicyViolation, TooFewClients
+from protocols.learning.demo import Demo, SecureAggregation
 from protocols.messages import Open
 from protocols.party import SERVER, PartyId
 from protocols.plan import Agreement, Excess, NoisePlan, Policy, Promise, RoundPlan, context_of
@@ -23,6 +24,7 @@ from protocols.round import RoundReport, secure_mean
 from protocols.simulate import Cohort, Exchange, Fate, FaultPlan, Lost
 from secagg.keys import Seed
 from tests.contracts.company import seed_of
+from tests.rows import rows
 
 CLIENTS = 8
 LENGTH = 16
@@ -94,7 +96,8 @@ def test_zeroing_a_client_moves_its_bit_by_one_scaled_step(plan: RoundPlan, norm
     assert int(np.dot(moved[:-1], moved[:-1])) <= share_of(coding).l2_squared
 
 
-def test_the_bits_noise_is_no_other_noise() -> None:
+@rows("N7")
+def test_the_bits_noise_is_no_other_noise(row: str) -> None:
     asked = randomness()
     streams = [asked.bit(), asked.noise()]
     words = [bytes(stream.borrow(4, b"test")) for stream in streams]
@@ -161,9 +164,9 @@ def test_a_ledger_is_charged_the_pair_before_and_after(tmp_path) -> None:
     claim = account([GaussianEvent.for_multiplier(1)] * 3, Unit("zero-out"), View.AGGREGATOR, "1e-5").upper
     assert ledger.interval().upper == pytest.approx(claim, rel=1e-3)
     assert ledger.interval_released().upper < ledger.interval().upper
-    [*_, last] = [entry for entry in ledger.entries() if entry.kind == "RESERVE"]
-    event = json.loads(last.body)["event"]
-    assert (event[0], [part[0] for part in event[1]]) == ("composed", ["gaussian", "gaussian"])
+    charged = [json.loads(entry.body)["charge"]["event"] for entry in ledger.entries() if entry.kind == "RESERVE"]
+    assert [(event[0], [part[0] for part in event[1]]) for event in charged] == [("composed", ["gaussian"] * 2)] * 3
+    assert charged[0] == charged[1] == charged[2]
 
 
 # --- one clip per round
@@ -230,6 +233,22 @@ def test_where_the_clip_is_fixed_the_next_one_is_the_same_and_nobody_is_counted(
         cohort.server.fraction_within_clip()
 
 
+def test_the_learning_loop_carries_the_clip_and_a_lost_round_keeps_it(tmp_path) -> None:
+    demo = Demo("pairwise", 3, CLIENTS, 0.0, private=True, iid=True, seed=1, folder=tmp_path, ledger=None)
+    secure = SecureAggregation(demo, PLAN, None)
+    updates = {who: update_of(30.0) for who in range(CLIENTS)}
+    secure(updates, 0)
+    secure.demo = replace(demo, dropout=0.9)
+    with pytest.raises(TooFewClients):
+        secure(updates, 1)
+    secure.demo = demo
+    secure(updates, 2)
+    first, second = secure.reports
+    assert first.clip == PLAN.clip != first.next_clip
+    assert second.clip == first.next_clip
+    assert secure.clip == second.next_clip
+
+
 # --- convergence through the protocol, with the noise of real shares
 
 
@@ -294,8 +313,9 @@ def test_the_largest_float32_is_clipped_and_counted_as_beyond() -> None:
 # --- policies and plans
 
 
+@rows("M6")
 @pytest.mark.parametrize("clip", [Fraction(1, 4), Fraction(5)], ids=["below", "above"])
-def test_a_clip_outside_the_clients_own_range_is_refused_in_the_servers_name(clip: Fraction) -> None:
+def test_a_clip_outside_the_clients_own_range_is_refused_in_the_servers_name(row: str, clip: Fraction) -> None:
     cohort = Cohort.from_root(PLAN, range(CLIENTS), seed_of("policy"))
     client = cohort.clients[PartyId(0)]
     client._own = replace(client._own, policy=replace(client.policy, min_clip=Fraction(1, 2), max_clip=Fraction(4)))
@@ -355,8 +375,9 @@ def test_plans_that_cannot_adapt_say_why() -> None:
         NoisePlan(Fraction(1), 0, 32, adaptive=0.5)  # type: ignore[arg-type]
     with pytest.raises(BadPlan, match="characters"):
         NoisePlan(Fraction(1), 0, 32, adaptive=replace(RULE, target=Fraction(1, 10**250)))
-    narrow = replace(PLAN, noise=replace(PLAN.noise, modulus_bits=8))
-    with pytest.raises(BadPlan, match="modulus_bits"):
+    loud = replace(RULE, bit_noise=Fraction(16))
+    narrow = replace(PLAN, noise=replace(PLAN.noise, modulus_bits=8, adaptive=loud))
+    with pytest.raises(BadPlan, match="the bits of 8 clients"):
         coding_of(agreed(narrow))
 
 
