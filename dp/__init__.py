@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dp.accountant import Unit as Unit
     from dp.accountant import View as View
     from dp.accountant import account as account
+    from dp.adaptive import AdaptiveClip as AdaptiveClip
     from dp.bounds import Clip as Clip
     from dp.bounds import Lattice as Lattice
     from dp.calibrate import Calibrated as Calibrated
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Accountant": "accountant",
     "AccountantDisagreement": "errors",
+    "AdaptiveClip": "adaptive",
     "ApproxEvent": "events",
     "AuditError": "errors",
     "BadParameters": "errors",

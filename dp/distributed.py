@@ -87,11 +87,11 @@ class Demand:
     def __post_init__(self) -> None:
         for name in ("noise_multiplier", "clip", "wrap_probability"):
             require_bound(name, getattr(self, name))
-        _require_within("modulus_bits", self.modulus_bits, MIN_MODULUS_BITS, MAX_MODULUS_BITS)
-        _require_within("dimension", self.dimension, 1, 1 << 32)
-        _require_within("max_clients", self.max_clients, 1, 1 << 24)
-        _require_within("min_survivors", self.min_survivors, 1, self.max_clients)
-        _require_within("colluders", self.colluders, 0, self.max_clients)
+        require_within("modulus_bits", self.modulus_bits, MIN_MODULUS_BITS, MAX_MODULUS_BITS)
+        require_within("dimension", self.dimension, 1, 1 << 32)
+        require_within("max_clients", self.max_clients, 1, 1 << 24)
+        require_within("min_survivors", self.min_survivors, 1, self.max_clients)
+        require_within("colluders", self.colluders, 0, self.max_clients)
         if self.wrap_probability >= 1:
             raise BadParameters(f"wrap_probability must be below 1, not {self.wrap_probability}")
         if not Fraction(1, 1 << 256) <= self.clip <= 1 << 256:
@@ -232,6 +232,14 @@ class NoiseShare(Demand):
             return f"the smallest modulus_bits that would do is {bits}"
         return f"no modulus_bits up to {MAX_MODULUS_BITS} would do"
 
+    def at_clip(self, clip: Fraction) -> Self:
+        """The same lattice integers for another clip: gamma follows it; sensitivity, noise and event stay equal.
+
+        Raises: BadParameters for a clip outside 2^-256..2^256.
+        """
+        require_bound("clip", clip)
+        return replace(self, clip=Fraction(clip), gamma=self.gamma * clip / self.clip)
+
     @property
     def l2_squared(self) -> int:
         """Delta^2: the squared integer L2 sensitivity under zero-out neighbours."""
@@ -291,7 +299,7 @@ class NoiseShare(Demand):
         return self._release(survivors, survivors, rng)
 
     def _release(self, survivors: int, components: int, rng: RngSource) -> GaussianEvent:
-        _require_within("survivors", survivors, 0, self.max_clients)
+        require_within("survivors", survivors, 0, self.max_clients)
         if survivors < self.min_survivors:
             raise Infeasible(
                 f"{survivors} survivors hold too little noise, the plan needs {self.min_survivors}; do not open the sum"
@@ -313,6 +321,6 @@ def _step(rank: int) -> Fraction:
     return (half + mantissa) * Fraction(2) ** (exponent - MANTISSA_BITS + 1)
 
 
-def _require_within(name: str, value: int, low: int, high: int) -> None:
+def require_within(name: str, value: int, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise BadParameters(f"{name} must be an integer within {low}..{high}, not {value!r}")

@@ -3,6 +3,7 @@
     without noise   clip each coordinate, round, times the integer weight          Exact
     with noise      clip the L2 norm, rotate, round, add the client's noise share  Noisy
     in layers       the same, with the noise cut so that surplus can be removed    Layered
+    counted         either of these, and one coordinate: is the norm within the clip?  Counted
 
     weight, checksum and metrics, summed beside it under the same mask             Extras
 
@@ -21,9 +22,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dp.distributed import NoiseShare
+from dp.adaptive import AdaptiveClip, BitShare, bit
+from dp.distributed import EncodedShare, NoiseShare
 from dp.errors import DpError
-from dp.events import GaussianEvent
+from dp.events import Composed, GaussianEvent
 from dp.layers import Layers
 from dp.noise import Entropy, RngSource
 from protocols.errors import BadPlan, WrongUpdate
@@ -41,6 +43,7 @@ EXTRAS_RING = Ring(64)
 
 LABEL_ROUNDING = b"secagg/v1/coding/rounding"
 LABEL_NOISE = b"secagg/v1/coding/noise"
+LABEL_BIT = b"secagg/v1/coding/bit"
 LABEL_LAYERS = b"secagg/v1/coding/layers"
 LABEL_ROTATION = b"secagg/v1/coding/rotation"
 
@@ -65,13 +68,19 @@ class Randomness:
         return derive(self.seed, LABEL_ROUNDING, self.context)
 
     def noise(self) -> Entropy:
-        secret = derive(self.seed, LABEL_NOISE, self.context).expose()
-        if self.deterministic:
-            return Entropy.insecure(int.from_bytes(secret, "little"), LABEL_NOISE, self.context)
-        return Entropy.derived(secret, LABEL_NOISE, self.context)
+        return self._entropy(LABEL_NOISE)
+
+    def bit(self) -> Entropy:
+        return self._entropy(LABEL_BIT)
 
     def layers(self) -> Seed:
         return layers_seed(self.seed, self.context)
+
+    def _entropy(self, label: bytes) -> Entropy:
+        secret = derive(self.seed, label, self.context).expose()
+        if self.deterministic:
+            return Entropy.insecure(int.from_bytes(secret, "little"), label, self.context)
+        return Entropy.derived(secret, label, self.context)
 
 
 def layers_seed(update_seed: Seed, context: Context) -> Seed:
@@ -132,9 +141,12 @@ class Noisy:
         return self.share.padded
 
     def encode(self, update: Floats, weight: int, randomness: Randomness, workers: Workers = ALONE) -> Encoded:
+        return _reduced(self.ring, self.noisy(update, weight, randomness))
+
+    def noisy(self, update: Floats, weight: int, randomness: Randomness) -> EncodedShare:
+        """The lattice integers with their noise, before they are reduced."""
         require_equal_weight(weight)
-        noisy = self.share.encode(update, _rotation(randomness.context), randomness.noise())
-        return Encoded(self.ring.reduce(noisy.vector), int(noisy.clipped.hit))
+        return self.share.encode(update, _rotation(randomness.context), randomness.noise())
 
     def decode(self, total: RingVector, weight_sum: int, context: Context, surplus: Sequence[bytes] = ()) -> Floats:
         return self.share.decode(self.ring.centre(total), _rotation(context)) / weight_sum
@@ -175,10 +187,13 @@ class Layered:
         return self.share.padded
 
     def encode(self, update: Floats, weight: int, randomness: Randomness, workers: Workers = ALONE) -> Encoded:
+        return _reduced(self.ring, self.noisy(update, weight, randomness))
+
+    def noisy(self, update: Floats, weight: int, randomness: Randomness) -> EncodedShare:
+        """The lattice integers with their noise, before they are reduced."""
         require_equal_weight(weight)
         first = randomness.layers().expose()
-        noisy = self.layers.encode(update, _rotation(randomness.context), randomness.noise(), first)
-        return Encoded(self.ring.reduce(noisy.vector), int(noisy.clipped.hit))
+        return self.layers.encode(update, _rotation(randomness.context), randomness.noise(), first)
 
     def decode(self, total: RingVector, weight_sum: int, context: Context, surplus: Sequence[bytes] = ()) -> Floats:
         return self.layers.decode(self.ring.centre(total), _rotation(context), surplus) / weight_sum
@@ -194,6 +209,57 @@ class Layered:
     def worst_event(self, rng: RngSource) -> GaussianEvent:
         """The same for the smallest cohort, before anybody knows who survives."""
         return self.event(self.share.min_survivors, rng)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Noisy or layered integers, and behind them one coordinate of another kind: the noisy clip bit.
+
+    The bit is not rotated and its noise is never taken back: layers are cut from the vector's noise alone.
+    Guarantee: vector and bit are one release whose multiplier is the plan's; zeroing a client's update zeroes both.
+    """
+
+    vector: Noisy | Layered
+    bit: BitShare
+    rule: AdaptiveClip
+    clip: Fraction
+
+    @property
+    def ring(self) -> Ring:
+        return self.vector.ring
+
+    @property
+    def length(self) -> int:
+        return self.vector.length + 1
+
+    def encode(self, update: Floats, weight: int, randomness: Randomness, workers: Workers = ALONE) -> Encoded:
+        noisy = self.vector.noisy(update, weight, randomness)
+        with randomness.bit() as entropy:
+            count = self.bit.encode(bit(noisy.clipped.norm, self.clip), entropy)
+        return Encoded(self.ring.reduce(np.append(noisy.vector, count)), int(noisy.clipped.hit))
+
+    def decode(self, total: RingVector, weight_sum: int, context: Context, surplus: Sequence[bytes] = ()) -> Floats:
+        return self.vector.decode(total[:-1], weight_sum, context, surplus)
+
+    def fraction(self, total: RingVector, survivors: int) -> Fraction:
+        """beta: the noisy fraction of the survivors whose norm was within the clip."""
+        return self.rule.fraction(self.bit.decode(int(self.ring.centre(total[-1:])[0])), survivors)
+
+    def next_clip(self, total: RingVector, survivors: int) -> Fraction:
+        """The clip that the next round is to use; this one's is past changing."""
+        return self.rule.next(self.clip, self.fraction(total, survivors))
+
+    def event(self, survivors: int, rng: RngSource) -> Composed:
+        """What a sum over so many reveals to whoever knows the assumed colluders' noise: the vector and the bit."""
+        return Composed((self.vector.event(survivors, rng), self.bit.event(survivors, rng)))
+
+    def worst_event(self, rng: RngSource) -> Composed:
+        """The same for the smallest cohort, before anybody knows who survives."""
+        return self.event(self.bit.min_survivors, rng)
+
+
+def _reduced(ring: Ring, noisy: EncodedShare) -> Encoded:
+    return Encoded(ring.reduce(noisy.vector), int(noisy.clipped.hit))
 
 
 def require_equal_weight(weight: int) -> None:
@@ -259,7 +325,7 @@ def _rotation(context: Context) -> bytes:
     return derive(Seed(bytes(context)), LABEL_ROTATION, context).expose()
 
 
-def coding_of(agreement: Agreement) -> Exact | Noisy | Layered:
+def coding_of(agreement: Agreement) -> Exact | Noisy | Layered | Counted:
     """The coding every party derives from the agreement.
 
     Raises: BadPlan when the noise plan cannot be met at this length, naming what to change.
@@ -268,23 +334,39 @@ def coding_of(agreement: Agreement) -> Exact | Noisy | Layered:
     if plan.noise is None:
         return Exact(plan.encoding, agreement.length)
     try:
-        return noise_coding(plan, plan.noise, agreement.length)
+        return _with_noise(plan.noise, plan.clip, agreement.length, plan.max_clients, plan.min_cohort)
     except DpError as error:
         raise BadPlan(str(error)) from error
 
 
 def noise_coding(plan: RoundPlan, noise: NoisePlan, length: int) -> Noisy | Layered:
-    """The coding of vectors of this length with this noise, under the rest of the plan.
+    """The coding of vectors of this length with this noise, under the rest of the plan, at its own fixed clip.
 
     Raises: dp.errors.Infeasible, NoiseTooCoarse or BadParameters, naming what to change.
     """
-    return _noisy(noise, plan.clip, length, plan.max_clients, plan.min_cohort)
+    return _vector(noise, plan.clip, length, plan.max_clients, plan.min_cohort)
 
 
 @functools.lru_cache(maxsize=64)
-def _noisy(noise: NoisePlan, clip: Fraction, length: int, most: int, least: int) -> Noisy | Layered:
+def _with_noise(noise: NoisePlan, clip: Fraction, length: int, most: int, least: int) -> Noisy | Layered | Counted:
+    if noise.adaptive is None:
+        return _vector(noise, clip, length, most, least)
+    # Planned for clip 1 and scaled: the lattice integers, their noise and the event are then equal in all rounds.
+    vector = _at_clip(_vector(noise, Fraction(1), length, most, least), clip)
+    bit_share = BitShare.plan(
+        bit_noise=noise.adaptive.bit_noise,
+        modulus_bits=noise.modulus_bits,
+        max_clients=most,
+        min_survivors=least,
+        colluders=noise.colluders,
+    )
+    return Counted(vector, bit_share, noise.adaptive, clip)
+
+
+@functools.lru_cache(maxsize=64)
+def _vector(noise: NoisePlan, clip: Fraction, length: int, most: int, least: int) -> Noisy | Layered:
     demand: dict[str, Any] = {
-        "noise_multiplier": noise.noise_multiplier,
+        "noise_multiplier": noise.vector_multiplier,
         "clip": clip,
         "dimension": length,
         "modulus_bits": noise.modulus_bits,
@@ -295,3 +377,9 @@ def _noisy(noise: NoisePlan, clip: Fraction, length: int, most: int, least: int)
     if noise.excess is Excess.REMOVED:
         return Layered(Layers.plan(**demand))
     return Noisy(NoiseShare.plan(**demand))
+
+
+def _at_clip(coding: Noisy | Layered, clip: Fraction) -> Noisy | Layered:
+    if isinstance(coding, Layered):
+        return Layered(Layers(coding.layers.share.at_clip(clip)))
+    return Noisy(coding.share.at_clip(clip))

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Annotated, Self
 
+from dp.adaptive import AdaptiveClip
+from dp.errors import DpError
 from protocols import wire
 from protocols.certificates import Credential
 from protocols.errors import BadPlan, KeyMismatch, PolicyViolation, blame
@@ -72,6 +74,8 @@ class NoisePlan:
 
     The noise is the sum of the clients' own shares. It is sized so that the smallest cohort the plan
     allows still reaches it after `colluders` of its members told the reader their shares.
+    With `adaptive`, the clip follows the norms from round to round: the sum has one more coordinate, which counts
+    the clients within the clip, and the multiplier is that of vector and count together (`dp.adaptive`).
     Units: the multiplier is a pure number; `modulus_bits` is the width of the ring on the wire.
     """
 
@@ -79,6 +83,7 @@ class NoisePlan:
     colluders: U32
     modulus_bits: U8
     excess: Excess = Excess.KEPT
+    adaptive: AdaptiveClip | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.excess, Excess):
@@ -88,6 +93,24 @@ class NoisePlan:
         if not 2 <= self.modulus_bits <= 64:
             raise BadPlan(f"modulus_bits is {self.modulus_bits}, it must lie in 2..64")
         _require_short("noise_multiplier", self.noise_multiplier)
+        if self.adaptive is not None:
+            self._check_adaptive(self.adaptive)
+
+    def _check_adaptive(self, rule: AdaptiveClip) -> None:
+        if not isinstance(rule, AdaptiveClip):
+            raise BadPlan(f"adaptive is {rule!r}, it must be a dp.AdaptiveClip")
+        for name in ("min_clip", "max_clip", "bit_noise", "learning_rate", "target"):
+            _require_short(f"{name} of the adaptive clip", getattr(rule, name))
+        try:
+            rule.vector_multiplier(self.noise_multiplier)
+        except DpError as error:
+            raise BadPlan(str(error)) from error
+
+    @property
+    def vector_multiplier(self) -> Fraction:
+        """The multiplier of the vector alone: more than the round's where a count of clients is released beside it."""
+        rule, whole = self.adaptive, self.noise_multiplier
+        return whole if rule is None else rule.vector_multiplier(whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +147,8 @@ class RoundPlan:
 
     n clients are invited, at most `max_clients`; a sum over fewer than `min_cohort` is never opened.
     Every coordinate is clipped to +-clip and sent with `bits` bits; with noise, the whole vector is
-    clipped to the L2 norm `clip` instead and the lattice follows from the noise plan.
+    clipped to the L2 norm `clip` instead and the lattice follows from the noise plan. Where the clip adapts, `clip`
+    is that of the first round, and each round's agreement holds the plan `at_clip` of its own.
     Raises: BadPlan naming the number to change.
     """
 
@@ -192,6 +216,28 @@ class RoundPlan:
             )
         elif self.noise.colluders >= self.min_cohort:
             raise BadPlan(f"{self.noise.colluders} colluders leave nobody to make noise in {self.min_cohort}")
+        self._check_clip()
+
+    def _check_clip(self) -> None:
+        if self.rule is not None:
+            try:
+                self.rule.require_clip(self.clip)
+            except DpError as error:
+                raise BadPlan(f"the clip does not fit the rule by which it adapts: {error}") from error
+
+    @property
+    def rule(self) -> AdaptiveClip | None:
+        """By which the clip follows the norms; None where it is fixed."""
+        return None if self.noise is None else self.noise.adaptive
+
+    def at_clip(self, clip: Fraction) -> Self:
+        """The plan of one round, which clips to this norm.
+
+        Raises: BadPlan for a clip outside the range of the rule, or another than the plan's where it is fixed.
+        """
+        if self.rule is None and clip != self.clip:
+            raise BadPlan(f"clip is {clip}, and this plan's is fixed at {self.clip}: give its noise an AdaptiveClip")
+        return replace(self, clip=clip)
 
     def _check_metrics(self) -> None:
         if not isinstance(self.metrics, tuple) or not all(isinstance(metric, Metric) for metric in self.metrics):
@@ -274,6 +320,7 @@ class RoundPlan:
         noise_multiplier: float | Fraction | None = None,
         modulus_bits: int = 24,
         excess: Excess = Excess.KEPT,
+        adaptive: AdaptiveClip | None = None,
         min_cohort: int | None = None,
         promise: Promise = Promise.ACTIVE,
         graph: GraphMode = GraphMode.COMPLETE,
@@ -284,7 +331,8 @@ class RoundPlan:
         """A plan for `clients` invited clients of which a fraction may drop out or be corrupt.
 
         The smallest cohort is what remains after twice the expected drop-out, at least three and a
-        majority; with noise, as many colluders as corrupt clients are discounted.
+        majority; with noise, as many colluders as corrupt clients are discounted. A clip that adapts starts at
+        `clip`, rounded to one that the rule can hold.
         Raises: BadPlan when no such plan exists, naming what to lower.
         """
         if type(clients) is not int:
@@ -302,13 +350,18 @@ class RoundPlan:
         if clients < 3:
             raise BadPlan(f"{clients} clients: a sum over fewer than 3 hides nobody")
         floor = max(3, clients // 2 + 1, clients - 2 * math.floor(assumption.dropout * clients))
-        noise = None
+        noise, first_clip = None, _rational("clip", clip)
+        if adaptive is not None:
+            if noise_multiplier is None:
+                raise BadPlan("a clip adapts by a noisy count: without noise_multiplier there is none")
+            first_clip = adaptive.nearest(first_clip)
         if noise_multiplier is not None:
             noise = NoisePlan(
                 _rational("noise_multiplier", noise_multiplier),
                 math.floor(assumption.corrupt * clients),
                 modulus_bits,
                 excess,
+                adaptive,
             )
         plan = cls(
             task=task,
@@ -318,7 +371,7 @@ class RoundPlan:
             max_clients=clients,
             assumption=assumption,
             graph=graph,
-            clip=_rational("clip", clip),
+            clip=first_clip,
             bits=bits,
             max_weight=max_weight,
             noise=noise,
@@ -394,7 +447,8 @@ class Policy:
 
     `identities` pins Ed25519 public keys, the client's own included; whoever is not among them is known by a
     credential of `authority`, where there is one, and else not at all.
-    Bounds: at most `max_length` coordinates, `max_clip`, `max_weight`; at least `min_cohort` clients in a
+    Bounds: at most `max_length` coordinates, `max_weight`; a clip within `min_clip..max_clip`, whichever round it is
+    proposed for; at least `min_cohort` clients in a
     sum, `assumption.corrupt` of them assumed corrupt; no round with less noise than `min_noise_multiplier`;
     at most `max_rounds` vectors for one task, and only for `tasks` where these are named; training only from
     models whose L2 norm is at most `max_model_norm` (`tensors.check_model`). Without noise the sums of two rounds
@@ -407,6 +461,7 @@ class Policy:
     promise: Promise = Promise.ACTIVE
     graphs: frozenset[GraphMode] = frozenset({GraphMode.COMPLETE})
     assumption: Assumption = field(default_factory=lambda: Assumption(Fraction(0), Fraction(0)))
+    min_clip: Fraction = Fraction(0)
     max_clip: Fraction = Fraction(1 << 20)
     max_weight: int = 1 << 32
     max_length: int = 1 << 27
@@ -494,6 +549,7 @@ class Policy:
                 plan.noise is None or plan.noise.colluders >= self.assumption.corrupted(plan.max_clients),
                 "discounts fewer colluders than the policy assumes corrupt",
             ),
+            (plan.clip >= self.min_clip, f"clip {plan.clip} is below {self.min_clip}"),
             (plan.clip <= self.max_clip, f"clip {plan.clip} is above {self.max_clip}"),
             (plan.max_weight <= self.max_weight, f"max_weight {plan.max_weight} is above {self.max_weight}"),
             (agreement.length <= self.max_length, f"{agreement.length} coordinates, at most {self.max_length}"),

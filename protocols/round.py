@@ -15,6 +15,7 @@ import operator
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ import numpy as np
 from dp.accountant import Interval
 from dp.errors import DpError
 from dp.ledger import Charge, Ledger, Outcome
-from protocols.coding import Exact, Floats, Layered, Noisy, coding_of
+from protocols.coding import Counted, Exact, Floats, Layered, Noisy, coding_of
 from protocols.endpoint import Client, Task
 from protocols.errors import BadPlan, Misused, WrongUpdate
 from protocols.messages import Aggregate, Submit
@@ -43,6 +44,7 @@ class RoundReport:
     a ledger. `exact`: the opened sum equals the sum of the survivors' vectors bit for bit.
     `clipped` counts the survivors' clipped coordinates; None with noise, where the exact count would tell
     on a client. `excluded` names peers whose frames were ignored and the error, `costs` what it took.
+    `clip` is the norm that this round clipped to, `next_clip` the one for the next round: the same unless it adapts.
     `metrics` are the weighted means of the plan's metrics. `promise` is what the round may call itself, `warnings`
     what its promise does not cover and just happened.
     `seen_chi_square_p`: p-value of one received masked vector under the uniform distribution.
@@ -55,6 +57,8 @@ class RoundReport:
     survivors: tuple[PartyId, ...]
     excluded: Mapping[PartyId, str]
     clipped: int | None
+    clip: Fraction
+    next_clip: Fraction
     exact: bool
     seen_bytes: int
     seen_chi_square_p: float
@@ -74,16 +78,19 @@ def secure_mean(
     weights: Mapping[int, int] | None = None,
     metrics: Mapping[int, Mapping[str, float]] | None = None,
     model: bytes = NOTHING,
+    clip: Fraction | None = None,
     faults: FaultPlan | None = None,
     cohort: Cohort | None = None,
 ) -> RoundReport:
     """sum_i w_i clip(x_i) / sum_i w_i over the clients that survive the round, plus the plan's noise.
 
+    A clip that adapts is carried by the caller: `clip` is `next_clip` of the report before, None for the plan's own.
+
     Shapes: each update is a state_dict or a list of arrays, all of one layout.
     Guarantee: the plan's promise; with noise and a ledger, the charge is durable before the round opens.
     Raises: WrongUpdate, NonFinite, BadParameters for updates or weights that do not fit, BadPlan for a
-        plan that cannot be met, dp.BudgetExceeded before anything is sent, TooFewClients or ImplausibleSum
-        when the round is lost.
+        plan that cannot be met or a clip it does not allow, dp.BudgetExceeded before anything is sent,
+        TooFewClients or ImplausibleSum when the round is lost.
     """
     started = time.perf_counter()
     layout, flat = _flatten(updates)
@@ -93,7 +100,7 @@ def secure_mean(
         raise BadPlan("the cohort was made for another plan: make it anew, or pass the plan it has")
     cohort = (cohort or Cohort.fresh(plan, flat, shared_memory())).invite(flat)
     head = NOTHING if ledger is None else ledger.head().hash
-    task = Task(round, layout.length, layout.digest(), model, head)
+    task = Task(round, layout.length, layout.digest(), model, head, clip=clip)
     agreement = cohort.server.agree(task)
     reservation = None if ledger is None else ledger.reserve(_charge(agreement, cohort))
 
@@ -133,6 +140,8 @@ def secure_mean(
         survivors=aggregate.survivors,
         excluded={note.peer: note.error for note in cohort.server.excluded} | dict(aggregate.blamed),
         clipped=_clipped(cohort, aggregate),
+        clip=agreement.plan.clip,
+        next_clip=cohort.server.next_clip(),
         exact=simulation.exact,
         seen_bytes=0 if simulation.seen is None else len(simulation.seen.packed),
         seen_chi_square_p=_uniformity(agreement, simulation.seen),
@@ -191,7 +200,7 @@ def _check_clients(what: str, updates: Mapping[int, Any], given: Mapping[int, An
         raise WrongUpdate(f"{what} are given for {sorted(given)}, updates for {sorted(updates)}")
 
 
-def _noisy(agreement: Agreement) -> Noisy | Layered:
+def _noisy(agreement: Agreement) -> Noisy | Layered | Counted:
     coding = coding_of(agreement)
     if isinstance(coding, Exact):
         raise BadPlan("a ledger accounts for noise and this plan has none: set noise_multiplier, or drop the ledger")

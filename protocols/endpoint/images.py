@@ -35,7 +35,7 @@ from protocols.party import Envelope, Failed, PartyId
 from protocols.plan import NOTHING, Agreement
 from protocols.wire import U8, U64, Buffer, Bytes16, Bytes32, Payload
 
-IMAGE_VERSION = 2
+IMAGE_VERSION = 3
 
 CLIENT_STATES: tuple[type[Any], ...] = (
     pairwise_client.Idle,

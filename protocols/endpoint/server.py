@@ -6,11 +6,12 @@ import hmac
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from protocols import codec, wire
 from protocols.codec import Frame, Header
-from protocols.coding import Extras, Floats, coding_of
+from protocols.coding import Counted, Extras, Floats, coding_of
 from protocols.endpoint.images import (
     FROM_CLIENT,
     IMAGE_VERSION,
@@ -58,6 +59,7 @@ class Task:
     """One round's particulars, in the application's terms.
 
     `length` is the number of parameters; `layout` and `model` are digests all clients must agree on;
+    `clip` is this round's where the plan's clip adapts: `next_clip` of the round before; None means the plan's own.
     `nonce` tells two attempts at one round apart.
     Raises: Misused for a round that is no counter of 64 bits.
     """
@@ -68,6 +70,7 @@ class Task:
     model: bytes = NOTHING
     ledger_head: bytes = NOTHING
     nonce: bytes = field(default_factory=lambda: os.urandom(16))
+    clip: Fraction | None = None
 
     def __post_init__(self) -> None:
         if type(self.round) is not int or not 0 <= self.round < 1 << 64:
@@ -131,9 +134,12 @@ class Server:
         return self._agreement
 
     def agree(self, task: Task) -> Agreement:
-        """The agreement that `open` would propose for this task."""
+        """The agreement that `open` would propose for this task.
+
+        Raises: BadPlan for a clip that the plan does not allow, or a length that no vector has.
+        """
         return Agreement(
-            plan=self.plan,
+            plan=self.plan if task.clip is None else self.plan.at_clip(task.clip),
             round=task.round,
             nonce=task.nonce,
             length=task.length,
@@ -214,6 +220,23 @@ class Server:
         """The weighted means of the survivors' metrics, after the round is done."""
         opened = self._opened_sum()
         return Extras.of(self.agreement.plan).means(opened.metrics, opened.weight_sum)
+
+    def fraction_within_clip(self) -> Fraction:
+        """The noisy fraction of the survivors whose norm was within the clip, after the round is done.
+
+        Raises: Misused where the clip is fixed: then nobody was asked.
+        """
+        opened, coding = self._opened_sum(), coding_of(self.agreement)
+        if not isinstance(coding, Counted):
+            raise Misused("this plan's clip is fixed: give its noise an AdaptiveClip")
+        return coding.fraction(opened.total, len(opened.survivors))
+
+    def next_clip(self) -> Fraction:
+        """The clip of the next round's `Task`, after the round is done; the same again where it is fixed."""
+        opened, coding = self._opened_sum(), coding_of(self.agreement)
+        if not isinstance(coding, Counted):
+            return self.agreement.plan.clip
+        return coding.next_clip(opened.total, len(opened.survivors))
 
     def _opened_sum(self) -> Aggregate:
         if self.aggregate is None:

@@ -145,11 +145,15 @@ def federation_of(demo: Demo) -> Federation:
 
 
 class SecureAggregation:
-    """The secure round as the loop calls it: one cohort of endpoints, one ledger, planned drop-outs."""
+    """The secure round as the loop calls it: one cohort of endpoints, one ledger, planned drop-outs.
+
+    Where the plan's clip adapts, `clip` is the next round's: what the latest report said, a lost round keeps it.
+    """
 
     def __init__(self, demo: Demo, plan: RoundPlan, ledger: Ledger | None) -> None:
         self.demo = demo
         self.plan = plan
+        self.clip = plan.clip
         self.ledger = ledger
         self.cohort = Cohort.fresh(plan, range(demo.clients), shared_memory())
         self.reports: list[RoundReport] = []
@@ -162,9 +166,11 @@ class SecureAggregation:
             self.plan,
             round=number,
             ledger=self.ledger,
+            clip=self.clip,
             faults=faults,
             cohort=self.cohort,
         )
+        self.clip = report.next_clip
         self.reports.append(report)
         return Aggregated(report.mean, report.survivors)
 

@@ -19,6 +19,7 @@ from tests.attacks.villain import Stage, rows
 STRICT = {
     "min_cohort": 4,
     "assumption": Assumption(Fraction(1, 5), Fraction(0)),
+    "min_clip": Fraction(1, 2),
     "max_clip": Fraction(1),
     "max_weight": 8,
     "max_length": 5,
@@ -57,6 +58,7 @@ CURIOUS = Assumption(Fraction(1, 5), Fraction(0), against=Against.CURIOUS)
         ({"promise": Promise.CURIOUS, "assumption": CURIOUS}, "promise curious is too weak"),
         ({"assumption": Assumption(Fraction(1, 6), Fraction(0))}, "fewer corrupt clients"),
         ({"clip": Fraction(3, 2)}, "clip 3/2 is above 1"),
+        ({"clip": Fraction(1, 3)}, "clip 1/3 is below 1/2"),
         ({"max_weight": 9}, "max_weight 9 is above 8"),
         ({"protocol": "plain"}, "protocol 'plain' is not allowed"),
         ({"length": 6}, "6 coordinates, at most 5"),

@@ -139,6 +139,58 @@ def test_many_coordinates_obey_the_bound_exactly() -> None:
     assert exact_l2_squared(clip_l2(vector, Fraction(1, 1000)).vector) <= Fraction(1, 10**6)
 
 
+def test_a_vector_near_the_largest_float_is_clipped_to_a_small_bound() -> None:
+    """limit / norm would be subnormal, and wrong in its fifth digit."""
+    for scale in np.linspace(1.0, 1.7, 50):
+        clipped = clip_l2(np.array([0.3, 0.7, 0.5]) * scale * 1e308, Fraction(1, 10**12))
+        assert Fraction(1, 10**24) * (1 - Fraction(1, 2**40)) <= exact_l2_squared(clipped.vector) <= Fraction(1, 10**24)
+
+
+def test_zero_update_is_unchanged() -> None:
+    """Flower 1.42 divides by its norm."""
+    for clip in (clip_l2, clip_l1):
+        clipped = clip(np.zeros(3, np.float32), Fraction(1, 1000))
+        assert (clipped.norm, clipped.hit, clipped.vector.tolist()) == (0.0, False, [0.0, 0.0, 0.0])
+    parts = clip_layers([np.zeros(2), np.zeros(1)], [Fraction(3), Fraction(4)], Fraction(5))
+    assert (parts.norm, parts.hit, parts.vector.tolist()) == (0.0, False, [0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("update", [[3.0, math.inf], [math.nan], [-math.inf, math.inf], [0.0, math.nan]], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_clip_and_infinite_clip_are_refused(update: list[float], dtype: type[np.floating]) -> None:
+    """Peers let NaN pass unclipped, since min(1, nan) is 1, and turn [3, inf] into [0, nan]."""
+    vector = np.array(update, dtype=dtype)
+    for clip in (clip_l2, clip_l1):
+        with pytest.raises(NonFinite, match="nothing was clipped"):
+            clip(vector, Fraction(1))
+    with pytest.raises(NonFinite, match="nothing was clipped"):
+        clip_layers([np.ones(2), vector], [Fraction(3), Fraction(4)], Fraction(5))
+
+
+def test_float32_largest_and_smallest_values_are_clipped() -> None:
+    for value in (3e38, 1e-45):
+        clipped = clip_l2(np.full(1000, value, np.float32), Fraction(1, 1000))
+        assert clipped.norm == pytest.approx(float(np.float32(value)) * math.sqrt(1000), rel=1e-12)
+        assert exact_l2_squared(clipped.vector) <= Fraction(1, 10**6)
+        assert clipped.hit is (value > 1)
+
+
+def test_rounding_a_clipped_vector_back_to_float32_would_break_its_bound() -> None:
+    """Why the result stays float64."""
+    vectors = np.random.default_rng(3).normal(size=(50, 7)).astype(np.float32)
+    clipped = [clip_l2(vector, Fraction(1, 1000)).vector for vector in vectors]
+    assert all(exact_l2_squared(vector) <= Fraction(1, 10**6) for vector in clipped)
+    assert any(exact_l2_squared(vector.astype(np.float32)) > Fraction(1, 10**6) for vector in clipped)
+
+
+@pytest.mark.parametrize("value", [1.0, -0.3, 1e-300, 1e300], ids=str)
+@pytest.mark.parametrize("size", [1, 3, 8192, 8193, 100_000])
+def test_all_equal_coordinates_obey_the_bound_exactly(value: float, size: int) -> None:
+    clipped = clip_l2(np.full(size, value), Fraction(1, 3))
+    assert size * Fraction(float(clipped.vector[0])) ** 2 <= Fraction(1, 9)
+    assert np.all(clipped.vector == clipped.vector[0])
+
+
 # errors
 
 
@@ -174,6 +226,12 @@ def test_only_float_arrays_are_clipped(vector: NDArray[np.float64]) -> None:
 def test_layer_bounds_beyond_the_total_raise() -> None:
     with pytest.raises(BadParameters, match="sum of squares"):
         clip_layers([np.ones(1), np.ones(1)], [Fraction(3), Fraction(4)], Fraction(5) - Fraction(1, 10**30))
+
+
+@pytest.mark.parametrize("bound", [0.5, math.nan, "3", None, 0], ids=repr)
+def test_a_layer_bound_that_is_no_positive_rational_is_named(bound: Fraction) -> None:
+    with pytest.raises(BadParameters, match=r"bounds\[1\]"):
+        clip_layers([np.ones(1), np.ones(1)], [Fraction(3), bound], Fraction(5))
 
 
 def test_layers_and_bounds_must_be_as_many() -> None:
