@@ -103,6 +103,7 @@ if TYPE_CHECKING:
     from dp.noise import discrete_gaussian as discrete_gaussian
     from dp.noise import discrete_laplace as discrete_laplace
     from dp.noise import skellam as skellam
+    from dp.pld import PldAccountant as PldAccountant
     from dp.rdp import RdpAccountant as RdpAccountant
 
 _HOME = {
@@ -158,6 +159,7 @@ _HOME = {
     "NonPrivate": "events",
     "NotEnoughTrials": "errors",
     "Outcome": "ledger.charge",
+    "PldAccountant": "pld",
     "Poisson": "events",
     "Problem": "ledger.verdict",
     "PureEvent": "events",

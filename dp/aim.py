@@ -18,6 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 from dp.convolution import Part
+from dp.losses import Direction
 from dp.pairs import Floats, Step
 
 _ATOMS = 1500
@@ -56,16 +57,16 @@ class Atoms:
 
 
 @lru_cache(maxsize=64)
-def _atoms(step: Step, adding: bool) -> Atoms:
+def _atoms(step: Step, direction: Direction) -> Atoms:
     """The step in cells that are narrow where its losses are, each with its middle loss."""
     low, high = step.pair.reach(_TAIL)
     edges = np.linspace(low, high, _ATOMS)
     p, q = step.pair.cells(edges)
     mixed = (1.0 - step.q) * q + step.q * p
-    weights = q if adding else mixed
+    weights = mixed if direction is Direction.REMOVING else q
     kept = weights > 0.0
     losses = step.outside(0.5 * (edges[:-1] + edges[1:]))[kept]
-    return Atoms(-losses if adding else losses, np.log(weights[kept]))
+    return Atoms(losses if direction is Direction.REMOVING else -losses, np.log(weights[kept]))
 
 
 def aim(parts: Sequence[Part], delta: float) -> Aim:
@@ -90,7 +91,7 @@ class _Moments:
     """Cumulants of a composition, estimated; and the orders worth trying, powers of 2^(1/4)."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        self._parts = [(_atoms(part.step, part.adding), part.count) for part in parts]
+        self._parts = [(_atoms(part.step, part.direction), part.count) for part in parts]
         _, self.mean, variance = self.at(0.0)
         self.spread = math.sqrt(variance)
         # One release more leaves the order alone, and its spectra are found again.

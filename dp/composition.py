@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dp.aim import Aim, aim, aim_at
 from dp.convolution import Composed, Part, compose
-from dp.losses import range_of
+from dp.losses import Direction, range_of
 from dp.pairs import Step
 
 RELATIVE_WIDTH, ABSOLUTE_WIDTH = 0.01, 0.005
@@ -152,10 +152,10 @@ def _directions(steps: Sequence[Counted]) -> list[tuple[Part, ...]]:
     """Removing and adding the unit; without sampling every pair here is its own mirror image."""
     if not steps:
         return []
-    removing = tuple(Part(step, count, False) for step, count in steps)
+    removing = tuple(Part(step, count, Direction.REMOVING) for step, count in steps)
     if all(step.q == 1.0 for step, _ in steps):
         return [removing]
-    return [removing, tuple(Part(step, count, True) for step, count in steps)]
+    return [removing, tuple(Part(step, count, Direction.ADDING) for step, count in steps)]
 
 
 def _grids(steps: Sequence[Counted], delta: float, mesh: float) -> tuple[Grid, ...]:

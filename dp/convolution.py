@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dp.losses import Losses, losses_of
+from dp.losses import Direction, Losses, losses_of
 from dp.pairs import Floats, Step
 
 _UNIT_ROUNDOFF = 2.0**-53
@@ -33,15 +33,15 @@ _MOST_WRAPPED = math.log(1e-4)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`count` releases of one step; `adding` is the direction in which the unit is added."""
+    """`count` releases of one step, looked at in one direction."""
 
     step: Step
     count: int
-    adding: bool
+    direction: Direction
 
     def losses(self, mesh: float, tail: float) -> Losses:
         """The grid law of one release."""
-        return losses_of(self.step, mesh, tail)[self.adding]
+        return losses_of(self.step, mesh, tail)[self.direction]
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ def _log_spectrum_of(part: Part, mesh: float, tail: float, order: float, size: i
 
 def _log_spectrum(part: Part, mesh: float, tail: float, order: float, size: int) -> Spectrum:
     # One more release of a kind only changes the power: the spectrum is that of a single one.
-    return _log_spectrum_of(Part(part.step, 1, part.adding), mesh, tail, order, size)
+    return _log_spectrum_of(replace(part, count=1), mesh, tail, order, size)
 
 
 def _inverse(spectrum: NDArray[np.complex128], size: int) -> Floats:

@@ -11,7 +11,9 @@ Source: Doroshenko, Ghazi, Kamath, Kumar, Manurangsi, PoPETs 2022, section 4.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -19,6 +21,13 @@ import numpy as np
 from dp.pairs import Floats, Step
 
 _LARGEST_EXPONENT = 700.0
+
+
+class Direction(Enum):
+    """Which of the two neighbours the released output came from."""
+
+    REMOVING = "removing"  # drawn with the unit, compared with its absence
+    ADDING = "adding"
 
 
 @dataclass(frozen=True)
@@ -60,8 +69,8 @@ class Losses:
 
 
 @lru_cache(maxsize=32)
-def losses_of(step: Step, mesh: float, tail: float) -> tuple[Losses, Losses]:
-    """The step's losses, (removing, adding) the unit: P and Q change places between the two."""
+def losses_of(step: Step, mesh: float, tail: float) -> Mapping[Direction, Losses]:
+    """The step's losses in both directions: P and Q change places between the two."""
     low, high = step.reach(tail)
     # One point more below, so that an atom at the least loss is inside the grid and not lifted to its foot.
     first, last = math.floor(low / mesh) - 1, math.ceil(high / mesh)
@@ -69,7 +78,7 @@ def losses_of(step: Step, mesh: float, tail: float) -> tuple[Losses, Losses]:
     mixed, plain = step.cells(np.concatenate([[-np.inf], grid, [np.inf]]))
     removing = _connect(mixed, plain, grid, mesh, first)
     adding = _connect(plain[::-1], mixed[::-1], -grid[::-1], mesh, -last)
-    return removing, adding
+    return {Direction.REMOVING: removing, Direction.ADDING: adding}
 
 
 def range_of(step: Step, tail: float) -> float:
