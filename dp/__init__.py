@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from dp.ledger.verdict import Verdict as Verdict
     from dp.noise import Entropy as Entropy
     from dp.noise import discrete_gaussian as discrete_gaussian
+    from dp.pld import PldAccountant as PldAccountant
     from dp.rdp import RdpAccountant as RdpAccountant
 
 _HOME = {
@@ -128,6 +129,7 @@ _HOME = {
     "NonPrivate": "events",
     "NotEnoughTrials": "errors",
     "Outcome": "ledger.charge",
+    "PldAccountant": "pld",
     "Poisson": "events",
     "Problem": "ledger.verdict",
     "PureEvent": "events",

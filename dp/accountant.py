@@ -3,7 +3,7 @@
     Unit(relation, of)      what one neighbouring step changes; the relation has no default anywhere
     View                    who looks; a cohort the viewer knows gives no amplification by sampling
     Budget, Interval        the limit, and (lower, upper) epsilon at one delta
-    Accountant              compose / delta / epsilon / interval / state; dp.gaussian and dp.rdp are such
+    Accountant              compose / delta / epsilon / interval / state: dp.gaussian, dp.pld, dp.rdp
     account(...)            every accountant that has a proof for the events; the best of their ends
 
 | sampling \\ relation               | add-or-remove-one | zero-out                          | replace-one |
@@ -268,12 +268,14 @@ def account(events: Iterable[Event], unit: Unit, view: View, delta: Exact) -> In
     """
     # Imported here because accountants speak the words defined above.
     from dp.gaussian import GaussianAccountant
+    from dp.pld import PldAccountant
     from dp.rdp import RdpAccountant
 
     def opinions_on(event: Event) -> list[Interval]:
         found: list[Interval] = []
         refusal: UnsupportedEvent | NoiseTooCoarse | None = None
-        accountants: tuple[Accountant, ...] = (GaussianAccountant(unit), RdpAccountant(unit))
+        # The sharpest first: among equals it is named. The last one covers most, so its refusal is the reason.
+        accountants: tuple[Accountant, ...] = (GaussianAccountant(unit), PldAccountant(unit), RdpAccountant(unit))
         for accountant in accountants:
             try:
                 accountant.compose(event)

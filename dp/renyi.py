@@ -112,16 +112,6 @@ def pure(orders: Floats, epsilon: float) -> Floats:
     return discrete_laplace(orders, 1.0 / epsilon, 1) if epsilon > _SMALLEST else np.full_like(orders, epsilon)
 
 
-def amplified(epsilon: float, q: float) -> float:
-    """ln(1 + q (e^epsilon - 1)): an epsilon-DP release on a Poisson sample, both directions.
-
-    Source: Balle, Barthe, Gaboardi, NeurIPS 2018, Theorem 8.
-    """
-    if epsilon > 30.0:
-        return epsilon + math.log(q + (1.0 - q) * math.exp(-epsilon))
-    return math.log1p(q * math.expm1(epsilon))
-
-
 def skellam(orders: Floats, mu: float, l2_squared: float, l1: float) -> Floats:
     """alpha D2^2/(2 mu) + min{((2 alpha - 1) D2^2 + 6 D1)/(4 mu^2), 3 D1/(2 mu)}, interpolated.
 

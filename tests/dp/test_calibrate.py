@@ -29,14 +29,13 @@ def test_sigma_is_between_the_truth_and_the_peers_with_the_same_mathematics(shar
         config, sigma = entry["config"], entry["value"]["sigma"]
         budget = Budget(config["target_epsilon"], config["target_delta"], "add-or-remove-one")
         found = calibrate_gaussian(budget, config["q"], config["steps"], View.RELEASED)
-        peer = min(value for name, value in sigma.items() if name.endswith("_rdp"))
-        assert float(found.noise) <= peer * (1 + 2**-19)
+        # dp-accounting stops where its own epsilon is 1e-5 below the budget: the only peer this close.
+        assert float(found.noise) <= min(sigma.values()) * (1 + 1e-4)
+        assert found.tight
         if "analytic_exact" in sigma:
             assert sigma["analytic_exact"] <= float(found.noise) <= sigma["analytic_exact"] * (1 + 2**-20)
-            assert found.tight
         else:
-            assert float(found.noise) >= sigma["dp_accounting_pld_dx1e-3"] * (1 - 1e-3)
-            assert not found.tight
+            assert float(found.noise) >= sigma["dp_accounting_pld_dx1e-3"] * (1 - 2e-3)
 
 
 @given(st.fractions(Fraction(1, 20), 12, max_denominator=40), st.integers(2, 10), st.integers(1, 500))

@@ -173,7 +173,7 @@ def test_the_report_names_its_accountant_and_prints_the_keys_of_the_command() ->
     found = report().to_dict()
     assert list(found) == ["epsilon_lower", "epsilon_upper", "accountant", "epsilon_aggregator_view"]
     assert found["accountant"] == "exact-gaussian"
-    assert report(rate=0.5).accountant == "rdp"
+    assert report(rate=0.5).accountant == "pld"
 
 
 # --- calibration
