@@ -34,9 +34,9 @@ from dp.spectrum import (
 
 # Ends this close together are not worth another mesh: a share of the upper end, or an absolute gap.
 _RELATIVE_GAP, _ABSOLUTE_GAP = 2.0**-11, 2.0**-14
-_MOST_CELLS = 2**20
+_LEAST_CELLS, _MOST_CELLS = 2**15, 2**20
 _MOST_REFINEMENTS = 6
-_EVEN = 512
+_EVEN = 2048
 _EVENLY = 2**62
 _SCOUT_EVEN, _SCOUT_MESH = 64, 2.0**-10
 # Share of delta spent on losses counted as infinite, and how coarsely that threshold is rounded.
@@ -65,9 +65,9 @@ class _Scouted:
     def mesh(self) -> float:
         """The power of two with which both ends should meet, as far as the window allows."""
         gap = _gap(self.epsilon)
-        scale = max(self.deviation, self.epsilon / _EVEN)
+        scale = 16.0 * max(self.deviation, self.epsilon / _EVEN)
         second_order = math.sqrt(8.0 * gap / (self.releases * (1.0 + self.tilt)))
-        wanted = min(second_order, max(1.0, gap / self.releases), scale / 32.0)
+        wanted = min(second_order, max(1.0, gap / self.releases), scale / _LEAST_CELLS)
         return 2.0 ** math.floor(math.log2(max(wanted, 32.0 * self.deviation / _MOST_CELLS)))
 
 
@@ -178,10 +178,9 @@ def _above(pairs: Counted, grid: Grid) -> Parts:
     return tuple((law_above(pair, grid), count) for pair, count in pairs)
 
 
-def _upper(pairs: Counted, near: float, grid: Grid, delta: float) -> float:
+def _upper(pairs: Counted, tilt: float, grid: Grid, delta: float) -> float:
     """The upper end on one mesh; infinite when the sum spreads over more cells than can be kept."""
     parts = _above(pairs, grid)
-    tilt = tilt_for_delta(parts, delta, near)
     frame = window(parts, tilt)
     if frame.size > _MOST_CELLS:
         return math.inf

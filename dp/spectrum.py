@@ -17,10 +17,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dp.grid import Law
 from dp.profiles import Floats
 
+Spectrum = NDArray[np.complex128]
 Parts = tuple[tuple[Law, int], ...]
 
 _UNIT_ROUNDOFF = 2.0**-53
@@ -29,7 +31,9 @@ RELATIVE_ERROR = 2.0**-38
 # Mass that may leave the window at each end of a tilted law.
 _ESCAPED = 2.0**-40
 _LADDER = np.exp2(np.arange(-60.0, 61.0))
-_WIDER = np.exp2(np.arange(1.0, -6.0, -1.0))
+# Logarithm of a spectrum's size below which it is taken as 0.
+_SILENT = -80.0
+_WIDER = np.array([2.0, 0.5, 0.125, 0.03125])
 _FINE = np.exp2(np.arange(-4.0, 5.0) / 4.0)
 _ROWS = 8
 
@@ -61,11 +65,9 @@ def chernoff_epsilon(parts: Parts, tilts: Floats, delta: float) -> Floats:
     return (cumulant(parts, tilts) + log_peak(tilts) - math.log(delta)) / tilts
 
 
-def tilt_for_delta(parts: Parts, delta: float, near: float | None = None) -> float:
+def tilt_for_delta(parts: Parts, delta: float) -> float:
     """The tilt with the least Chernoff bound: its law has the answer about half a deviation from its centre."""
-    if near is None:
-        near = float(_LADDER[np.argmin(chernoff_epsilon(parts, _LADDER, delta))])
-    tilts = near * _FINE
+    tilts = _LADDER[np.argmin(chernoff_epsilon(parts, _LADDER, delta))] * _FINE
     return float(tilts[np.argmin(chernoff_epsilon(parts, tilts, delta))])
 
 
@@ -85,9 +87,9 @@ def spread(parts: Parts, tilt: float) -> tuple[float, float]:
     mean, variance = 0.0, 0.0
     for law, count in parts:
         weights, losses = _tilted(law, tilt)[0], law.losses
-        centre = float(weights @ losses)
+        centre = float((weights * losses).sum())
         mean += count * centre
-        variance += count * float(weights @ np.square(losses - centre))
+        variance += count * float((weights * np.square(losses - centre)).sum())
     return mean, math.sqrt(variance)
 
 
@@ -153,23 +155,35 @@ def compose(parts: Parts, tilt: float, frame: Window) -> Composed:
     from scipy.fft import irfft, next_fast_len, rfft
 
     size = next_fast_len(max(frame.size, 32), real=True)
-    log_size, phase = np.zeros(size // 2 + 1), np.zeros(size // 2 + 1)
+    log_size = np.zeros(size // 2 + 1)
+    spectra: list[tuple[Spectrum, int]] = []
     log_moment, rough, releases = 0.0, 0.0, 0
     for law, count in parts:
         weights, moment = _tilted(law, tilt)
+        spectrum = rfft(np.bincount(law.knots % size, weights, minlength=size))
+        spectra.append((spectrum, count))
+        log_size += count * np.log(np.maximum(np.abs(spectrum), 1e-300))
         log_moment += count * moment
         releases += count
-        rough += math.sqrt(size * float(weights @ weights))
-        spectrum = rfft(np.bincount(law.knots % size, weights, minlength=size))
-        log_size += count * np.log(np.maximum(np.abs(spectrum), 1e-300))
-        phase += count * np.angle(spectrum)
-    around = irfft(np.exp(log_size) * (np.cos(phase) + 1j * np.sin(phase)), size)
+        rough += math.sqrt(size * float(np.square(weights).sum()))
+    around = irfft(_power(spectra, log_size), size)
     result = np.roll(around, -(frame.start % size))
-    final = math.sqrt(size * float(result @ result))
+    final = math.sqrt(size * float(np.square(result).sum()))
     fft_error = 8.0 * _UNIT_ROUNDOFF * math.log2(size) * (2.0 * releases * final + rough)
-    return Composed(
-        result, frame.start, parts[0][0].mesh, tilt, log_moment, fft_error + 2.0 * _ESCAPED, releases * RELATIVE_ERROR
-    )
+    stray = fft_error + 2.0 * _ESCAPED + size * math.exp(_SILENT)
+    return Composed(result, frame.start, parts[0][0].mesh, tilt, log_moment, stray, releases * RELATIVE_ERROR)
+
+
+def _power(spectra: list[tuple[Spectrum, int]], log_size: Floats) -> Spectrum:
+    """prod of spectrum^count, of absolute value e^log_size; what is below e^-80 is left at 0."""
+    heard = log_size > _SILENT
+    turns = np.zeros(int(np.count_nonzero(heard)))
+    for spectrum, count in spectra:
+        turns += count * (np.angle(spectrum[heard]) / (2.0 * math.pi))
+    phase = 2.0 * math.pi * (turns - np.rint(turns))  # sines of large arguments are slow
+    result: Spectrum = np.zeros(log_size.size, dtype=np.complex128)
+    result[heard] = np.exp(log_size[heard]) * (np.cos(phase) + 1j * np.sin(phase))
+    return result
 
 
 def discounted(values: Floats, rate: float) -> Floats:
