@@ -87,8 +87,18 @@ def laws_below(pair: Pair, grid: Grid) -> tuple[Law, Law]:
     """The laws under P and under Q of the knot nearest to the loss: what a coarse observer would see."""
     knots = _knots(pair, grid)
     edges = np.multiply(knots[:-1] + knots[1:], 0.5 * grid.mesh, dtype=np.float64)
-    one, other = (np.concatenate([[1.0], tail, [0.0]]) for tail in pair.tails(edges))
-    return _law(knots, -np.diff(one), grid.mesh, 0.0), _law(knots, -np.diff(other), grid.mesh, 0.0)
+    one, other = pair.log_tails(edges)
+    return _merged(knots, one, grid.mesh), _merged(knots, other, grid.mesh)
+
+
+def _merged(knots: Knots, log_tail: Floats, mesh: float) -> Law:
+    """The law with e^log_tail of its mass above each edge between two knots, in logarithms: Q underflows."""
+    upper = np.append(log_tail, -np.inf)
+    lower = np.insert(log_tail, 0, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_mass = lower + np.log(-np.expm1(np.minimum(0.0, upper - lower)))
+    there = log_mass > -np.inf
+    return Law(knots[there], log_mass[there], mesh, 0.0)
 
 
 def _law(knots: Knots, mass: Floats, mesh: float, missing: float) -> Law:

@@ -18,7 +18,7 @@ from dp.events import Canonical, Composed, Event, Exact, GaussianEvent, Repeated
 from dp.gaussian import GaussianAccountant
 from dp.neighbours import Releases, between, full_shift, releases
 from dp.pure import pure_sum
-from dp.search import LEAST_DELTA, Ends, delta_above, ends, upper_at
+from dp.search import LEAST_DELTA, Ends, delta_above, ends, ordered, upper_at
 
 # Covers the rounding of the last few operations on an epsilon.
 _ROUNDING = 1e-12
@@ -133,7 +133,7 @@ class PldAccountant:
         found = ends(parts.above, parts.below, max(LEAST_DELTA, delta * math.exp(-parts.slack)))
         upper = math.inf if delta < LEAST_DELTA else found.upper * (1.0 + _ROUNDING) + 2.0 * parts.slack
         lower = found.lower * (1.0 - _ROUNDING) - 2.0 * parts.slack
-        return Ends(max(0.0, min(lower, upper, most)), min(upper, most))
+        return ordered(max(0.0, lower), min(upper, most))
 
     def _ideal_delta(self, epsilon: Fraction) -> float:
         parts = self._releases()

@@ -3,7 +3,7 @@
 A pair is known by two functions of the loss L = ln dP/dQ:
 
     profile(epsilon)    sup over events S of P(S) - e^epsilon Q(S), for epsilon >= 0
-    tails(loss)         (P(L > loss), Q(L > loss)), for any loss
+    log_tails(loss)     (ln P(L > loss), ln Q(L > loss)), for any loss
 
 `swapped` is the pair (Q, P). Gaussian, Laplace and randomised response look alike both ways round; what a
 Poisson sample makes of them does not, so removing a unit and adding one are two pairs.
@@ -44,8 +44,8 @@ class Pair(Protocol):
     def profile(self, epsilon: Floats) -> Floats:
         """sup_S P(S) - e^epsilon Q(S) for an array of epsilon >= 0; relative error below 2^-39."""
 
-    def tails(self, loss: Floats) -> tuple[Floats, Floats]:
-        """(P(L > loss), Q(L > loss)), each falling in loss; relative error below 2^-39."""
+    def log_tails(self, loss: Floats) -> tuple[Floats, Floats]:
+        """(ln P(L > loss), ln Q(L > loss)), each falling in loss; Q is tiny where losses are large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,12 @@ class Gaussian:
         far = ndtr(-a) - weight * erfcx((a + self.mu) / _SQRT2)
         return np.where(a > -1.0, near, far)
 
-    def tails(self, loss: Floats) -> tuple[Floats, Floats]:
+    def log_tails(self, loss: Floats) -> tuple[Floats, Floats]:
         """Normal tails; under Q the loss is N(-mu^2/2, mu^2)."""
-        from scipy.special import ndtr
+        from scipy.special import log_ndtr
 
         z = loss / self.mu
-        return ndtr(self.mu / 2.0 - z), ndtr(-self.mu / 2.0 - z)
+        return log_ndtr(self.mu / 2.0 - z), log_ndtr(-self.mu / 2.0 - z)
 
 
 def _erfcx_drop(x: Floats, distance: float) -> Floats:
@@ -129,12 +129,12 @@ class Laplace:
         """1 - e^((epsilon' - epsilon)/2) up to epsilon, then 0."""
         return -np.expm1(np.minimum(0.0, (epsilon - self.epsilon) / 2.0))
 
-    def tails(self, loss: Floats) -> tuple[Floats, Floats]:
+    def log_tails(self, loss: Floats) -> tuple[Floats, Floats]:
         """Between -epsilon and epsilon the loss is the noise itself, scaled by -2."""
         inside = np.clip(loss, -self.epsilon, self.epsilon)
         above, below = loss >= self.epsilon, loss < -self.epsilon
-        one = 1.0 - 0.5 * np.exp(0.5 * (inside - self.epsilon))
-        other = 0.5 * np.exp(-0.5 * (inside + self.epsilon))
+        one = np.log1p(-0.5 * np.exp(0.5 * (inside - self.epsilon)))
+        other = -0.5 * (inside + self.epsilon) - math.log(2.0)
         return _stepped(one, above, below), _stepped(other, above, below)
 
 
@@ -166,13 +166,13 @@ class DiscreteLaplace:
         value = (-np.expm1(gap) - ratio * np.expm1(-np.maximum(last, 0.0) / self.scale)) / (1.0 + ratio)
         return np.where(last < 0.0, 0.0, value)
 
-    def tails(self, loss: Floats) -> tuple[Floats, Floats]:
+    def log_tails(self, loss: Floats) -> tuple[Floats, Floats]:
         """Geometric sums."""
         last = self._last(loss)
         ratio = math.exp(-1.0 / self.scale)
         inside = np.clip(last, 0.0, max(0.0, self.distance - 1.0))
-        one = 1.0 - np.exp(-(inside + 1.0) / self.scale) / (1.0 + ratio)
-        other = np.exp((inside - self.distance) / self.scale) / (1.0 + ratio)
+        one = np.log1p(-np.exp(-(inside + 1.0) / self.scale) / (1.0 + ratio))
+        other = (inside - self.distance) / self.scale - math.log1p(ratio)
         above, below = last < 0.0, last >= self.distance
         return _stepped(one, above, below), _stepped(other, above, below)
 
@@ -203,19 +203,15 @@ class Response:
         """(e^epsilon0 - e^epsilon) / (1 + e^epsilon0) up to epsilon0, then 0."""
         return -np.expm1(np.minimum(0.0, epsilon - self.epsilon)) / (1.0 + math.exp(-self.epsilon))
 
-    def tails(self, loss: Floats) -> tuple[Floats, Floats]:
+    def log_tails(self, loss: Floats) -> tuple[Floats, Floats]:
         """One atom at each end."""
-        yes = 1.0 / (1.0 + math.exp(-self.epsilon))
         above, below = loss >= self.epsilon, loss < -self.epsilon
-        inside = np.ones_like(loss)
-        return (
-            _stepped(yes * inside, above, below),
-            _stepped(yes * math.exp(-self.epsilon) * inside, above, below),
-        )
+        yes = np.full_like(loss, -math.log1p(math.exp(-self.epsilon)))
+        return _stepped(yes, above, below), _stepped(yes - self.epsilon, above, below)
 
 
 def _stepped(inside: Floats, above: NDArray[np.bool_], below: NDArray[np.bool_]) -> Floats:
-    return np.where(above, 0.0, np.where(below, 1.0, inside))
+    return np.where(above, -np.inf, np.where(below, 0.0, inside))
 
 
 Symmetric = Gaussian | Laplace | DiscreteLaplace | Response
@@ -242,10 +238,10 @@ class Removed:
         """q h(ln((e^epsilon - 1 + q)/q))."""
         return self.q * self.inner.profile(_unmixed(epsilon, self.q))
 
-    def tails(self, loss: Floats) -> tuple[Floats, Floats]:
+    def log_tails(self, loss: Floats) -> tuple[Floats, Floats]:
         """The loss is a growing function of the inner one."""
-        one, other = self.inner.tails(_unmixed(loss, self.q))
-        return (1.0 - self.q) * other + self.q * one, other
+        one, other = self.inner.log_tails(_unmixed(loss, self.q))
+        return _log_mixed(one, other, self.q), other
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,10 +273,15 @@ class Added:
             argument = np.where(left > 0.0, np.log1p(np.expm1(inside) / np.maximum(left, 1e-300)), np.inf)
         return left * self.inner.profile(argument)
 
-    def tails(self, loss: Floats) -> tuple[Floats, Floats]:
+    def log_tails(self, loss: Floats) -> tuple[Floats, Floats]:
         """Minus the loss of removing, seen from the other side: by symmetry an upper tail again."""
-        one, other = self.inner.tails(-_unmixed(-loss, self.q))
-        return one, (1.0 - self.q) * one + self.q * other
+        one, other = self.inner.log_tails(-_unmixed(-loss, self.q))
+        return one, _log_mixed(other, one, self.q)
+
+
+def _log_mixed(one: Floats, other: Floats, q: float) -> Floats:
+    """ln(q e^one + (1-q) e^other)."""
+    return np.logaddexp(one + math.log(q), other + math.log1p(-q))
 
 
 def _mixed(loss: float, q: float) -> float:

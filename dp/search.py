@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 
 from dp.ends import Upper, epsilon_below
+from dp.errors import AccountantDisagreement
 from dp.grid import Grid, Law, law_above, laws_below
 from dp.neighbours import Counted
 from dp.profiles import Pair
@@ -29,6 +30,8 @@ from dp.spectrum import (
     spread,
     tilt_for_delta,
     tilt_for_epsilon,
+    tilt_for_mean,
+    tilt_to_meet,
     window,
 )
 
@@ -41,6 +44,8 @@ _EVENLY = 2**62
 _SCOUT_EVEN, _SCOUT_MESH = 64, 2.0**-10
 # Share of delta spent on losses counted as infinite, and how coarsely that threshold is rounded.
 _TAIL_SHARE, _TAIL_STEP = 2.0**-24, 16
+# Relative excess of a lower over an upper end that rounding explains.
+_CROSSED = 1e-9
 # Smaller deltas are answered as this one: it leaves room for thresholds that are still doubles.
 LEAST_DELTA = 2.0**-800
 
@@ -82,6 +87,19 @@ def ends(above: Counted, below: Counted, delta: float) -> Ends:
         if scouted.epsilon > lower:
             found = _refined(scouted, pairs, proven, tail, delta)
             lower, upper = max(lower, found.lower), max(upper, found.upper)
+    return ordered(lower, upper)
+
+
+def ordered(lower: float, upper: float) -> Ends:
+    """The ends, which rounding may have crossed by a hair.
+
+    Raises: AccountantDisagreement when it was more than rounding: that is a bug of ours.
+    """
+    if lower > upper * (1.0 + _CROSSED):
+        raise AccountantDisagreement(
+            f"privacy loss distributions prove epsilon >= {lower!r} and epsilon <= {upper!r}; nothing may be "
+            "released, report both"
+        )
     return Ends(min(lower, upper), upper)
 
 
@@ -96,6 +114,7 @@ def _refined(scouted: _Scouted, above: Counted, below: Counted, tail: float, del
         if settled or 32.0 * scouted.deviation / grid.mesh > _MOST_CELLS:
             break
         grid = grid.finer(4 if upper - lower > 8.0 * _gap(upper) and lower > 0.0 else 2)
+        scouted = _aimed(above, tail, upper)
     return Ends(lower, upper)
 
 
@@ -168,6 +187,13 @@ def _scout(pairs: Counted, tail: float, delta: float) -> _Scouted:
     return _Scouted(tilt, max(0.0, epsilon), spread(parts, tilt)[1], count)
 
 
+def _aimed(pairs: Counted, tail: float, epsilon: float) -> _Scouted:
+    """The tilt whose law is centred at an epsilon already known; Chernoff can be far off when tails are heavy."""
+    parts = _scout_parts(pairs, tail)
+    tilt = tilt_for_mean(parts, epsilon)
+    return _Scouted(tilt, epsilon, spread(parts, tilt)[1], releases_in(pairs))
+
+
 def _rough_delta(pairs: Counted, epsilon: float) -> float:
     parts = _scout_parts(pairs, LEAST_DELTA)
     tilt = tilt_for_epsilon(parts, epsilon)
@@ -194,7 +220,8 @@ def _lower(pairs: Counted, tilt: float, grid: Grid, delta: float) -> float:
     merged = [(laws_below(pair, grid), count) for pair, count in pairs]
     one = tuple((laws[0], count) for laws, count in merged)
     other = tuple((laws[1], count) for laws, count in merged)
-    frame = window(one, tilt).joined(window(other, tilt + 1.0))
+    turned = tilt_to_meet(other, tilt + 1.0, *spread(one, tilt))
+    frame = window(one, tilt).joined(window(other, turned))
     if frame.size > _MOST_CELLS:
         return 0.0
-    return epsilon_below(compose(one, tilt, frame), compose(other, tilt + 1.0, frame), delta)
+    return epsilon_below(compose(one, tilt, frame), compose(other, turned, frame), delta)

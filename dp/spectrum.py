@@ -14,6 +14,7 @@ Source: Doroshenko et al., PoPETs 2022; Higham, Accuracy and Stability, 2002, Th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +35,9 @@ _LADDER = np.exp2(np.arange(-60.0, 61.0))
 # Logarithm of a spectrum's size below which it is taken as 0.
 _SILENT = -80.0
 _WIDER = np.array([2.0, 0.5, 0.125, 0.03125])
-_FINE = np.exp2(np.arange(-4.0, 5.0) / 4.0)
+_ZOOM, _AROUND = (1.0 / 4.0, 1.0 / 16.0, 1.0 / 64.0), np.arange(-4.0, 5.0)
 _ROWS = 8
+_MOST_HALVINGS = 60
 
 
 def cumulant(parts: Parts, tilts: Floats) -> Floats:
@@ -67,8 +69,7 @@ def chernoff_epsilon(parts: Parts, tilts: Floats, delta: float) -> Floats:
 
 def tilt_for_delta(parts: Parts, delta: float) -> float:
     """The tilt with the least Chernoff bound: its law has the answer about half a deviation from its centre."""
-    tilts = _LADDER[np.argmin(chernoff_epsilon(parts, _LADDER, delta))] * _FINE
-    return float(tilts[np.argmin(chernoff_epsilon(parts, tilts, delta))])
+    return _least(lambda tilts: chernoff_epsilon(parts, tilts, delta))
 
 
 def chernoff_log_delta(parts: Parts, tilts: Floats, epsilon: float) -> Floats:
@@ -78,8 +79,20 @@ def chernoff_log_delta(parts: Parts, tilts: Floats, epsilon: float) -> Floats:
 
 def tilt_for_epsilon(parts: Parts, epsilon: float) -> float:
     """The tilt with the least Chernoff bound of delta at epsilon."""
-    tilts = _LADDER[np.argmin(chernoff_log_delta(parts, _LADDER, epsilon))] * _FINE
-    return float(tilts[np.argmin(chernoff_log_delta(parts, tilts, epsilon))])
+    return _least(lambda tilts: chernoff_log_delta(parts, tilts, epsilon))
+
+
+def tilt_for_mean(parts: Parts, mean: float) -> float:
+    """The tilt whose law has this mean: K(t) - t mean is least there."""
+    return _least(lambda tilts: cumulant(parts, tilts) - tilts * mean)
+
+
+def _least(bound: Callable[[Floats], Floats]) -> float:
+    """Where a bound with one minimum is least, to about 1 %."""
+    tilts = _LADDER
+    for step in _ZOOM:
+        tilts = tilts[np.argmin(bound(tilts))] * np.exp2(step * _AROUND)
+    return float(tilts[np.argmin(bound(tilts))])
 
 
 def spread(parts: Parts, tilt: float) -> tuple[float, float]:
@@ -91,6 +104,21 @@ def spread(parts: Parts, tilt: float) -> tuple[float, float]:
         mean += count * centre
         variance += count * float((weights * np.square(losses - centre)).sum())
     return mean, math.sqrt(variance)
+
+
+def tilt_to_meet(parts: Parts, near: float, mean: float, deviation: float) -> float:
+    """A tilt under which the sum has this mean, up to a deviation: `near`, where cells are fine, else by bisection.
+
+    Under Q one more than the tilt under P does it, as far as knots tell losses apart to within 1.
+    """
+    low, high = 0.0, math.inf
+    for _ in range(_MOST_HALVINGS):
+        there = spread(parts, near)[0]
+        if abs(there - mean) <= deviation:
+            break
+        low, high = (near, high) if there < mean else (low, near)
+        near = 2.0 * near if math.isinf(high) else 0.5 * (low + high)
+    return near
 
 
 def _tilted(law: Law, tilt: float) -> tuple[Floats, float]:
