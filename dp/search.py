@@ -27,6 +27,8 @@ from dp.spectrum import (
     chernoff_epsilon,
     chernoff_log_delta,
     compose,
+    gentlest_tilt,
+    span,
     spread,
     tilt_for_delta,
     tilt_for_epsilon,
@@ -44,6 +46,8 @@ _EVENLY = 2**62
 _SCOUT_EVEN, _SCOUT_MESH = 64, 2.0**-10
 # Share of delta spent on losses counted as infinite, and how coarsely that threshold is rounded.
 _TAIL_SHARE, _TAIL_STEP = 2.0**-24, 16
+# Errors of an FFT above this share of delta are avoided where a tilt can do it.
+_ACCURACY = 2.0**-24
 # Relative excess of a lower over an upper end that rounding explains.
 _CROSSED = 1e-9
 # Smaller deltas are answered as this one: it leaves room for thresholds that are still doubles.
@@ -60,20 +64,28 @@ class Ends:
 
 @dataclass(frozen=True, slots=True)
 class _Scouted:
-    """Where the answer is: the best tilt, a rough epsilon there, the spread of the tilted sum, all releases."""
+    """Where the answer is: a good tilt, a rough epsilon, how far the tilted sum extends, all releases."""
 
     tilt: float
     epsilon: float
-    deviation: float
+    extent: float
     releases: int
+
+    @classmethod
+    def of(cls, parts: Parts, tilt: float, epsilon: float, delta: float) -> _Scouted:
+        """At the gentlest tilt about as good as the given one."""
+        count = sum(count for _, count in parts)
+        tilt = gentlest_tilt(parts, tilt, epsilon, math.log(delta) + _spare(count))
+        low, high = span(parts, tilt)
+        return cls(tilt, epsilon, high - low, count)
 
     def mesh(self) -> float:
         """The power of two with which both ends should meet, as far as the window allows."""
         gap = _gap(self.epsilon)
-        scale = 16.0 * max(self.deviation, self.epsilon / _EVEN)
         second_order = math.sqrt(8.0 * gap / (self.releases * (1.0 + self.tilt)))
-        wanted = min(second_order, max(1.0, gap / self.releases), scale / _LEAST_CELLS)
-        return 2.0 ** math.floor(math.log2(max(wanted, 32.0 * self.deviation / _MOST_CELLS)))
+        affordable = max(self.extent, self.epsilon / _EVEN) / _LEAST_CELLS
+        wanted = min(second_order, max(1.0, gap / self.releases), affordable)
+        return 2.0 ** math.floor(math.log2(max(wanted, 2.0 * self.extent / _MOST_CELLS)))
 
 
 def ends(above: Counted, below: Counted, delta: float) -> Ends:
@@ -111,10 +123,10 @@ def _refined(scouted: _Scouted, above: Counted, below: Counted, tail: float, del
         before, found = upper, _upper(above, scouted.tilt, grid, delta)
         lower, upper = max(lower, _lower(below, scouted.tilt, grid, delta)), min(upper, found)
         settled = before - upper <= 0.5 * _gap(upper) or upper - lower <= _gap(upper)
-        if settled or 32.0 * scouted.deviation / grid.mesh > _MOST_CELLS:
+        if settled or 4.0 * scouted.extent / grid.mesh > _MOST_CELLS:
             break
         grid = grid.finer(4 if upper - lower > 8.0 * _gap(upper) and lower > 0.0 else 2)
-        scouted = _aimed(above, tail, upper)
+        scouted = _aimed(above, tail, upper, delta)
     return Ends(lower, upper)
 
 
@@ -183,15 +195,19 @@ def _scout(pairs: Counted, tail: float, delta: float) -> _Scouted:
     parts, count = _scout_parts(pairs, tail), releases_in(pairs)
     left = delta - missing_mass(parts)
     tilt = tilt_for_delta(parts, left)
-    epsilon = float(chernoff_epsilon(parts, np.array([tilt]), left)[0]) + count * RELATIVE_ERROR / tilt
-    return _Scouted(tilt, max(0.0, epsilon), spread(parts, tilt)[1], count)
+    epsilon = max(0.0, float(chernoff_epsilon(parts, np.array([tilt]), left)[0]) + count * RELATIVE_ERROR / tilt)
+    return _Scouted.of(parts, tilt, epsilon, delta)
 
 
-def _aimed(pairs: Counted, tail: float, epsilon: float) -> _Scouted:
+def _aimed(pairs: Counted, tail: float, epsilon: float, delta: float) -> _Scouted:
     """The tilt whose law is centred at an epsilon already known; Chernoff can be far off when tails are heavy."""
     parts = _scout_parts(pairs, tail)
-    tilt = tilt_for_mean(parts, epsilon)
-    return _Scouted(tilt, epsilon, spread(parts, tilt)[1], releases_in(pairs))
+    return _Scouted.of(parts, tilt_for_mean(parts, epsilon), epsilon, delta)
+
+
+def _spare(count: int) -> float:
+    """How much a Chernoff bound of ln delta may exceed it before the errors of an FFT show in delta."""
+    return max(0.0, math.log(_ACCURACY / (2.0**-39 + count * 2.0**-44)))
 
 
 def _rough_delta(pairs: Counted, epsilon: float) -> float:

@@ -36,6 +36,7 @@ _LADDER = np.exp2(np.arange(-60.0, 61.0))
 _SILENT = -80.0
 _WIDER = np.array([2.0, 0.5, 0.125, 0.03125])
 _ZOOM, _AROUND = (1.0 / 4.0, 1.0 / 16.0, 1.0 / 64.0), np.arange(-4.0, 5.0)
+_GENTLER = np.arange(0.0, 2.0, 1.0 / 16.0)
 _ROWS = 8
 _MOST_HALVINGS = 60
 
@@ -85,6 +86,16 @@ def tilt_for_epsilon(parts: Parts, epsilon: float) -> float:
 def tilt_for_mean(parts: Parts, mean: float) -> float:
     """The tilt whose law has this mean: K(t) - t mean is least there."""
     return _least(lambda tilts: cumulant(parts, tilts) - tilts * mean)
+
+
+def gentlest_tilt(parts: Parts, tilt: float, epsilon: float, log_delta: float) -> float:
+    """The least tilt up to the given one whose Chernoff bound of ln delta at epsilon is still that good.
+
+    Where tails are heavy, the best tilt makes a second mode far to the right, and a wide window with it.
+    """
+    tilts = tilt * np.exp2(-_GENTLER)
+    good = chernoff_log_delta(parts, tilts, epsilon) <= log_delta
+    return float(tilts[good].min(initial=tilt))
 
 
 def _least(bound: Callable[[Floats], Floats]) -> float:
@@ -143,17 +154,22 @@ class Window:
         return Window(start, max(self.start + self.size, other.start + other.size) - start)
 
 
-def window(parts: Parts, tilt: float) -> Window:
+def span(parts: Parts, tilt: float) -> tuple[float, float]:
     """Where all but 2^-40 of the tilted sum lies on each side, by Chernoff bounds at several tilts."""
-    mesh = parts[0][0].mesh
     mean, deviation = spread(parts, tilt)
     budget = -math.log(_ESCAPED)
-    rates = math.sqrt(2.0 * budget) / max(deviation, mesh) * _WIDER
+    rates = math.sqrt(2.0 * budget) / max(deviation, parts[0][0].mesh) * _WIDER
     here, right, left = (cumulant(parts, tilt + side) for side in (np.zeros(1), rates, -rates))
-    high = min(float(np.min((right - here + budget) / rates)), sum(n * float(law.losses[-1]) for law, n in parts))
     low = max(float(np.max((here - left - budget) / rates)), sum(n * float(law.losses[0]) for law, n in parts))
-    start = math.floor(min(low, mean) / mesh) - 2
-    return Window(start, math.ceil(max(high, mean) / mesh) + 2 - start)
+    high = min(float(np.min((right - here + budget) / rates)), sum(n * float(law.losses[-1]) for law, n in parts))
+    return min(low, mean), max(high, mean)
+
+
+def window(parts: Parts, tilt: float) -> Window:
+    """The sums within the span."""
+    mesh, (low, high) = parts[0][0].mesh, span(parts, tilt)
+    start = math.floor(low / mesh) - 2
+    return Window(start, math.ceil(high / mesh) + 2 - start)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
