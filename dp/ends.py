@@ -20,6 +20,7 @@ from dp.spectrum import Composed, discounted, log_peak
 
 # Where delta falls by more than this factor (its logarithm) per step, an epsilon is not read between steps.
 _STEEP = 30.0
+_LAST_PLACES = 2.0**-48
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,4 +90,7 @@ def epsilon_below(one: Composed, other: Composed, delta: float) -> float:
     if not paying.any():
         return 0.0
     spare = np.log(-np.expm1(math.log(delta) - log_caught[paying]))
-    return max(0.0, float(np.max(log_caught[paying] + spare - log_missed[paying])))
+    # Large logarithms that nearly cancel, each known to a few units in its last place.
+    sizes = abs(one.log_moment) + abs(other.log_moment) + (one.tilt + other.tilt) * np.abs(sums[paying])
+    proved = log_caught[paying] + spare - log_missed[paying] - _LAST_PLACES * sizes
+    return max(0.0, float(np.max(proved)))

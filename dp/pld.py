@@ -82,7 +82,7 @@ class PldAccountant:
     def upper_at(self, mesh: float, delta: Exact) -> float:
         """The upper end on one evenly spaced mesh, for comparison with accountants that take theirs as given.
 
-        Raises: BadParameters unless the mesh is positive and leaves fewer than 2^26 steps.
+        Raises: BadParameters unless the mesh is positive, and wide enough for 2^24 steps to reach all losses.
         """
         if not 0.0 < mesh < math.inf:
             raise BadParameters(f"mesh must be positive and finite, got {mesh!r}")

@@ -45,7 +45,7 @@ def poisson_gaussian(orders: Floats, q: float, shift: float) -> Floats:
     Guarantee: within 1e-9 relative above the true value for mu <= 50; beyond, the bound without sampling.
     Source: Mironov, Talwar, Zhang 2019 (arXiv 1908.10530), Sections 3.2, 3.3 and Theorem 5.
     """
-    if shift > _LARGEST_SAMPLED_SHIFT:
+    if shift > _LARGEST_SAMPLED_SHIFT or q >= 1.0:  # a rate just below 1 may be 1 as a double
         return gaussian(orders, shift)
     q, shift = max(q, _SMALLEST), max(shift, _SMALLEST)
     whole = orders == np.floor(orders)

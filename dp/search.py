@@ -17,8 +17,8 @@ from functools import lru_cache
 import numpy as np
 
 from dp.ends import Upper, epsilon_below
-from dp.errors import AccountantDisagreement
-from dp.grid import Grid, Law, law_above, laws_below
+from dp.errors import AccountantDisagreement, BadParameters
+from dp.grid import Grid, Law, law_above, laws_below, reach
 from dp.neighbours import Counted
 from dp.profiles import Pair
 from dp.spectrum import (
@@ -42,7 +42,7 @@ _RELATIVE_GAP, _ABSOLUTE_GAP = 2.0**-11, 2.0**-14
 _LEAST_CELLS, _MOST_CELLS = 2**15, 2**20
 _MOST_REFINEMENTS = 6
 _EVEN = 2048
-_EVENLY = 2**62
+_EVENLY, _MOST_EVEN_STEPS = 2**62, 2**24
 _SCOUT_EVEN, _SCOUT_MESH = 64, 2.0**-10
 # Share of delta spent on losses counted as infinite, and how coarsely that threshold is rounded.
 _TAIL_SHARE, _TAIL_STEP = 2.0**-24, 16
@@ -131,23 +131,38 @@ def _refined(scouted: _Scouted, above: Counted, below: Counted, tail: float, del
 
 
 def upper_at(above: Counted, delta: float, mesh: float) -> float:
-    """The upper end on one given mesh, evenly spaced: what refinement would give there, for comparisons."""
+    """The upper end on one given, evenly spaced mesh, for comparisons; that of the scout where it is better.
+
+    Raises: BadParameters for a mesh that leaves more losses of one release than can be kept.
+    """
     tail = _tail(above, delta)
+    farthest = max(abs(end) for pair, _ in above for end in reach(pair, tail))
+    if farthest / mesh > _MOST_EVEN_STEPS:
+        raise BadParameters(
+            f"mesh {mesh!r} takes more than {_MOST_EVEN_STEPS} steps to {farthest:.6g}; take a wider one"
+        )
     grid = Grid(mesh, _EVENLY, tail)
-    return max(_upper(way, _scout(way, tail, delta).tilt, grid, delta) for way in _directions(above))
+    ways = [(way, _scout(way, tail, delta)) for way in _directions(above)]
+    return max(min(scouted.epsilon, _upper(way, scouted.tilt, grid, delta)) for way, scouted in ways)
 
 
 def delta_above(above: Counted, epsilon: float) -> float:
-    """An upper bound of delta at epsilon."""
-    rough = max(_rough_delta(way, epsilon) for way in _directions(above))
-    tail = _tail(above, rough)
-    found = []
-    for way in _directions(above):
-        scouted = _scout(way, tail, rough)
-        parts = _above(way, Grid(scouted.mesh(), _EVEN, tail))
-        tilt = tilt_for_epsilon(parts, epsilon)
-        found.append(Upper.of(compose(parts, tilt, window(parts, tilt)), missing_mass(parts)).delta(epsilon))
-    return max(found)
+    """An upper bound of delta at epsilon, in the worse direction."""
+    return max(_delta_above(way, epsilon) for way in _directions(above))
+
+
+def _delta_above(pairs: Counted, epsilon: float) -> float:
+    rough = _rough_delta(pairs, epsilon)
+    tail = _tail(pairs, rough)
+    parts = _scout_parts(pairs, tail)
+    tilt = tilt_for_epsilon(parts, epsilon)
+    coarse = _chernoff_delta(parts, tilt, epsilon)
+    scouted = _Scouted.of(parts, tilt, epsilon, rough)
+    fine = _above(pairs, Grid(scouted.mesh(), _EVEN, tail))
+    frame = window(fine, scouted.tilt)
+    if frame.size > _MOST_CELLS:
+        return coarse
+    return min(coarse, Upper.of(compose(fine, scouted.tilt, frame), missing_mass(fine)).delta(epsilon))
 
 
 def releases_in(pairs: Counted) -> int:
@@ -211,9 +226,15 @@ def _spare(count: int) -> float:
 
 
 def _rough_delta(pairs: Counted, epsilon: float) -> float:
-    parts = _scout_parts(pairs, LEAST_DELTA)
-    tilt = tilt_for_epsilon(parts, epsilon)
-    return max(LEAST_DELTA, math.exp(min(0.0, chernoff_log_delta(parts, np.array([tilt]), epsilon)[0])))
+    parts = _scout_parts(pairs, _tail(pairs, LEAST_DELTA))
+    return max(LEAST_DELTA, _chernoff_delta(parts, tilt_for_epsilon(parts, epsilon), epsilon))
+
+
+def _chernoff_delta(parts: Parts, tilt: float, epsilon: float) -> float:
+    """An upper bound of delta at epsilon without any spectrum."""
+    rounding = sum(count for _, count in parts) * RELATIVE_ERROR
+    log_delta = float(chernoff_log_delta(parts, np.array([tilt]), epsilon)[0]) + rounding
+    return min(1.0, math.exp(min(0.0, log_delta)) + missing_mass(parts))
 
 
 def _above(pairs: Counted, grid: Grid) -> Parts:
