@@ -3,7 +3,7 @@
     Unit(relation, of)      what one neighbouring step changes; the relation has no default anywhere
     View                    who looks; a cohort the viewer knows gives no amplification by sampling
     Budget, Interval        the limit, and (lower, upper) epsilon at one delta
-    Accountant              compose / delta / epsilon / interval / state; dp.gaussian and dp.rdp are such
+    Accountant              compose / delta / epsilon / interval / state: dp.gaussian, dp.pld, dp.rdp
     account(...)            every accountant that has a proof for the events; the best of their ends
 
 | sampling \\ relation               | add-or-remove-one | zero-out                          | replace-one |
@@ -133,8 +133,6 @@ class Interval:
 
 class Accountant(Protocol):
     """Bounds the privacy loss of everything composed so far, for one unit, as the public would see it."""
-
-    def __init__(self, unit: Unit) -> None: ...
 
     @property
     def unit(self) -> Unit: ...
@@ -268,54 +266,36 @@ def account(events: Iterable[Event], unit: Unit, view: View, delta: Exact) -> In
         events; accountants are independent, so ends that cross reveal a bug and block the release.
     Raises: UnsupportedEvent or NoiseTooCoarse when none has a proof; AccountantDisagreement.
     """
-    whole: Event = Composed(tuple(events))
-    everyone = without_sampling(whole)
-    if view is not View.RELEASED or everyone == whole:
-        return agree([opinion.interval(delta) for opinion in _opinions(everyone, unit)])
-    sampled = [opinion.interval(delta) for opinion in _opinions(whole, unit)]
-    # A sample never costs more than everyone: the mixture it makes is no farther from its neighbour. At rates
-    # near 1 the bound for everyone can be the sharper one, since it is exact.
-    ceiling = min((opinion.interval(delta) for opinion in _opinions(everyone, unit)), key=lambda one: one.upper)
-    return agree([*sampled, replace(ceiling, lower=None)])
-
-
-def spent(events: Iterable[Event], unit: Unit, view: View, delta: Exact) -> float:
-    """An upper end alone, for searches that ask often: no smaller than the true epsilon, and cheaper than `account`.
-
-    Raises: UnsupportedEvent or NoiseTooCoarse when no accountant has a proof.
-    """
-    whole: Event = Composed(tuple(events))
-    seen = whole if view is View.RELEASED else without_sampling(whole)
-    return min(opinion.epsilon(delta) for opinion in _opinions(seen, unit))
-
-
-def _opinions(event: Event, unit: Unit) -> list[Accountant]:
-    """Every accountant with a proof, the event composed.
-
-    The first that has one speaks for its line: where the curve is known in closed form, no grid can add to it.
-    Raises: UnsupportedEvent or NoiseTooCoarse when none has.
-    """
     # Imported here because accountants speak the words defined above.
     from dp.gaussian import GaussianAccountant
     from dp.pld import PldAccountant
     from dp.rdp import RdpAccountant
 
-    lines: tuple[tuple[type[Accountant], ...], ...] = ((GaussianAccountant, PldAccountant), (RdpAccountant,))
-    found: list[Accountant] = []
-    refusals: list[UnsupportedEvent | NoiseTooCoarse] = []
-    for line in lines:
-        for kind in line:
-            accountant = kind(unit)
+    def opinions_on(event: Event) -> list[Interval]:
+        found: list[Interval] = []
+        refusal: UnsupportedEvent | NoiseTooCoarse | None = None
+        # The sharpest first: among equals it is named. The last one covers most, so its refusal is the reason.
+        accountants: tuple[Accountant, ...] = (GaussianAccountant(unit), PldAccountant(unit), RdpAccountant(unit))
+        for accountant in accountants:
             try:
                 accountant.compose(event)
             except (UnsupportedEvent, NoiseTooCoarse) as refused:
-                refusals.append(refused)
+                refusal = refused
             else:
-                found.append(accountant)
-                break
-    if not found:
-        raise refusals[-1]
-    return found
+                found.append(accountant.interval(delta))
+        if refusal is not None and not found:
+            raise refusal
+        return found
+
+    whole: Event = Composed(tuple(events))
+    everyone = without_sampling(whole)
+    if view is not View.RELEASED or everyone == whole:
+        return agree(opinions_on(everyone))
+    sampled = opinions_on(whole)
+    # A sample never costs more than everyone: the mixture it makes is no farther from its neighbour. At rates
+    # near 1 the bound for everyone can be the sharper one, since it is exact.
+    ceiling = min(opinions_on(everyone), key=lambda interval: interval.upper)
+    return agree([*sampled, replace(ceiling, lower=None)])
 
 
 def agree(opinions: list[Interval]) -> Interval:

@@ -1,43 +1,28 @@
-"""The exact privacy curve of Gaussian noise, and what integer noise loses against it.
+"""The exact privacy curve of Gaussian noise, in closed form.
 
 Full participation only: T releases with shifts Delta_i / sigma_i are one Gaussian with mu^2 = sum of
-(Delta_i / sigma_i)^2, whose curve is known in closed form. For noise drawn on the integers
-
-    N_Z(0, s2)            is within e^(+-d kappa(t)) pointwise of  round_t(N(0, s2 - t))        (upper end)
-    N_Z(0, s2) + N(0, t)  is within e^(+-d kappa(v)) pointwise of  N(0, s2 + t), v = s2 t/(s2+t) (lower end)
-    sum of N_Z(0, v_k)    is within e^(+-d sum kappa(v_k V_(k-1) / V_k)) pointwise of N_Z(0, sum v_k)
-
-where round_t draws a discrete Gaussian of variance t centred at its argument. In each case completing the
-square leaves one data-dependent factor, a theta sum over Z, which Poisson summation puts within 1 +- theta.
-The first two statements with post-processing bound the integer mechanism from both sides by Gaussians.
+(Delta_i / sigma_i)^2. Noise drawn on the integers lies between two such Gaussians (dp.shift).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from fractions import Fraction
-from functools import cache, lru_cache
 from typing import Self
 
 from dp.accountant import (
     Interval,
-    Relation,
     Tally,
     Unit,
     booked,
     distance_cost,
     probability,
     unpack_state,
-    upward,
 )
-from dp.errors import BadParameters, NoiseTooCoarse, UnsupportedEvent
-from dp.events import LEAST_COMPONENT_VARIANCE, Canonical, Event, Exact, GaussianEvent, SkellamEvent, exact, leaves
-
-# The variance given up so that an integer Gaussian is Gaussian enough: kappa(4) = 2.1e-34 per coordinate.
-# Without it the claim is false: at s2 = 1 the integer law leaks 4 % more delta than the continuous one.
-ROUNDING_VARIANCE = 4
+from dp.errors import BadParameters, UnsupportedEvent
+from dp.events import Canonical, Event, Exact, GaussianEvent, exact
+from dp.shift import Shift, gaussian_shift
 
 _UNIT_ROUNDOFF = 2.0**-53
 _LARGEST_SHIFT = 1e150  # its square is still a double
@@ -145,113 +130,6 @@ def _boundary(low: float, high: float, holds: Callable[[float], bool], *, take_l
         low, high = (low, middle) if holds(middle) else (middle, high)
 
 
-@cache
-def kappa(variance: Fraction) -> float:
-    """2 artanh(theta), theta = 2 sum over m >= 1 of exp(-2 pi^2 variance m^2): log-ratio of theta sums.
-
-    Raises: NoiseTooCoarse where theta reaches 1 and bounds nothing.
-    """
-    exponent = 2.0 * math.pi**2 * float(variance)
-    theta = 2.0 * math.fsum(math.exp(-exponent * m * m) for m in range(1, 40))
-    if theta >= 1.0:
-        raise NoiseTooCoarse(f"lattice variance {float(variance):.6g} is too small to resemble a Gaussian")
-    return math.log1p(2.0 * theta / (1.0 - theta))
-
-
-def sum_slack(event: GaussianEvent) -> float:
-    """Pointwise log-ratio between a sum of components and one discrete Gaussian of the same variance.
-
-    Every component has variance at least 9, and v V / (v + V) is at least half the smaller one.
-    """
-    extra = max(0, event.components - 1)
-    return event.d * extra * kappa(Fraction(LEAST_COMPONENT_VARIANCE, 2)) if extra else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Shift:
-    """Squared shifts mu^2 of two continuous Gaussians around one release, up to e^(+-slack) pointwise."""
-
-    upper: float
-    lower: float
-    slack: float
-
-
-@lru_cache(maxsize=4096)
-def gaussian_shift(event: GaussianEvent, relation: Relation) -> Shift:
-    """The Gaussians between which the release lies; equal when the noise is continuous.
-
-    Raises: UnsupportedEvent for noise that leaves with its client; NoiseTooCoarse up to variance 4.
-    """
-    refuse_departing_noise(event, relation)
-    sigma2, bound = Fraction(event.sigma2), Fraction(event.l2_squared)
-    factor = relation.factor**2
-    if event.components == 0:
-        shift = factor * bound / sigma2
-        return Shift(upward(shift), upward(shift) * (1.0 - 2.0**-50), 0.0)
-    if sigma2 <= ROUNDING_VARIANCE:
-        raise NoiseTooCoarse(
-            f"lattice variance {float(sigma2):.6g} is not above {ROUNDING_VARIANCE}: the Gaussian curve does "
-            "not bound so coarse an integer law; take a finer lattice"
-        )
-    attained = _attained(bound, event.d)
-    # t with s2 t / (s2 + t) = 4: the blur that makes the integer law Gaussian to the same slack.
-    blur = ROUNDING_VARIANCE * sigma2 / (sigma2 - ROUNDING_VARIANCE)
-    return Shift(
-        upper=upward(factor * bound / (sigma2 - ROUNDING_VARIANCE)),
-        lower=float(factor * attained / (sigma2 + blur)),
-        slack=event.d * kappa(Fraction(ROUNDING_VARIANCE)) + sum_slack(event),
-    )
-
-
-def sampled_shift(event: Event, relation: Relation) -> Shift:
-    """The Gaussians between which all releases made on one cohort lie together.
-
-    Both steps commute with sampling: a mixture keeps pointwise ratios, and a blur of the output is post-processing.
-    Raises: UnsupportedEvent, NoiseTooCoarse.
-    """
-    parts = []
-    for leaf, count in leaves(event):
-        if not isinstance(leaf, GaussianEvent):
-            raise UnsupportedEvent(f"a {leaf.tag} event has no proof inside sampling; Gaussian noise has")
-        if leaf.components > 1 and leaf.total != "exact":
-            raise UnsupportedEvent(
-                "sampled clients that make the noise themselves make more or less of it by chance: only "
-                "noise with an exact total (surplus layers removed) is accounted for under sampling"
-            )
-        if leaf.components and leaf.sigma2 < LEAST_COMPONENT_VARIANCE:
-            raise NoiseTooCoarse(
-                f"lattice variance {float(leaf.sigma2):.6g} is below {LEAST_COMPONENT_VARIANCE}, too coarse "
-                "to be accounted for as sampled Gaussian noise; take a finer lattice"
-            )
-        parts.append((gaussian_shift(leaf, relation), count))
-    return together(parts)
-
-
-def together(parts: Iterable[tuple[Shift, int]]) -> Shift:
-    """The sum of shifts, each so often; a few roundings in the last place are pushed outwards."""
-    listed = list(parts)
-    return Shift(
-        upper=math.fsum(shift.upper * count for shift, count in listed) * (1.0 + 2.0**-50),
-        lower=math.fsum(shift.lower * count for shift, count in listed) * (1.0 - 2.0**-50),
-        slack=math.fsum(shift.slack * count for shift, count in listed) * (1.0 + 2.0**-50),
-    )
-
-
-def refuse_departing_noise(event: GaussianEvent | SkellamEvent, relation: Relation) -> None:
-    """Raises: UnsupportedEvent when removing a client would remove its share of the noise as well."""
-    if event.components > 1 and relation is Relation.ADD_REMOVE:
-        raise UnsupportedEvent(
-            f"noise made by {event.components} contributors shrinks when one is removed: account for it "
-            f"under {Relation.ZERO_OUT}, not {Relation.ADD_REMOVE}"
-        )
-
-
-def _attained(bound: Fraction, d: int) -> Fraction:
-    """A squared norm <= bound that some integer vector has: every integer is a sum of four squares."""
-    whole = math.floor(bound)
-    return Fraction(whole if d >= 4 else math.isqrt(whole) ** 2)
-
-
 class GaussianAccountant:
     """Full participation with Gaussian noise: exact for the continuous law, a hair wider on the lattice.
 
@@ -325,4 +203,4 @@ class GaussianAccountant:
 
     def _total(self) -> Shift:
         """The sum of all shifts."""
-        return together((self._shift_of(leaf), count) for leaf, count in self._tally.counts.items())
+        return Shift.total((self._shift_of(leaf), count) for leaf, count in self._tally.counts.items())

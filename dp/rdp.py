@@ -6,14 +6,13 @@
 It takes every event of dp.events, in any mixture; where dp.gaussian is exact, this is a second opinion.
 The formulas for one release are in dp.renyi; what lattices and table samplers cost is added here:
 
-    integer Gaussian, everyone   alpha mu^2/2 + K (2 alpha - 1)/(alpha - 1), K = dp.gaussian.sum_slack
+    integer Gaussian, everyone   alpha mu^2/2 + K (2 alpha - 1)/(alpha - 1), K = dp.shift.sum_slack
     integer Gaussian, sampled    the continuous curve at sigma2 - 4, plus the same with kappa(4) in K
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 from typing import Self
@@ -50,8 +49,9 @@ from dp.events import (
     exact,
     leaves,
 )
-from dp.gaussian import refuse_departing_noise, sampled_shift, sum_slack
+from dp.pure import pure_epsilon, pure_sum
 from dp.renyi import Floats
+from dp.shift import refuse_departing_noise, sampled_shift, sum_slack
 
 ORDERS: Floats = np.concatenate(
     [
@@ -121,33 +121,6 @@ def _curve(leaf: Event, relation: Relation) -> Floats:
     raise UnsupportedEvent(f"the Renyi accountant has no curve for a {leaf.tag} event")
 
 
-def pure_epsilon(leaf: Event, relation: Relation) -> Fraction | None:
-    """The epsilon a leaf event keeps at delta 0 (its own delta apart), or None when there is none.
-
-    Sums of these are exact, so that a budget can be spent to its last unit.
-    """
-    match leaf:
-        case PureEvent() | ApproxEvent():
-            return Fraction(leaf.epsilon)
-        case LaplaceEvent():
-            bound = Fraction(leaf.l1) if leaf.components == 0 else Fraction(math.floor(leaf.l1))
-            return relation.factor * bound / leaf.scale
-        case Sampled(sampling=Poisson(q)):
-            inside = _pure_sum(leaves(leaf.event), relation)
-            return None if inside is None else Fraction(renyi.amplified(upward(inside), float(q)))
-    return None
-
-
-def _pure_sum(parts: Iterable[tuple[Event, int]], relation: Relation) -> Fraction | None:
-    total = Fraction(0)
-    for leaf, count in parts:
-        epsilon = pure_epsilon(leaf, relation)
-        if epsilon is None:
-            return None
-        total += count * epsilon
-    return total
-
-
 def _full_gaussian(event: GaussianEvent, relation: Relation) -> Floats:
     """The discrete Gaussian is rho-zCDP with the rho of the continuous one, in any dimension.
 
@@ -178,21 +151,16 @@ def _sampled(event: Sampled, relation: Relation) -> Floats:
 
 
 def _poisson(event: Sampled, sampling: Poisson, relation: Relation) -> Floats:
-    refuse_visible_replacement(relation)
-    epsilon = pure_epsilon(event, relation)
-    if epsilon is not None and not any(isinstance(leaf, ApproxEvent) for leaf, _ in leaves(event.event)):
-        return renyi.pure(ORDERS, float(epsilon))
-    shift = sampled_shift(event.event, relation)
-    return renyi.poisson_gaussian(ORDERS, float(sampling.q), shift.upper) + _slack(shift.slack)
-
-
-def refuse_visible_replacement(relation: Relation) -> None:
-    """Raises: UnsupportedEvent for Poisson sampling under replacement."""
     if relation is Relation.REPLACE_ONE:
         raise UnsupportedEvent(
             f"Poisson sampling has no proof under {relation}: the unit may be in one cohort and its "
             f"replacement in the other; use {Relation.ZERO_OUT} or fixed-size sampling"
         )
+    epsilon = pure_epsilon(event, relation)
+    if epsilon is not None and not any(isinstance(leaf, ApproxEvent) for leaf, _ in leaves(event.event)):
+        return renyi.pure(ORDERS, float(epsilon))
+    around = sampled_shift(event.event, relation)
+    return renyi.poisson_gaussian(ORDERS, float(sampling.q), around.upper) + _slack(around.slack)
 
 
 def _fixed_size(event: Sampled, sampling: FixedSize, relation: Relation) -> Floats:
@@ -201,8 +169,8 @@ def _fixed_size(event: Sampled, sampling: FixedSize, relation: Relation) -> Floa
             f"a cohort of fixed size has no proof under {relation}: adding or removing a unit changes who "
             f"else is drawn; use {Relation.REPLACE_ONE} or Poisson sampling"
         )
-    shift = sampled_shift(event.event, relation)
-    return renyi.fixed_size_gaussian(ORDERS, sampling.m / sampling.population, shift.upper) + _slack(shift.slack)
+    around = sampled_shift(event.event, relation)
+    return renyi.fixed_size_gaussian(ORDERS, sampling.m / sampling.population, around.upper) + _slack(around.slack)
 
 
 def _slack(pointwise: float) -> Floats:
@@ -240,7 +208,7 @@ class RdpAccountant:
             counts, relation = self._tally.counts, self.unit.relation
             rows = [np.zeros_like(ORDERS), *(count * curve(leaf, relation) for leaf, count in counts.items())]
             self._curve = np.sort(np.stack(rows), axis=0).sum(axis=0)
-            self._pure = _pure_sum(counts.items(), relation)
+            self._pure = pure_sum(counts.items(), relation)
         return self._curve
 
     def delta(self, epsilon: Exact) -> float:

@@ -45,7 +45,7 @@ def poisson_gaussian(orders: Floats, q: float, shift: float) -> Floats:
     Guarantee: within 1e-9 relative above the true value for mu <= 50; beyond, the bound without sampling.
     Source: Mironov, Talwar, Zhang 2019 (arXiv 1908.10530), Sections 3.2, 3.3 and Theorem 5.
     """
-    if shift > _LARGEST_SAMPLED_SHIFT:
+    if shift > _LARGEST_SAMPLED_SHIFT or q >= 1.0:  # a rate just below 1 may be 1 as a double
         return gaussian(orders, shift)
     q, shift = max(q, _SMALLEST), max(shift, _SMALLEST)
     whole = orders == np.floor(orders)
@@ -110,16 +110,6 @@ def pure(orders: Floats, epsilon: float) -> Floats:
     Source: Kairouz, Oh, Viswanath, ICML 2015, Theorem 3.3 with Section 3 (dominating mechanism).
     """
     return discrete_laplace(orders, 1.0 / epsilon, 1) if epsilon > _SMALLEST else np.full_like(orders, epsilon)
-
-
-def amplified(epsilon: float, q: float) -> float:
-    """ln(1 + q (e^epsilon - 1)): an epsilon-DP release on a Poisson sample, both directions.
-
-    Source: Balle, Barthe, Gaboardi, NeurIPS 2018, Theorem 8.
-    """
-    if epsilon > 30.0:
-        return epsilon + math.log(q + (1.0 - q) * math.exp(-epsilon))
-    return math.log1p(q * math.expm1(epsilon))
 
 
 def skellam(orders: Floats, mu: float, l2_squared: float, l1: float) -> Floats:

@@ -44,7 +44,8 @@ SAMPLED = Sampled(ROUND, Poisson(Fraction(1, 100)))
 def test_a_cohort_the_viewer_knows_gives_no_amplification() -> None:
     unit = Unit("add-or-remove-one")
     released = account([Repeated(SAMPLED, 500)], unit, View.RELEASED, DELTA)
-    assert 2.399 <= released.upper <= 2.98
+    assert released.lower <= 2.39944 <= released.upper <= 2.401
+    assert released.method == "pld"
     for seen, truth in ((5, 15.22), (16, 33.10)):
         for view in (View.AGGREGATOR, View.COLLUDING):
             interval = account([Repeated(SAMPLED, seen)], unit, view, DELTA)
@@ -76,7 +77,7 @@ def test_the_support_matrix_is_the_documented_one(event: Sampled, relation: Rela
         assert account([event], Unit(relation), View.AGGREGATOR, DELTA).upper < math.inf
 
 
-def test_every_schedule_with_a_dominating_pair_has_both_ends_and_others_an_upper_one() -> None:
+def test_what_has_dominating_pairs_has_both_ends_and_others_an_upper_one() -> None:
     unit = Unit("zero-out")
     mixed = [GaussianEvent.for_multiplier(3), Repeated(GaussianEvent.for_multiplier(7), 4)]
     full = account(mixed, unit, View.RELEASED, DELTA)
@@ -84,11 +85,10 @@ def test_every_schedule_with_a_dominating_pair_has_both_ends_and_others_an_upper
     for other in (SAMPLED, LaplaceEvent.for_multiplier(1)):
         interval = account([*mixed, other], unit, View.RELEASED, DELTA)
         assert interval.method == "pld"
-        assert full.upper < interval.lower * (1 + 1e-2)
-        assert interval.lower < interval.upper < interval.lower * (1 + 1e-2)
-    skellam = account([*mixed, SkellamEvent(100, 1, 1, 1, 1)], unit, View.RELEASED, DELTA)
-    assert (skellam.lower, skellam.method) == (None, "rdp")
-    assert skellam.upper > full.upper
+        assert full.upper < interval.lower <= interval.upper <= 1.001 * interval.lower
+    interval = account([*mixed, SkellamEvent(100, 1, 1, 1, 1)], unit, View.RELEASED, DELTA)
+    assert (interval.lower, interval.method) == (None, "rdp")
+    assert interval.upper > full.upper
 
 
 def test_the_finer_accountant_decides_the_upper_end() -> None:

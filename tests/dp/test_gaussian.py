@@ -16,15 +16,8 @@ from hypothesis import strategies as st
 from dp.accountant import Accountant, Relation, Unit
 from dp.errors import BadParameters, NoiseTooCoarse
 from dp.events import GaussianEvent, LaplaceEvent, Poisson, Repeated, Sampled
-from dp.gaussian import (
-    GaussianAccountant,
-    gaussian_delta,
-    gaussian_epsilon,
-    gaussian_shift,
-    gaussian_sigma,
-    kappa,
-    sum_slack,
-)
+from dp.gaussian import GaussianAccountant, gaussian_delta, gaussian_epsilon, gaussian_sigma
+from dp.shift import gaussian_shift, kappa, sum_slack
 from tests.contracts.accountants import AccountantContract
 
 ZERO_OUT = Unit("zero-out")
