@@ -136,6 +136,15 @@ class MechanismContract:
         mechanism = self.make(lattice=Lattice(gamma))
         assert self.norms_hold(mechanism, mechanism.quantise(np.array(update), seeded(1)))
 
+    def test_no_rounding_of_the_division_lifts_a_vector_over_a_half_step(self) -> None:
+        # The clip lies a trace below k + 1/2 steps: in floats x / gamma may come out as k + 1/2, and round up.
+        for denominator in range(3, 200, 2):
+            gamma = Fraction(1, denominator)
+            bound = (7 + Fraction(1, 2)) * gamma * (1 - Fraction(1, 2**70))
+            mechanism = self.make(clip=Clip(bound, bound), lattice=Lattice(gamma))
+            for update in (np.nextafter(float(bound), 0.0), np.nextafter(float(bound), 1.0), 1.0):
+                assert self.norms_hold(mechanism, mechanism.quantise(np.array([update]), seeded(1)))
+
     @pytest.mark.parametrize("d", [1, 50, NEAREST_DIMENSION + 1])
     def test_the_bound_is_not_met_by_a_vector_that_was_not_clipped(self, d: int) -> None:
         # The same measure must notice a vector of twice the size.

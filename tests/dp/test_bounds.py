@@ -57,6 +57,8 @@ def test_some_bounds_by_hand() -> None:
     assert l1_bound_from_l2(Clip(Fraction(2)), one, 4) == 6  # sqrt(4) * 3 < 9
     assert l1_bound_from_l2(Clip(Fraction(2)), one, 100) == 49  # |v|^2 = (2 + 5)^2 < 10 * 7
     assert l1_bound_from_l2(Clip(Fraction(2), Fraction(3)), one, 4) == 5
+    # Conditional rounding may move every coordinate by almost a whole step.
+    assert l1_bound_from_l2(Clip(Fraction(2**20), Fraction(2**20)), one, 10_001) == 2**20 + 10_001
 
 
 @given(st.fractions(1, 2**15), st.integers(NEAREST_DIMENSION + 1, 10**7))
