@@ -17,9 +17,10 @@ from dp.adaptive import CLIP_STEP, BitShare, bit
 from dp.clip import clip_l2
 from dp.distributed import NoiseShare
 from dp.errors import BadParameters, Infeasible, NoiseTooCoarse, NonFinite
-from dp.events import Composed, GaussianEvent, Poisson, Sampled
+from dp.events import Composed, GaussianEvent, Poisson, Repeated, Sampled
 from dp.gaussian import GaussianAccountant
 from dp.noise import Entropy
+from dp.pld import PldAccountant
 from dp.rdp import RdpAccountant
 from tests.rows import rows
 
@@ -142,6 +143,10 @@ def test_under_poisson_sampling_too(rate: Fraction) -> None:
     pair.compose(Sampled(Composed((vector, count)), Poisson(rate)))
     one.compose(Sampled(GaussianEvent.for_multiplier(z), Poisson(rate)))
     np.testing.assert_allclose(pair.curve(), one.curve(), rtol=1e-7)
+    exact_pair, exact_one = PldAccountant(UNIT), PldAccountant(UNIT)
+    exact_pair.compose(Repeated(Sampled(Composed((vector, count)), Poisson(rate)), 10))
+    exact_one.compose(Repeated(Sampled(GaussianEvent.for_multiplier(z), Poisson(rate)), 10))
+    assert exact_pair.epsilon(1e-5) == pytest.approx(exact_one.epsilon(1e-5), rel=1e-6)
 
 
 @given(MULTIPLIERS, st.integers(60, CLIENTS))
