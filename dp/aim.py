@@ -60,11 +60,12 @@ def _atoms(step: Step, adding: bool) -> Atoms:
     """The step in cells that are narrow where its losses are, each with its middle loss."""
     low, high = step.pair.reach(_TAIL)
     edges = np.linspace(low, high, _ATOMS)
-    p, q = step.pair.cells(edges)
+    # Cells are open below: without one that ends at the least loss, an atom there, half of a law, would be lost.
+    p, q = step.pair.cells(np.concatenate([[-np.inf], edges]))
     mixed = (1.0 - step.q) * q + step.q * p
     weights = q if adding else mixed
     kept = weights > 0.0
-    losses = step.outside(0.5 * (edges[:-1] + edges[1:]))[kept]
+    losses = step.outside(np.concatenate([[low], 0.5 * (edges[:-1] + edges[1:])]))[kept]
     return Atoms(-losses if adding else losses, np.log(weights[kept]))
 
 

@@ -74,9 +74,9 @@ class Composed:
         losses, above, below, _ = self._sums
         blur = math.exp(min(_FARTHEST, self.order * max(0.0, self.centre - epsilon)))
         rest = self.added + blur * self.slack
-        if losses.size == 0 or epsilon >= losses[-1]:
+        if epsilon >= self._last:
             return min(1.0, rest)
-        if epsilon < losses[0]:
+        if losses.size == 0 or epsilon < losses[0]:
             return 1.0
         place = int(np.searchsorted(losses, epsilon, side="right")) - 1
         found = float(above[place] - math.exp(epsilon - self.centre) * below[place])
@@ -101,7 +101,8 @@ class Composed:
             return math.inf
         losses, above, below, curve = self._sums
         if losses.size == 0:
-            return 0.0
+            # Every loss is below 0, or so far below the centre that its mass is no double: then only the end is known.
+            return max(0.0, self._last) if upwards else 0.0
         target = math.exp(min(_FARTHEST, math.log(delta) - self.log_scale))
         excess = curve > target
         if upwards:
@@ -117,6 +118,11 @@ class Composed:
         ratio = max((above[place] - target) / max(below[place], _SMALLEST), _SMALLEST)
         epsilon = self.centre + math.log(ratio)
         return float(min(max(epsilon, losses[place]), losses[place + 1]))
+
+    @property
+    def _last(self) -> float:
+        """The largest loss of the window."""
+        return self.start + (self.tilted.size - 1) * self.mesh
 
     @cached_property
     def _sums(self) -> tuple[Floats, Floats, Floats, Floats]:
