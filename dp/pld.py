@@ -168,7 +168,7 @@ class PldAccountant:
         return min(1.0, composition.delta(float(at)) + float(lost))
 
     def epsilon(self, delta: Exact) -> float:
-        """An upper bound of epsilon at delta, on a coarser grid than `interval`: within a few 1e-5 above its end."""
+        """An upper bound of epsilon at delta, from the dominating laws alone; no `interval` ends above it."""
         at = probability("delta", delta)
         room = float(at - self._tally.failure())
         if room <= 0.0:
@@ -184,6 +184,8 @@ class PldAccountant:
             return Interval(None, self.epsilon(at), at, self.method)
         curve = composition.curve(room)
         upper = booked(curve.upper, at, self._tally.failure(), self._tally.distance())
+        # What was calibrated by `epsilon` must be confirmed here, however coarse a mesh the interval can do with.
+        upper = min(upper, self.epsilon(at))
         spent = at + distance_cost(self._tally.distance(), upper)
         return Interval(min(curve.lower(float(spent)), upper), upper, at, self.method)
 

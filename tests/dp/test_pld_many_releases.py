@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from dp.accountant import Unit
-from dp.aim import _atoms
 from dp.convolution import Composed
-from dp.events import Event, LaplaceEvent, Poisson, PureEvent, Repeated, Sampled
-from dp.pairs import DiscreteLaplacePair, GaussianPair, LaplacePair, Pair, ResponsePair, Step
+from dp.events import Event, GaussianEvent, LaplaceEvent, Poisson, PureEvent, Repeated, Sampled
 from dp.pld import PldAccountant
 from dp.rdp import RdpAccountant
 
@@ -49,12 +47,12 @@ def test_no_epsilon_is_below_that_of_the_exact_binomial_composition(loss: str, t
         assert exact(epsilon) <= delta * (1 + 1e-9)
         assert exact(epsilon * (1 - 1e-4)) > delta
     # And the curve asked the other way round.
-    upper = accountant.interval(delta).upper
-    assert delta * (1 - 1e-2) <= accountant.delta(upper * (1 - 1e-4)) or upper < 1e-3
-    assert accountant.delta(upper / 2) >= exact(upper / 2) * (1 - 1e-9)
+    for part in (0.5, 0.9, 1.1):
+        asked = part * accountant.interval(delta).upper
+        assert accountant.delta(asked) >= exact(asked) * (1 - 1e-9)
 
 
-@pytest.mark.parametrize("rate", ["1", "1/10", "1/100"])
+@pytest.mark.parametrize("rate", ["1", "1/100"])
 @pytest.mark.parametrize(("scale", "steps"), [(20, 10**3), (20, 10**5), (5, 10**4)])
 def test_many_laplace_releases_cost_a_finite_interval_below_the_renyi_bound(rate: str, scale: int, steps: int) -> None:
     run = Repeated(Sampled(LaplaceEvent.for_multiplier(scale), Poisson(Fraction(rate))), steps)
@@ -67,15 +65,13 @@ def test_many_laplace_releases_cost_a_finite_interval_below_the_renyi_bound(rate
 
 
 @pytest.mark.parametrize(
-    "pair", [LaplacePair(0.05), ResponsePair(0.05), DiscreteLaplacePair(20.0, 1), GaussianPair(0.05)]
+    ("multiplier", "rate", "steps"), [(10.2, "3/10", 1), (1.9, "3/10", 1), (3.3, "1/100", 1), (1, "1/100", 500)]
 )
-@pytest.mark.parametrize("rate", [1.0, 0.01])
-@pytest.mark.parametrize("adding", [False, True])
-def test_an_aim_sees_the_whole_law_its_least_loss_included(pair: Pair, rate: float, adding: bool) -> None:
-    log_mass, mean, _ = _atoms(Step(pair, rate), adding).cumulants(0.0)
-    assert log_mass == pytest.approx(0, abs=1e-12)
-    # E[loss] is a divergence: about 0, where half a law would give about the largest loss.
-    assert -1e-6 < mean < 0.05**2
+def test_no_interval_ends_above_the_epsilon_by_which_noise_is_calibrated(
+    multiplier: float, rate: str, steps: int
+) -> None:
+    accountant = pld_of(Repeated(Sampled(GaussianEvent.for_multiplier(multiplier), Poisson(Fraction(rate))), steps))
+    assert accountant.interval(1e-5).upper <= accountant.epsilon(1e-5)
 
 
 def test_a_window_whose_masses_are_no_doubles_near_the_centre_promises_its_end_and_nothing_less() -> None:

@@ -129,8 +129,8 @@ def test_calibrated_noise_is_not_above_other_rdp_accountants_and_not_below_the_t
         )
         sigma = value["sigma"]
         assert found.noise_multiplier <= sigma["dp_accounting_rdp"] * (1 + 1e-6), config
-        # PLD on a grid of 1e-3 asks for at most a few grid steps more than the truth.
-        assert found.noise_multiplier >= sigma.get("analytic_exact", sigma["dp_accounting_pld_dx1e-3"] * 0.999), config
+        # PLD on a grid of 1e-3 lifts epsilon by about T (1 + order) 1e-6 / 8: at 14,063 steps 0.15 % of the noise.
+        assert found.noise_multiplier >= sigma.get("analytic_exact", sigma["dp_accounting_pld_dx1e-3"] * 0.998), config
 
 
 # --- what must hold for all numbers
@@ -195,7 +195,18 @@ def test_the_report_names_its_accountant_and_prints_the_keys_of_the_command() ->
     found = report().to_dict()
     assert list(found) == ["epsilon_lower", "epsilon_upper", "accountant", "epsilon_aggregator_view"]
     assert found["accountant"] == "exact-gaussian"
-    assert report(rate=0.5).accountant == "rdp"
+    # Of sampled Gaussian noise several accountants know something; of Skellam noise only this one.
+    assert report("skellam").accountant == "rdp"
+
+
+@pytest.mark.parametrize("rate", [1, 0.01])
+def test_a_hundred_thousand_laplace_releases_are_never_free(rate: float) -> None:
+    few, many = (report("laplace", 20, rate, steps) for steps in (10**3, 10**5))
+    assert few.epsilon_lower is not None
+    assert many.epsilon_lower is not None
+    assert 0 < few.epsilon_upper < many.epsilon_lower <= many.epsilon_upper
+    # One scale of noise a release, T of them: the mean loss alone is about T / (2 z^2) where everybody is in.
+    assert rate < 1 or many.epsilon_lower > 10**5 / (2 * 20**2)
 
 
 # --- calibration
