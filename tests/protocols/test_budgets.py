@@ -196,6 +196,18 @@ def test_the_report_names_its_accountant_and_prints_the_keys_of_the_command() ->
     assert list(found) == ["epsilon_lower", "epsilon_upper", "accountant", "epsilon_aggregator_view"]
     assert found["accountant"] == "exact-gaussian"
     assert report(rate=0.5).accountant == "pld"
+    # Of sampled Gaussian noise several accountants know something; of Skellam noise only this one.
+    assert report("skellam").accountant == "rdp"
+
+
+@pytest.mark.parametrize("rate", [1, 0.01])
+def test_a_hundred_thousand_laplace_releases_are_never_free(rate: float) -> None:
+    few, many = (report("laplace", 20, rate, steps) for steps in (10**3, 10**5))
+    assert few.epsilon_lower is not None
+    assert many.epsilon_lower is not None
+    assert 0 < few.epsilon_upper < many.epsilon_lower <= many.epsilon_upper
+    # One scale of noise a release, T of them: the mean loss alone is about T / (2 z^2) where everybody is in.
+    assert rate < 1 or many.epsilon_lower > 10**5 / (2 * 20**2)
 
 
 # --- calibration
