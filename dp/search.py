@@ -44,6 +44,7 @@ _MOST_REFINEMENTS = 6
 _EVEN = 2048
 _EVENLY, _MOST_EVEN_STEPS = 2**62, 2**24
 _SCOUT_EVEN, _SCOUT_MESH = 64, 2.0**-10
+_KNOT_BITS = 60
 # Share of delta spent on losses counted as infinite, and how coarsely that threshold is rounded.
 _TAIL_SHARE, _TAIL_STEP = 2.0**-24, 16
 # Errors of an FFT above this share of delta are avoided where a tilt can do it.
@@ -91,6 +92,8 @@ class _Scouted:
 def ends(above: Counted, below: Counted, delta: float) -> Ends:
     """Both ends of epsilon at delta >= LEAST_DELTA, the worse of removing and adding a unit."""
     tail = _tail(above, delta)
+    if _beyond(above, tail, delta):
+        return Ends(0.0, math.inf)
     ways = [(_scout(pairs, tail, delta), pairs, _turned(below, way)) for way, pairs in enumerate(_directions(above))]
     ways.sort(key=lambda way: -way[0].epsilon)
     lower, upper = 0.0, 0.0
@@ -117,13 +120,14 @@ def ordered(lower: float, upper: float) -> Ends:
 
 def _refined(scouted: _Scouted, above: Counted, below: Counted, tail: float, delta: float) -> Ends:
     """Both ends in one direction, from as many meshes as it takes."""
-    grid = Grid(scouted.mesh(), _EVEN, tail)
+    finest = _finest(above, tail)
+    grid = Grid(max(scouted.mesh(), finest), _EVEN, tail)
     lower, upper = 0.0, scouted.epsilon
     for _ in range(_MOST_REFINEMENTS):
         before, found = upper, _upper(above, scouted.tilt, grid, delta)
         lower, upper = max(lower, _lower(below, scouted.tilt, grid, delta)), min(upper, found)
         settled = before - upper <= 0.5 * _gap(upper) or upper - lower <= _gap(upper)
-        if settled or 4.0 * scouted.extent / grid.mesh > _MOST_CELLS:
+        if settled or 4.0 * scouted.extent / grid.mesh > _MOST_CELLS or grid.mesh < 8.0 * finest:
             break
         grid = grid.finer(4 if upper - lower > 8.0 * _gap(upper) and lower > 0.0 else 2)
         scouted = _aimed(above, tail, upper, delta)
@@ -141,6 +145,8 @@ def upper_at(above: Counted, delta: float, mesh: float) -> float:
         raise BadParameters(
             f"mesh {mesh!r} takes more than {_MOST_EVEN_STEPS} steps to {farthest:.6g}; take a wider one"
         )
+    if _beyond(above, tail, delta):
+        return math.inf
     grid = Grid(mesh, _EVENLY, tail)
     ways = [(way, _scout(way, tail, delta)) for way in _directions(above)]
     return max(min(scouted.epsilon, _upper(way, scouted.tilt, grid, delta)) for way, scouted in ways)
@@ -158,7 +164,7 @@ def _delta_above(pairs: Counted, epsilon: float) -> float:
     tilt = tilt_for_epsilon(parts, epsilon)
     coarse = _chernoff_delta(parts, tilt, epsilon)
     scouted = _Scouted.of(parts, tilt, epsilon, rough)
-    fine = _above(pairs, Grid(scouted.mesh(), _EVEN, tail))
+    fine = _above(pairs, Grid(max(scouted.mesh(), _finest(pairs, tail)), _EVEN, tail))
     frame = window(fine, scouted.tilt)
     if frame.size > _MOST_CELLS:
         return coarse
@@ -203,7 +209,19 @@ def _scout_parts(pairs: Counted, tail: float) -> Parts:
 def _scout_law(pair: Pair, tail: float) -> Law:
     # The total variation is of the size of a typical loss; much finer steps would drown in rounding.
     typical = float(pair.profile(np.zeros(1))[0])
-    return law_above(pair, Grid(2.0 ** math.floor(math.log2(typical * _SCOUT_MESH)), _SCOUT_EVEN, tail))
+    mesh = 2.0 ** math.floor(math.log2(typical * _SCOUT_MESH))
+    return law_above(pair, Grid(max(mesh, _finest(((pair, 1),), tail)), _SCOUT_EVEN, tail))
+
+
+def _finest(pairs: Counted, tail: float) -> float:
+    """The power of two below which the knots of the largest loss are no 64-bit integers."""
+    farthest = max(abs(end) for pair, _ in pairs for end in reach(pair, tail))
+    return 2.0 ** (math.ceil(math.log2(farthest)) - _KNOT_BITS)
+
+
+def _beyond(above: Counted, tail: float, delta: float) -> bool:
+    """Whether doubles do not tell the largest loss from an infinite one, for which delta cannot pay."""
+    return any(missing_mass(_scout_parts(pairs, tail)) >= delta for pairs in _directions(above))
 
 
 def _scout(pairs: Counted, tail: float, delta: float) -> _Scouted:

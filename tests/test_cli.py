@@ -489,7 +489,7 @@ WRONG_USE: list[tuple[list[str], set[str]]] = [
     *wrong("calibrate", "plot", ("x", "missing/x.svg"), {"Misused"}),
     (call("calibrate", steps=None, noise_multiplier="0"), NONSENSE),
     (call("calibrate", steps=None, noise_multiplier="1e-3"), {"Infeasible"}),
-    (call("calibrate", sampling_rate=None, noise_multiplier="1e-3"), {"Infeasible"}),
+    (call("calibrate", sampling_rate=None, noise_multiplier="1e-3", delta="1e-30"), {"Infeasible"}),
     (call("calibrate", sampling_rate=None, steps=None, noise_multiplier="1"), USAGE),
     (call("calibrate", sampling_rate="0.5", mechanism="skellam"), {"UnsupportedEvent"}),
     (call("calibrate", sampling_rate="0.5", relation="replace-one"), {"UnsupportedEvent"}),

@@ -27,7 +27,7 @@ FIELDS = (1, 4, 8, 8, 16, 32, 33, 64, 82)
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Where eight bytes count what follows, and the least size of one item."""
+    """Where eight bytes count what follows, and the size of one item, or of the first where they differ."""
 
     place: int
     stride: int
@@ -45,17 +45,29 @@ def counts_in(
     kind: type[Any], data: bytes, start: int = 0, supplied: Mapping[Any, object] | None = None
 ) -> tuple[Count, ...]:
     """The counts of an encoded value that begins at byte `start`, as its decoder meets them."""
-    found = []
+    found: list[tuple[int, int, int]] = []
     read = wire._length
 
     def watched(reader: wire.Reader, most: int, least_item: int = 1) -> int:
-        found.append(Count(start + reader.position, least_item))
+        found.append((reader.position, most, least_item))
         return read(reader, most, least_item)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wire, "_length", watched)
         wire.decode(kind, data[start:], supplied)
-    return tuple(found)
+    return tuple(Count(start + place, _stride(found[index:])) for index, (place, _, _) in enumerate(found))
+
+
+def _stride(found: list[tuple[int, int, int]]) -> int:
+    """The size of one item of the first count: its least size, unless its items hold counts of their own.
+
+    Then counts of one kind follow each other, item by item, and the next of the first kind is an item further.
+    """
+    (place, _, least), *inside = found
+    if not inside or inside[0][0] >= place + 8 + least:
+        return least
+    following = (one[0] for one in inside[1:] if one[1:] == inside[0][1:])
+    return next(following, inside[0][0] + least) - inside[0][0]
 
 
 class Mutator:
