@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from dp.events import SkellamEvent as SkellamEvent
     from dp.events import ZcdpEvent as ZcdpEvent
     from dp.gaussian import GaussianAccountant as GaussianAccountant
+    from dp.layers import Layers as Layers
     from dp.ledger import Ledger as Ledger
     from dp.ledger import Reservation as Reservation
     from dp.ledger import spend as spend
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     from dp.noise import skellam as skellam
     from dp.pld import PldAccountant as PldAccountant
     from dp.rdp import RdpAccountant as RdpAccountant
+    from dp.skellam_share import SkellamShare as SkellamShare
 
 _HOME = {
     "Accountant": "accountant",
@@ -148,6 +150,7 @@ _HOME = {
     "LaplaceLaw": "noise",
     "Lattice": "bounds",
     "Law": "noise",
+    "Layers": "layers",
     "Ledger": "ledger",
     "LedgerError": "errors",
     "LocalMechanism": "mechanisms",
@@ -176,6 +179,7 @@ _HOME = {
     "Signer": "ledger.chain",
     "Skellam": "mechanisms",
     "SkellamEvent": "events",
+    "SkellamShare": "skellam_share",
     "SkellamLaw": "noise",
     "StorageRefused": "errors",
     "Terms": "ledger.charge",

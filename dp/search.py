@@ -45,6 +45,7 @@ _EVEN = 2048
 _EVENLY, _MOST_EVEN_STEPS = 2**62, 2**24
 _SCOUT_EVEN, _SCOUT_MESH = 64, 2.0**-10
 _KNOT_BITS = 60
+_LEAST_EXTENT = 2.0**-500
 # Share of delta spent on losses counted as infinite, and how coarsely that threshold is rounded.
 _TAIL_SHARE, _TAIL_STEP = 2.0**-24, 16
 # Errors of an FFT above this share of delta are avoided where a tilt can do it.
@@ -84,7 +85,7 @@ class _Scouted:
         """The power of two with which both ends should meet, as far as the window allows."""
         gap = _gap(self.epsilon)
         second_order = math.sqrt(8.0 * gap / (self.releases * (1.0 + self.tilt)))
-        affordable = max(self.extent, self.epsilon / _EVEN) / _LEAST_CELLS
+        affordable = max(self.extent, self.epsilon / _EVEN, _LEAST_EXTENT) / _LEAST_CELLS
         wanted = min(second_order, max(1.0, gap / self.releases), affordable)
         return 2.0 ** math.floor(math.log2(max(wanted, 2.0 * self.extent / _MOST_CELLS)))
 
