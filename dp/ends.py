@@ -44,7 +44,11 @@ class Upper:
         # delta grows from one sum to the next below it by terms that are all positive: nothing cancels.
         growth = np.append(mass[1:], 0.0) * (-math.expm1(-mesh) * math.exp(-tilt * mesh))
         excess = discounted(growth, tilt * mesh) * (1.0 + size * 2.0**-50)
-        return cls(composed, missing, mass, excess, composed.stray * math.exp(log_peak(np.array([tilt]))[0]))
+        # What lies y above epsilon counts (1 - e^-y) e^(-tilt y): at most the peak, and its square sums to at most
+        # its integral over the mesh, and once the peak.
+        peak = math.exp(log_peak(np.array([tilt]))[0])
+        square = 2.0 / (2.0 * tilt * (2.0 * tilt + 1.0) * (2.0 * tilt + 2.0)) / mesh + peak**2
+        return cls(composed, missing, mass, excess, composed.stray(peak, math.sqrt(square)))
 
     def delta(self, epsilon: float) -> float:
         """An upper bound of delta at epsilon."""
@@ -80,8 +84,8 @@ class Upper:
 def epsilon_below(one: Composed, other: Composed, delta: float) -> float:
     """A lower bound of epsilon at delta from the laws of one statistic under P and under Q, on one window."""
     sums, margin = one.sums, 1.0 + one.weights.size * 2.0**-50
-    caught = discounted(one.weights, one.tilt * one.mesh) / margin - one.stray
-    missed = discounted(other.weights, other.tilt * other.mesh) * margin + other.stray
+    caught = discounted(one.weights, one.tilt * one.mesh) / margin - _stray_of_tail(one)
+    missed = discounted(other.weights, other.tilt * other.mesh) * margin + _stray_of_tail(other)
     useful = (caught > 0.0) & (missed > 0.0)
     sums, caught, missed = sums[useful], caught[useful], missed[useful]
     log_caught = one.log_moment - one.rounding - one.tilt * sums + np.log(caught)
@@ -94,3 +98,9 @@ def epsilon_below(one: Composed, other: Composed, delta: float) -> float:
     sizes = abs(one.log_moment) + abs(other.log_moment) + (one.tilt + other.tilt) * np.abs(sums[paying])
     proved = log_caught[paying] + spare - log_missed[paying] - _LAST_PLACES * sizes
     return max(0.0, float(np.max(proved)))
+
+
+def _stray_of_tail(composed: Composed) -> float:
+    """The error of a sum with weights e^(-tilt y)."""
+    rate = composed.tilt * composed.mesh
+    return composed.stray(1.0, 1.0 / math.sqrt(-math.expm1(-2.0 * rate)) if rate > 0.0 else math.inf)

@@ -6,7 +6,8 @@
 
 FFTs work with errors near 1e-16 whatever the size of the answer. Tilting moves the answer to the middle of R,
 where it is of order 1: a delta of 1e-30 costs nothing more than one of 1e-3. What escapes from the window
-is bounded by Chernoff, what rounding leaves by the error analysis of the FFT; both are in `stray`.
+is bounded by Chernoff, what rounding leaves by the error analysis of the FFT, in Euclidean norm: a tail that
+falls quickly sees little of an error that is spread over the whole window.
 
 Source: Doroshenko et al., PoPETs 2022; Higham, Accuracy and Stability, 2002, Theorem 24.2 (FFT error).
 """
@@ -176,20 +177,28 @@ def window(parts: Parts, tilt: float) -> Window:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Composed:
-    """R on a window: P(sum = g) = e^(log_moment - tilt g) R(g), any part of R off by at most `stray` in all."""
+    """R on a window: P(sum = g) = e^(log_moment - tilt g) R(g).
+
+    R is off by rounding, of Euclidean norm at most `noise`, and by what escaped, `escaped` in all.
+    """
 
     weights: Floats
     start: int
     mesh: float
     tilt: float
     log_moment: float
-    stray: float
+    noise: float
+    escaped: float
     rounding: float
 
     @property
     def sums(self) -> Floats:
         """The losses the weights stand at."""
         return np.multiply(self.start + np.arange(self.weights.size), self.mesh, dtype=np.float64)
+
+    def stray(self, largest: float, norm: float) -> float:
+        """How far off a weighted sum over R may be: weights up to `largest`, of Euclidean norm `norm` (Cauchy)."""
+        return self.noise * min(norm, math.sqrt(self.weights.size) * largest) + self.escaped * largest
 
     def tail(self) -> Floats:
         """sum over g' >= g of e^(-tilt (g' - g)) R(g'), so that P(sum >= g) = e^(log_moment - tilt g) times it."""
@@ -216,8 +225,8 @@ def compose(parts: Parts, tilt: float, frame: Window) -> Composed:
     result = np.roll(around, -(frame.start % size))
     final = math.sqrt(size * float(np.square(result).sum()))
     fft_error = 8.0 * _UNIT_ROUNDOFF * math.log2(size) * (2.0 * releases * final + rough)
-    stray = fft_error + 2.0 * _ESCAPED + size * math.exp(_SILENT)
-    return Composed(result, frame.start, parts[0][0].mesh, tilt, log_moment, stray, releases * RELATIVE_ERROR)
+    noise, escaped = fft_error / math.sqrt(size), 2.0 * _ESCAPED + size * math.exp(_SILENT)
+    return Composed(result, frame.start, parts[0][0].mesh, tilt, log_moment, noise, escaped, releases * RELATIVE_ERROR)
 
 
 def _power(spectra: list[tuple[Spectrum, int]], log_size: Floats) -> Spectrum:
