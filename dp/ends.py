@@ -73,7 +73,7 @@ class Upper:
         if not fits.any():
             return math.inf
         at = int(np.argmax(fits))
-        if at == 0 or of.tilt * of.mesh > _STEEP:
+        if at == 0 or of.tilt * of.mesh > _STEEP or self.mass[first + at] == 0.0:
             return float(sums[at])
         room = math.exp(target + of.tilt * sums[at]) - self.stray * math.exp(of.tilt * of.mesh)
         gain = max(0.0, room - self.excess[first + at]) / self.mass[first + at]

@@ -149,8 +149,14 @@ def upper_at(above: Counted, delta: float, mesh: float) -> float:
     if _beyond(above, tail, delta):
         return math.inf
     grid = Grid(mesh, _EVENLY, tail)
-    ways = [(way, _scout(way, tail, delta)) for way in _directions(above)]
-    return max(min(scouted.epsilon, _upper(way, scouted.tilt, grid, delta)) for way, scouted in ways)
+    return max(_upper_on(grid, way, delta) for way in _directions(above))
+
+
+def _upper_on(grid: Grid, pairs: Counted, delta: float) -> float:
+    """The upper end in one direction: first where the scout looks, then where that found it."""
+    scouted = _scout(pairs, grid.tail, delta)
+    found = min(scouted.epsilon, _upper(pairs, scouted.tilt, grid, delta))
+    return min(found, _upper(pairs, _aimed(pairs, grid.tail, found, delta).tilt, grid, delta))
 
 
 def delta_above(above: Counted, epsilon: float) -> float:

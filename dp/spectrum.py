@@ -31,7 +31,7 @@ _UNIT_ROUNDOFF = 2.0**-53
 # Relative error of one release's masses, tilts and moments; booked once per release.
 RELATIVE_ERROR = 2.0**-38
 # Mass that may leave the window at each end of a tilted law.
-_ESCAPED = 2.0**-40
+_ESCAPED = 2.0**-48
 _LADDER = np.exp2(np.arange(-60.0, 61.0))
 # Logarithm of a spectrum's size below which it is taken as 0.
 _SILENT = -80.0
@@ -157,7 +157,7 @@ class Window:
 
 
 def span(parts: Parts, tilt: float) -> tuple[float, float]:
-    """Where all but 2^-40 of the tilted sum lies on each side, by Chernoff bounds at several tilts."""
+    """Where all but 2^-48 of the tilted sum lies on each side, by Chernoff bounds at several tilts."""
     mean, deviation = spread(parts, tilt)
     budget = -math.log(_ESCAPED)
     # Wide laws ask for rates of their own scale, those pressed against their largest loss for that of the tilt.
