@@ -301,14 +301,14 @@ class PureFilter(_Bounded):
 
 
 AnyFilter = GdpFilter | RenyiFilter | RenyiFamily | PureFilter
-_KINDS: tuple[type[AnyFilter], ...] = (GdpFilter, RenyiFilter, RenyiFamily, PureFilter)
+_KINDS: dict[object, type[AnyFilter]] = {kind.tag: kind for kind in (GdpFilter, RenyiFilter, RenyiFamily, PureFilter)}
 
 
 def filter_from_state(state: object) -> AnyFilter:
     """The filter whose `state` this is, of whichever kind.  Raises: BadParameters."""
-    for kind in _KINDS:
-        if isinstance(state, tuple | list) and state and state[0] == kind.tag:
-            return kind.from_state(state)
+    match state:
+        case (str(tag), *_) if tag in _KINDS:
+            return _KINDS[tag].from_state(state)
     raise BadParameters(f"not the state of a filter: {str(state)[:80]}")
 
 

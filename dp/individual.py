@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 from dp.accountant import Relation, Unit
 from dp.errors import BadParameters, UnsupportedEvent
@@ -42,6 +43,8 @@ class IndividualFilters:
         UnsupportedEvent under replace-one, where the cost of whoever takes the client's place is not known.
     Source: Feldman and Zrnic, NeurIPS 2021 (arXiv 2008.11193).
     """
+
+    tag: ClassVar[str] = "individual-filters"
 
     def __init__(self, filters: Mapping[ClientId, Filter]) -> None:
         self._filters = dict(filters)
@@ -101,13 +104,13 @@ class IndividualFilters:
 
     def state(self) -> Canonical:
         """(tag, ((client, its filter's state), ...))."""
-        return (_TAG, tuple((client, known.state()) for client, known in self._filters.items()))
+        return (self.tag, tuple((client, known.state()) for client, known in self._filters.items()))
 
     @classmethod
     def from_state(cls, state: object) -> IndividualFilters:
         """Filters that have spent the same.  Raises: BadParameters, also for a client that is named twice."""
         match state:
-            case (str(tag), (*pairs,)) if tag == _TAG:
+            case (cls.tag, (*pairs,)):
                 restored: dict[ClientId, Filter] = {}
                 for pair in pairs:
                     client, known = _restored(pair)
@@ -137,9 +140,6 @@ class IndividualFilters:
             admitted=tuple(client for client in events if able[client]),
             left_out=tuple(client for client in events if not able[client]),
         )
-
-
-_TAG = "individual-filters"
 
 
 def _restored(pair: object) -> tuple[ClientId, Filter]:
