@@ -39,6 +39,8 @@ SLACK_SHARE, DISTANCE_SHARE = Fraction(1, 2**40), Fraction(1, 2**20)
 # As in dp.rdp: covers the rounding of curves, of their sum and of the conversion.
 _ROUNDING = 1e-12
 _LARGEST_EXPONENT = 700.0
+# Below, the rounding of the curves themselves is more than delta.
+LEAST_DELTA = 2.0**-1000
 
 
 class Filter(Protocol):
@@ -344,10 +346,10 @@ def distance_within(delta: Fraction, epsilon: float) -> Fraction:
 
 
 def _usable(delta: Fraction) -> float:
-    """The largest double not above delta.  Raises: Infeasible when that is 0."""
+    """The largest double not above delta.  Raises: Infeasible when that is 0 or as good as 0."""
     below = downward(delta)
-    if below == 0.0:
-        raise Infeasible(f"noise without a finite epsilon at delta 0 needs a delta above it, got {delta}")
+    if below < LEAST_DELTA:
+        raise Infeasible(f"this noise has no finite epsilon at delta 0, and a delta of {below!r} is too near to it")
     return below
 
 

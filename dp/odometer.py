@@ -22,7 +22,7 @@ from dp.accountant import Unit, probability, upward
 from dp.costs import Cost, gdp_cost, order_index, renyi_cost, renyi_order
 from dp.errors import BadParameters
 from dp.events import Canonical, Event, Exact, exact
-from dp.filters import DISTANCE_SHARE, SLACK_SHARE, distance_within, downward, from_ratio, ratio
+from dp.filters import DISTANCE_SHARE, LEAST_DELTA, SLACK_SHARE, distance_within, downward, from_ratio, ratio
 from dp.gaussian import gaussian_epsilon
 from dp.rdp import ORDERS, epsilon_from_curve
 
@@ -118,10 +118,11 @@ class Odometer(ABC):
             return 0.0
         doublings = max(0, (math.ceil(spent.amounts[0] / self._first) - 1).bit_length())
         budget, delta = self._first * 2**doublings, _SPLIT * self._delta / (doublings + 1) ** 2
-        if math.isinf(upward(budget)):
-            return math.inf
         # Releases within e^(+-K) of the ones in the currency: epsilon + 2 K at delta e^K.
-        ideal = self._convert(upward(budget), downward((1 - _SLACK) * (1 - DISTANCE_SHARE) * delta))
+        paying = downward((1 - _SLACK) * (1 - DISTANCE_SHARE) * delta)
+        if math.isinf(upward(budget)) or paying < LEAST_DELTA:
+            return math.inf
+        ideal = self._convert(upward(budget), paying)
         reading = ideal + 2.0 * float(_SLACK)
         limit = Cost((budget,), _SLACK, distance_within(DISTANCE_SHARE * delta, reading))
         return reading if spent.exceeds(limit) is None else math.inf

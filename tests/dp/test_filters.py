@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -225,6 +227,13 @@ def test_replacing_at_a_clip_costs_what_adding_costs_at_twice_the_clip() -> None
     assert gdp_cost(Sampled(one, FixedSize(9, 9)), replace) == gdp_cost(one, replace)
 
 
+def test_the_snippet_of_the_readme_spends_nearly_all_of_its_budget(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    [snippet] = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "GdpFilter" in block]
+    exec(snippet, {})
+    assert 0.99 < float(capsys.readouterr().out) <= 1
+
+
 # --- properties ---------------------------------------------------------------------------------------
 
 multipliers = st.fractions(Fraction(1, 2), 20, max_denominator=16)
@@ -409,6 +418,8 @@ def test_budgets_that_hold_nothing_are_infeasible() -> None:
     for opened in (gdp, renyi, family):
         with pytest.raises(Infeasible, match="delta"):
             opened(Budget(8, 0, "zero-out"))
+        with pytest.raises(Infeasible, match="too near"):
+            opened(Budget(8, Fraction(1, 10**305), "zero-out"))
     with pytest.raises(Infeasible, match=r"order 2 a delta of 1e-05 alone costs epsilon 10\.1.*larger order"):
         RenyiFilter(BUDGET, UNIT, 2)
     assert pure(Budget(8, 0, "zero-out")).limit == 8
@@ -576,10 +587,11 @@ def test_stopping_where_the_composed_curve_crosses_the_budget_is_beaten_by_two_r
     for order in (2, 4, 8):
         opened = RenyiFilter(budget, UNIT, order)
         opened.spend(PureEvent(a))
-        assert not (opened.admits(noise) or opened.admits(answer))
-        least = [max_admitted(opened, GaussianEvent.for_multiplier), max_admitted(opened, lambda z: PureEvent(1 / z))]
-        admitted = composed(lambda at: max(gap(at, 1 / float(least[0])), response(1 / float(least[1]))(at)))
-        assert 0 < admitted <= delta
+        assert not opened.admits(noise)
+        assert not opened.admits(answer)
+        shift = 1 / float(max_admitted(opened, GaussianEvent.for_multiplier))
+        truth = response(1 / float(max_admitted(opened, lambda z: PureEvent(1 / z))))
+        assert 0 < composed(lambda at, mu=shift, other=truth: max(gap(at, mu), other(at))) <= delta
 
 
 def max_admitted(opened: AnyFilter, law: Callable[[Fraction], Event]) -> Fraction:

@@ -139,15 +139,16 @@ def test_endless_spending_reads_infinite() -> None:
     odometer = gdp()
     odometer.spend(Repeated(GaussianEvent(1, 10**300, 1, 0, 0), 10**12))
     assert odometer.epsilon() == math.inf
-    odometer = gdp(Fraction(1, 10**320))
-    odometer.spend(Repeated(gaussian(1), 100))
-    assert odometer.epsilon() > 100
+    for opened in (gdp, renyi):
+        odometer = opened(Fraction(1, 10**320))
+        odometer.spend(gaussian(1))
+        assert odometer.epsilon() == math.inf
 
 
 @pytest.mark.parametrize(("delta", "first"), [(0, 1), ("1e-5", 0), ("1e-5", -1), (1, 1), ("1e-5", "x")])
 def test_what_no_odometer_can_read_is_refused(delta: Any, first: Any) -> None:
     for opened in (lambda: GdpOdometer(UNIT, delta, first), lambda: RenyiOdometer(UNIT, delta, first, 8)):
-        with pytest.raises(BadParameters, match="delta|first"):
+        with pytest.raises(BadParameters, match=r"delta|first"):
             opened()
 
 
