@@ -4,6 +4,7 @@
     x --clip--> bounded --share--> integers + their part       where clients make noise    distributed
     event --accountants--> Interval(lower, upper)              what that release costs     events accountant
     charge --ledger--> admitted or BudgetExceeded              what has been spent         ledger
+    event --filter--> admitted or BudgetExceeded               chosen on the way           filters odometer individual
 
 Nothing here knows of parties, messages or secure sums (`protocols`, `secagg`). Names load their module on
 first use: importing the package loads neither scipy nor any accountant. The function `calibrate` is found
@@ -74,7 +75,15 @@ if TYPE_CHECKING:
     from dp.events import Sampled as Sampled
     from dp.events import SkellamEvent as SkellamEvent
     from dp.events import ZcdpEvent as ZcdpEvent
+    from dp.filters import Filter as Filter
+    from dp.filters import GdpFilter as GdpFilter
+    from dp.filters import PureFilter as PureFilter
+    from dp.filters import RenyiFamily as RenyiFamily
+    from dp.filters import RenyiFilter as RenyiFilter
+    from dp.filters import filter_from_state as filter_from_state
     from dp.gaussian import GaussianAccountant as GaussianAccountant
+    from dp.individual import Admission as Admission
+    from dp.individual import IndividualFilters as IndividualFilters
     from dp.layers import Layers as Layers
     from dp.ledger import Ledger as Ledger
     from dp.ledger import Reservation as Reservation
@@ -104,6 +113,9 @@ if TYPE_CHECKING:
     from dp.noise import discrete_gaussian as discrete_gaussian
     from dp.noise import discrete_laplace as discrete_laplace
     from dp.noise import skellam as skellam
+    from dp.odometer import GdpOdometer as GdpOdometer
+    from dp.odometer import Odometer as Odometer
+    from dp.odometer import RenyiOdometer as RenyiOdometer
     from dp.pld import PldAccountant as PldAccountant
     from dp.rdp import RdpAccountant as RdpAccountant
     from dp.skellam_share import SkellamShare as SkellamShare
@@ -112,6 +124,7 @@ _HOME = {
     "Accountant": "accountant",
     "AccountantDisagreement": "errors",
     "AdaptiveClip": "adaptive",
+    "Admission": "individual",
     "ApproxEvent": "events",
     "AuditError": "errors",
     "BadParameters": "errors",
@@ -135,13 +148,17 @@ _HOME = {
     "Entry": "ledger.chain",
     "Erased": "errors",
     "Event": "events",
+    "Filter": "filters",
     "FixedSize": "events",
     "Forked": "errors",
     "Gaussian": "mechanisms",
     "GaussianAccountant": "gaussian",
     "GaussianEvent": "events",
     "GaussianLaw": "noise",
+    "GdpFilter": "filters",
+    "GdpOdometer": "odometer",
     "Head": "ledger.chain",
+    "IndividualFilters": "individual",
     "Infeasible": "errors",
     "InsecureEntropy": "errors",
     "Interval": "accountant",
@@ -161,16 +178,21 @@ _HOME = {
     "NonFinite": "errors",
     "NonPrivate": "events",
     "NotEnoughTrials": "errors",
+    "Odometer": "odometer",
     "Outcome": "ledger.charge",
     "PldAccountant": "pld",
     "Poisson": "events",
     "Problem": "ledger.verdict",
     "PureEvent": "events",
+    "PureFilter": "filters",
     "Quantised": "distributed",
     "Randomness": "ledger.charge",
     "RdpAccountant": "rdp",
     "Relation": "accountant",
     "Release": "mechanisms",
+    "RenyiFamily": "filters",
+    "RenyiFilter": "filters",
+    "RenyiOdometer": "odometer",
     "Repeated": "events",
     "Reservation": "ledger",
     "RolledBack": "errors",
@@ -179,8 +201,8 @@ _HOME = {
     "Signer": "ledger.chain",
     "Skellam": "mechanisms",
     "SkellamEvent": "events",
-    "SkellamShare": "skellam_share",
     "SkellamLaw": "noise",
+    "SkellamShare": "skellam_share",
     "StorageRefused": "errors",
     "Terms": "ledger.charge",
     "UndeclaredHypothesis": "errors",
@@ -198,6 +220,7 @@ _HOME = {
     "clip_layers": "clip",
     "discrete_gaussian": "noise",
     "discrete_laplace": "noise",
+    "filter_from_state": "filters",
     "skellam": "noise",
     "spend": "ledger",
 }
