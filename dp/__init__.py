@@ -107,6 +107,11 @@ if TYPE_CHECKING:
     from dp.pld import PldAccountant as PldAccountant
     from dp.rdp import RdpAccountant as RdpAccountant
     from dp.skellam_share import SkellamShare as SkellamShare
+    from dp.views import Coalition as Coalition
+    from dp.views import KnownCohorts as KnownCohorts
+    from dp.views import Participations as Participations
+    from dp.views import SeenTimes as SeenTimes
+    from dp.views import Views as Views
 
 _HOME = {
     "Accountant": "accountant",
@@ -123,6 +128,7 @@ _HOME = {
     "Clip": "bounds",
     "ClipExceeded": "errors",
     "Clipped": "clip",
+    "Coalition": "views",
     "Composed": "events",
     "ConflictingCharge": "errors",
     "Corrupt": "errors",
@@ -145,6 +151,7 @@ _HOME = {
     "Infeasible": "errors",
     "InsecureEntropy": "errors",
     "Interval": "accountant",
+    "KnownCohorts": "views",
     "Laplace": "mechanisms",
     "LaplaceEvent": "events",
     "LaplaceLaw": "noise",
@@ -162,6 +169,7 @@ _HOME = {
     "NonPrivate": "events",
     "NotEnoughTrials": "errors",
     "Outcome": "ledger.charge",
+    "Participations": "views",
     "PldAccountant": "pld",
     "Poisson": "events",
     "Problem": "ledger.verdict",
@@ -176,6 +184,7 @@ _HOME = {
     "RolledBack": "errors",
     "Sampled": "events",
     "Schedule": "calibrate",
+    "SeenTimes": "views",
     "Signer": "ledger.chain",
     "Skellam": "mechanisms",
     "SkellamEvent": "events",
@@ -189,6 +198,7 @@ _HOME = {
     "Unverifiable": "errors",
     "Verdict": "ledger.verdict",
     "View": "accountant",
+    "Views": "views",
     "WrongVersion": "errors",
     "ZcdpEvent": "events",
     "account": "accountant",
