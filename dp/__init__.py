@@ -119,6 +119,11 @@ if TYPE_CHECKING:
     from dp.pld import PldAccountant as PldAccountant
     from dp.rdp import RdpAccountant as RdpAccountant
     from dp.skellam_share import SkellamShare as SkellamShare
+    from dp.views import Coalition as Coalition
+    from dp.views import KnownCohorts as KnownCohorts
+    from dp.views import Participations as Participations
+    from dp.views import SeenTimes as SeenTimes
+    from dp.views import Views as Views
 
 _HOME = {
     "Accountant": "accountant",
@@ -136,6 +141,7 @@ _HOME = {
     "Clip": "bounds",
     "ClipExceeded": "errors",
     "Clipped": "clip",
+    "Coalition": "views",
     "Composed": "events",
     "ConflictingCharge": "errors",
     "Corrupt": "errors",
@@ -162,6 +168,7 @@ _HOME = {
     "Infeasible": "errors",
     "InsecureEntropy": "errors",
     "Interval": "accountant",
+    "KnownCohorts": "views",
     "Laplace": "mechanisms",
     "LaplaceEvent": "events",
     "LaplaceLaw": "noise",
@@ -180,6 +187,7 @@ _HOME = {
     "NotEnoughTrials": "errors",
     "Odometer": "odometer",
     "Outcome": "ledger.charge",
+    "Participations": "views",
     "PldAccountant": "pld",
     "Poisson": "events",
     "Problem": "ledger.verdict",
@@ -198,6 +206,7 @@ _HOME = {
     "RolledBack": "errors",
     "Sampled": "events",
     "Schedule": "calibrate",
+    "SeenTimes": "views",
     "Signer": "ledger.chain",
     "Skellam": "mechanisms",
     "SkellamEvent": "events",
@@ -211,6 +220,7 @@ _HOME = {
     "Unverifiable": "errors",
     "Verdict": "ledger.verdict",
     "View": "accountant",
+    "Views": "views",
     "WrongVersion": "errors",
     "ZcdpEvent": "events",
     "account": "accountant",

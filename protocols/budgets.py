@@ -20,7 +20,19 @@ from dp.accountant import Budget, Interval, Relation, Unit, View, account
 from dp.calibrate import Schedule as Repetition
 from dp.calibrate import calibrate, largest_rate, most_steps
 from dp.errors import AccountantDisagreement, BadParameters, Infeasible
-from dp.events import Event, Exact, FixedSize, GaussianEvent, LaplaceEvent, Poisson, Sampling, SkellamEvent, exact
+from dp.events import (
+    Event,
+    Exact,
+    FixedSize,
+    GaussianEvent,
+    LaplaceEvent,
+    Poisson,
+    Sampled,
+    Sampling,
+    SkellamEvent,
+    exact,
+)
+from dp.views import released_cost, seen_cost
 
 # Integer noise lives on a lattice; here the sensitivity is this many of its steps, in any dimension.
 STEPS_PER_UNIT = 1 << 10
@@ -134,11 +146,11 @@ class Schedule:
 
     def released(self, unit: Unit, delta: Fraction) -> Interval:
         """What a reader of all releases learns of one unit."""
-        return account([Repetition(self.steps, self.sampling).run(self.release)], unit, View.RELEASED, delta)
+        return released_cost(Sampled(self.release, self.sampling), self.steps, unit, delta)
 
     def to_aggregator(self, unit: Unit, delta: Fraction) -> Interval:
         """What the aggregator learns: it picks the cohorts, so no sampling amplifies against it."""
-        return account([Repetition(self.participations).run(self.release)], unit, View.AGGREGATOR, delta)
+        return seen_cost(self.release, self.participations, unit, delta)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from dp.accountant import Budget, Interval, Relation, Unit, View, account
 from dp.calibrate import Schedule, calibrate
 from dp.distributed import MAX_MODULUS_BITS, MIN_MODULUS_BITS, NoiseShare
 from dp.errors import Corrupt, Infeasible, NoiseTooCoarse
-from dp.events import Event, GaussianEvent, Repeated
+from dp.events import Event, GaussianEvent
+from dp.views import seen_cost
 from protocols.coding import Layered, Noisy, noise_coding
 from protocols.errors import Misused
 from protocols.plan import Excess, NoisePlan, RoundPlan
@@ -130,8 +131,7 @@ class PrivatePlan:
 
     def cost(self, rounds: int) -> Interval:
         """What the server learns of a client that was in so many rounds."""
-        events = (Repeated(self.event, rounds),) if rounds else ()
-        return account(events, UNIT, View.AGGREGATOR, self.settings.delta)
+        return seen_cost(self.event, rounds, UNIT, self.settings.delta)
 
     def limit(self) -> Budget:
         """What the ledger is opened for: a client in all rounds, since it charges each round to everybody.

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dp import views
 from dp.accountant import Interval, Unit, View
 from dp.calibrate import calibrate_gaussian, largest_rate
 from dp.errors import AccountantDisagreement, BadParameters, Infeasible, UnsupportedEvent
@@ -428,7 +429,7 @@ def test_the_comparison_fails_for_an_accountant_that_is_too_low(shared: Path, mo
     """The test of the test: a central limit figure, or a bound twice too large, would be noticed."""
     for factor in (0.5, 2.0):
         with monkeypatch.context() as patch:
-            patch.setattr(budgets, "account", _scaled(factor))
+            patch.setattr(views, "account", _scaled(factor))
             with pytest.raises(AssertionError):
                 test_no_epsilon_is_above_the_rdp_accountant_or_below_a_certified_lower_end(shared)
 
