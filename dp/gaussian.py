@@ -26,6 +26,8 @@ from dp.shift import Shift, gaussian_shift
 
 _UNIT_ROUNDOFF = 2.0**-53
 _LARGEST_SHIFT = 1e150  # its square is still a double
+# Below it doubles lose their digits: a smaller delta is answered as if it were 0.
+_LEAST_DELTA = 2.0**-1022
 
 
 def gaussian_delta(epsilon: float, sigma: float) -> float:
@@ -37,17 +39,17 @@ def gaussian_delta(epsilon: float, sigma: float) -> float:
 
 
 def gaussian_epsilon(delta: float, sigma: float) -> float:
-    """The least epsilon with gaussian_delta(epsilon, sigma) <= delta, rounded up; 0 when delta allows it."""
+    """The least epsilon with gaussian_delta(epsilon, sigma) <= delta, rounded up; infinite below delta 2^-1022."""
     return _epsilon_above(delta, 1.0 / sigma)
 
 
 def gaussian_sigma(epsilon: float, delta: float) -> float:
     """The least noise multiplier with gaussian_delta(epsilon, sigma) <= delta, rounded up.
 
-    Raises: BadParameters unless epsilon >= 0 and 0 < delta < 1.
+    Raises: BadParameters unless epsilon >= 0 and 2^-1022 <= delta < 1.
     """
-    if not (0 <= epsilon < math.inf and 0 < delta < 1):
-        raise BadParameters(f"need epsilon >= 0 and 0 < delta < 1, got {epsilon!r} and {delta!r}")
+    if not (0 <= epsilon < math.inf and _LEAST_DELTA <= delta < 1):
+        raise BadParameters(f"need epsilon >= 0 and 2^-1022 <= delta < 1, got {epsilon!r} and {delta!r}")
 
     def enough(sigma: float) -> bool:
         value, error = _delta_at(epsilon, 1.0 / sigma)
@@ -74,7 +76,7 @@ def _delta_at(epsilon: float, mu: float) -> tuple[float, float]:
         return 0.0, 0.0
     a, b = epsilon / mu - mu / 2.0, epsilon / mu + mu / 2.0
     if a > 38.0:
-        return 0.0, 2.0**-1022
+        return 0.0, _LEAST_DELTA
     scale = 0.5 * math.exp(-a * a / 2.0)
     second = scale * float(erfcx(b / math.sqrt(2.0)))
     first = scale * float(erfcx(a / math.sqrt(2.0))) if a > 0 else 0.5 * math.erfc(a / math.sqrt(2.0))
@@ -92,7 +94,7 @@ def _epsilon_above(delta: float, mu: float) -> float:
 
     if mu == 0.0:
         return 0.0
-    if delta <= 0.0 or mu > _LARGEST_SHIFT:
+    if delta < _LEAST_DELTA or mu > _LARGEST_SHIFT:
         return math.inf
     if enough(0.0):
         return 0.0
@@ -172,7 +174,8 @@ class GaussianAccountant:
         upper = self._upper(at)
         shift = self._total()
         spent = at + distance_cost(self._tally.distance(), upper)
-        inflated = float(spent) * math.exp(shift.slack)
+        # A delta too small for a double is not 0: only at 0 itself is no epsilon enough.
+        inflated = max(float(spent), _LEAST_DELTA if spent else 0.0) * math.exp(shift.slack)
         lower = 0.0 if inflated >= 1.0 else _epsilon_below(inflated, math.sqrt(shift.lower))
         return Interval(max(0.0, lower - 2.0 * shift.slack), upper, at, self.method)
 

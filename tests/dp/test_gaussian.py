@@ -71,9 +71,12 @@ def test_extreme_arguments_have_answers() -> None:
     assert gaussian_delta(1e300, 1.0) == 0.0
     assert gaussian_delta(0.0, 1e-3) == 1.0
     assert 0 < gaussian_epsilon(1e-300, 1.0) < 40
+    assert gaussian_epsilon(1e-320, 1.0) == math.inf
 
 
-@pytest.mark.parametrize(("epsilon", "delta"), [(-1.0, 0.1), (1.0, 0.0), (1.0, 1.0), (math.inf, 0.1), (math.nan, 0.1)])
+@pytest.mark.parametrize(
+    ("epsilon", "delta"), [(-1.0, 0.1), (1.0, 0.0), (1.0, 1.0), (1.0, 1e-320), (math.inf, 0.1), (math.nan, 0.1)]
+)
 def test_a_sigma_nobody_can_have_is_refused(epsilon: float, delta: float) -> None:
     with pytest.raises(BadParameters, match="delta"):
         gaussian_sigma(epsilon, delta)
@@ -190,6 +193,16 @@ def test_delta_zero_means_no_finite_epsilon() -> None:
     accountant.compose(GaussianEvent.for_multiplier(1))
     interval = accountant.interval(0)
     assert (interval.lower, interval.upper) == (math.inf, math.inf)
+
+
+@pytest.mark.parametrize("digits", [320, 330, 2000])
+def test_a_delta_below_all_doubles_has_a_lower_end_that_is_not_infinite(digits: int) -> None:
+    accountant = GaussianAccountant(ZERO_OUT)
+    accountant.compose(GaussianEvent.for_multiplier(1))
+    interval = accountant.interval(Fraction(1, 10**digits))
+    assert interval.lower is not None
+    assert 37 < interval.lower < 39
+    assert interval.upper == math.inf
 
 
 def exactly(value: float) -> Fraction:
