@@ -137,8 +137,11 @@ def make_private(
     on with when it was made for the same settings.
     Guarantee: see PrivateTraining.
     Raises: BadPlan, Infeasible, NoiseTooCoarse or BadParameters when it cannot be done, naming what to change;
-        Misused when the ledger was started with other settings; dp.errors.LedgerError when it cannot be used.
+        Misused when the ledger is no path or was started with other settings; dp.errors.LedgerError when it cannot
+        be used.
     """
+    if not isinstance(ledger, str | os.PathLike):
+        raise Misused(f"ledger is the path of a file that charges are written to, got {ledger!r}")
     settings = PrivateSettings(
         clients=clients,
         rounds=rounds,

@@ -407,6 +407,8 @@ def test_the_note_holds_the_settings_and_the_noise_exactly(tmp_path: Path) -> No
         ({"dropout": 0.5}, BadPlan, "drop-out"),
         ({"corrupt": 0.9}, BadPlan, "corrupt"),
         ({"task": ""}, BadPlan, "task must be a name"),
+        ({"ledger": None}, Misused, "ledger is the path of a file"),
+        ({"ledger": 3}, Misused, "ledger is the path of a file"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name_and_makes_no_ledger(
