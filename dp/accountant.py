@@ -44,6 +44,7 @@ from dp.events import (
 DRAW_DISTANCE = Fraction(1, 2**127)
 
 _MOST_RELEASES = 2**62
+_LARGEST_EPSILON = Fraction(2**1000)
 
 
 class Relation(StrEnum):
@@ -163,6 +164,22 @@ def probability(name: str, value: Exact) -> Fraction:
     if not 0 <= number < 1:
         raise BadParameters(f"{name} must be at least 0 and below 1, got {value!r}")
     return number
+
+
+def where_asked(epsilon: Exact) -> Fraction:
+    """The epsilon at which a delta is asked for; beyond all doubles, one below it: delta falls, so its bound holds.
+
+    Raises: BadParameters when it is negative or no number.
+    """
+    at = exact("epsilon", epsilon)
+    if at < 0:
+        raise BadParameters(f"epsilon must not be negative, got {at}")
+    return min(at, _LARGEST_EPSILON)
+
+
+def downward(number: Fraction) -> float:
+    """The largest double that is not above the number."""
+    return -upward(-number)
 
 
 def upward(number: Fraction) -> float:

@@ -20,7 +20,7 @@ from fractions import Fraction
 
 from dp.accountant import Budget, Interval, Unit, View, account
 from dp.errors import AccountantDisagreement, BadParameters, Infeasible, NoiseTooCoarse
-from dp.events import Event, Exact, GaussianEvent, Poisson, Repeated, Sampled, Sampling, exact
+from dp.events import Event, Exact, FixedSize, GaussianEvent, Poisson, Repeated, Sampled, Sampling, exact
 
 Law = Callable[[Fraction], Event]
 
@@ -39,6 +39,17 @@ class Schedule:
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
             raise BadParameters(f"steps must be an integer of at least 1, got {self.steps!r}")
+
+    def reached(self) -> float:
+        """The probability that a given unit is in some cohort: 1 - (1 - q)^steps."""
+        match self.sampling:
+            case None:
+                return 1.0
+            case Poisson(q=rate):
+                taken = float(rate)
+            case FixedSize(m=cohort, population=population):
+                taken = cohort / population
+        return 1.0 if taken >= 1.0 else -math.expm1(self.steps * math.log1p(-taken))
 
     def run(self, release: Event) -> Event:
         """All releases of the schedule as one event."""
@@ -64,9 +75,15 @@ def calibrate(unit: Unit, schedule: Schedule, view: View, budget: Budget, law: L
 
     Guarantee: interval.upper <= budget.epsilon, compared as rationals, recomputed from the returned noise;
         never below the exact answer, and within 2^-20 above what the accountants can prove.
-    Raises: Infeasible when no noise is enough; UnsupportedEvent; BadParameters for another relation.
+    Raises: Infeasible when no noise is enough, or none is needed; UnsupportedEvent; BadParameters for another
+        relation.
     """
     _same_relation(unit, budget)
+    if view is View.RELEASED and schedule.reached() <= budget.delta:
+        raise Infeasible(
+            f"with probability {schedule.reached():.3g} anybody is in a cohort at all, which delta "
+            f"{float(budget.delta)!r} allows to be given away: no noise meets this budget. Lower delta"
+        )
 
     def priced(noise: Fraction) -> Interval | None:
         try:
@@ -90,24 +107,23 @@ def calibrate_gaussian(budget: Budget, sampling_rate: Exact, steps: int, view: V
 
 
 def most_steps(unit: Unit, release: Event, sampling: Sampling | None, view: View, budget: Budget) -> int:
-    """The largest number of steps within the budget.  Raises: Infeasible when even one is too many."""
+    """The largest number of steps within the budget.
+
+    Raises: Infeasible when even one is too many, or 2^48 are not.
+    """
     _same_relation(unit, budget)
 
-    def fits(steps: int) -> bool:
-        return _within(account([Schedule(steps, sampling).run(release)], unit, view, budget.delta), budget)
+    def left(steps: int) -> float:
+        missing = _overspent(account([Schedule(steps, sampling).run(release)], unit, view, budget.delta), budget)
+        # 0 is spent to the last bit, and still within.
+        return max(-missing, sys.float_info.min) if missing <= 0.0 else -missing
 
-    if not fits(1):
+    if left(1) < 0.0:
         raise Infeasible(f"one release already costs more than epsilon {float(budget.epsilon)!r}; add noise")
-    high = 2
-    while fits(high):
-        high *= 2
-        if high > _MOST_STEPS:
-            raise Infeasible(f"more than {_MOST_STEPS} steps fit: the budget does not bound them")
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+    if left(_MOST_STEPS) > 0.0:
+        raise Infeasible(f"{_MOST_STEPS} steps fit: the budget does not bound them")
+    exponent = _last_above_zero(lambda power: left(1 << power), 0, _MOST_STEPS.bit_length() - 1)
+    return _last_above_zero(left, 1 << exponent, 2 << exponent)
 
 
 def largest_rate(unit: Unit, release: Event, steps: int, view: View, budget: Budget) -> Fraction:
@@ -152,8 +168,13 @@ def _overspent(interval: Interval | None, budget: Budget) -> float:
         return math.inf
     if interval.upper == 0.0:
         return -math.inf
-    ratio = math.log(interval.upper) - math.log(budget.epsilon) if budget.epsilon else math.inf
+    ratio = math.log(interval.upper) - _log(budget.epsilon) if budget.epsilon else math.inf
     return min(ratio, 0.0) if _within(interval, budget) else max(ratio, sys.float_info.min)
+
+
+def _log(number: Fraction) -> float:
+    """ln of a rational that may be too small for a double."""
+    return math.log(number.numerator) - math.log(number.denominator)
 
 
 def _same_relation(unit: Unit, budget: Budget) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import ClassVar
 
@@ -29,7 +29,10 @@ Canonical = int | str | tuple["Canonical", ...]
 LEAST_COMPONENT_VARIANCE = 9
 
 _RATIONAL = re.compile(r"-?[0-9]+/[0-9]+")
+# A canonical form may nest this deep; an event less, so that an accountant's state of it is still readable.
 _DEEPEST = 64
+_DEEPEST_EVENT = 48
+_MOST_PARTS = 1 << 20
 # Of a typed number: "1e999999999" would be written out, digit by digit.
 _LONGEST_EXPONENT = 5
 
@@ -42,7 +45,7 @@ def exact(name: str, value: Exact) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, int | float | Fraction | str):
         raise BadParameters(f"{name} must be a number, got {type(value).__name__}")
     if isinstance(value, str) and len(value.lower().partition("e")[2]) > _LONGEST_EXPONENT:
-        raise BadParameters(f"{name} must be a number that fits into memory, got {value[:40]!r}")
+        raise BadParameters(f"{name} has an exponent of over {_LONGEST_EXPONENT} characters: {value[:40]!r}")
     try:
         # A numpy double is a float too, and its own repr is no number.
         return Fraction(repr(float(value))) if isinstance(value, float) else Fraction(value)
@@ -80,11 +83,45 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise BadParameters(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How deep the canonical form of an event nests, and of how many leaves it consists.
+
+    Raises: BadParameters for more than any accountant could walk.
+    """
+
+    depth: int
+    parts: int
+
+    def __post_init__(self) -> None:
+        if self.depth > _DEEPEST_EVENT or self.parts > _MOST_PARTS:
+            raise BadParameters(
+                f"an event nests at most {_DEEPEST_EVENT} deep and holds at most {_MOST_PARTS} parts, got {self.depth} "
+                f"and {self.parts}; count equal releases by Repeated"
+            )
+
+
+def _measure(event: Event, levels: int, parts: tuple[Event, ...]) -> None:
+    extents = [part.extent for part in parts]
+    deepest = max((extent.depth for extent in extents), default=1)
+    object.__setattr__(event, "extent", Extent(levels + deepest, sum(extent.parts for extent in extents)))
+
+
+def _written(kind: type) -> list[str]:
+    """The fields that an event's canonical form holds, in order."""
+    return [each.name for each in fields(kind) if each.init]
+
+
 class Event:
     """One or several releases about the same units; see the subclasses."""
 
     __slots__ = ()
     tag: ClassVar[str]
+
+    @property
+    def extent(self) -> Extent:
+        """How large the event is; that of a single release unless a subclass holds others."""
+        return Extent(2, 1)
 
     def to_canonical(self) -> Canonical:
         """(tag, field, ...) in declared order; equal events have equal forms and only they do."""
@@ -280,9 +317,11 @@ class Sampled(Event):
     tag: ClassVar[str] = "sampled"
     event: Event
     sampling: Sampling
+    extent: Extent = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_event("event", self.event)
+        _measure(self, 1, (self.event,))
         if not isinstance(self.sampling, Poisson | FixedSize):
             raise BadParameters(f"sampling must be Poisson or FixedSize, got {type(self.sampling).__name__}")
         if any(isinstance(leaf, Sampled) for leaf, _ in _walk(self.event, 1)):
@@ -296,9 +335,11 @@ class Repeated(Event):
     tag: ClassVar[str] = "repeated"
     event: Event
     times: int
+    extent: Extent = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_event("event", self.event)
+        _measure(self, 1, (self.event,))
         _whole("times", self.times, 1)
 
 
@@ -308,6 +349,7 @@ class Composed(Event):
 
     tag: ClassVar[str] = "composed"
     events: tuple[Event, ...]
+    extent: Extent = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.events, tuple | list):
@@ -315,6 +357,7 @@ class Composed(Event):
         object.__setattr__(self, "events", tuple(self.events))
         for event in self.events:
             _check_event("events", event)
+        _measure(self, 2, self.events)
 
 
 def leaves(event: Event) -> Iterator[tuple[Event, int]]:
@@ -377,7 +420,7 @@ def _check_sampler(d: int, components: int, draws: int, rng: str) -> None:
 
 
 _CLASSES: dict[str, tuple[Callable[..., object], int]] = {
-    kind.tag: (kind, len(fields(kind)))
+    kind.tag: (kind, len(_written(kind)))
     for kind in (
         GaussianEvent,
         LaplaceEvent,
@@ -398,7 +441,7 @@ _CLASSES: dict[str, tuple[Callable[..., object], int]] = {
 def _encode(value: object) -> Canonical:
     match value:
         case Event() | Poisson() | FixedSize():
-            return (value.tag, *(_encode(getattr(value, field.name)) for field in fields(value)))  # type: ignore[arg-type]
+            return (value.tag, *(_encode(getattr(value, name)) for name in _written(type(value))))
         case tuple():
             return tuple(_encode(part) for part in value)
         case Fraction():

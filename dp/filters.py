@@ -28,7 +28,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import ClassVar, Protocol, Self
 
-from dp.accountant import Budget, Unit, upward
+from dp.accountant import Budget, Unit, downward, upward
 from dp.costs import Cost, gdp_cost, pure_cost, renyi_cost, renyi_order
 from dp.errors import BadParameters, BudgetExceeded, Infeasible
 from dp.events import Canonical, Event, Exact, exact
@@ -351,11 +351,6 @@ def _usable(delta: Fraction) -> float:
     if below < LEAST_DELTA:
         raise Infeasible(f"this noise has no finite epsilon at delta 0, and a delta of {below!r} is too near to it")
     return below
-
-
-def downward(number: Fraction) -> float:
-    """The largest double that is not above the number."""
-    return -upward(-number)
 
 
 def _no_orders(orders: tuple[Fraction, ...]) -> None:

@@ -19,9 +19,10 @@ from dp.accountant import (
     distance_cost,
     probability,
     unpack_state,
+    where_asked,
 )
 from dp.errors import BadParameters, UnsupportedEvent
-from dp.events import Canonical, Event, Exact, GaussianEvent, exact
+from dp.events import Canonical, Event, Exact, GaussianEvent
 from dp.shift import Shift, gaussian_shift
 
 _UNIT_ROUNDOFF = 2.0**-53
@@ -33,14 +34,28 @@ _LEAST_DELTA = 2.0**-1022
 def gaussian_delta(epsilon: float, sigma: float) -> float:
     """Phi(1/(2 sigma) - epsilon sigma) - e^epsilon Phi(-1/(2 sigma) - epsilon sigma), sensitivity 1.
 
+    Raises: BadParameters unless epsilon >= 0 and sigma > 0.
     Source: Balle and Wang, ICML 2018, Theorem 8.
     """
-    return _delta_at(epsilon, 1.0 / sigma)[0]
+    if not epsilon >= 0.0:
+        raise BadParameters(f"epsilon must not be negative, got {epsilon!r}")
+    return _delta_at(float(epsilon), _shift_at(sigma))[0]
 
 
 def gaussian_epsilon(delta: float, sigma: float) -> float:
-    """The least epsilon with gaussian_delta(epsilon, sigma) <= delta, rounded up; infinite below delta 2^-1022."""
-    return _epsilon_above(delta, 1.0 / sigma)
+    """The least epsilon with gaussian_delta(epsilon, sigma) <= delta, rounded up; infinite below delta 2^-1022.
+
+    Raises: BadParameters unless sigma > 0 and delta is a number.
+    """
+    if math.isnan(delta):
+        raise BadParameters("delta must be a number, got nan")
+    return _epsilon_above(float(delta), _shift_at(sigma))
+
+
+def _shift_at(sigma: float) -> float:
+    if not sigma > 0.0:
+        raise BadParameters(f"sigma must be above 0, got {sigma!r}")
+    return 1.0 / float(sigma)
 
 
 def gaussian_sigma(epsilon: float, delta: float) -> float:
@@ -156,9 +171,7 @@ class GaussianAccountant:
 
     def delta(self, epsilon: Exact) -> float:
         """An upper bound of delta at epsilon."""
-        at = exact("epsilon", epsilon)
-        if at < 0:
-            raise BadParameters(f"epsilon must not be negative, got {at}")
+        at = where_asked(epsilon)
         shift = self._total()
         value, error = _delta_at(max(0.0, float(at) - 2.0 * shift.slack), math.sqrt(shift.upper))
         lost = distance_cost(self._tally.distance(), float(at))

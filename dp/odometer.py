@@ -18,11 +18,11 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from dp.accountant import Unit, probability, upward
+from dp.accountant import Unit, downward, probability, upward
 from dp.costs import Cost, gdp_cost, order_index, renyi_cost, renyi_order
 from dp.errors import BadParameters
 from dp.events import Canonical, Event, Exact, exact
-from dp.filters import DISTANCE_SHARE, LEAST_DELTA, SLACK_SHARE, distance_within, downward, from_ratio, ratio
+from dp.filters import DISTANCE_SHARE, LEAST_DELTA, SLACK_SHARE, distance_within, from_ratio, ratio
 from dp.gaussian import gaussian_epsilon
 from dp.rdp import ORDERS, epsilon_from_curve
 

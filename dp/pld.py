@@ -12,7 +12,17 @@ import math
 from fractions import Fraction
 from typing import Self
 
-from dp.accountant import Interval, Tally, Unit, booked, distance_cost, probability, unpack_state, upward
+from dp.accountant import (
+    Interval,
+    Tally,
+    Unit,
+    booked,
+    distance_cost,
+    probability,
+    unpack_state,
+    upward,
+    where_asked,
+)
 from dp.errors import BadParameters
 from dp.events import Canonical, Composed, Event, Exact, GaussianEvent, Repeated, exact
 from dp.gaussian import GaussianAccountant
@@ -54,9 +64,7 @@ class PldAccountant:
 
     def delta(self, epsilon: Exact) -> float:
         """An upper bound of delta at epsilon."""
-        at = exact("epsilon", epsilon)
-        if at < 0:
-            raise BadParameters(f"epsilon must not be negative, got {at}")
+        at = where_asked(epsilon)
         if (closed := self._closed_form()) is not None:
             return closed.delta(at)
         lost = self._tally.failure() + distance_cost(self._tally.distance(), float(at))
@@ -79,12 +87,13 @@ class PldAccountant:
         lower = 0.0 if spent >= 1.0 else self._ends(spent).lower
         return Interval(min(lower, upper), upper, at, self.method)
 
-    def upper_at(self, mesh: float, delta: Exact) -> float:
+    def upper_at(self, mesh: Exact, delta: Exact) -> float:
         """The upper end on one evenly spaced mesh, for comparison with accountants that take theirs as given.
 
         Raises: BadParameters unless the mesh is positive, and wide enough for 2^24 steps to reach all losses.
         """
-        if not 0.0 < mesh < math.inf:
+        step = float(exact("mesh", mesh))
+        if not step > 0.0:
             raise BadParameters(f"mesh must be positive and finite, got {mesh!r}")
         above = self._releases().above
         if above is None:
@@ -92,7 +101,7 @@ class PldAccountant:
         at = float(probability("delta", delta) - self._tally.failure())
         if not above or at < LEAST_DELTA:
             return self._ends(at).upper
-        return upper_at(above, at, mesh) * (1.0 + _ROUNDING)
+        return upper_at(above, at, step) * (1.0 + _ROUNDING)
 
     def state(self) -> Canonical:
         """(relation, of, composed events)."""

@@ -30,8 +30,9 @@ from dp.accountant import (
     probability,
     unpack_state,
     upward,
+    where_asked,
 )
-from dp.errors import BadParameters, UnsupportedEvent
+from dp.errors import UnsupportedEvent
 from dp.events import (
     ApproxEvent,
     Canonical,
@@ -46,7 +47,6 @@ from dp.events import (
     Sampled,
     SkellamEvent,
     ZcdpEvent,
-    exact,
     leaves,
 )
 from dp.pure import pure_epsilon, pure_sum
@@ -213,9 +213,7 @@ class RdpAccountant:
 
     def delta(self, epsilon: Exact) -> float:
         """An upper bound of delta at epsilon."""
-        at = exact("epsilon", epsilon)
-        if at < 0:
-            raise BadParameters(f"epsilon must not be negative, got {at}")
+        at = where_asked(epsilon)
         ideal = delta_from_curve(ORDERS, self.curve(), float(at)) * (1.0 + _ROUNDING)
         if self._pure is not None:
             ideal = min(ideal, -math.expm1(min(0.0, float(at - self._pure))))

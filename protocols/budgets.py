@@ -93,8 +93,10 @@ def poisson(sampling_rate: Exact) -> Poisson:
 
 def fixed_size(cohort: int, population: int) -> FixedSize:
     """A cohort of exactly so many, drawn from the population.  Raises: BadParameters for a larger cohort."""
-    if not 1 <= cohort <= population <= MOST_STEPS:
-        raise BadParameters(f"cohort must lie in 1..{population} (population), at most 2^48, got {cohort}")
+    if population > MOST_STEPS:
+        raise BadParameters(f"population must be at most 2^48, got {population}")
+    if not 1 <= cohort <= population:
+        raise BadParameters(f"cohort must lie in 1..{population} (population), got {cohort}")
     return FixedSize(cohort, population)
 
 

@@ -312,3 +312,7 @@ def main() -> None:
         show.failure(command, "Aborted", "stopped by the user; rounds already charged stay charged")
         code = REFUSED
     sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
