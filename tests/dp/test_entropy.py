@@ -39,7 +39,13 @@ def test_the_keystream_is_that_of_the_masks() -> None:
 @rows("N7")
 @pytest.mark.parametrize(
     "other",
-    [seeded(2), seeded(1, b"tes", b"t"), seeded(1, b"test", b"x"), Entropy.derived(bytes(32), b"test", b"")],
+    [
+        seeded(2),
+        seeded(1, b"other"),
+        seeded(1, b"tes", b"t"),
+        seeded(1, b"test", b"x"),
+        Entropy.derived(bytes(32), b"test", b""),
+    ],
 )
 def test_seed_label_and_context_each_separate_streams(row: str, other: Entropy) -> None:
     first = discrete_gaussian(Fraction(10**6), 64, seeded(1))

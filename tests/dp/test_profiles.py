@@ -13,8 +13,8 @@ from dp.ends import Upper
 from dp.gaussian import gaussian_delta
 from dp.grid import Grid, law_above, laws_below
 from dp.profiles import Added, DiscreteLaplace, Gaussian, Laplace, Pair, Removed, Response
-from dp.search import _lower, _turned
-from dp.spectrum import compose, discounted, spread, tilt_for_delta, tilt_to_meet, window
+from dp.search import _lower, _turned, delta_above, missing_mass
+from dp.spectrum import Window, compose, discounted, spread, tilt_for_delta, tilt_to_meet, window
 
 INNER = [Gaussian(0.3), Gaussian(1.0), Gaussian(5.0), Laplace(0.7), DiscreteLaplace(2.5, 6), Response(1.2)]
 PAIRS: list[Pair] = [*INNER, *(kind(inner, q) for inner in INNER for q in (0.01, 0.6) for kind in (Removed, Added))]
@@ -94,6 +94,39 @@ def test_composition_is_convolution_and_its_error_bound_holds() -> None:
         # Nothing is left to pay with: no epsilon is enough, and none within the window at a delta below the errors.
         assert upper.epsilon(3 * law.missing) == math.inf
         assert upper.epsilon(3 * law.missing + 1e-280) == math.inf
+
+
+def test_the_rounding_that_is_booked_covers_the_rounding_that_happens() -> None:
+    """Against extended precision. All losses are finite, so that nothing escapes: what differs is rounding."""
+    law, count, tilt = law_above(DiscreteLaplace(2.5, 6), Grid(2.0**-6, 2**62, 1e-14)), 5, 1.7
+    parts = ((law, count),)
+    low, high = count * int(law.knots[0]), count * int(law.knots[-1])
+    composed = compose(parts, tilt, Window(low, high - low + 1))
+    one = np.zeros(law.knots[-1] - law.knots[0] + 1, dtype=np.longdouble)
+    one[law.knots - law.knots[0]] = np.exp(law.log_mass.astype(np.longdouble) + tilt * law.losses)
+    moment = one.sum()
+    assert 0 < abs(count * np.log(moment) - composed.log_moment) <= composed.rounding < 1e-10
+    total = np.ones(1, dtype=np.longdouble)
+    for _ in range(count):
+        total = np.convolve(total, one / moment)
+    expected = np.zeros(composed.weights.size, dtype=np.longdouble)
+    expected[: total.size] = total
+    assert 0 < np.linalg.norm((composed.weights - expected).astype(np.float64)) <= composed.noise < 1e-12
+
+
+@pytest.mark.parametrize("pair", [Gaussian(0.5), Removed(Gaussian(1.5), 0.2)], ids=repr)
+def test_losses_beyond_the_grid_are_paid_for_in_full(pair: Pair) -> None:
+    """A grid that ends early still bounds delta from above: what lies beyond counts as an infinite loss."""
+    early, late = ((law_above(pair, Grid(2.0**-8, 2**62, tail)), 4) for tail in (1e-3, 1e-14))
+    assert early[0].missing > 1e-4
+    assert missing_mass((early, early)) >= 8 * early[0].missing
+    for epsilon in (0.5, 2.0, 3.0):
+        above, sharp = (
+            Upper.of(compose((part,), 1.0, window((part,), 1.0)), missing_mass((part,))).delta(epsilon)
+            for part in (early, late)
+        )
+        assert sharp <= above <= sharp + missing_mass((early,)) + 1e-3
+    assert missing_mass((early,)) <= delta_above(((pair, 4),), 0.0)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.floats(0, 50))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,35 @@ def test_fractional_orders_match_a_plain_wide_trapezoid(log_q: float, log_sigma:
     moment = np.sum(np.exp(-y * y / 2) * excess) / 32 / np.sqrt(2 * np.pi * np.longdouble(1))
     truth = float(np.log1p(moment) / (alpha - 1))
     assert renyi.poisson_gaussian(at(alpha), q, sigma**-2.0)[0] == pytest.approx(truth, rel=3e-9)
+
+
+def _moments(alpha: int, q: str, sigma: str) -> tuple[Decimal, Decimal]:
+    """exp((alpha - 1) R) of a Poisson sample and of a fixed-size one, term by term as the papers print them."""
+    rate, shift = Decimal(q), 1 / Decimal(sigma) ** 2
+
+    def grown(j: int) -> Decimal:
+        return (j * (j - 1) * shift / 2).exp()
+
+    def moment(order: int) -> Decimal:
+        return abs(sum((-1) ** i * math.comb(order, i) * grown(i) for i in range(order + 1)))
+
+    poisson = sum(math.comb(alpha, k) * (1 - rate) ** (alpha - k) * rate**k * grown(k) for k in range(alpha + 1))
+    fixed = Decimal(1)
+    for j in range(2, alpha + 1):
+        pair = 4 * (moment(2 * (j // 2)) * moment(2 * -(-j // 2))).sqrt()
+        fixed += rate**j * math.comb(alpha, j) * min(pair, 2 * grown(j))
+    return poisson, fixed
+
+
+@pytest.mark.parametrize("alpha", [2, 3, 8, 17])
+@pytest.mark.parametrize(("q", "sigma"), [("0.001", "0.8"), ("0.01", "2"), ("0.2", "4"), ("0.5", "1")])
+def test_whole_orders_match_the_printed_sums_in_300_digits(alpha: int, q: str, sigma: str) -> None:
+    with localcontext(prec=300):
+        poisson, fixed = (float(moment.ln() / (alpha - 1)) for moment in _moments(alpha, q, sigma))
+    shift = float(sigma) ** -2.0
+    assert renyi.poisson_gaussian(at(alpha), float(q), shift)[0] == pytest.approx(poisson, rel=3e-9)
+    everyone = alpha * shift / 2
+    assert renyi.fixed_size_gaussian(at(alpha), float(q), shift)[0] == pytest.approx(min(fixed, everyone), rel=1e-9)
 
 
 @given(st.fractions(Fraction(1, 10**6), Fraction(99, 100)), st.fractions(Fraction(1, 20), 50))

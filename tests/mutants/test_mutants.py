@@ -6,15 +6,14 @@ A copy of the sources with one check removed is written to a temporary folder an
 from __future__ import annotations
 
 import ast
-import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.mutants.checks import ROOT, Check, Finder, every_check, without
+from tests.mutants.checks import Check, Finder, every_check, without
+from tests.mutants.spoiling import pytest_in, spoilt
 from tests.rows import ROW, claims
 
 CHECKS = every_check()
@@ -28,7 +27,6 @@ SAMPLE = {
     "pairwise.server.keep_unmask: if len(letter.shares) != len(sharing)",
     "pairwise.recovery.corrections_for: honest = hmac.compare_digest(committed, entry_of[dealer].commitment)",
 }
-TAKES_TOO_LONG = 300
 
 
 def row_of(check: Check) -> str:
@@ -40,33 +38,10 @@ def nodes_of(row: str) -> list[str]:
     return [claim.node for claim in claims() if row in claim.ids]
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sources and tests in a folder of their own, to be spoilt."""
-    folder = tmp_path_factory.mktemp("mutants")
-    for part in ("secagg", "dp", "protocols", "tests"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    return folder
-
-
 def outcome_without(check: Check, nodes: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """What pytest says about these tests when the check is taken out."""
-    file = folder / check.file
-    original = file.read_text(encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *nodes]
-    try:
-        spoil(file, without(check))
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TAKES_TOO_LONG)
-    finally:
-        spoil(file, original)
-
-
-def spoil(file: Path, source: str) -> None:
-    """Other source in this file; compiled files are told apart by whole seconds only, so they go."""
-    file.write_text(source, encoding="utf-8")
-    for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
-        compiled.unlink()
+    with spoilt(folder / check.file, without(check)):
+        return pytest_in(folder, nodes, "-x")
 
 
 def test_the_table_names_exactly_the_checks_there_are() -> None:
