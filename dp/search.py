@@ -123,16 +123,28 @@ def _refined(scouted: _Scouted, above: Counted, below: Counted, tail: float, del
     """Both ends in one direction, from as many meshes as it takes."""
     finest = _finest(above, tail)
     grid = Grid(max(scouted.mesh(), finest), _EVEN, tail)
-    lower, upper = 0.0, scouted.epsilon
+    found = Ends(0.0, scouted.epsilon)
     for _ in range(_MOST_REFINEMENTS):
-        before, found = upper, _upper(above, scouted.tilt, grid, delta)
-        lower, upper = max(lower, _lower(below, scouted.tilt, grid, delta)), min(upper, found)
-        settled = before - upper <= 0.5 * _gap(upper) or upper - lower <= _gap(upper)
-        if settled or 4.0 * scouted.extent / grid.mesh > _MOST_CELLS or grid.mesh < 8.0 * finest:
+        before, tried = found, (grid.mesh, scouted.tilt)
+        upper = min(found.upper, _upper(above, scouted.tilt, grid, delta))
+        found = Ends(max(found.lower, _lower(below, scouted.tilt, grid, delta)), upper)
+        gained = max(before.upper - found.upper, found.lower - before.lower)
+        if min(gained, found.upper - found.lower) <= _gap(found.upper):
             break
-        grid = grid.finer(4 if upper - lower > 8.0 * _gap(upper) and lower > 0.0 else 2)
-        scouted = _aimed(above, tail, upper, delta)
-    return Ends(lower, upper)
+        # Aimed before it is asked what is affordable: the sum may spread less where the answer is.
+        scouted = _aimed(above, tail, found.upper, delta)
+        grid = _finer(grid, scouted, found, finest)
+        if (grid.mesh, scouted.tilt) == tried:
+            break
+    return found
+
+
+def _finer(grid: Grid, scouted: _Scouted, found: Ends, finest: float) -> Grid:
+    """The next mesh: a quarter where the ends are far apart, half or the same where more cells cannot be kept."""
+    factor = 4 if found.upper - found.lower > 8.0 * _gap(found.upper) and found.lower > 0.0 else 2
+    while factor > 1 and (2.0 * factor * scouted.extent / grid.mesh > _MOST_CELLS or grid.mesh < 4.0 * factor * finest):
+        factor //= 2
+    return grid.finer(factor)
 
 
 def upper_at(above: Counted, delta: float, mesh: float) -> float:

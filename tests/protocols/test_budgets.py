@@ -352,7 +352,7 @@ def test_the_bounds_themselves_are_allowed() -> None:
     assert once.participations == 1
 
 
-@pytest.mark.parametrize(("cohort", "population"), [(0, 5), (6, 5), (-1, 5), (1, 0), (1, 2**49)])
+@pytest.mark.parametrize(("cohort", "population"), [(0, 5), (6, 5), (-1, 5), (1, 0)])
 def test_a_cohort_is_part_of_its_population(cohort: int, population: int) -> None:
     with pytest.raises(BadParameters, match="cohort must lie in"):
         fixed_size(cohort, population)
