@@ -45,7 +45,9 @@ def exact(name: str, value: Exact) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, int | float | Fraction | str):
         raise BadParameters(f"{name} must be a number, got {type(value).__name__}")
     if isinstance(value, str) and len(value.lower().partition("e")[2]) > _LONGEST_EXPONENT:
-        raise BadParameters(f"{name} has an exponent of over {_LONGEST_EXPONENT} characters: {value[:40]!r}")
+        raise BadParameters(
+            f"{name} must be a number with at most {_LONGEST_EXPONENT} digits of exponent, got {value[:40]!r}"
+        )
     try:
         # A numpy double is a float too, and its own repr is no number.
         return Fraction(repr(float(value))) if isinstance(value, float) else Fraction(value)

@@ -146,6 +146,10 @@ class AccountantContract:
         with pytest.raises(BadParameters, match="epsilon"):
             self.composed(GaussianEvent.for_multiplier(1)).delta(-1)
 
+    def test_an_epsilon_beyond_all_doubles_costs_no_more_delta_than_a_large_one(self) -> None:
+        composed = self.composed(GaussianEvent.for_multiplier(1))
+        assert composed.delta(10**400) == composed.delta("1e400") == composed.delta(2**1000) <= composed.delta(10)
+
     def test_only_events_can_be_composed(self) -> None:
         with pytest.raises(BadParameters, match="events"):
             self.composed("gaussian")  # type: ignore[arg-type]

@@ -215,3 +215,30 @@ def test_an_epsilon_of_zero_needs_a_delta_that_pays_for_all() -> None:
     found = calibrate(ZERO_OUT, Schedule(3), View.RELEASED, Budget(0, "0.01", "zero-out"), GaussianEvent.for_multiplier)
     assert found.interval.upper == 0.0
     assert found.tight
+
+
+def test_an_epsilon_below_all_doubles_has_an_answer() -> None:
+    release = GaussianEvent.for_multiplier
+    budget = Budget("1e-400", "1e-5", "zero-out")
+    found = calibrate(Unit("zero-out"), Schedule(1), View.RELEASED, budget, release)
+    assert Fraction(found.interval.upper) <= budget.epsilon
+    assert largest_rate(Unit("zero-out"), release(1), 5, View.RELEASED, Budget("1e-330", "0.3", "zero-out")) > 0
+
+
+@pytest.mark.parametrize("sampling", [Poisson(Fraction(1, 10**5)), FixedSize(1, 10**5)], ids=["poisson", "fixed size"])
+def test_a_delta_that_pays_for_whoever_is_drawn_needs_no_noise(sampling: Poisson | FixedSize) -> None:
+    relation = "replace-one" if isinstance(sampling, FixedSize) else "zero-out"
+    asked = Unit(relation), Schedule(100, sampling), View.RELEASED
+    with pytest.raises(Infeasible, match="no noise meets this budget"):
+        calibrate(*asked, Budget(1, "0.01", relation), GaussianEvent.for_multiplier)
+    assert calibrate(*asked, Budget(1, "0.0009", relation), GaussianEvent.for_multiplier).noise > 0
+
+
+def test_millions_of_steps_are_found_to_the_last_one() -> None:
+    release = GaussianEvent.for_multiplier(1000)
+    budget = Budget(4, "1e-5", "zero-out")
+
+    most = most_steps(Unit("zero-out"), release, None, View.RELEASED, budget)
+    for steps, fits in ((most, True), (most + 1, False)):
+        interval = account([Repeated(release, steps)], Unit("zero-out"), View.RELEASED, budget.delta)
+        assert (Fraction(interval.upper) <= budget.epsilon) is fits

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dp.accountant import Unit
 from dp.errors import BadParameters, NoiseTooCoarse
 from dp.events import (
     ApproxEvent,
@@ -34,6 +35,7 @@ from dp.events import (
     takes_everyone,
     without_sampling,
 )
+from dp.rdp import RdpAccountant
 
 GAUSSIAN = GaussianEvent(Fraction(81, 2), 16, d=10, components=3, draws=30)
 
@@ -233,3 +235,20 @@ def test_an_event_that_holds_a_float_has_no_canonical_form() -> None:
 
     with pytest.raises(BadParameters, match="float"):
         Loose(0.5).to_canonical()
+
+
+def test_events_without_end_are_refused_where_they_are_made() -> None:
+    deep: Event = GaussianEvent.for_multiplier(1)
+    for _ in range(46):
+        deep = Repeated(deep, 1)
+    with pytest.raises(BadParameters, match="nests at most 48 deep"):
+        Repeated(deep, 1)
+    accountant = RdpAccountant(Unit("zero-out"))
+    accountant.compose(deep)
+    assert Event.from_canonical(deep.to_canonical()) == deep
+    assert RdpAccountant.from_state(accountant.state()).state() == accountant.state()
+    wide: Event = GaussianEvent.for_multiplier(1)
+    for _ in range(20):
+        wide = Composed((wide, wide))
+    with pytest.raises(BadParameters, match="at most 1048576 parts"):
+        Composed((wide, wide))

@@ -82,6 +82,22 @@ def test_a_sigma_nobody_can_have_is_refused(epsilon: float, delta: float) -> Non
         gaussian_sigma(epsilon, delta)
 
 
+@pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan])
+def test_a_curve_without_noise_is_refused(sigma: float) -> None:
+    with pytest.raises(BadParameters, match="sigma must be above 0"):
+        gaussian_epsilon(1e-5, sigma)
+    with pytest.raises(BadParameters, match="sigma must be above 0"):
+        gaussian_delta(1.0, sigma)
+    with pytest.raises(BadParameters, match="delta must be a number"):
+        gaussian_epsilon(math.nan, 1.0)
+    with pytest.raises(BadParameters, match="epsilon must not be negative"):
+        gaussian_delta(-1.0, 1.0)
+
+
+def test_single_precision_is_computed_in_double() -> None:
+    assert gaussian_epsilon(1e-5, np.float32(0.1)) == gaussian_epsilon(1e-5, float(np.float32(0.1)))
+
+
 def test_composition_matches_the_peer_at_every_relation(reference: dict[str, list[dict[str, Any]]]) -> None:
     for entry in reference["gaussian_under_relations"]:
         config = entry["config"]

@@ -593,3 +593,21 @@ class TestPldAccountant(AccountantContract):
     def make(self, unit: Unit) -> Accountant:
         """An accountant of privacy loss distributions."""
         return PldAccountant(unit)
+
+
+@pytest.mark.parametrize(
+    ("z", "q", "rounds", "delta"),
+    [
+        ("0.8", "1e-4", 10_000, "1e-10"),
+        ("0.8", "1e-4", 10_000, "1e-12"),
+        ("0.6", "2e-5", 20_000, "1e-8"),
+        ("0.5567", "3.166e-5", 4_835, "1.41e-12"),
+    ],
+)
+def test_both_ends_meet_where_the_sum_is_mostly_nothing_and_rarely_much(
+    z: str, q: str, rounds: int, delta: str
+) -> None:
+    """The scout's tilt spreads such sums over more cells than can be kept; the right one does not."""
+    found = spent(ADD_REMOVE, Repeated(sampled(z, q), rounds)).interval(delta)
+    assert found.lower is not None
+    assert found.upper - found.lower <= max(0.01 * found.upper, 0.005)

@@ -235,7 +235,7 @@ def test_the_epsilon_command_confirms_what_calibrate_promises(epsilon: float, ra
     relation=st.sampled_from(["add-or-remove-one", "zero-out", "replace-one"]),
     delta=st.sampled_from([1e-3, 1e-6, 1e-12]),
 )
-@settings(max_examples=30)
+@settings(max_examples=12)
 def test_whatever_is_answered_meets_the_budget_when_it_is_typed_back(
     epsilon: float, rate: float, steps: int, mechanism: str, relation: str, delta: float
 ) -> None:
