@@ -27,6 +27,7 @@ from dp.distributed import (
     MIN_COMPONENT_VARIANCE,
     SHARE_DENOMINATOR,
     WRAP_PROBABILITY,
+    require_honest,
     require_within,
 )
 from dp.errors import BadParameters, Infeasible, NoiseTooCoarse, NonFinite
@@ -206,11 +207,7 @@ class BitShare:
         require_within("colluders", self.colluders, 0, self.max_clients)
         if self.wrap_probability >= 1:
             raise BadParameters(f"wrap_probability must be below 1, not {self.wrap_probability}")
-        if self.min_survivors <= self.colluders:
-            raise Infeasible(
-                f"{self.colluders} colluders leave no honest noise among {self.min_survivors} survivors; "
-                f"min_survivors must be at least {self.colluders + 1}"
-            )
+        require_honest(self.min_survivors, self.colluders)
         if self.share_variance < MIN_COMPONENT_VARIANCE:
             raise NoiseTooCoarse(
                 f"one share of the bit's noise has lattice variance {float(self.share_variance):.6g}, below "

@@ -66,13 +66,22 @@ class EncodedShare:
     rng: RngSource
 
 
+def require_honest(min_survivors: int, colluders: int) -> None:
+    """Raises: Infeasible unless two survivors' noise is unknown: that of one alone goes when the client goes."""
+    if min_survivors < colluders + 2:
+        raise Infeasible(
+            f"{colluders} colluders leave fewer than 2 honest clients among {min_survivors} survivors, whose sum would "
+            f"be one client's own vector and noise; min_survivors must be at least {colluders + 2}"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
     """What is asked of a noise plan; everything but the lattice, whose step gamma is still free.
 
     n = max_clients, d = dimension padded to d', C = clip, b = modulus_bits; noise_multiplier is the
     standard deviation of the noise divided by the integer L2 sensitivity Delta.
-    Raises: BadParameters for a value out of range; Infeasible when colluders leave no honest share.
+    Raises: BadParameters for a value out of range; Infeasible when colluders leave fewer than two honest shares.
     """
 
     noise_multiplier: Fraction
@@ -87,6 +96,8 @@ class Demand:
     def __post_init__(self) -> None:
         for name in ("noise_multiplier", "clip", "wrap_probability"):
             require_bound(name, getattr(self, name))
+            # An int divided by an int would be a float.
+            object.__setattr__(self, name, Fraction(getattr(self, name)))
         require_within("modulus_bits", self.modulus_bits, MIN_MODULUS_BITS, MAX_MODULUS_BITS)
         require_within("dimension", self.dimension, 1, 1 << 32)
         require_within("max_clients", self.max_clients, 1, 1 << 24)
@@ -96,11 +107,7 @@ class Demand:
             raise BadParameters(f"wrap_probability must be below 1, not {self.wrap_probability}")
         if not Fraction(1, 1 << 256) <= self.clip <= 1 << 256:
             raise BadParameters("clip must be within 2^-256..2^256")
-        if self.min_survivors <= self.colluders:
-            raise Infeasible(
-                f"{self.colluders} colluders leave no honest noise among {self.min_survivors} survivors; "
-                f"min_survivors must be at least {self.colluders + 1}"
-            )
+        require_honest(self.min_survivors, self.colluders)
 
     @property
     def padded(self) -> int:
@@ -170,6 +177,7 @@ class NoiseShare(Demand):
     def __post_init__(self) -> None:
         Demand.__post_init__(self)
         require_bound("gamma", self.gamma)
+        object.__setattr__(self, "gamma", Fraction(self.gamma))
         radius = self.clip / self.gamma
         if radius > 1 << MAX_RADIUS_BITS:
             raise BadParameters(f"clip / gamma is {float(radius):.6g}, above 2^{MAX_RADIUS_BITS}")

@@ -47,11 +47,11 @@ class Entropy:
         BadParameters for an empty label or a secret of the wrong size.
     """
 
-    __slots__ = ("__weakref__", "_buffer", "_pid", "_root", "_streams", "rng")
-
-    rng: RngSource
+    __slots__ = ("__weakref__", "_buffer", "_pid", "_rng", "_root", "_streams")
 
     def __init__(self, secret: bytes, label: bytes, context: bytes, rng: RngSource) -> None:
+        if not isinstance(secret, bytes) or len(secret) != SECRET_BYTES:
+            raise BadParameters(f"secret must be {SECRET_BYTES} bytes from the operating system")
         if not isinstance(label, bytes) or not isinstance(context, bytes) or not label:
             raise BadParameters("label and context must be bytes, and the label not empty")
         # Lengths first: (label, context) pairs that concatenate alike must not share a stream.
@@ -61,7 +61,7 @@ class Entropy:
         # Two words of slack: older releases of `cryptography` demand a spare AES block.
         self._buffer = np.zeros(CHUNK_WORDS + 2, dtype=_LITTLE_ENDIAN)
         self._pid = os.getpid()
-        self.rng = rng
+        self._rng: RngSource = rng
         _alive.add(self)
 
     @classmethod
@@ -78,16 +78,19 @@ class Entropy:
     @classmethod
     def derived(cls, secret: bytes, label: bytes, context: bytes) -> Entropy:
         """A stream its owner can repeat: the secret is 32 bytes that came from the OS earlier."""
-        if not isinstance(secret, bytes) or len(secret) != SECRET_BYTES:
-            raise BadParameters(f"secret must be {SECRET_BYTES} bytes from the operating system")
         return cls(secret, label, context, "system")
 
     @classmethod
     def insecure(cls, seed: int, label: bytes, context: bytes) -> Entropy:
         """A stream anybody can repeat, for tests and vectors; every event drawn from it must say so."""
-        if not isinstance(seed, int) or seed < 0:
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise BadParameters("seed must be an integer of at least 0")
         return cls(sha256(LABEL_INSECURE + str(seed).encode()).digest(), label, context, "insecure")
+
+    @property
+    def rng(self) -> RngSource:
+        """Whether nobody else can repeat this stream; every event drawn from it says the same."""
+        return self._rng
 
     def borrow(self, count: int, stream: bytes) -> Words:
         """The next words of one named stream, at most CHUNK_WORDS.
@@ -121,6 +124,9 @@ class Entropy:
 
     def __repr__(self) -> str:
         return f"<Entropy rng={self.rng}>"
+
+    def __getstate__(self) -> NoReturn:
+        raise BadParameters("an Entropy shows its state to nobody")
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise BadParameters("an Entropy is neither pickled nor copied: two owners would draw equal noise")

@@ -101,7 +101,8 @@ class Mechanism(ABC):
         Shapes: int64 of length d in and out.
         Raises: BadParameters for another type, or a sum so large that the noise could leave int64.
         """
-        if not isinstance(total, np.ndarray) or total.dtype != np.int64 or total.ndim != 1 or not total.size:
+        # A subclass may leave coordinates out of what is added to it, as a masked array does.
+        if type(total) is not np.ndarray or total.dtype != np.int64 or total.ndim != 1 or not total.size:
             raise BadParameters("total must be one int64 vector of at least one coordinate: sum integers, not floats")
         largest = max(int(total.max()), -int(total.min()))
         if largest > _LARGEST - self.law.reach:

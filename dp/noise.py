@@ -85,7 +85,10 @@ class Law(ABC):
         """total <- total + one sample per coordinate, without a vector in between.
 
         Every term is drawn for all coordinates before the next one begins.
+        Raises: BadParameters for anything but a plain int64 vector: a masked array would keep coordinates bare.
         """
+        if type(total) is not np.ndarray or total.dtype != np.int64 or total.ndim != 1:
+            raise BadParameters(f"noise is added to a plain int64 vector, not to a {type(total).__name__}")
         for term in self.terms():
             term.table().add_into(total, term.factor, entropy)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -52,7 +52,7 @@ LABEL_ROTATION = b"secagg/v1/coding/rotation"
 class Encoded:
     """A ring vector ready to be masked, and how many coordinates (or the vector) were clipped."""
 
-    vector: RingVector
+    vector: RingVector = field(repr=False)
     clipped: int
 
 

@@ -212,7 +212,7 @@ class NeedUpdate:
 class Submit:
     """APP -> client: the encoded vector, its integer weight, the digest of the model trained from, and metrics."""
 
-    vector: np.ndarray[Any, Any]
+    vector: np.ndarray[Any, Any] = field(repr=False)
     weight: U64 = 1
     model: Bytes32 = NOTHING
     metrics: tuple[I64, ...] = ()

@@ -37,6 +37,8 @@ NOTHING = bytes(32)
 ContextBytes = Annotated[Context, Exactly(32)]
 MAX_LENGTH = 1 << 32
 MAX_METRICS = 64
+# What a policy allows that does not say otherwise.
+USUAL_LENGTH, USUAL_CLIP = 1 << 27, Fraction(1 << 20)
 MAX_NOISE_MULTIPLIER = Fraction(1 << 64)
 
 
@@ -88,6 +90,12 @@ class NoisePlan:
     def __post_init__(self) -> None:
         if not isinstance(self.excess, Excess):
             raise BadPlan(f"excess is {self.excess!r}, it must be one of {', '.join(map(str, Excess))}")
+        if isinstance(self.noise_multiplier, bool) or not isinstance(self.noise_multiplier, int | Fraction):
+            raise BadPlan(f"noise_multiplier is {self.noise_multiplier!r}, it must be a Fraction")
+        object.__setattr__(self, "noise_multiplier", Fraction(self.noise_multiplier))
+        for name in ("colluders", "modulus_bits"):
+            if type(getattr(self, name)) is not int:
+                raise BadPlan(f"{name} is {getattr(self, name)!r}, it must be an integer")
         if not 1 / MAX_NOISE_MULTIPLIER <= self.noise_multiplier <= MAX_NOISE_MULTIPLIER:
             raise BadPlan(f"noise_multiplier is {self.noise_multiplier}, it must lie in 2^-64..2^64")
         if not 2 <= self.modulus_bits <= 64:
@@ -214,8 +222,11 @@ class RoundPlan:
             raise BadPlan(
                 f"noise discounts {self.noise.colluders} colluders, yet {self.corrupted} clients are assumed corrupt"
             )
-        elif self.noise.colluders >= self.min_cohort:
-            raise BadPlan(f"{self.noise.colluders} colluders leave nobody to make noise in {self.min_cohort}")
+        elif self.noise.colluders > self.min_cohort - 2:
+            raise BadPlan(
+                f"{self.noise.colluders} colluders leave fewer than 2 of {self.min_cohort} clients to make noise: that "
+                "of one alone would go with it"
+            )
         self._check_clip()
 
     def _check_clip(self) -> None:
@@ -462,9 +473,9 @@ class Policy:
     graphs: frozenset[GraphMode] = frozenset({GraphMode.COMPLETE})
     assumption: Assumption = field(default_factory=lambda: Assumption(Fraction(0), Fraction(0)))
     min_clip: Fraction = Fraction(0)
-    max_clip: Fraction = Fraction(1 << 20)
+    max_clip: Fraction = USUAL_CLIP
     max_weight: int = 1 << 32
-    max_length: int = 1 << 27
+    max_length: int = USUAL_LENGTH
     min_noise_multiplier: Fraction = Fraction(0)
     protocols: frozenset[str] = frozenset({"pairwise"})
     tasks: frozenset[str] | None = None
@@ -505,6 +516,9 @@ class Policy:
                 raise BadPlan(f"{name} must be a frozenset of {kind.__name__}, got {members!r}")
         if not isinstance(self.promise, Promise) or not isinstance(self.assumption, Assumption):
             raise BadPlan("promise must be a Promise and assumption an Assumption")
+        least = self.min_noise_multiplier
+        if isinstance(least, bool) or not isinstance(least, int | Fraction) or least < 0:
+            raise BadPlan(f"min_noise_multiplier is {least!r}, it must be a Fraction of at least 0")
         if self.max_rounds is not None and (type(self.max_rounds) is not int or self.max_rounds < 1):
             raise BadPlan(f"max_rounds is {self.max_rounds!r}, it must be an integer of at least 1")
 

@@ -21,7 +21,7 @@ from dp.events import Event, GaussianEvent
 from dp.views import seen_cost
 from protocols.coding import Layered, Noisy, noise_coding
 from protocols.errors import Misused
-from protocols.plan import Excess, NoisePlan, RoundPlan
+from protocols.plan import USUAL_CLIP, USUAL_LENGTH, Excess, NoisePlan, RoundPlan
 
 UNIT = Unit(Relation.ZERO_OUT)
 # The ring is the smallest whose lattice makes the noise at most this much larger than rounding nothing would.
@@ -53,10 +53,14 @@ class PrivateSettings:
     task: str
 
     def __post_init__(self) -> None:
-        for name, most in (("rounds", 1 << 48), ("participations", self.rounds), ("dimension", 1 << 32)):
+        for name, most in (("rounds", 1 << 48), ("participations", self.rounds), ("dimension", USUAL_LENGTH)):
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= most:
                 raise Misused(f"{name} is {value!r}, it must be an integer in 1..{most}")
+        if self.clip > USUAL_CLIP:
+            raise Misused(
+                f"clip is {float(self.clip):g}, above {USUAL_CLIP}, which clients refuse: scale the updates down"
+            )
         self.plan(None)
         _ = self.budget
 
@@ -185,7 +189,13 @@ class PrivatePlan:
                     f"this ledger was started with {name} {kept.get(name)}, not {value}: resume with that, or take "
                     "another ledger file for another training"
                 )
-        return cls.chosen(settings, multiplier, bits)
+        plan = cls.chosen(settings, multiplier, bits)
+        if not settings.budget.holds(plan.cost(settings.participations)):
+            raise Corrupt(
+                f"the ledger's first note names a noise multiplier of {multiplier}, which does not keep a client "
+                f"within epsilon {float(settings.epsilon):g}: no calibration chose it"
+            )
+        return plan
 
 
 def _coding(settings: PrivateSettings, bare: RoundPlan, noise_multiplier: Fraction, bits: int) -> Noisy | Layered:

@@ -175,6 +175,14 @@ class MechanismContract:
         with pytest.raises(NonFinite):
             self.make().quantise(np.array([3.0, value], dtype=kind), seeded(1))
 
+    def test_no_coordinate_can_be_kept_from_the_noise(self) -> None:
+        """In-place addition to a masked array passes over what is masked, while the event counts every coordinate."""
+        bare = np.ma.array(np.arange(5), mask=[0, 1, 1, 1, 0])
+        with pytest.raises(BadParameters, match="total must be one int64 vector"):
+            self.make().apply(bare, seeded(1))
+        with pytest.raises(BadParameters, match="plain int64 vector"):
+            self.make().law.add_into(bare, seeded(1))
+
     @pytest.mark.parametrize("value", [0.0, -0.0, 5e-324, -5e-324, 1e-300])
     def test_zero_and_subnormal_vectors_are_zero(self, value: float) -> None:
         assert not self.make().quantise(np.full(9, value), seeded(1)).any()

@@ -112,14 +112,14 @@ def test_the_plan_is_the_same_everywhere() -> None:
     clip=st.fractions(min_value=Fraction(1, 1000), max_value=1000, max_denominator=1000),
     dimension=st.integers(1, 10**6),
     bits=st.integers(MIN_MODULUS_BITS, 62),
-    clients=st.integers(1, 1000),
+    clients=st.integers(2, 1000),
     data=st.data(),
 )
 def test_every_plan_obeys_its_own_promises(
     multiplier: Fraction, clip: Fraction, dimension: int, bits: int, clients: int, data: st.DataObject
 ) -> None:
-    survivors = data.draw(st.integers(1, clients))
-    colluders = data.draw(st.integers(0, survivors - 1))
+    survivors = data.draw(st.integers(2, clients))
+    colluders = data.draw(st.integers(0, survivors - 2))
     asked: dict[str, Any] = {
         "noise_multiplier": multiplier,
         "clip": clip,
@@ -389,10 +389,21 @@ def test_a_lattice_beyond_exact_integers_is_refused() -> None:
         replace(planned(modulus_bits=62), gamma=Fraction(1, 1 << 31))
 
 
-@pytest.mark.parametrize("survivors", [1, 2])
-def test_colluders_must_leave_an_honest_share(survivors: int) -> None:
-    with pytest.raises(Infeasible, match="min_survivors must be at least 3"):
+@pytest.mark.parametrize("survivors", [1, 2, 3])
+def test_colluders_must_leave_two_honest_shares(survivors: int) -> None:
+    """Noise of one client alone would pass as central noise, which stays when the client goes."""
+    with pytest.raises(Infeasible, match="min_survivors must be at least 4"):
         planned(min_survivors=survivors, colluders=2)
+    assert planned(min_survivors=4, colluders=2).event(4).components == 2
+
+
+def test_whole_numbers_are_as_exact_as_fractions() -> None:
+    """An int over an int would be a float, rounded to below the target."""
+    whole = planned(noise_multiplier=3, colluders=2, min_survivors=5, modulus_bits=62, clip=1)
+    assert whole == planned(
+        noise_multiplier=Fraction(3), colluders=2, min_survivors=5, modulus_bits=62, clip=Fraction(1)
+    )
+    assert whole.share_variance * 3 >= whole.sigma2
 
 
 @pytest.mark.parametrize(

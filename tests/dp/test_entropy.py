@@ -119,6 +119,14 @@ def test_a_stream_prints_nothing_of_itself() -> None:
     assert stream._root.hex() not in f"{stream!r}{stream!s}"
 
 
+def test_a_stream_cannot_be_relabelled_or_looked_into() -> None:
+    stream = seeded(1)
+    with pytest.raises(AttributeError):
+        stream.rng = "system"  # type: ignore[misc]
+    with pytest.raises(BadParameters, match="shows its state"):
+        stream.__getstate__()
+
+
 # errors
 
 
@@ -131,6 +139,8 @@ def test_more_words_than_the_buffer_holds_raise() -> None:
 def test_a_secret_of_the_wrong_kind_raises(secret: bytes) -> None:
     with pytest.raises(BadParameters, match="secret"):
         Entropy.derived(secret, b"label", b"")
+    with pytest.raises(BadParameters, match="secret"):
+        Entropy(secret, b"label", b"", "system")
 
 
 @pytest.mark.parametrize(("label", "context"), [(b"", b""), ("label", b""), (b"label", "")], ids=repr)
@@ -139,7 +149,7 @@ def test_a_label_or_context_that_is_not_bytes_raises(label: bytes, context: byte
         Entropy.system(label, context)
 
 
-@pytest.mark.parametrize("seed", [-1, 1.5, "1"], ids=repr)
+@pytest.mark.parametrize("seed", [-1, 1.5, "1", True], ids=repr)
 def test_a_seed_that_is_no_natural_number_raises(seed: int) -> None:
     with pytest.raises(BadParameters, match="seed"):
         Entropy.insecure(seed, b"label", b"")

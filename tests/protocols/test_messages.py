@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocols.coding import Encoded
 from protocols.errors import Malformed, ShapeMismatch, Undecodable
 from protocols.messages import (
     SHARE_BYTES,
     Roster,
     RosterEntry,
     Signed,
+    Submit,
     Survivors,
     Unmask,
     Witnesses,
@@ -104,6 +107,11 @@ def test_witness_indices_strictly_ascend_so_that_none_counts_twice(row: str, ind
 def test_messages_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Survivors(b"\1").bitmap = b"\2"  # type: ignore[misc]
+
+
+def test_an_update_does_not_print_before_it_is_masked() -> None:
+    for shown in (Submit(np.array([8192, 77])), Encoded(np.array([8192, 77], np.uint32), 0)):
+        assert "8192" not in repr(shown)
 
 
 def test_shares_do_not_print() -> None:

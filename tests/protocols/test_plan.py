@@ -149,7 +149,7 @@ def test_a_recommended_plan_can_be_met_and_comes_back_from_bytes(clients: int, p
         ({"max_weight": 0}, "weight"),
         ({"max_weight": 1 << 60}, "bits of at most 64"),
         ({"noise": NoisePlan(Fraction(1), 2, 24), "max_weight": 2}, "every client has weight 1"),
-        ({"noise": NoisePlan(Fraction(1), 20, 24)}, "leave nobody to make noise"),
+        ({"noise": NoisePlan(Fraction(1), 20, 24)}, "leave fewer than 2 of 16 clients to make noise"),
     ],
 )
 def test_a_plan_that_contradicts_itself_names_the_number(change: dict[str, Any], named: str) -> None:
@@ -161,6 +161,29 @@ def test_a_plan_that_contradicts_itself_names_the_number(change: dict[str, Any],
 def test_a_noise_multiplier_lies_in_a_range_that_floats_can_name(multiplier: Fraction) -> None:
     with pytest.raises(BadPlan, match="noise_multiplier"):
         NoisePlan(multiplier, 0, 24)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ((1.0, 0, 24), "noise_multiplier is 1.0, it must be a Fraction"),
+        ((True, 0, 24), "noise_multiplier is True"),
+        ((None, 0, 24), "noise_multiplier is None"),
+        ((Fraction(1), True, 24), "colluders is True, it must be an integer"),
+        ((Fraction(1), 1.0, 24), "colluders is 1.0"),
+        ((Fraction(1), 0, 24.0), "modulus_bits is 24.0"),
+    ],
+)
+def test_noise_is_planned_in_exact_numbers(values: tuple[Any, Any, Any], named: str) -> None:
+    with pytest.raises(BadPlan, match=named):
+        NoisePlan(*values)
+    assert NoisePlan(2, 0, 24) == NoisePlan(Fraction(2), 0, 24)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("least", [None, -1, Fraction(-1), 1.0, True])
+def test_a_policy_asks_for_noise_in_an_exact_number(least: Any) -> None:
+    with pytest.raises(BadPlan, match="min_noise_multiplier"):
+        Policy({}, min_noise_multiplier=least)
 
 
 @pytest.mark.parametrize("bits", [0, 1, 65])

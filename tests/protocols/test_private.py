@@ -377,6 +377,8 @@ def test_the_note_holds_the_settings_and_the_noise_exactly(tmp_path: Path) -> No
     chosen = PrivatePlan.calibrated(settings_of(task='{"é"}'))
     assert PrivatePlan.resumed(chosen.settings, chosen.to_note()) == chosen
     kept = json.loads(chosen.to_note().removeprefix(OPENING))
+    with pytest.raises(Corrupt, match="does not keep a client within epsilon"):
+        PrivatePlan.resumed(chosen.settings, OPENING + json.dumps(kept | {"noise_multiplier": "1/4"}))
     assert Fraction(kept["noise_multiplier"]) == chosen.share.noise_multiplier
 
 
@@ -403,6 +405,8 @@ def test_the_note_holds_the_settings_and_the_noise_exactly(tmp_path: Path) -> No
         # Table samplers are within 2^-127 of their law: a delta below that cannot be promised.
         ({"delta": 1e-40}, Infeasible, "within 2\\^-127 of its law; allow more epsilon or delta"),
         ({"clip": 0}, BadPlan, "clip is 0"),
+        ({"clip": 2e6}, Misused, "clip is 2e\\+06, above 1048576, which clients refuse"),
+        ({"dimension": 1 << 28}, Misused, "dimension is 268435456"),
         ({"clip": "many"}, BadParameters, "clip must be a finite number"),
         ({"dropout": 0.5}, BadPlan, "drop-out"),
         ({"corrupt": 0.9}, BadPlan, "corrupt"),
@@ -422,7 +426,7 @@ def test_what_cannot_be_is_refused_by_name_and_makes_no_ledger(
 def test_noise_that_no_ring_can_carry_is_infeasible() -> None:
     with pytest.raises(Infeasible, match=r"no ring up to 62 bits carries 1000 clients.*allow more epsilon"):
         PrivatePlan.calibrated(
-            settings_of(clients=1000, epsilon=Fraction(1, 10**15), delta=Fraction(1, 10**18), dimension=1 << 32)
+            settings_of(clients=1000, epsilon=Fraction(1, 10**15), delta=Fraction(1, 10**18), dimension=1 << 27)
         )
 
 
