@@ -1,30 +1,37 @@
-"""One round between a server and clients that only exchange bytes: `python examples/processes.py`.
+"""One noisy round between a server and clients that only exchange bytes: `python examples/processes.py`.
 
 The queues stand for any transport, the folder for each process's own disk. Client 0 dies before every exchange and a
-new process takes its place. What a real deployment adds: identities handed out before the round, and a clock that
-calls `deadline` when `server.wait.seconds` are over.
+new process takes its place. Nobody charges the budget for a server that is driven by hand, so it is done here: reserve
+before anything is sent, mark before anybody is asked to open the sum, commit before the mean is used. What a real
+deployment adds: identities handed out before the round, and a clock that calls `deadline` when `server.wait.seconds`
+are over.
 """
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections import deque
 from pathlib import Path
 
 import numpy as np
 
+from dp import Budget, Charge, Ledger, Outcome
 from protocols import Client, DurableClient, DurableServer, Policy, RoundPlan, Server, Task, exit_on_sigterm
+from protocols.coding import coding_of
+from protocols.errors import RoundLost
+from protocols.plan import context_of
 from secagg import Identity
 
 CLIENTS = 6
 
 
 def main(folder: Path) -> np.ndarray:
-    plan = RoundPlan.recommend(CLIENTS, dropout=0.2, corrupt=0.0, clip=1.0)
+    plan = RoundPlan.recommend(CLIENTS, dropout=0.2, corrupt=0.0, clip=1.0, noise_multiplier=1.0, task="by-hand")
     server_identity = Identity.fresh()
     known = {who: Identity.fresh() for who in range(CLIENTS)}
     identities = {who: identity.public for who, identity in known.items()}
-    policy = Policy(identities, min_cohort=4)
+    policy = Policy(identities, min_cohort=4, min_noise_multiplier=1)
 
     def start(who: int) -> DurableClient:
         return DurableClient(Client(policy, known[who], server_identity.public), folder / f"client-{who}")
@@ -34,28 +41,50 @@ def main(folder: Path) -> np.ndarray:
 
     to_clients: deque[tuple[int, bytes]] = deque()
     to_server: deque[bytes] = deque()
+    marked = False
 
     def send(frames: list) -> None:
+        nonlocal marked
+        if server.opening and not marked:
+            # These frames ask for the sum: once they have left, it may be known.
+            ledger.mark(reservation)
+            marked = True
         for frame in frames:
             to_clients.extend((who, bytes(frame)) for who in frame.to)
 
-    send(server.open(Task(round=0, length=3)))
-    while not server.done:
-        room = server.wait.room
-        clients[0].close()
-        clients[0] = start(0)
-        to_server.extend(bytes(frame) for frame in clients[0].resend())
-        while to_clients:
-            who, data = to_clients.popleft()
-            out = clients[who].receive(data)
-            if clients[who].needs_update:
-                out = clients[who].submit(np.full(3, 0.1 * who))
-            to_server.extend(bytes(frame) for frame in out)
-        while to_server and not server.done:
-            send(server.receive(to_server.popleft()))
-        if not to_clients and not server.done and server.wait.room == room:
-            # Quiet: here a real server would wait until the room's time is over.
-            send(server.deadline(room))
+    with Ledger.open(folder / "run.ledger", Budget(epsilon=8, delta=1e-5, relation="zero-out")) as ledger:
+        task = Task(round=0, length=3, ledger_head=ledger.head().hash)
+        invitations = server.open(task)
+        coding, context = coding_of(server.agreement), context_of(server.agreement)
+        worst, mechanism = coding.worst_event("system"), "distributed-discrete-gaussian"
+        charge = Charge(plan.task, task.round, plan.task, mechanism, worst, cohort=CLIENTS, context=context)
+        reservation = ledger.reserve(charge)  # BudgetExceeded, and no invitation has left
+        try:
+            send(invitations)
+            while not server.done:
+                room = server.wait.room
+                clients[0].close()
+                clients[0] = start(0)
+                to_server.extend(bytes(frame) for frame in clients[0].resend())
+                while to_clients:
+                    who, data = to_clients.popleft()
+                    out = clients[who].receive(data)
+                    if clients[who].needs_update:
+                        out = clients[who].submit(np.full(3, 0.1 * who))
+                    to_server.extend(bytes(frame) for frame in out)
+                while to_server and not server.done:
+                    send(server.receive(to_server.popleft()))
+                if not to_clients and not server.done and server.wait.room == room:
+                    # Quiet: here a real server would wait until the room's time is over.
+                    send(server.deadline(room))
+        except RoundLost:
+            give_back = ledger.forfeit if marked else ledger.abort
+            give_back(reservation, "the round did not end in a sum")
+            raise
+        opened = server.aggregate
+        survivors, digest = len(opened.survivors), hashlib.sha256(opened.total.tobytes()).digest()
+        ledger.commit(reservation, Outcome(survivors, coding.event(survivors, "system"), digest))
+        print(f"{survivors} survivors, epsilon {ledger.interval().upper:.3f}")
     return server.mean()
 
 

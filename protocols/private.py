@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from fractions import Fraction
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from dp.errors import BudgetExceeded
 from dp.events import Exact, exact
 from dp.ledger import Ledger
 from dp.ledger.chain import Kind, text_of
-from protocols.errors import Misused, WrongUpdate
+from protocols.errors import Misused, TooFewClients, WrongUpdate
 from protocols.participation import Attendance, attendance, invite
 from protocols.party import PartyId
 from protocols.plan import Excess, RoundPlan
@@ -29,6 +30,19 @@ from protocols.private_plan import OPENING, PrivatePlan, PrivateSettings
 from protocols.round import RoundReport, client_numbers, secure_mean
 from protocols.simulate import FaultPlan
 from protocols.tensors import Layout
+
+
+class CohortIncomplete(TooFewClients):
+    """Fewer clients came than the smallest sum needs. Nothing was sent, noted or charged: try the next cohort."""
+
+    def __init__(self, have: int, need: int) -> None:
+        super().__init__(have, need, "Inviting")
+
+    def __str__(self) -> str:
+        return (
+            f"{self.have} clients came, at least {self.need} are needed; nothing was sent and nothing charged: skip "
+            "this round and try the next cohort"
+        )
 
 
 class PrivateTraining:
@@ -71,12 +85,17 @@ class PrivateTraining:
         """The noisy mean of these updates, under the next free number.
 
         Raises: dp.errors.BudgetExceeded before anything is sent, when all rounds are spent or one of these
-            clients has been in as many as it may; WrongUpdate for another dimension; what secure_mean raises.
+            clients has been in as many as it may; TooFewClients before anything is sent, when fewer came than the
+            smallest sum needs; Misused for more than the plan's clients; WrongUpdate for another dimension; what
+            secure_mean raises.
         """
-        clients = client_numbers(updates)
-        self._check_dimension(next(iter(updates.values())))
+        nobody = isinstance(updates, Mapping) and not updates
+        clients = () if nobody else client_numbers(updates)
+        for update in islice(updates.values(), 1):
+            self._check_dimension(update)
         so_far = self.attendance()
         self._check_left(so_far, clients)
+        self._check_cohort(len(clients))
         invite(self.ledger, self.settings.task, so_far.next_round, clients)
         return secure_mean(updates, self.plan, round=so_far.next_round, ledger=self.ledger, faults=faults)
 
@@ -87,6 +106,15 @@ class PrivateTraining:
                 f"an update has {length} coordinates, and the noise is made for {self.settings.dimension}: "
                 "give make_private that dimension, and another ledger"
             )
+
+    def _check_cohort(self, size: int) -> None:
+        if size > self.plan.max_clients:
+            raise Misused(
+                f"{size} clients are more than the {self.plan.max_clients} that the noise was made for; nothing was "
+                "sent. Invite fewer, or give make_private that many clients, and another ledger"
+            )
+        if size < self.plan.min_cohort:
+            raise CohortIncomplete(size, self.plan.min_cohort)
 
     def _check_left(self, so_far: Attendance, clients: Iterable[PartyId]) -> None:
         epsilon, most = float(self.settings.epsilon), self.settings.participations

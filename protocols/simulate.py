@@ -72,8 +72,10 @@ class FaultPlan:
     def seeded(cls, clients: tuple[PartyId, ...], dropout: float, seed: int) -> FaultPlan:
         """floor(dropout * n) clients, each lost at a random exchange and side. `seed` decides; no secret does.
 
-        Raises: Misused when dropout is no fraction.
+        Raises: Misused when dropout is no fraction, or `clients` no tuple of ids.
         """
+        if not isinstance(clients, tuple) or not all(isinstance(who, int) for who in clients):
+            raise Misused(f"clients are a tuple of ids, such as tuple(range(20)), got {clients!r}")
         if not 0 <= dropout <= 1:
             raise Misused(f"dropout is {dropout}, it must lie in 0..1")
         generator = np.random.default_rng(seed)

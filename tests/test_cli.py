@@ -625,6 +625,7 @@ def test_a_full_disk_ends_in_one_with_the_rounds_so_far(
 
 
 def test_the_ledger_of_one_demo_is_spent_by_the_next(secagg: Secagg, tmp_path: Path) -> None:
+    make_ledger(tmp_path / "shared.ledger")
     first = secagg(*call("demo", "--json", ledger="shared.ledger"))
     assert first.code == 0
     with Ledger.read(tmp_path / "shared.ledger") as ledger:
@@ -721,6 +722,11 @@ def a_closed_budget(path: Path) -> None:
         ledger.close_budget("done")
 
 
+def nothing(path: Path) -> None:
+    """A typing error, which must not begin another budget."""
+    assert not path.exists()
+
+
 def nothing_in_a_missing_folder(path: Path) -> None:
     path.symlink_to("missing/deeper/run.ledger")
 
@@ -738,8 +744,9 @@ DAMAGED: list[tuple[Callable[[Path], None], int, str]] = [
     (a_ledger_without_key, 1, "StorageRefused"),
     (a_key_others_can_read, 1, "StorageRefused"),
     (the_key_of_another_ledger, 1, "Corrupt"),
-    (nothing_in_a_missing_folder, 1, "StorageRefused"),
     (a_closed_budget, 1, "BudgetExceeded"),
+    (nothing, 2, "Misused"),
+    (nothing_in_a_missing_folder, 2, "Misused"),
     (another_limit, 2, "BadParameters"),
     (a_rehearsal, 2, "BadParameters"),
 ]

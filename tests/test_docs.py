@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,6 +60,55 @@ def test_the_commands_for_budgets_run_as_they_are_shown(
     with pytest.raises(SystemExit) as ended:
         main()
     assert (ended.value.code, capsys.readouterr().err) == (0, "")
+
+
+SNIPPETS = re.findall(r"^```python\n(.+?)^```", (ROOT / "README.md").read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def snippet_with(words: str) -> str:
+    (found,) = [snippet for snippet in SNIPPETS if words in snippet]
+    return found
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.partition("\n")[0])
+def test_the_snippets_of_the_readme_are_python(snippet: str) -> None:
+    assert ast.parse(snippet).body
+
+
+def test_the_snippet_of_views_prints_the_figures_that_stand_beside_it(capsys: pytest.CaptureFixture[str]) -> None:
+    snippet = snippet_with("Views.of")
+    shown = re.findall(r"[\d.]+", snippet.rpartition("#")[2])
+    exec(snippet, {})
+    printed = [float(figure) for figure in capsys.readouterr().out.split()]
+    assert [f"{figure:.3g}" for figure in printed] == [f"{float(figure):.3g}" for figure in shown]
+    assert len(shown) == 3
+
+
+def test_the_snippet_for_torch_passes_over_integer_buffers() -> None:
+    torch = pytest.importorskip("torch", reason="NOT CHECKED: the extra torch is not installed")
+    model = torch.nn.BatchNorm1d(3)
+    update = {name: torch.full_like(value, 0.5) for name, value in model.state_dict().items()}
+    exec(snippet_with("is_floating_point"), {"model": model, "report": SimpleNamespace(mean=update)})
+    assert model.num_batches_tracked == 0
+    assert model.running_var.tolist() == [1.5] * 3
+
+
+def test_the_snippet_that_charges_by_hand_is_what_the_example_runs() -> None:
+    example = ast.parse((ROOT / "examples/processes.py").read_text("utf-8"))
+    run = {ast.unparse(node) for node in ast.walk(example) if isinstance(node, ast.stmt)}
+    statements = [node for node in ast.parse(snippet_with("ledger.reserve")).body if ast.unparse(node) != "..."]
+    imported = [node for node in statements if isinstance(node, ast.ImportFrom)]
+    assert len(statements) > 10
+    for node in statements:
+        if node not in imported:
+            assert ast.unparse(node) in run
+    names = {
+        (node.module, alias.name)
+        for node in ast.walk(example)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert {(node.module, alias.name) for node in imported for alias in node.names} <= names
 
 
 @pytest.mark.parametrize("name", ["README.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md"])

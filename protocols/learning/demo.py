@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -178,9 +179,10 @@ class SecureAggregation:
 def run_demo(demo: Demo) -> Iterator[DemoRound | DemoResult]:
     """Run both trainings in step; yield every round, then the result. Files appear as the run goes on.
 
-    Raises: MissingExtra without scikit-learn; Misused where no folder can be made; dp.BudgetExceeded and
-        LedgerError from the ledger, with all rounds so far on disk.
+    Raises: MissingExtra without scikit-learn; Misused where no folder can be made, or the ledger to continue is
+        not there; dp.BudgetExceeded and LedgerError from the ledger, with all rounds so far on disk.
     """
+    _require_ledger(demo.ledger)
     started = time.perf_counter()
     federation = federation_of(demo)
     stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S-%f")
@@ -199,6 +201,16 @@ def run_demo(demo: Demo) -> Iterator[DemoRound | DemoResult]:
         result = _result_of(demo, rounds, secure, folder, time.perf_counter() - started)
         (folder / "report.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
         yield result
+
+
+def _require_ledger(path: Path | None) -> None:
+    """A typing error must not open a second budget over the same data."""
+    if path is None:
+        return
+    real = os.path.realpath(path)
+    # A key alone is left to the ledger, which says what became of the file.
+    if not os.path.lexists(real) and not os.path.lexists(f"{real}.key"):
+        raise Misused(f"there is no ledger {path} to continue; a run that is given none makes its own in its folder")
 
 
 def _new_folder(folder: Path) -> Path:

@@ -335,6 +335,7 @@ def test_a_kill_of_the_command_itself_never_releases_uncharged(moment: Moment, t
 def test_the_next_demo_goes_on_with_the_ledger_a_kill_left_behind(tmp_path: Path) -> None:
     """Two of four rounds charged by the dead, so the next run of four gets two and is then refused by name."""
     path = tmp_path / "shared.ledger"
+    Ledger.open(path, BUDGET).close()
 
     def plan(folder: str) -> Demo:
         demo = small(tmp_path / folder, rounds=4)

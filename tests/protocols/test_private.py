@@ -432,7 +432,7 @@ def test_noise_that_no_ring_can_carry_is_infeasible() -> None:
 
 @pytest.mark.parametrize(
     "updates",
-    [{}, None, {"a": [np.zeros(5)]}, {-1: [np.zeros(5)]}, {True: [np.zeros(5)]}, {0: [np.zeros(6)]}, {0: "x"}],
+    [None, [], {"a": [np.zeros(5)]}, {-1: [np.zeros(5)]}, {True: [np.zeros(5)]}, {0: [np.zeros(6)]}, {0: "x"}],
 )
 def test_wrong_updates_leave_no_trace(updates: Any, tmp_path: Path) -> None:
     with started(tmp_path) as training:
@@ -442,13 +442,36 @@ def test_wrong_updates_leave_no_trace(updates: Any, tmp_path: Path) -> None:
         assert training.ledger.head() == head
 
 
-def test_too_many_or_too_few_clients_cost_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("clients", [0, 1, 3])
+def test_too_few_clients_are_a_round_to_skip_and_leave_no_trace(clients: int, tmp_path: Path) -> None:
     with started(tmp_path) as training:
-        for clients in (2, 7):
-            with pytest.raises((BadPlan, Misused)):
-                training.round(updates_of(clients))
-        assert training.rounds_left == 3
+        assert training.plan.min_cohort == 4
+        head = training.ledger.head()
+        said = f"^{clients} clients came, at least 4 are needed; nothing was sent and nothing charged: skip this round"
+        with pytest.raises(TooFewClients, match=said) as lost:
+            training.round(updates_of(clients))
+        assert (lost.value.have, lost.value.need) == (clients, 4)
+        assert training.ledger.head() == head
+        assert (training.rounds_left, training.attendance().next_round) == (3, 0)
+        training.round(updates_of(4))
+
+
+def test_more_clients_than_the_noise_was_made_for_are_refused_and_leave_no_trace(tmp_path: Path) -> None:
+    with started(tmp_path) as training:
+        head = training.ledger.head()
+        with pytest.raises(Misused, match=r"7 clients are more than the 6 .*nothing was sent\. Invite fewer"):
+            training.round(updates_of(7))
+        assert training.ledger.head() == head
         training.round(updates_of())
+
+
+def test_where_all_rounds_are_spent_that_is_said_and_not_that_too_few_came(tmp_path: Path) -> None:
+    """Else a loop that skips such rounds would never end."""
+    with started(tmp_path, rounds=1) as training:
+        training.round(updates_of())
+        for clients in (0, 2):
+            with pytest.raises(BudgetExceeded, match="all 1 rounds"):
+                training.round(updates_of(clients))
 
 
 def test_known_seeds_pay_for_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,12 @@ def test_seeds_reach_every_client_exchange_and_side() -> None:
 def test_a_drop_out_is_a_fraction(dropout: float) -> None:
     with pytest.raises(Misused, match=r"must lie in 0\.\.1"):
         FaultPlan.seeded(IDS, dropout, 0)
+
+
+@pytest.mark.parametrize("clients", [20, [0, 1, 2], range(3), None, ("0", "1")])
+def test_clients_that_are_no_tuple_are_refused_by_name(clients: Any) -> None:
+    with pytest.raises(Misused, match=r"clients are a tuple of ids, such as tuple\(range\(20\)\)"):
+        FaultPlan.seeded(clients, 0.1, 0)
 
 
 @pytest.mark.parametrize("exchange", Exchange, ids=lambda exchange: exchange.name)

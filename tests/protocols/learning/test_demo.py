@@ -16,7 +16,7 @@ import pytest
 from scipy.stats import norm
 
 from dp.accountant import Budget
-from dp.errors import BadParameters, BudgetExceeded, Corrupt, StorageRefused
+from dp.errors import BadParameters, BudgetExceeded, Corrupt, RolledBack, StorageRefused
 from dp.ledger import Ledger
 from protocols.errors import BadPlan, MissingExtra, Misused
 from protocols.learning import demo as module
@@ -263,8 +263,13 @@ def test_a_run_that_loses_every_round_is_not_called_exact(tmp_path: Path, monkey
 # --- a ledger of the caller
 
 
+def opened(path: Path) -> Path:
+    Ledger.open(path, BUDGET).close()
+    return path
+
+
 def test_a_stopped_run_is_continued_until_the_budget_is_spent_and_its_rounds_stay_on_disk(tmp_path: Path) -> None:
-    path = tmp_path / "shared.ledger"
+    path = opened(tmp_path / "shared.ledger")
     stopped = run_demo(small(tmp_path / "first", rounds=4, ledger=path))
     assert isinstance(next(stopped), DemoRound)
     stopped.close()  # type: ignore[attr-defined]
@@ -282,13 +287,29 @@ def test_a_stopped_run_is_continued_until_the_budget_is_spent_and_its_rounds_sta
 
 
 def test_a_spent_ledger_refuses_the_first_round_of_any_further_run(tmp_path: Path) -> None:
-    path = tmp_path / "shared.ledger"
+    path = opened(tmp_path / "shared.ledger")
     played(small(tmp_path, rounds=1, ledger=path))
     before = said(path)
     for _ in range(2):
         with pytest.raises(BudgetExceeded):
             played(small(tmp_path, rounds=1, ledger=path))
     assert said(path) == before
+
+
+def test_a_ledger_that_is_not_there_is_refused_and_none_is_made(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("typo")
+    for name in ("typo", "link", "nowhere/typo"):
+        with pytest.raises(Misused, match=f"there is no ledger {tmp_path / name} to continue"):
+            played(small(tmp_path / "runs", ledger=tmp_path / name))
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+def test_a_ledger_of_which_only_the_key_is_left_is_not_begun_afresh(tmp_path: Path) -> None:
+    path = opened(tmp_path / "shared.ledger")
+    path.unlink()
+    with pytest.raises(RolledBack):
+        played(small(tmp_path, ledger=path))
+    assert not path.exists()
 
 
 def test_a_ledger_with_another_limit_or_of_a_rehearsal_is_refused(tmp_path: Path) -> None:
