@@ -284,7 +284,9 @@ def check_random_setting(seed: int) -> None:
         loss = peer.from_gaussian_mechanism(
             z, sampling_prob=q, value_discretization_interval=1e-3, pessimistic_estimate=pessimistic
         )
-        ends.append(loss.self_compose(rounds).get_epsilon_for_delta(delta))
+        # Its FFT leaves about 1e-10 of delta in the tail, which lifts its lower end where delta is no larger.
+        noise = 0.0 if pessimistic else 1e-9
+        ends.append(loss.self_compose(rounds).get_epsilon_for_delta(delta + noise))
     assert ends[0] <= upper * (1 + 1e-9)
     assert lower <= ends[1] * (1 + 1e-9) + 1e-12
     assert accountant.upper_at(1e-3, delta) <= ends[1] * (1 + 1e-5) + 1e-6
