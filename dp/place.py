@@ -71,7 +71,7 @@ def open_directory(directory: Path) -> int:
 
 
 def take_lock(descriptor: int, directory: Path) -> bool:
-    """Whether the lock of an open directory is this process's now; the kernel frees it at any death.
+    """Whether the lock of an open file or directory is this process's now; the kernel frees it at any death.
 
     Raises: StorageRefused where directories cannot be locked.
     """

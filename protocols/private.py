@@ -14,14 +14,16 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from dp.accountant import Interval
-from dp.errors import BudgetExceeded
+from dp.errors import BudgetExceeded, Locked
 from dp.events import Exact, exact
 from dp.ledger import Ledger
 from dp.ledger.chain import Kind, text_of
+from dp.place import take_lock
 from protocols.errors import Misused, TooFewClients, WrongUpdate
 from protocols.participation import Attendance, attendance, invite
 from protocols.party import PartyId
@@ -52,9 +54,10 @@ class PrivateTraining:
         budget, however often the run is interrupted; a charge is durable before its sum is opened.
     """
 
-    def __init__(self, chosen: PrivatePlan, ledger: Ledger) -> None:
+    def __init__(self, chosen: PrivatePlan, ledger: Ledger, hold: BinaryIO) -> None:
         self.chosen = chosen
         self.ledger = ledger
+        self._hold = hold
 
     @property
     def settings(self) -> PrivateSettings:
@@ -133,6 +136,7 @@ class PrivateTraining:
     def close(self) -> None:
         """Gives up the ledger; `make_private` with the same settings goes on where this ended."""
         self.ledger.close()
+        self._hold.close()
 
     def __enter__(self) -> Self:
         return self
@@ -166,7 +170,7 @@ def make_private(
     Guarantee: see PrivateTraining.
     Raises: BadPlan, Infeasible, NoiseTooCoarse or BadParameters when it cannot be done, naming what to change;
         Misused when the ledger is no path or was started with other settings; dp.errors.LedgerError when it cannot
-        be used.
+        be used, Locked while another training holds it.
     """
     if not isinstance(ledger, str | os.PathLike):
         raise Misused(f"ledger is the path of a file that charges are written to, got {ledger!r}")
@@ -186,24 +190,40 @@ def make_private(
     return _reopened(settings, ledger) if os.path.exists(ledger) else _started(settings, ledger)
 
 
+def _held(path: str | os.PathLike[str]) -> BinaryIO:
+    """An open file that no other training of this ledger can hold; the system lets go of it at any death.
+
+    Against: two processes that both find a client with a round left, and both invite it.
+    Raises: Locked.
+    """
+    beside = f"{os.path.realpath(path)}.training"
+    hold = os.fdopen(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
+    if not take_lock(hold.fileno(), Path(beside)):
+        hold.close()
+        raise Locked(f"another training goes on with the ledger {path}: close it, or wait until its process has ended")
+    return hold
+
+
 def _started(settings: PrivateSettings, path: str | os.PathLike[str]) -> PrivateTraining:
     chosen = PrivatePlan.calibrated(settings)
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger.open(path, chosen.limit()))
+        hold = stack.enter_context(_held(path))
         ledger.note(chosen.to_note())
         stack.pop_all()
-    return PrivateTraining(chosen, ledger)
+    return PrivateTraining(chosen, ledger, hold)
 
 
 def _reopened(settings: PrivateSettings, path: str | os.PathLike[str]) -> PrivateTraining:
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger.open(path))
+        hold = stack.enter_context(_held(path))
         said = [text_of(entry.fields, "text") for entry in ledger.entries() if entry.kind == Kind.NOTE]
         kept = next((text for text in said if text.startswith(OPENING)), None)
         if kept is not None:
             chosen = PrivatePlan.resumed(settings, kept)
             stack.pop_all()
-            return PrivateTraining(chosen, ledger)
+            return PrivateTraining(chosen, ledger, hold)
         if any(entry.kind == Kind.RESERVE for entry in ledger.entries()):
             raise Misused(f"the ledger {path} belongs to something else: take another file for this training")
     # It was opened, and its process died before it said what for; or the caller opened it for this limit.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dp.accountant import Budget, Relation, Unit, View, account
 from dp.calibrate import calibrate_gaussian
-from dp.errors import BadParameters, BudgetExceeded, Corrupt, DpError, Infeasible
+from dp.errors import BadParameters, BudgetExceeded, Corrupt, DpError, Infeasible, Locked
 from dp.events import GaussianEvent, Repeated
 from dp.gaussian import gaussian_sigma
 from dp.ledger import Ledger
@@ -380,6 +380,18 @@ def test_the_note_holds_the_settings_and_the_noise_exactly(tmp_path: Path) -> No
     with pytest.raises(Corrupt, match="does not keep a client within epsilon"):
         PrivatePlan.resumed(chosen.settings, OPENING + json.dumps(kept | {"noise_multiplier": "1/4"}))
     assert Fraction(kept["noise_multiplier"]) == chosen.share.noise_multiplier
+
+
+def test_one_ledger_serves_one_training_at_a_time(tmp_path: Path) -> None:
+    """Two at once could both find that a client has a round left, and both invite it."""
+    with started(tmp_path):
+        with pytest.raises(Locked, match="another training goes on with the ledger"):
+            started(tmp_path)
+        (tmp_path / "link").symlink_to(tmp_path / "run.ledger")
+        with pytest.raises(Locked):
+            started(tmp_path, ledger=tmp_path / "link")
+    with started(tmp_path) as again:
+        assert again.rounds_left
 
 
 # --- every error by name
