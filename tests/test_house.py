@@ -84,7 +84,7 @@ WORLDLY = {
 }
 # What may be imported beyond the standard library and our own packages; inside functions only where so marked.
 FOREIGN = {
-    "secagg": {"numpy", "cryptography"},
+    "secagg": {"numpy", "cryptography", "scipy", "tenseal"},
     "dp": {"numpy", "cryptography", "scipy"},
     "protocols": {"numpy", "rich", "typer", "scipy", "sklearn", "torch", "matplotlib"},
 }

@@ -1,0 +1,9 @@
+"""CKKS with keys that nobody holds alone, for sums and nothing but sums.
+
+plan      how many bits travel, and the proof that sums open exactly
+sample    small noise and uniform residues from keystreams
+cipher    integers in coefficients: encrypt, add, open
+share     collective keys: dealing, partial decryption, combination
+wire      residues as planes of bytes
+seal      the same encryption by TenSEAL's SEAL, and its slots; the only file that imports tenseal
+"""

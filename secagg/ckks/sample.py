@@ -1,0 +1,121 @@
+"""Small noise and uniform residues from one keystream each: the same seed gives the same polynomial everywhere.
+
+    ternary            uniform in {-1, 0, 1}                         a client's u, and nothing else
+    cbd21              popcount of 21 bits less that of 21 others    errors of encryptions, sigma 3.24 as in SEAL
+    key_gaussian       discrete Gaussian, sigma 4.6                  a holder's share of the key and its error
+    rounded_gaussian   N(0, std^2) rounded to integers               smudging of partial decryptions
+    uniform_mod_q      residues by rejection                         the public polynomial, seeded ciphertexts, shares
+
+Bytes are read in order and each sampler says which; changing that order changes every stored vector. None of these
+is a mechanism of differential privacy: that noise is drawn in `dp`, and arrives inside the plaintext.
+Source: Homomorphic Encryption Standard, 2018 (ternary keys, sigma 3.2); Microsoft SEAL 4.1 (centred binomial).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from decimal import Decimal, localcontext
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg.negacyclic import PRIME, PRIME_BITS, Integers, Residues
+from secagg.prg import Stream
+
+CBD_BITS = 21
+CBD_SIGMA = math.sqrt(CBD_BITS / 2)
+KEY_SIGMA = 4.6
+# Beyond 14 deviations lies less than 2^-140.
+_KEY_REACH = 65
+_MASK = np.uint64((1 << CBD_BITS) - 1)
+_TERNARY = np.array([byte % 3 - 1 for byte in range(255)] + [0], dtype=np.float64)
+_REFUSED = 255
+
+
+def ternary(stream: Stream, count: int) -> NDArray[np.float64]:
+    """Byte b of the stream gives b mod 3 - 1, 255 none: exactly uniform.  Shapes: float64, ready for an FFT."""
+    accepted = _accepted(lambda offset, size: np.frombuffer(stream.bytes(offset, size), np.uint8), _REFUSED, count)
+    signs: NDArray[np.float64] = _TERNARY[accepted]
+    return signs
+
+
+def cbd21(stream: Stream, count: int) -> Integers:
+    """Word w gives popcount(bits 0..20) - popcount(bits 21..41): variance 21/2, within 21 of 0."""
+    words = stream.words(0, count)
+    ones = _popcount(words & _MASK)
+    words >>= np.uint64(CBD_BITS)
+    words &= _MASK
+    return ones - _popcount(words)
+
+
+def key_gaussian(stream: Stream, count: int) -> Integers:
+    """Word w gives the k with P(<= k - 1) <= w / 2^64 < P(<= k): within 2^-58 of the discrete Gaussian."""
+    return np.searchsorted(_key_thresholds(), stream.words(0, count), side="right").astype(np.int64) - _KEY_REACH
+
+
+def rounded_gaussian(stream: Stream, std: float, count: int) -> Integers:
+    """Box-Muller on two words of 53 bits for each two samples, rounded to the nearest integers.
+
+    The tail ends at 8.6 deviations. Smudging hides by its width; nothing hangs on the texture of its doubles.
+    """
+    pairs = -(-count // 2)
+    words = stream.words(0, 2 * pairs)
+    words >>= np.uint64(11)
+    uniform = words.astype(np.float64)
+    radius = uniform[:pairs]
+    radius += 1.0
+    radius *= 2.0**-53
+    np.log(radius, out=radius)
+    radius *= -2.0 * std * std
+    np.sqrt(radius, out=radius)
+    angle = uniform[pairs:] * (math.pi * 2.0**-52)
+    both = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
+    rounded: Integers = np.rint(both[:count]).astype(np.int64)
+    return rounded
+
+
+def uniform_mod_q(stream: Stream, count: int) -> Residues:
+    """The low 54 bits of each word, those not below q passed over: exactly uniform."""
+    low = np.uint64((1 << PRIME_BITS) - 1)
+    return _accepted(lambda offset, size: stream.words(offset, size) & low, PRIME, count)
+
+
+def _accepted(read: Callable[[int, int], NDArray[Any]], bound: int, count: int) -> NDArray[Any]:
+    """The first `count` values below the bound, in the order of the stream."""
+    found = read(0, count)
+    found = found[found < bound]
+    offset = count
+    while found.size < count:
+        more = read(offset, size := count - found.size + 64)
+        offset += size
+        found = np.concatenate([found, more[more < bound]])
+    return found[:count]
+
+
+@cache
+def _key_thresholds() -> NDArray[np.uint64]:
+    """2^64 P(X <= k) for k = -65 .. 64, rounded down."""
+    with localcontext() as context:
+        context.prec = 60
+        scale = 2 * Decimal(str(KEY_SIGMA)) ** 2
+        weights = [(-Decimal(k * k) / scale).exp() for k in range(-_KEY_REACH, _KEY_REACH + 1)]
+        total, below, thresholds = sum(weights), Decimal(0), []
+        for weight in weights[:-1]:
+            below += weight
+            thresholds.append(int(below / total * (1 << 64)))
+    return np.array(thresholds, dtype=np.uint64)
+
+
+def _popcount(words: NDArray[np.uint64]) -> Integers:
+    ones: Integers
+    if hasattr(np, "bitwise_count"):
+        ones = np.bitwise_count(words).astype(np.int64)
+    else:
+        ones = _ONES[words & np.uint64(2047)] + _ONES[words >> np.uint64(11)]
+    return ones
+
+
+_ONES = np.array([bin(value).count("1") for value in range(2048)], dtype=np.int64)

@@ -1,0 +1,106 @@
+"""Residues as bytes: low bits dropped at home, the rest in planes of whole words.
+
+    residue c < 2^54  --drop d-->  floor((c + 2^(d-1)) / 2^d) mod 2^(54-d)  --width w = ceil((54 - d) / 8)-->  planes
+
+What is dropped is noise to whoever opens the sum, and the plan counts it; q stays the same for everybody. Planes are
+written one after the other for the whole vector, so that packing is a few contiguous casts:
+
+    width 3: u16 u8    4: u32    5: u32 u8    6: u32 u16    7: u32 u16 u8        little-endian, low plane first
+
+No foreign byte becomes a residue that is not below q, and no bytes of a stranger ever reach SEAL.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg.errors import BadCiphertext, BadParameters
+from secagg.negacyclic import PRIME, PRIME_BITS, Residues
+
+Buffer = bytes | bytearray | memoryview
+
+_PLANES: dict[int, tuple[str, ...]] = {
+    3: ("<u2", "u1"),
+    4: ("<u4",),
+    5: ("<u4", "u1"),
+    6: ("<u4", "<u2"),
+    7: ("<u4", "<u2", "u1"),
+}
+WIDTHS = tuple(_PLANES)
+
+
+def dropped(width: int) -> int:
+    """How many low bits are left at home so that a residue fits `width` bytes.
+
+    Raises: BadParameters for a width without planes.
+    """
+    if width not in _PLANES:
+        raise BadParameters(f"a residue takes 3 to 7 bytes, not {width!r}")
+    return max(0, PRIME_BITS - 8 * width)
+
+
+def largest(width: int) -> int:
+    """The largest number that a residue becomes on the wire."""
+    drop = dropped(width)
+    return min((PRIME - 1 + _half(drop)) >> drop, (1 << (PRIME_BITS - drop)) - 1)
+
+
+def shorten(residues: Residues, width: int) -> NDArray[np.uint64]:
+    """Each residue rounded to a multiple of 2^d, divided by it. One that rounds to 2^54 is next to q, so 0."""
+    drop = dropped(width)
+    if not drop:
+        return residues
+    short: NDArray[np.uint64] = (residues + np.uint64(_half(drop))) >> np.uint64(drop)
+    short &= np.uint64((1 << (PRIME_BITS - drop)) - 1)
+    return short
+
+
+def packed_bytes(count: int, width: int) -> int:
+    """How long the planes of so many residues are."""
+    dropped(width)
+    return width * count
+
+
+def pack_into(packed: bytearray | memoryview, residues: Residues, width: int, first: int = 0) -> None:
+    """Write residues first, first + 1, ... of the vector whose planes are `packed`; parts may come in any order.
+
+    Shapes: any number of residues below q, flattened.
+    """
+    short, count = shorten(residues, width).ravel(), len(packed) // width
+    start, shift = 0, 0
+    for plane in _PLANES[width]:
+        size = np.dtype(plane).itemsize
+        out = np.frombuffer(packed, plane, short.size, start + first * size)
+        np.right_shift(short, np.uint64(shift), out=out, casting="unsafe")
+        start, shift = start + size * count, shift + 8 * size
+
+
+def unpack(buffer: Buffer, count: int, width: int) -> Residues:
+    """The residues that `pack` rounded, each a multiple of 2^d modulo q; a fresh array.
+
+    Raises: BadCiphertext for another length, or a number that no residue becomes.
+    """
+    if len(buffer) != width * count:
+        raise BadCiphertext(f"{len(buffer)} bytes for {count} residues of {width}")
+    drop = dropped(width)
+    residues: NDArray[Any] = np.zeros(count, np.uint64)
+    start, shift = 0, 0
+    for plane in _PLANES[width]:
+        size = np.dtype(plane).itemsize
+        part = np.frombuffer(buffer, plane, count, start).astype(np.uint64)
+        part <<= np.uint64(shift)
+        residues |= part
+        start, shift = start + size * count, shift + 8 * size
+    if count and int(residues.max()) > largest(width):
+        raise BadCiphertext("a residue is not below the modulus")
+    residues <<= np.uint64(drop)
+    # Unsigned, what is below q wraps far above: the lesser of the two is the residue.
+    np.minimum(residues, residues - np.uint64(PRIME), out=residues)
+    return residues
+
+
+def _half(drop: int) -> int:
+    return (1 << drop) >> 1
