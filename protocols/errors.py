@@ -8,9 +8,11 @@
         MissingExtra            an optional package is not installed
       Misbehaved(peer)        a peer broke the protocol
         Malformed TooLarge BadSignature OutOfTurn Duplicate Replay AlreadyAnswered PolicyViolation
-        CohortTooSmall ViewMismatch UnsafeUnmask KeyMismatch ShapeMismatch BadShare BadBox
+        CohortTooSmall ViewMismatch UnsafeUnmask KeyMismatch ShapeMismatch BadShare BadBox BadCiphertext
       RoundLost               nobody can be blamed; the round is over
         TooFewClients           too few remain
+        TooFewMembers           too few of those who make or hold a key remain
+        BadCommittee            a key was made that its holders cannot open together
         ImplausibleSum          the opened sum contradicts itself
 
 Anything else that escapes from this package is a bug of ours.
@@ -124,6 +126,10 @@ class BadBox(Misbehaved):
     """The peer's sealed box does not open under the agreed key and both ends' names."""
 
 
+class BadCiphertext(Misbehaved):
+    """The peer's ciphertext or key has a shape or numbers that its plan excludes."""
+
+
 class Undecodable(ProtocolError):
     """These bytes are no canonical encoding of the expected type; the caller knows whom to blame."""
 
@@ -153,6 +159,25 @@ class TooFewClients(RoundLost):
         self.have, self.need, self.room, self.culprits = have, need, room, culprits
 
 
+class TooFewMembers(RoundLost):
+    """Too few of those who make or hold a key remain; nothing was opened. Start again without `missing`."""
+
+    def __init__(self, have: int, need: int, room: str, missing: tuple[int, ...] = ()) -> None:
+        named = f": parties {', '.join(map(str, missing))} are silent" if missing else ""
+        super().__init__(f"{room}: {have} of {need} have spoken{named}; start again without them")
+        self.have, self.need, self.room, self.missing = have, need, room, missing
+
+
+class BadCommittee(RoundLost):
+    """The key that was made is not one that its holders open together: make another, without the `culprits`."""
+
+    def __init__(self, culprits: tuple[int, ...]) -> None:
+        super().__init__(
+            f"the holders were dealt pieces of no one key; make another without parties {', '.join(map(str, culprits))}"
+        )
+        self.culprits = culprits
+
+
 class ImplausibleSum(RoundLost):
     """The opened sum fails its own checksum or its weight bounds: do not use it, open a new round."""
 
@@ -166,6 +191,7 @@ _BRIDGE: dict[type[secagg_errors.SecaggError], type[Misbehaved]] = {
     secagg_errors.BadSignature: BadSignature,
     secagg_errors.BadParameters: Malformed,
     secagg_errors.WrongContext: ViewMismatch,
+    secagg_errors.BadCiphertext: BadCiphertext,
 }
 
 

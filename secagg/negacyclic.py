@@ -41,7 +41,8 @@ _LIMB_BITS, _LIMBS = 14, 4
 
 
 def _twist() -> Complexes:
-    return np.exp(1j * np.pi / N * np.arange(N // 2))
+    twist: Complexes = np.exp(1j * np.pi / N * np.arange(N // 2))
+    return twist
 
 
 _TWIST = _twist()

@@ -1,0 +1,195 @@
+"""What everybody derives alike about one key: its context, public polynomial, commitments and signed texts.
+
+Epoch     who holds the key, for which sums      -> context, the salt of every derivation
+Dealing   what one holder deals                  a function of (root, context): nothing of it is stored
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import numpy as np
+
+from protocols import wire
+from protocols.errors import BadPlan
+from protocols.wire import U64, Bytes32, Exactly, Text
+from secagg.ckks.cipher import add_into
+from secagg.ckks.plan import CkksPlan, Mode
+from secagg.ckks.sample import key_gaussian, uniform_mod_q
+from secagg.ckks.share import deal, inner, public_share
+from secagg.ckks.wire import pack_into, packed_bytes, unpack
+from secagg.keys import Context, Seed, derive
+from secagg.negacyclic import PRIME, N, Residues, reduced
+from secagg.prg import Stream
+
+PREFIX = b"secagg/v1/ckks/"
+LABEL_EPOCH = PREFIX + b"epoch"
+LABEL_KEY = PREFIX + b"key"
+LABEL_KEY_ERROR = PREFIX + b"key-error"
+LABEL_DEAL = PREFIX + b"deal"
+LABEL_MASK = PREFIX + b"check-mask"
+LABEL_NONCE = PREFIX + b"nonce"
+LABEL_BOX_KEY = PREFIX + b"box-key"
+LABEL_BOX = PREFIX + b"box"
+LABEL_PIECE = PREFIX + b"piece"
+LABEL_COMMIT = PREFIX + b"commit"
+LABEL_COMMITTED = PREFIX + b"committed"
+LABEL_CHALLENGE = PREFIX + b"challenge"
+LABEL_CHECKED = PREFIX + b"checked"
+LABEL_CERTIFICATE = PREFIX + b"certificate"
+LABEL_POLYNOMIAL = PREFIX + b"polynomial"
+
+# Residues travel and are stored whole here: nothing is dropped from a key.
+WIDTH = 7
+POLYNOMIAL_BYTES = packed_bytes(N, WIDTH)
+PIECE_BYTES = POLYNOMIAL_BYTES + 8
+
+Polynomial = Annotated[bytes, Exactly(POLYNOMIAL_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One key: for which task, sums and holders. `holders` are identity keys, holder i the i-th, counted from 1.
+
+    Raises: BadPlan when the holders do not fit the plan.
+    """
+
+    task: Text
+    number: U64
+    plan: CkksPlan
+    holders: tuple[Bytes32, ...]
+
+    def __post_init__(self) -> None:
+        if self.plan.keys.mode is not Mode.THRESHOLD:
+            raise BadPlan(f"mode {self.plan.keys.mode.value} has no holders who share a key")
+        if len(self.holders) != self.plan.keys.holders or len(set(self.holders)) != len(self.holders):
+            raise BadPlan(
+                f"{len(self.holders)} holders for a plan of {self.plan.keys.holders}, each with its own identity"
+            )
+
+    @property
+    def context(self) -> Context:
+        """SHA-256 of all of it, modulus and degree included."""
+        named = wire.encode(self) + PRIME.to_bytes(8, "little") + N.to_bytes(4, "little")
+        return Context(hashlib.sha256(LABEL_EPOCH + named).digest())
+
+
+def to_bytes(polynomial: Residues) -> bytes:
+    """Seven bytes a residue."""
+    packed = bytearray(POLYNOMIAL_BYTES)
+    pack_into(packed, polynomial, WIDTH)
+    return bytes(packed)
+
+
+def from_bytes(polynomial: bytes | memoryview) -> Residues:
+    """N residues.  Raises: BadCiphertext."""
+    return unpack(polynomial, N, WIDTH)
+
+
+def public_polynomial(context: Context) -> Residues:
+    """a: uniform, and nobody's choice.  Shapes: N residues."""
+    return uniform_mod_q(Stream(derive(Seed(bytes(context)), LABEL_POLYNOMIAL, context)), N)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one holder deals another: f_j(i), and mu_j(i), which hides it when it is checked."""
+
+    share: Residues = field(repr=False)
+    mask: int = field(repr=False)
+
+    def to_bytes(self) -> bytes:
+        return to_bytes(self.share) + self.mask.to_bytes(8, "little")
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Piece:
+        """Raises: BadCiphertext for a number that is no residue."""
+        mask = np.frombuffer(data[POLYNOMIAL_BYTES:], "<u8")
+        unpack(int(mask[0]).to_bytes(8, "little")[:7], 1, WIDTH)
+        return cls(from_bytes(data[:POLYNOMIAL_BYTES]), int(mask[0]))
+
+    def summand(self, challenge: Residues) -> int:
+        """<gamma, f_j(i)> + mu_j(i) mod q."""
+        return (inner(challenge, self.share) + self.mask) % PRIME
+
+
+@dataclass(frozen=True, slots=True)
+class Dealing:
+    """All that one holder makes of its root: its part of the key, and a piece of it for everybody.
+
+    Guarantee: t - 1 pieces and the public part tell nothing of the secret that the public part does not.
+    """
+
+    nonce: bytes
+    public: Residues
+    pieces: tuple[Piece, ...] = field(repr=False)
+
+    @classmethod
+    def of(cls, root: Seed, epoch: Epoch, context: Context) -> Dealing:
+        """A function of its arguments; the secret is dropped on the way."""
+        keys = epoch.plan.keys
+
+        def stream(label: bytes) -> Stream:
+            return Stream(derive(root, label, context))
+
+        secret = reduced(key_gaussian(stream(LABEL_KEY), N))
+        public = public_share(secret, public_polynomial(context), stream(LABEL_KEY_ERROR))
+        rows = deal(secret, keys.threshold, keys.holders, stream(LABEL_DEAL))
+        constant, coefficients = stream(LABEL_MASK), Stream(derive(root, LABEL_MASK, context, b"coefficients"))
+        masks = deal(uniform_mod_q(constant, 1), keys.threshold, keys.holders, coefficients)
+        pieces = tuple(Piece(row, int(mask[0])) for row, mask in zip(rows, masks, strict=True))
+        secret[:] = 0
+        return cls(derive(root, LABEL_NONCE, context).expose(), public, pieces)
+
+    def hashes(self, context: Context, dealer: int) -> tuple[bytes, ...]:
+        """One for each piece, so that each recipient can hold its own against the commitment."""
+        return tuple(piece_hash(context, dealer, to, piece.to_bytes()) for to, piece in enumerate(self.pieces, start=1))
+
+
+def number(value: int) -> bytes:
+    return value.to_bytes(4, "little")
+
+
+def piece_hash(context: Context, dealer: int, to: int, piece: bytes) -> bytes:
+    return hashlib.sha256(LABEL_PIECE + context + number(dealer) + number(to) + piece).digest()
+
+
+def commitment_of(context: Context, dealer: int, nonce: bytes, public: bytes, hashes: Sequence[bytes]) -> bytes:
+    """What a holder says before it has seen any other's part: no last one can choose its own to fit."""
+    return hashlib.sha256(LABEL_COMMIT + context + number(dealer) + nonce + public + b"".join(hashes)).digest()
+
+
+def committed_text(context: Context, dealer: int, commitment: bytes, box_key: bytes) -> bytes:
+    """What holder `dealer` signs when it commits."""
+    return LABEL_COMMITTED + context + number(dealer) + commitment + box_key
+
+
+def box_key(agreed: Seed, context: Context, dealer: int, to: int) -> Seed:
+    """The key of the one box from dealer to recipient."""
+    return derive(agreed, LABEL_BOX, context, number(dealer), number(to))
+
+
+def box_binding(context: Context, dealer: int, to: int) -> bytes:
+    return LABEL_BOX + context + number(dealer) + number(to)
+
+
+def challenge_of(context: Context, reveals: bytes) -> Residues:
+    """gamma, known only once everything was revealed.  Shapes: N residues."""
+    seed = Seed(hashlib.sha256(LABEL_CHALLENGE + context + reveals).digest())
+    return uniform_mod_q(Stream(seed), N)
+
+
+def collective(publics: Sequence[Residues]) -> Residues:
+    """b = sum of b_j."""
+    total = np.zeros(N, np.uint64)
+    for part in publics:
+        add_into(total, part)
+    return total
+
+
+def checked_text(context: Context, holder: int, public: bytes, value: int) -> bytes:
+    """What holder `holder` signs: the collective key b, and that its pieces opened and add up to this value."""
+    return LABEL_CHECKED + context + number(holder) + hashlib.sha256(public).digest() + value.to_bytes(8, "little")

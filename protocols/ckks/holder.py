@@ -1,0 +1,270 @@
+"""The holder of a part of the key: first the ceremony, then one answer for each sum.
+
+    Uninvited -Invite-> Committed -Commits-> Dealt -Deals-> Checking -Certificate-> Holding -EncryptedSum-> Holding'
+                                                            Checking -Dispute-> Failed, and the dealer is named
+
+It commits before it sees another's part: whoever spoke last could else choose its own so that the sum is a key it
+knows. It opens one sum for a context, over enough clients whose signatures it has seen, and stores that it did
+before it answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import numpy as np
+
+from protocols.ckks import epoch as names
+from protocols.ckks.epoch import POLYNOMIAL_BYTES, Dealing, Epoch, Piece, Polynomial
+from protocols.ckks.messages import (
+    Certificate,
+    Checked,
+    Commit,
+    Commits,
+    Deals,
+    Dispute,
+    Invite,
+    Reveal,
+    Revealed,
+    Summands,
+)
+from protocols.errors import (
+    BadShare,
+    KeyMismatch,
+    PolicyViolation,
+    ShapeMismatch,
+    ViewMismatch,
+    blame,
+)
+from protocols.party import SERVER, Blame, Envelope, Failed, PartyId, Role, Step
+from protocols.plan import ContextBytes
+from protocols.verifying import Verifier
+from protocols.wire import U32, U64, Exactly, Supplied
+from secagg.box import open_box, seal
+from secagg.ckks.cipher import add_into
+from secagg.ckks.share import check_degree
+from secagg.errors import BadShare as WrongShare
+from secagg.keys import AgreementKey, Secret, Seed, derive
+from secagg.negacyclic import PRIME, N
+
+holder = Role("ckks holder", Blame.ABORT)
+
+SecretPolynomial = Annotated[Secret, Exactly(POLYNOMIAL_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class HolderPolicy:
+    """What this holder insists on, whatever the server proposes.
+
+    `holders` pins the identity keys of those it shares keys with, itself included; `clients` those whose uploads may
+    be in a sum. At least `min_cohort` clients in a sum, at least `min_threshold` holders to open one, at most
+    `max_openings` with one key.
+    """
+
+    holders: frozenset[bytes]
+    clients: Mapping[PartyId, bytes]
+    min_cohort: int = 3
+    min_threshold: int = 2
+    max_openings: int = 1000
+
+    def check(self, epoch: Epoch) -> None:
+        """Raises: PolicyViolation in the server's name, saying what was proposed and what is required."""
+        keys = epoch.plan.keys
+        for fine, what in (
+            (self.holders.issuperset(epoch.holders), "shares the key with a holder whom this policy does not pin"),
+            (keys.threshold >= self.min_threshold, f"threshold {keys.threshold} is below {self.min_threshold}"),
+            (keys.openings <= self.max_openings, f"{keys.openings} openings are above {self.max_openings}"),
+        ):
+            if not fine:
+                raise PolicyViolation(SERVER, f"proposed a key this policy refuses: {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """Who this holder is; given again after a restart, never written into a state."""
+
+    identity: bytes
+    policy: HolderPolicy
+    sign: Callable[[bytes], bytes] = field(repr=False)
+    verify: Verifier
+
+
+Self = Annotated[Own, Supplied]
+
+
+@dataclass(frozen=True, slots=True)
+class Uninvited:
+    """Before the ceremony. `root` was drawn for this key alone."""
+
+    own: Self
+    root: Seed
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    own: Self
+    root: Seed
+    epoch: Epoch
+    context: ContextBytes
+    me: U32
+    said: Commit
+
+
+@dataclass(frozen=True, slots=True)
+class Dealt:
+    """Everything is revealed, and waits for the others' pieces."""
+
+    own: Self
+    root: Seed
+    epoch: Epoch
+    context: ContextBytes
+    me: U32
+    commits: tuple[Commit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """The pieces are added up and the root is gone. `summands` tell who dealt wrongly, should it come to that."""
+
+    own: Self
+    epoch: Epoch
+    context: ContextBytes
+    me: U32
+    share: SecretPolynomial
+    public: Polynomial
+    said: Checked
+    summands: tuple[U64, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A share of the key, good for as many sums as its plan counts."""
+
+    own: Self
+    share: SecretPolynomial
+    certificate: Certificate
+    me: U32
+
+
+@holder.on(Uninvited, Invite)
+def commit(state: Uninvited, sender: PartyId, message: Invite) -> Step:
+    own, epoch = state.own, message.epoch
+    if own.identity not in epoch.holders:
+        raise PolicyViolation(SERVER, "invites me to hold a key that is not shared with me")
+    own.policy.check(epoch)
+    context, me = epoch.context, epoch.holders.index(own.identity) + 1
+    dealing = Dealing.of(state.root, epoch, context)
+    commitment = names.commitment_of(
+        context, me, dealing.nonce, names.to_bytes(dealing.public), dealing.hashes(context, me)
+    )
+    box_key = box_pair(state.root, context).public
+    said = Commit(commitment, box_key, own.sign(names.committed_text(context, me, commitment, box_key)))
+    return Committed(own, state.root, epoch, context, me, said), [Envelope((SERVER,), said)]
+
+
+@holder.on(Committed, Commits)
+def reveal(state: Committed, sender: PartyId, message: Commits) -> Step:
+    own, epoch, context, me = state.own, state.epoch, state.context, state.me
+    if len(message.commits) != len(epoch.holders):
+        raise ShapeMismatch(SERVER, f"{len(message.commits)} commitments of {len(epoch.holders)} holders")
+    if message.commits[me - 1] != state.said:
+        raise KeyMismatch(SERVER, "my own commitment is missing or altered")
+    if len({said.box_key for said in message.commits}) != len(message.commits):
+        raise KeyMismatch(SERVER, "two holders show one key")
+    with blame(SERVER):
+        for place, (identity, said) in enumerate(zip(epoch.holders, message.commits, strict=True), start=1):
+            own.verify(identity, names.committed_text(context, place, said.commitment, said.box_key), said.signature)
+    dealing = Dealing.of(state.root, epoch, context)
+    pair = box_pair(state.root, context)
+    boxes = []
+    for place, (said, piece) in enumerate(zip(message.commits, dealing.pieces, strict=True), start=1):
+        key = names.box_key(agreed_with(pair, said.box_key), context, me, place)
+        boxes.append(seal(key, piece.to_bytes(), names.box_binding(context, me, place)))
+    letter = Reveal(dealing.nonce, names.to_bytes(dealing.public), dealing.hashes(context, me), tuple(boxes))
+    return Dealt(own, state.root, epoch, context, me, message.commits), [Envelope((SERVER,), letter)]
+
+
+@holder.on(Dealt, Deals)
+def check(state: Dealt, sender: PartyId, message: Deals) -> Step:
+    epoch, context, me = state.epoch, state.context, state.me
+    if len(message.reveals) != len(epoch.holders):
+        raise ShapeMismatch(SERVER, f"{len(message.reveals)} reveals of {len(epoch.holders)} holders")
+    pair = box_pair(state.root, context)
+    pieces = tuple(
+        opened(state, pair, dealer, said, revealed)
+        for dealer, (said, revealed) in enumerate(zip(state.commits, message.reveals, strict=True), start=1)
+    )
+    with blame(SERVER):
+        public = names.to_bytes(names.collective([names.from_bytes(each.public) for each in message.reveals]))
+    challenge = names.challenge_of(context, b"".join(each.public_part() for each in message.reveals))
+    summands = tuple(piece.summand(challenge) for piece in pieces)
+    share = np.zeros(N, np.uint64)
+    for piece in pieces:
+        add_into(share, piece.share)
+    value = sum(summands) % PRIME
+    said = Checked(value, state.own.sign(names.checked_text(context, me, public, value)))
+    secret = Secret(names.to_bytes(share))
+    return (
+        Checking(state.own, epoch, context, me, secret, public, said, summands),
+        [Envelope((SERVER,), said)],
+    )
+
+
+def opened(state: Dealt, pair: AgreementKey, dealer: int, said: Commit, revealed: Revealed) -> Piece:
+    """The piece that holder `dealer` dealt me.
+
+    Raises: BadShare, BadBox in the server's name, for a reveal that is not what was committed to: who garbled it,
+        dealer or server, nobody else can tell, and the ceremony starts again.
+    """
+    context, me = state.context, state.me
+    if len(revealed.hashes) != len(state.epoch.holders):
+        raise ShapeMismatch(SERVER, f"holder {dealer} reveals {len(revealed.hashes)} hashes")
+    if names.commitment_of(context, dealer, revealed.nonce, revealed.public, revealed.hashes) != said.commitment:
+        raise BadShare(SERVER, f"holder {dealer} reveals something else than it committed to")
+    key = names.box_key(agreed_with(pair, said.box_key), context, dealer, me)
+    with blame(SERVER):
+        plaintext = open_box(key, revealed.box, names.box_binding(context, dealer, me))
+        piece = Piece.from_bytes(plaintext)
+    if names.piece_hash(context, dealer, me, plaintext) != revealed.hashes[me - 1]:
+        raise BadShare(SERVER, f"holder {dealer} deals me another piece than it committed to")
+    return piece
+
+
+@holder.on(Checking, Certificate)
+def hold(state: Checking, sender: PartyId, message: Certificate) -> Step:
+    if message.epoch != state.epoch or message.public != state.public:
+        raise ViewMismatch(SERVER, "certifies another key than the one my pieces belong to")
+    if len(message.checks) != len(state.epoch.holders) or message.checks[state.me - 1] != state.said:
+        raise ViewMismatch(SERVER, "my own word is missing from the certificate or altered")
+    message.check(state.own.verify, SERVER)
+    return Holding(state.own, state.share, message, state.me), []
+
+
+@holder.on(Checking, Dispute)
+def tell(state: Checking, sender: PartyId, message: Dispute) -> Step:
+    """What was dealt is told only where signed values show that the key is void; each number is still masked."""
+    own, epoch, context = state.own, state.epoch, state.context
+    if len(message.checks) != len(epoch.holders) or message.checks[state.me - 1] != state.said:
+        raise ViewMismatch(SERVER, "my own word is missing from the dispute or altered")
+    with blame(SERVER):
+        for place, (identity, said) in enumerate(zip(epoch.holders, message.checks, strict=True), start=1):
+            own.verify(identity, names.checked_text(context, place, state.public, said.value), said.signature)
+    values = {place: said.value for place, said in enumerate(message.checks, start=1)}
+    try:
+        check_degree(values, epoch.plan.keys.threshold)
+    except WrongShare:
+        given_up = Failed("BadCommittee", "the key's holders were dealt pieces of no one polynomial")
+        return given_up, [Envelope((SERVER,), Summands(state.summands))]
+    raise PolicyViolation(SERVER, "disputes a key whose pieces belong together")
+
+
+def box_pair(root: Seed, context: bytes) -> AgreementKey:
+    """The key pair of this ceremony's boxes."""
+    return AgreementKey(derive(root, names.LABEL_BOX_KEY, context))
+
+
+def agreed_with(pair: AgreementKey, public: bytes) -> Seed:
+    with blame(SERVER):
+        return pair.agree(public)

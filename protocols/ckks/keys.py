@@ -1,0 +1,267 @@
+"""The server's side of the ceremony: three rooms, and a certificate that every holder signed.
+
+    Idle -Make-> Committing -Commit*-> Revealing -Reveal*-> Certifying -Checked*-> Certified
+                                                            Certifying -Checked*-> Disputing -Summands*-> BadCommittee
+
+Everybody must speak: a key that one holder took no part in is not the key that was planned. The server learns nothing
+that a bystander does not; pieces pass it sealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Annotated
+
+from protocols.ckks import epoch as names
+from protocols.ckks.epoch import Epoch
+from protocols.ckks.messages import (
+    Certificate,
+    Checked,
+    Commit,
+    Commits,
+    Deals,
+    Dispute,
+    Invite,
+    Reveal,
+    Revealed,
+    Summands,
+)
+from protocols.errors import BadCommittee, BadShare, Misused, ShapeMismatch, TooFewMembers, blame
+from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
+from protocols.plan import ContextBytes
+from protocols.verifying import Verifier
+from protocols.wire import U32, Supplied
+from secagg.ckks.share import check_degree
+from secagg.errors import BadShare as WrongShare
+from secagg.negacyclic import PRIME
+
+keymaker = Role("ckks key maker", Blame.EXCLUDE)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is given again after a restart: how signatures are checked."""
+
+    verify: Verifier
+
+
+Supply = Annotated[Known, Supplied]
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """APP -> server: make this key with these holders, in the order of the epoch's identities."""
+
+    epoch: Epoch
+    holders: tuple[PartyId, ...]
+    patience_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Server -> APP: the key is certified; clients may be invited under it."""
+
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Before the ceremony."""
+
+    known: Supply
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Who makes the key. Holder i of the epoch is party `holders[i - 1]`."""
+
+    known: Supply
+    epoch: Epoch
+    context: ContextBytes
+    holders: tuple[PartyId, ...]
+    patience_seconds: U32
+
+    def place(self, who: PartyId) -> int:
+        return self.holders.index(who) + 1
+
+    def in_order(self, arrived: Mapping[PartyId, object]) -> list[PartyId]:
+        return [who for who in self.holders if who in arrived]
+
+
+@dataclass(frozen=True, slots=True)
+class Committing:
+    company: Company
+    arrived: dict[PartyId, Commit]
+
+    @property
+    def invited(self) -> Set[PartyId]:
+        return frozenset(self.company.holders)
+
+
+@dataclass(frozen=True, slots=True)
+class Revealing:
+    company: Company
+    commits: Mapping[PartyId, Commit]
+    arrived: dict[PartyId, Reveal]
+
+    @property
+    def invited(self) -> Set[PartyId]:
+        return frozenset(self.company.holders)
+
+
+@dataclass(frozen=True, slots=True)
+class Certifying:
+    company: Company
+    public: names.Polynomial
+    arrived: dict[PartyId, Checked]
+
+    @property
+    def invited(self) -> Set[PartyId]:
+        return frozenset(self.company.holders)
+
+
+@dataclass(frozen=True, slots=True)
+class Disputing:
+    """Somebody dealt wrongly; the numbers tell who."""
+
+    company: Company
+    checks: tuple[Checked, ...]
+    arrived: dict[PartyId, Summands]
+
+    @property
+    def invited(self) -> Set[PartyId]:
+        return frozenset(self.company.holders)
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """The key is made."""
+
+    certificate: Certificate
+
+
+def everybody(room: Committing | Revealing | Certifying | Disputing) -> bool:
+    return len(room.arrived) == len(room.company.holders)
+
+
+def wait(room: type, company: Company) -> Envelope:
+    return Envelope((APP,), Wait(room.__name__, company.patience_seconds))
+
+
+def all_of(room: Committing | Revealing | Certifying) -> None:
+    """Raises: TooFewMembers naming who is missing."""
+    missing = tuple(who for who in room.company.holders if who not in room.arrived)
+    if missing:
+        raise TooFewMembers(len(room.arrived), len(room.company.holders), type(room).__name__, missing)
+
+
+@keymaker.on(Idle, Make)
+def start(state: Idle, sender: PartyId, message: Make) -> Step:
+    epoch = message.epoch
+    if len(message.holders) != len(epoch.holders) or len(set(message.holders)) != len(message.holders):
+        raise Misused(f"{len(message.holders)} parties for {len(epoch.holders)} holders: each is one party")
+    company = Company(state.known, epoch, epoch.context, message.holders, message.patience_seconds)
+    return Committing(company, {}), [Envelope(message.holders, Invite(epoch)), wait(Committing, company)]
+
+
+def keep_commit(room: Committing, who: PartyId, letter: Commit) -> Committing:
+    company = room.company
+    place = company.place(who)
+    text = names.committed_text(company.context, place, letter.commitment, letter.box_key)
+    with blame(who):
+        company.known.verify(company.epoch.holders[place - 1], text, letter.signature)
+    room.arrived[who] = letter
+    return room
+
+
+def close_committing(room: Committing) -> Step:
+    all_of(room)
+    company = room.company
+    letter = Commits(tuple(room.arrived[who] for who in company.holders))
+    revealing = Revealing(company, dict(room.arrived), {})
+    return revealing, [Envelope(company.holders, letter), wait(Revealing, company)]
+
+
+def keep_reveal(room: Revealing, who: PartyId, letter: Reveal) -> Revealing:
+    company, size = room.company, len(room.company.holders)
+    if len(letter.hashes) != size or len(letter.boxes) != size:
+        raise ShapeMismatch(who, f"reveals {len(letter.hashes)} hashes and {len(letter.boxes)} boxes to {size} holders")
+    said = names.commitment_of(company.context, company.place(who), letter.nonce, letter.public, letter.hashes)
+    if said != room.commits[who].commitment:
+        raise BadShare(who, "reveals something else than it committed to")
+    with blame(who):
+        names.from_bytes(letter.public)
+    room.arrived[who] = letter
+    return room
+
+
+def close_revealing(room: Revealing) -> Step:
+    all_of(room)
+    company = room.company
+    reveals = [room.arrived[who] for who in company.holders]
+    public = names.to_bytes(names.collective([names.from_bytes(each.public) for each in reveals]))
+
+    def deals(place: int) -> Deals:
+        return Deals(tuple(Revealed(r.nonce, r.public, r.hashes, r.boxes[place]) for r in reveals))
+
+    out = [Envelope((who,), deals(place)) for place, who in enumerate(company.holders)]
+    return Certifying(company, public, {}), [*out, wait(Certifying, company)]
+
+
+def keep_checked(room: Certifying, who: PartyId, letter: Checked) -> Certifying:
+    company = room.company
+    place = company.place(who)
+    text = names.checked_text(company.context, place, room.public, letter.value)
+    with blame(who):
+        company.known.verify(company.epoch.holders[place - 1], text, letter.signature)
+    room.arrived[who] = letter
+    return room
+
+
+def close_certifying(room: Certifying) -> Step:
+    all_of(room)
+    company = room.company
+    checks = tuple(room.arrived[who] for who in company.holders)
+    if not of_one_dealing([said.value for said in checks], company):
+        letter = Envelope(company.holders, Dispute(checks))
+        return Disputing(company, checks, {}), [letter, wait(Disputing, company)]
+    certificate = Certificate(company.epoch, room.public, checks)
+    out = [Envelope(company.holders, certificate), Envelope((APP,), Made(certificate))]
+    return Certified(certificate), out
+
+
+def of_one_dealing(values: Sequence[int], company: Company) -> bool:
+    """Whether these numbers, one of each holder, lie on one polynomial of degree t - 1."""
+    try:
+        check_degree(dict(enumerate(values, start=1)), company.epoch.plan.keys.threshold)
+    except WrongShare:
+        return False
+    return True
+
+
+def keep_summands(room: Disputing, who: PartyId, letter: Summands) -> Disputing:
+    company = room.company
+    if len(letter.values) != len(company.holders):
+        raise ShapeMismatch(who, f"tells {len(letter.values)} numbers of {len(company.holders)} dealers")
+    if max(letter.values) >= PRIME or sum(letter.values) % PRIME != room.checks[company.place(who) - 1].value:
+        raise BadShare(who, "tells numbers that do not add up to the value it signed")
+    room.arrived[who] = letter
+    return room
+
+
+def close_disputing(room: Disputing) -> Step:
+    """Raises: BadCommittee naming each dealer whose numbers lie on no polynomial, or else whoever stays silent."""
+    company = room.company
+    silent = tuple(who for who in company.holders if who not in room.arrived)
+    if silent:
+        raise BadCommittee(silent)
+    columns = zip(*(room.arrived[who].values for who in company.holders), strict=True)
+    dealt = zip(company.holders, columns, strict=True)
+    raise BadCommittee(tuple(who for who, column in dealt if not of_one_dealing(column, company)))
+
+
+keymaker.room(Disputing, Summands, keep=keep_summands, complete=everybody, close=close_disputing)
+keymaker.room(Committing, Commit, keep=keep_commit, complete=everybody, close=close_committing)
+keymaker.room(Revealing, Reveal, keep=keep_reveal, complete=everybody, close=close_revealing)
+keymaker.room(Certifying, Checked, keep=keep_checked, complete=everybody, close=close_certifying)

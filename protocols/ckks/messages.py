@@ -1,0 +1,129 @@
+"""What is said about keys and encrypted sums, frozen and valid by construction.
+
+Sizes, with C holders and a polynomial of P = 14,336 bytes:
+
+    Commit 128   Commits 128 C   Reveal P (C + 1)   Deals P (2 C)   Checked 72   Certificate P + 72 C
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from protocols import wire
+from protocols.ckks.epoch import LABEL_CERTIFICATE, PIECE_BYTES, Epoch, Polynomial, checked_text, from_bytes
+from protocols.errors import ShapeMismatch, blame
+from protocols.party import PartyId
+from protocols.verifying import Verifier
+from protocols.wire import U64, Bytes32, Bytes64, Exactly
+from secagg.box import TAG_BYTES
+from secagg.ckks.share import check_degree
+
+BOX_BYTES = PIECE_BYTES + TAG_BYTES
+Box = Annotated[bytes, Exactly(BOX_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """Server -> holders: let us make this key."""
+
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Holder -> server: what my part of the key is bound to, and the key of my boxes, signed."""
+
+    commitment: Bytes32
+    box_key: Bytes32
+    signature: Bytes64
+
+
+@dataclass(frozen=True, slots=True)
+class Commits:
+    """Server -> holders: what everybody committed to, in the order of the epoch's holders."""
+
+    commits: tuple[Commit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reveal:
+    """Holder -> server: my part of the public key, hashes of all pieces, and a sealed piece for each holder."""
+
+    nonce: Bytes32
+    public: Polynomial
+    hashes: tuple[Bytes32, ...]
+    boxes: tuple[Box, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """One holder's reveal as another sees it: of the boxes only its own."""
+
+    nonce: Bytes32
+    public: Polynomial
+    hashes: tuple[Bytes32, ...]
+    box: Box = field(repr=False)
+
+    def public_part(self) -> bytes:
+        """What everybody sees alike."""
+        return self.nonce + self.public + b"".join(self.hashes)
+
+
+@dataclass(frozen=True, slots=True)
+class Deals:
+    """Server -> holder: everybody's reveal, in the order of the epoch's holders."""
+
+    reveals: tuple[Revealed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Holder -> server: my pieces opened; here is what they add up to, and I sign the collective key."""
+
+    value: U64
+    signature: Bytes64
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """Server -> holders: your values lie on no polynomial of the degree agreed; tell me what each of you was dealt."""
+
+    checks: tuple[Checked, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Summands:
+    """Holder -> server: what my value is the sum of, a masked number for each dealer. The key is given up with it."""
+
+    values: tuple[U64, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The collective key with every holder's signature, and the values by which anybody can check the dealing."""
+
+    epoch: Epoch
+    public: Polynomial
+    checks: tuple[Checked, ...]
+
+    @property
+    def digest(self) -> bytes:
+        """What agreements name the key by."""
+        return hashlib.sha256(LABEL_CERTIFICATE + wire.encode(self)).digest()
+
+    def check(self, verify: Verifier, peer: PartyId) -> None:
+        """Returns when every holder signed this key and all of them hold pieces of one dealing.
+
+        Raises: ShapeMismatch, BadCiphertext, BadSignature, BadShare in the name of whoever showed it.
+        """
+        context, keys = self.epoch.context, self.epoch.plan.keys
+        if len(self.checks) != len(self.epoch.holders):
+            raise ShapeMismatch(peer, f"a certificate of {len(self.checks)} words by {len(self.epoch.holders)} holders")
+        with blame(peer):
+            from_bytes(self.public)
+            for place, (identity, said) in enumerate(zip(self.epoch.holders, self.checks, strict=True), start=1):
+                verify(identity, checked_text(context, place, self.public, said.value), said.signature)
+            values = {place: said.value for place, said in enumerate(self.checks, start=1)}
+            check_degree(values, keys.threshold)
