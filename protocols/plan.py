@@ -431,7 +431,8 @@ class Agreement:
     """One round of a plan: which round, of which model, for vectors of which shape.
 
     `length` counts the model's parameters, `layout` and `model` are digests (zero when there is
-    none to agree on), `ledger_head` binds the budget's history, `nonce` makes attempts differ.
+    none to agree on), `ledger_head` binds the budget's history, `nonce` makes attempts differ, `key` is the digest of
+    the certificate that updates are encrypted under.
     """
 
     plan: RoundPlan
@@ -441,6 +442,7 @@ class Agreement:
     layout: Bytes32
     model: Bytes32
     ledger_head: Bytes32
+    key: Bytes32 = NOTHING
 
     def __post_init__(self) -> None:
         if not 1 <= self.length <= MAX_LENGTH:
@@ -464,7 +466,8 @@ class Policy:
     at most `max_rounds` vectors for one task, and only for `tasks` where these are named; training only from
     models whose L2 norm is at most `max_model_norm` (`tensors.check_model`). Without noise the sums of two rounds
     differ by what the cohorts differ in: `max_rounds` bounds how often that can be played. `min_degree` and
-    `min_threshold` are floors below what the client derives for itself, `suites` the primitives it trusts.
+    `min_threshold` are floors below what the client derives for itself, `suites` the primitives it trusts. Of
+    encrypted sums: `holders` pins who may hold the key, of whom at least `min_opening_threshold` must open together.
     """
 
     identities: Mapping[PartyId, bytes]
@@ -485,6 +488,8 @@ class Policy:
     suites: frozenset[Suite] = frozenset({Suite.CLASSIC})
     max_model_norm: float = math.inf
     authority: bytes | None = None
+    holders: frozenset[bytes] = frozenset()
+    min_opening_threshold: int = 2
 
     def __post_init__(self) -> None:
         if self.min_cohort < 3:

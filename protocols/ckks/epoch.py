@@ -7,6 +7,7 @@ Dealing   what one holder deals                  a function of (root, context): 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -15,12 +16,12 @@ import numpy as np
 
 from protocols import wire
 from protocols.errors import BadPlan
-from protocols.wire import U64, Bytes32, Exactly, Text
+from protocols.wire import U64, Buffer, Bytes32, Exactly, Text
 from secagg.ckks.cipher import add_into
 from secagg.ckks.plan import CkksPlan, Mode
 from secagg.ckks.sample import key_gaussian, uniform_mod_q
 from secagg.ckks.share import deal, inner, public_share
-from secagg.ckks.wire import pack_into, packed_bytes, unpack
+from secagg.ckks.wire import WIDTHS, dropped, pack_into, packed_bytes, unpack
 from secagg.keys import Context, Seed, derive
 from secagg.negacyclic import PRIME, N, Residues, reduced
 from secagg.prg import Stream
@@ -41,11 +42,19 @@ LABEL_CHALLENGE = PREFIX + b"challenge"
 LABEL_CHECKED = PREFIX + b"checked"
 LABEL_CERTIFICATE = PREFIX + b"certificate"
 LABEL_POLYNOMIAL = PREFIX + b"polynomial"
+LABEL_UPDATE = PREFIX + b"update"
+LABEL_UPLOAD = PREFIX + b"upload"
+LABEL_QUESTION = PREFIX + b"question"
+LABEL_SMUDGE = PREFIX + b"smudge"
+LABEL_SMUDGING = PREFIX + b"smudging"
 
 # Residues travel and are stored whole here: nothing is dropped from a key.
 WIDTH = 7
 POLYNOMIAL_BYTES = packed_bytes(N, WIDTH)
 PIECE_BYTES = POLYNOMIAL_BYTES + 8
+
+# How far below the smudge's width what is left out must lie.
+SPARE_BITS = 4
 
 Polynomial = Annotated[bytes, Exactly(POLYNOMIAL_BYTES)]
 
@@ -193,3 +202,33 @@ def collective(publics: Sequence[Residues]) -> Residues:
 def checked_text(context: Context, holder: int, public: bytes, value: int) -> bytes:
     """What holder `holder` signs: the collective key b, and that its pieces opened and add up to this value."""
     return LABEL_CHECKED + context + number(holder) + hashlib.sha256(public).digest() + value.to_bytes(8, "little")
+
+
+def digest(half: Buffer) -> bytes:
+    """SHA-256 of one half of a ciphertext as it travels."""
+    return hashlib.sha256(half).digest()
+
+
+def upload_text(context: Context, key: bytes, who: int, digest0: bytes, digest1: bytes) -> bytes:
+    """What a client signs: its one upload to this round, under this key."""
+    return LABEL_UPLOAD + context + key + number(who) + digest0 + digest1
+
+
+def question_of(context: Context, key: bytes, contributors: Sequence[bytes]) -> bytes:
+    """Names one sum: the texts that its contributors signed, in order. Which holders open it is not part of it."""
+    texts = hashlib.sha256(b"".join(hashlib.sha256(text).digest() for text in contributors)).digest()
+    return hashlib.sha256(LABEL_QUESTION + context + key + texts).digest()
+
+
+def partial_width(plan: CkksPlan) -> int:
+    """Bytes of a residue in a partial decryption: low bits far below the smudge are left out.
+
+    Rounding to 2^d adds 4^d / 12 to a variance of 4^16 at least times more: under 1 % of the noise.
+    """
+    spare = math.floor(math.log2(plan.noise.smudging)) - SPARE_BITS
+    return next(width for width in WIDTHS if dropped(width) <= spare)
+
+
+def smudge_seed(smudging: Seed, question: bytes, openers: Sequence[int]) -> Seed:
+    """Noise for one question and set: asked again the same is said again, another set gets other noise."""
+    return derive(smudging, LABEL_SMUDGE, question, b"".join(map(number, openers)))

@@ -10,8 +10,9 @@ before it answers.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import numpy as np
@@ -25,13 +26,17 @@ from protocols.ckks.messages import (
     Commits,
     Deals,
     Dispute,
+    EncryptedSum,
     Invite,
+    Partial,
     Reveal,
     Revealed,
     Summands,
 )
 from protocols.errors import (
+    AlreadyAnswered,
     BadShare,
+    CohortTooSmall,
     KeyMismatch,
     PolicyViolation,
     ShapeMismatch,
@@ -41,15 +46,20 @@ from protocols.errors import (
 from protocols.party import SERVER, Blame, Envelope, Failed, PartyId, Role, Step
 from protocols.plan import ContextBytes
 from protocols.verifying import Verifier
-from protocols.wire import U32, U64, Exactly, Supplied
+from protocols.wire import U32, U64, Bytes32, Exactly, Supplied
 from secagg.box import open_box, seal
 from secagg.ckks.cipher import add_into
-from secagg.ckks.share import check_degree
+from secagg.ckks.share import check_degree, lagrange, partial
+from secagg.ckks.wire import pack_into, packed_bytes, unpack
 from secagg.errors import BadShare as WrongShare
-from secagg.keys import AgreementKey, Secret, Seed, derive
-from secagg.negacyclic import PRIME, N
+from secagg.keys import AgreementKey, Context, Secret, Seed, derive
+from secagg.negacyclic import PRIME, N, Residues
+from secagg.prg import Stream
 
 holder = Role("ckks holder", Blame.ABORT)
+
+# Further sets of holders that may open one sum, after the first.
+MOST_RETRIES = 2
 
 SecretPolynomial = Annotated[Secret, Exactly(POLYNOMIAL_BYTES)]
 
@@ -133,19 +143,35 @@ class Checking:
     context: ContextBytes
     me: U32
     share: SecretPolynomial
+    smudging: Seed
     public: Polynomial
     said: Checked
     summands: tuple[U64, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked about one round: the sum, and the sets of holders that were to open it."""
+
+    sum: Bytes32
+    sets: tuple[Bytes32, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Holding:
-    """A share of the key, good for as many sums as its plan counts."""
+    """A share of the key, good for as many openings as its plan counts; `asked` is by the context of the round."""
 
     own: Self
     share: SecretPolynomial
+    smudging: Seed
     certificate: Certificate
     me: U32
+    asked: dict[ContextBytes, Question]
+
+    @property
+    def answered(self) -> int:
+        """How many openings are spent."""
+        return sum(len(question.sets) for question in self.asked.values())
 
 
 @holder.on(Uninvited, Invite)
@@ -205,11 +231,9 @@ def check(state: Dealt, sender: PartyId, message: Deals) -> Step:
         add_into(share, piece.share)
     value = sum(summands) % PRIME
     said = Checked(value, state.own.sign(names.checked_text(context, me, public, value)))
-    secret = Secret(names.to_bytes(share))
-    return (
-        Checking(state.own, epoch, context, me, secret, public, said, summands),
-        [Envelope((SERVER,), said)],
-    )
+    secret, smudging = Secret(names.to_bytes(share)), derive(state.root, names.LABEL_SMUDGING, context)
+    checking = Checking(state.own, epoch, context, me, secret, smudging, public, said, summands)
+    return checking, [Envelope((SERVER,), said)]
 
 
 def opened(state: Dealt, pair: AgreementKey, dealer: int, said: Commit, revealed: Revealed) -> Piece:
@@ -239,7 +263,7 @@ def hold(state: Checking, sender: PartyId, message: Certificate) -> Step:
     if len(message.checks) != len(state.epoch.holders) or message.checks[state.me - 1] != state.said:
         raise ViewMismatch(SERVER, "my own word is missing from the certificate or altered")
     message.check(state.own.verify, SERVER)
-    return Holding(state.own, state.share, message, state.me), []
+    return Holding(state.own, state.share, state.smudging, message, state.me, {}), []
 
 
 @holder.on(Checking, Dispute)
@@ -268,3 +292,84 @@ def box_pair(root: Seed, context: bytes) -> AgreementKey:
 def agreed_with(pair: AgreementKey, public: bytes) -> Seed:
     with blame(SERVER):
         return pair.agree(public)
+
+
+@holder.on(Holding, EncryptedSum)
+def answer(state: Holding, sender: PartyId, message: EncryptedSum) -> Step:
+    """My part of the opening, once for a sum and a set of holders; the driver stores the new state before it leaves."""
+    openers, keys = message.openers, state.certificate.epoch.plan.keys
+    if len(openers) != keys.threshold or state.me not in openers or openers[-1] > keys.holders or openers[0] < 1:
+        raise PolicyViolation(
+            SERVER, f"asks holders {openers} to open; it takes {keys.threshold} of {keys.holders}, me included"
+        )
+    question = checked_question(state, message)
+    asked = next_question(state, message.context, question, openers)
+    total = added_up(state, message)
+    plan = state.certificate.epoch.plan
+    share = names.from_bytes(state.share.expose())
+    noise = Stream(names.smudge_seed(state.smudging, question, openers))
+    part = partial(share, total, lagrange(openers)[state.me], plan.noise.smudging, noise)
+    share[:] = 0
+    width = names.partial_width(plan)
+    packed = bytearray(packed_bytes(part.size, width))
+    pack_into(packed, part, width)
+    letter = Partial(message.context, question, packed)
+    return replace(state, asked=state.asked | {message.context: asked}), [Envelope((SERVER,), letter)]
+
+
+def checked_question(state: Holding, message: EncryptedSum) -> bytes:
+    """The name of the sum that is asked about, after everybody's signature on what they uploaded was checked.
+
+    Against: a server that asks to open the upload of one client under a list of many, or sums of clients it made up.
+    """
+    own, key = state.own, state.certificate.digest
+    cohort = len(message.contributions)
+    if cohort < own.policy.min_cohort:
+        raise CohortTooSmall(SERVER, f"asks to open a sum over {cohort} clients; {own.policy.min_cohort} are required")
+    if cohort > state.certificate.epoch.plan.clients:
+        raise PolicyViolation(SERVER, f"asks to open a sum over {cohort} clients; the key is for fewer")
+    if len(message.halves) != cohort:
+        raise ShapeMismatch(SERVER, f"sends {len(message.halves)} halves of {cohort} uploads")
+    texts = []
+    for said, half in zip(message.contributions, message.halves, strict=True):
+        identity = own.policy.clients.get(said.who)
+        if identity is None:
+            raise KeyMismatch(SERVER, f"asks to open an upload of client {said.who}, whom my policy does not pin")
+        if names.digest(half) != said.digest1:
+            raise ViewMismatch(SERVER, f"sends another half than client {said.who} signed")
+        text = names.upload_text(message.context, key, said.who, said.digest0, said.digest1)
+        with blame(SERVER):
+            own.verify(identity, text, said.signature)
+        texts.append(text)
+    if len({own.policy.clients[said.who] for said in message.contributions}) != cohort:
+        raise KeyMismatch(SERVER, "counts one client twice")
+    return names.question_of(message.context, key, texts)
+
+
+def next_question(state: Holding, context: Context, question: bytes, openers: tuple[int, ...]) -> Question:
+    """What will have been asked about this round.
+
+    Raises: AlreadyAnswered for another sum of the same round, or more sets than retries; PolicyViolation when the
+        key has opened all it was made for.
+    """
+    this_set = hashlib.sha256(b"".join(map(names.number, openers))).digest()
+    before = state.asked.get(context, Question(question, ()))
+    if before.sum != question:
+        raise AlreadyAnswered(SERVER, "asks to open a second sum of one round: their difference would tell on clients")
+    if this_set in before.sets:
+        return before
+    if len(before.sets) > MOST_RETRIES:
+        raise AlreadyAnswered(SERVER, f"asks for more than {MOST_RETRIES} retries of one opening")
+    if state.answered >= state.certificate.epoch.plan.keys.openings:
+        raise PolicyViolation(SERVER, "asks for more openings than the key was made for: make a new one")
+    return Question(question, (*before.sets, this_set))
+
+
+def added_up(state: Holding, message: EncryptedSum) -> Residues:
+    """The sum of the second halves, added by nobody but me.  Shapes: rows of N residues."""
+    plan = state.certificate.epoch.plan
+    total = np.zeros(plan.blocks * N, np.uint64)
+    with blame(SERVER):
+        for half in message.halves:
+            add_into(total, unpack(half, total.size, plan.width1))
+    return total.reshape(plan.blocks, N)

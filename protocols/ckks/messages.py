@@ -8,15 +8,18 @@ Sizes, with C holders and a polynomial of P = 14,336 bytes:
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from protocols import wire
 from protocols.ckks.epoch import LABEL_CERTIFICATE, PIECE_BYTES, Epoch, Polynomial, checked_text, from_bytes
-from protocols.errors import ShapeMismatch, blame
+from protocols.errors import ShapeMismatch, Undecodable, blame
+from protocols.messages import Who
 from protocols.party import PartyId
+from protocols.plan import Agreement, ContextBytes
 from protocols.verifying import Verifier
-from protocols.wire import U64, Bytes32, Bytes64, Exactly
+from protocols.wire import U32, U64, Bytes32, Bytes64, Exactly, Payload
 from secagg.box import TAG_BYTES
 from secagg.ckks.share import check_degree
 
@@ -84,6 +87,60 @@ class Checked:
 
     value: U64
     signature: Bytes64
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEncrypted:
+    """Server -> invited: here is a round and the key that its sum is under; take part or stay silent."""
+
+    agreement: Agreement
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Ciphertext:
+    """Client -> server: my update, encrypted, and my word for its digests, by which holders know it."""
+
+    c0: Payload = field(repr=False)
+    c1: Payload = field(repr=False)
+    signature: Bytes64
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """One upload as a holder sees it: whose, and what was signed. The second half itself travels beside it."""
+
+    who: Who
+    digest0: Bytes32
+    digest1: Bytes32
+    signature: Bytes64
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedSum:
+    """Server -> the holders who are to open: whose uploads, and the second half of each, for each holder to add up.
+
+    `openers` are the holders that open together, by place; contributions strictly ascend.
+    """
+
+    context: ContextBytes
+    openers: tuple[U32, ...]
+    contributions: tuple[Contribution, ...]
+    halves: tuple[Payload, ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for name, places in (("openers", self.openers), ("contributors", tuple(c.who for c in self.contributions))):
+            if any(a >= b for a, b in itertools.pairwise(places)):
+                raise Undecodable(f"{name} must strictly ascend")
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Holder -> server: my part of the opening of exactly this sum by exactly these holders."""
+
+    context: ContextBytes
+    question: Bytes32
+    part: Payload = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

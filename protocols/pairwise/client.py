@@ -29,7 +29,6 @@ from protocols.errors import (
     ShapeMismatch,
     UnsafeUnmask,
     ViewMismatch,
-    WrongUpdate,
     blame,
 )
 from protocols.messages import (
@@ -58,6 +57,7 @@ from protocols.pairwise import session as names
 from protocols.pairwise.session import RoundKeys, Session
 from protocols.party import APP, SERVER, Blame, Envelope, PartyId, Role, Step
 from protocols.plan import NOTHING, Agreement, ContextBytes, Policy, Promise, context_of
+from protocols.submission import words_of
 from protocols.verifying import Verifier
 from protocols.wire import I64, Bitmap, Exactly, Supplied
 from secagg.box import open_box, seal
@@ -385,21 +385,9 @@ def open_shares(session: Session, dealer: PartyId, me: PartyId, agreed: Seed, le
 
 @client.on(Ready, Submit)
 def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
-    session, coding, plan = state.session, state.session.coding, state.session.agreement.plan
+    session, coding = state.session, state.session.coding
     vector = message.vector
-    if vector.shape != (coding.length,) or vector.dtype != coding.ring.dtype:
-        raise WrongUpdate(
-            f"submitted {vector.dtype}{vector.shape}; this round sums {coding.ring.dtype}({coding.length},)"
-        )
-    if not 1 <= message.weight <= plan.max_weight:
-        raise WrongUpdate(f"weight is {message.weight}, it must be an integer in 1..{plan.max_weight}")
-    if message.model == NOTHING != session.agreement.model:
-        raise WrongUpdate("this round is about one model: submit the digest of the model you trained from")
-    if message.model != session.agreement.model:
-        raise ViewMismatch(SERVER, "the round is about another model than the one this update was trained from")
-    if not session.extras.fits(message.metrics, 1):
-        raise WrongUpdate(f"this round opens {len(plan.metrics)} metrics within their clips, got {message.metrics}")
-    extras = session.extras.words(message.weight, names.checksum_of(coding.ring, vector), message.metrics)
+    extras = words_of(session.agreement, coding, session.extras, message)
     pairs: dict[int, Seed] = {pair.peer: pair.seed for pair in state.pairs}
 
     def masked(words: RingVector, ring: Ring, section: int, workers: Workers = ALONE) -> bytearray:

@@ -24,7 +24,6 @@ from protocols.errors import (
     BadPlan,
     BadShare,
     Duplicate,
-    ImplausibleSum,
     KeyMismatch,
     Malformed,
     Misbehaved,
@@ -63,6 +62,7 @@ from protocols.pairwise.recovery import Recovery, Told, corrections_for
 from protocols.pairwise.session import Session
 from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait, report
 from protocols.plan import Agreement, ContextBytes, Promise, context_of
+from protocols.submission import checked_sums
 from protocols.wire import Bytes32, Supplied, Vector
 from secagg.keys import check_point, verify
 from secagg.masks import unmask_into
@@ -479,31 +479,14 @@ def close_unmasking(room: Unmasking) -> Step:
 
     room.known.workers.each(coding.length, partial(unmask, summed.total, coding.ring, names.MODEL_SECTION))
     unmask(summed.extras, EXTRAS_RING, names.EXTRAS_SECTION, 0, summed.extras.size)
-    weight_sum, metrics = check_extras(summed)
+    weight_sum, metrics = checked_sums(
+        session.agreement, coding, session.extras, len(survivors), summed.total, summed.extras
+    )
     blamed = {who: "BadBox" for who, count in accusers(summed).items() if believed(summed, count)}
     coding.ring.reduce_in_place(summed.total)
     aggregate = Aggregate(summed.total, weight_sum, survivors, blamed, metrics, surplus)
     letter = Result(session.context, digest_of(session.context, aggregate))
     return Closed(), [Envelope((APP,), aggregate), Envelope(survivors, letter)]
-
-
-def check_extras(summed: Summing) -> tuple[int, tuple[int, ...]]:
-    """The sums of weights and of weighted metrics, after the opened extras have confirmed the opened vector.
-
-    Catches any wrong mask or damaged piece with probability 1 - 2^-64; not a client that sends a
-    hostile vector with its true checksum.
-    Raises: ImplausibleSum.
-    """
-    plan = summed.session.agreement.plan
-    weight_sum, checksum = (int(value) for value in summed.extras[:2])
-    metrics = tuple(int(value) for value in EXTRAS_RING.centre(summed.extras[2:]))
-    if checksum != names.checksum_of(summed.session.coding.ring, summed.total):
-        raise ImplausibleSum("the opened vector contradicts its checksum: discard it and open a new round")
-    if not len(summed.arrived) <= weight_sum <= len(summed.arrived) * plan.max_weight:
-        raise ImplausibleSum(f"{len(summed.arrived)} clients cannot have a weight sum of {weight_sum}")
-    if not summed.session.extras.fits(metrics, weight_sum):
-        raise ImplausibleSum(f"a weight sum of {weight_sum} cannot have the metric sums {metrics}")
-    return weight_sum, metrics
 
 
 def everybody(room: Gathering | Relaying | Summing) -> bool:

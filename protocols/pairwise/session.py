@@ -14,9 +14,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-import numpy as np
 
 from dp.layers import chain
 from protocols.coding import Coding, Extras, coding_of, layers_seed
@@ -26,7 +23,6 @@ from protocols.plan import NOTHING, Agreement, ContextBytes
 from protocols.wire import Bytes32
 from secagg.graph import Graph, GraphMode, Parameters, beacon_seed, roster_seed
 from secagg.keys import AgreementKey, Context, Seed, derive
-from secagg.ring import Ring
 
 PREFIX = b"secagg/v1/pairwise/"
 LABEL_BOX_KEY = PREFIX + b"box-key"
@@ -244,8 +240,3 @@ def box_binding(sid: Bytes32, sender: PartyId, recipient: PartyId, *tags: bytes)
 def tag_of(sid: Bytes32, dealer: PartyId, holder: PartyId, which: bytes, share: bytes) -> bytes:
     """The dealer's public fingerprint of one share; shares have 256 bits of entropy, so it hides them."""
     return hashlib.sha256(LABEL_TAG + sid + word(dealer) + word(holder) + which + share).digest()
-
-
-def checksum_of(ring: Ring, vector: np.ndarray[Any, Any]) -> int:
-    """Sum of the centred coordinates modulo 2^64; linear, so the sum of checksums checks the sum."""
-    return ring.sum_centred(vector) % (1 << 64)

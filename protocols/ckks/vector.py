@@ -1,0 +1,68 @@
+"""One client's integers as CKKS carries them: the coded update, and behind it its extras in small limbs.
+
+    ring vector  --centre-->  signed integers, whose sums the coding bounds
+    64-bit words --limbs-->   numbers of l bits, unsigned, with n 2^l below half of the sum's range: no limb wraps
+
+Sums of limbs are put together again modulo 2^64, so weights, checksum and metrics mean what they mean elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from protocols.coding import Coding, Extras, RingVector, coding_of
+from protocols.errors import BadPlan
+from protocols.plan import Agreement
+from secagg.ckks.plan import CkksPlan, Keys, plan
+from secagg.errors import NoParameters
+from secagg.negacyclic import Integers
+
+WORD_BITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a vector of this agreement looks like, and the plan that carries it."""
+
+    coding: Coding
+    extras: Extras
+    limb_bits: int
+    plan: CkksPlan
+
+    @classmethod
+    def of(cls, agreement: Agreement, keys: Keys) -> Shape:
+        """Derived by every party for itself.  Raises: BadPlan naming what to lower."""
+        coding, extras, clients = coding_of(agreement), Extras.of(agreement.plan), agreement.plan.max_clients
+        bits = coding.ring.bits
+        limb_bits = bits - 1 - clients.bit_length()
+        if limb_bits < 1:
+            raise BadPlan(f"sums of {bits} bits have no room for the weights of {clients} clients: take more bits")
+        dimension = coding.length + extras.length * _limbs(limb_bits)
+        try:
+            return cls(coding, extras, limb_bits, plan(clients, bits, dimension, keys))
+        except NoParameters as error:
+            raise BadPlan(str(error)) from error
+
+    def integers(self, vector: RingVector, words: RingVector) -> Integers:
+        """What is encrypted.  Shapes: the coding's vector, the extras' words; int64 of the plan's dimension."""
+        mask = np.uint64((1 << self.limb_bits) - 1)
+        limbs = [(words >> np.uint64(shift)) & mask for shift in self._shifts()]
+        return np.concatenate([self.coding.ring.centre(vector), *(limb.astype(np.int64) for limb in limbs)])
+
+    def sums(self, opened: Integers) -> tuple[RingVector, RingVector]:
+        """(the coding's sum modulo 2^b, the extras' sums modulo 2^64)."""
+        length, size = self.coding.length, self.extras.length
+        limbs = opened[length:].reshape(-1, size).view(np.uint64)
+        words = np.zeros(size, np.uint64)
+        for limb, shift in zip(limbs, self._shifts(), strict=True):
+            words += limb << np.uint64(shift)
+        return self.coding.ring.reduce(opened[:length]), words
+
+    def _shifts(self) -> range:
+        return range(0, WORD_BITS, self.limb_bits)
+
+
+def _limbs(limb_bits: int) -> int:
+    return -(-WORD_BITS // limb_bits)
