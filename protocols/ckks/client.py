@@ -8,6 +8,7 @@ plan that it derives for itself from the agreement.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -92,7 +93,7 @@ def check_key(own: Own, agreement: Agreement, certificate: Certificate) -> None:
     or larger ones, than this round is safe under.
     """
     policy, epoch = own.policy, certificate.epoch
-    if certificate.digest != agreement.key:
+    if not hmac.compare_digest(certificate.digest, agreement.key):
         raise ViewMismatch(SERVER, "shows another key than the round names")
     if epoch.task != agreement.plan.task:
         raise ViewMismatch(SERVER, f"shows a key made for task {epoch.task!r}")

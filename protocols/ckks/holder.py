@@ -11,6 +11,7 @@ before it answers.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated
@@ -245,13 +246,14 @@ def opened(state: Dealt, pair: AgreementKey, dealer: int, said: Commit, revealed
     context, me = state.context, state.me
     if len(revealed.hashes) != len(state.epoch.holders):
         raise ShapeMismatch(SERVER, f"holder {dealer} reveals {len(revealed.hashes)} hashes")
-    if names.commitment_of(context, dealer, revealed.nonce, revealed.public, revealed.hashes) != said.commitment:
+    commitment = names.commitment_of(context, dealer, revealed.nonce, revealed.public, revealed.hashes)
+    if not hmac.compare_digest(commitment, said.commitment):
         raise BadShare(SERVER, f"holder {dealer} reveals something else than it committed to")
     key = names.box_key(agreed_with(pair, said.box_key), context, dealer, me)
     with blame(SERVER):
         plaintext = open_box(key, revealed.box, names.box_binding(context, dealer, me))
         piece = Piece.from_bytes(plaintext)
-    if names.piece_hash(context, dealer, me, plaintext) != revealed.hashes[me - 1]:
+    if not hmac.compare_digest(names.piece_hash(context, dealer, me, plaintext), revealed.hashes[me - 1]):
         raise BadShare(SERVER, f"holder {dealer} deals me another piece than it committed to")
     return piece
 
@@ -335,7 +337,7 @@ def checked_question(state: Holding, message: EncryptedSum) -> bytes:
         identity = own.policy.clients.get(said.who)
         if identity is None:
             raise KeyMismatch(SERVER, f"asks to open an upload of client {said.who}, whom my policy does not pin")
-        if names.digest(half) != said.digest1:
+        if not hmac.compare_digest(names.digest(half), said.digest1):
             raise ViewMismatch(SERVER, f"sends another half than client {said.who} signed")
         text = names.upload_text(message.context, key, said.who, said.digest0, said.digest1)
         with blame(SERVER):

@@ -9,6 +9,7 @@ that a bystander does not; pieces pass it sealed.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Annotated
@@ -188,7 +189,7 @@ def keep_reveal(room: Revealing, who: PartyId, letter: Reveal) -> Revealing:
     if len(letter.hashes) != size or len(letter.boxes) != size:
         raise ShapeMismatch(who, f"reveals {len(letter.hashes)} hashes and {len(letter.boxes)} boxes to {size} holders")
     said = names.commitment_of(company.context, company.place(who), letter.nonce, letter.public, letter.hashes)
-    if said != room.commits[who].commitment:
+    if not hmac.compare_digest(said, room.commits[who].commitment):
         raise BadShare(who, "reveals something else than it committed to")
     with blame(who):
         names.from_bytes(letter.public)

@@ -9,6 +9,7 @@ Memory: two sums, and the second half of every upload until the holders have it:
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Annotated
@@ -137,7 +138,7 @@ def start(state: Unopened, sender: PartyId, message: Begin) -> Step:
             f"{len(invited)} clients are invited; the plan allows "
             f"{agreement.plan.min_cohort}..{agreement.plan.max_clients}"
         )
-    if agreement.key != certificate.digest:
+    if not hmac.compare_digest(agreement.key, certificate.digest):
         raise Misused("the agreement names another key than the certificate given")
     if len(state.known.holders) != len(certificate.epoch.holders):
         raise Misused(

@@ -16,9 +16,9 @@ TREE = {
     Misused: "PolicyConflict BadPlan WrongUpdate MissingExtra",
     Misbehaved: """
         Malformed TooLarge BadSignature OutOfTurn Duplicate Replay AlreadyAnswered PolicyViolation CohortTooSmall
-        ViewMismatch UnsafeUnmask KeyMismatch ShapeMismatch BadShare BadBox
+        ViewMismatch UnsafeUnmask KeyMismatch ShapeMismatch BadShare BadBox BadCiphertext
     """,
-    RoundLost: "TooFewClients ImplausibleSum",
+    RoundLost: "TooFewClients TooFewMembers BadCommittee ImplausibleSum",
 }
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, ProtocolError)]
 
@@ -65,6 +65,7 @@ BRIDGE = {
     pure.BadSignature: errors.BadSignature,
     pure.BadParameters: errors.Malformed,
     pure.WrongContext: errors.ViewMismatch,
+    pure.BadCiphertext: errors.BadCiphertext,
 }
 
 

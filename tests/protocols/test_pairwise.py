@@ -30,6 +30,7 @@ from protocols.pairwise.session import RoundKeys, Session
 from protocols.party import PartyId
 from protocols.plan import Promise, RoundPlan
 from protocols.simulate import Exchange, Fate, FaultPlan, Lost
+from protocols.submission import checksum_of
 from secagg.graph import Assumption, GraphMode
 from secagg.keys import Seed, public_of
 from secagg.ring import Ring
@@ -186,9 +187,9 @@ def test_checksums_add_up_as_long_as_no_coordinate_wraps(bits: int) -> None:
     total = ring.zeros(70_000)
     for vector in vectors:
         ring.add_into(total, vector)
-    assert sum(names.checksum_of(ring, vector) for vector in vectors) % 2**64 == names.checksum_of(ring, total)
+    assert sum(checksum_of(ring, vector) for vector in vectors) % 2**64 == checksum_of(ring, total)
     integers = [int(v) - (ring.modulus if int(v) >= ring.modulus // 2 else 0) for v in vectors[0].tolist()]
-    assert names.checksum_of(ring, vectors[0]) == sum(integers) % 2**64
+    assert checksum_of(ring, vectors[0]) == sum(integers) % 2**64
 
 
 # --- sizes on the wire

@@ -94,6 +94,7 @@ OTHER_ROUND: dict[str, Any] = {
     "layout": b"\1" * 32,
     "model": b"\1" * 32,
     "ledger_head": b"\1" * 32,
+    "key": b"\1" * 32,
 }
 
 
