@@ -30,7 +30,8 @@ CBD_SIGMA = math.sqrt(CBD_BITS / 2)
 KEY_SIGMA = 4.6
 # Beyond 14 deviations lies less than 2^-140.
 _KEY_REACH = 65
-_MASK = np.uint64((1 << CBD_BITS) - 1)
+_CBD_MASK = np.uint64((1 << 2 * CBD_BITS) - 1)
+_CBD_FLIPPED = np.uint64(((1 << CBD_BITS) - 1) << CBD_BITS)
 _TERNARY = np.array([byte % 3 - 1 for byte in range(255)] + [0], dtype=np.float64)
 _REFUSED = 255
 
@@ -45,10 +46,12 @@ def ternary(stream: Stream, count: int) -> NDArray[np.float64]:
 def cbd21(stream: Stream, count: int) -> Integers:
     """Word w gives popcount(bits 0..20) - popcount(bits 21..41): variance 21/2, within 21 of 0."""
     words = stream.words(0, count)
-    ones = _popcount(words & _MASK)
-    words >>= np.uint64(CBD_BITS)
-    words &= _MASK
-    return ones - _popcount(words)
+    # The others' zeros are 21 less their ones: one count serves for both.
+    words ^= _CBD_FLIPPED
+    words &= _CBD_MASK
+    ones = _popcount(words)
+    ones -= CBD_BITS
+    return ones
 
 
 def key_gaussian(stream: Stream, count: int) -> Integers:
@@ -110,12 +113,14 @@ def _key_thresholds() -> NDArray[np.uint64]:
 
 
 def _popcount(words: NDArray[np.uint64]) -> Integers:
+    """Ones of words below 2^44."""
     ones: Integers
     if hasattr(np, "bitwise_count"):
         ones = np.bitwise_count(words).astype(np.int64)
     else:
-        ones = _ONES[words & np.uint64(2047)] + _ONES[words >> np.uint64(11)]
+        ones = sum((_ONES[(words >> np.uint64(shift)) & np.uint64(2047)] for shift in (0, 11, 22, 33)), start=_NONE)
     return ones
 
 
 _ONES = np.array([bin(value).count("1") for value in range(2048)], dtype=np.int64)
+_NONE = np.zeros((), dtype=np.int64)
