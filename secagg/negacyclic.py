@@ -38,6 +38,8 @@ N = 2048
 
 _HALF_BITS = 27
 _LIMB_BITS, _LIMBS = 14, 4
+# Rows that big_product works on at a time: their limbs fit a core's cache.
+_ROWS = 8
 
 
 def _twist() -> Complexes:
@@ -55,7 +57,11 @@ _ROUNDER_BITS = int(np.float64(_ROUNDER).view(np.int64))
 def centred(residues: Residues) -> Integers:
     """Each residue's representative of least magnitude, in -(q-1)/2 .. (q-1)/2."""
     signed: Integers = residues.astype(np.int64)
-    signed[signed > PRIME // 2] -= PRIME
+    # All ones where the residue is in the upper half, all zeros elsewhere.
+    upper = PRIME // 2 - signed
+    upper >>= 63
+    upper &= PRIME
+    signed -= upper
     return signed
 
 
@@ -66,7 +72,7 @@ def reduced(integers: Integers) -> Residues:
     return _settled(total)
 
 
-def transform(rows: NDArray[np.float64]) -> Complexes:
+def transform(rows: NDArray[np.float64] | Integers) -> Complexes:
     """Values of real polynomials, rows of N coefficients, at the roots of X^{N/2} = i; rows of N/2."""
     from scipy.fft import fft
 
@@ -98,7 +104,7 @@ class Spectrum:
         """Shapes: N residues below q, or rows of them.  Raises: BadParameters."""
         _check(residues, residues.ndim)
         low, high = _halves(centred(residues))
-        return cls(transform(low.astype(np.float64)), transform(high.astype(np.float64)))
+        return cls(transform(low), transform(high))
 
 
 def small_product(small: Complexes, key: Spectrum) -> Residues:
@@ -117,12 +123,22 @@ def big_product(rows: Residues, other: Residues) -> Residues:
     """
     _check(rows, rows.ndim)
     _check(other, 1)
-    left = [transform(limb) for limb in _limbs(centred(rows))]
-    right = [transform(limb) for limb in _limbs(centred(other))]
-    total = np.zeros(rows.shape, np.int64)
+    right = _limb_values(other)
+    flat = rows.reshape(-1, N)
+    products = np.empty_like(flat)
+    for first in range(0, len(flat), _ROWS):
+        products[first : first + _ROWS] = _limb_product(_limb_values(flat[first : first + _ROWS]), right)
+    return products.reshape(rows.shape)
+
+
+def _limb_product(left: list[Complexes], right: list[Complexes]) -> Residues:
+    """Horner's rule in 2^14 over the sums of limbs' products of equal place."""
+    total = np.zeros((*left[0].shape[:-1], N), np.int64)
+    values, product = np.empty_like(left[0]), np.empty_like(left[0])
     for place in reversed(range(2 * _LIMBS - 1)):
-        pairs = range(max(0, place - _LIMBS + 1), min(place, _LIMBS - 1) + 1)
-        values = sum((left[i] * right[place - i] for i in pairs), start=np.zeros_like(left[0]))
+        values[:] = 0.0
+        for i in range(max(0, place - _LIMBS + 1), min(place, _LIMBS - 1) + 1):
+            values += np.multiply(left[i], right[place - i], out=product)
         total = _shifted(total)
         total += interpolate(values)
     return _settled(total)
@@ -143,18 +159,23 @@ def _halves(integers: Integers) -> tuple[Integers, Integers]:
     return low, (integers - low) >> _HALF_BITS
 
 
-def _limbs(integers: Integers) -> list[NDArray[np.float64]]:
-    limbs = []
+def _limb_values(residues: Residues) -> list[Complexes]:
+    """The values of four limbs, the lowest first."""
+    integers, values = centred(residues), []
     for _ in range(_LIMBS):
         digit = _low_digit(integers, _LIMB_BITS)
-        limbs.append(digit.astype(np.float64))
-        integers = (integers - digit) >> _LIMB_BITS
-    return limbs
+        values.append(transform(digit))
+        integers -= digit
+        integers >>= _LIMB_BITS
+    return values
 
 
 def _low_digit(integers: Integers, bits: int) -> Integers:
     half = 1 << (bits - 1)
-    return ((integers + half) & ((1 << bits) - 1)) - half
+    digit = integers + half
+    digit &= (1 << bits) - 1
+    digit -= half
+    return digit
 
 
 def _joined(low: Integers, high: Integers) -> Residues:
