@@ -38,6 +38,8 @@ N = 2048
 
 _HALF_BITS = 27
 _LIMB_BITS, _LIMBS = 14, 4
+# Rows that big_product works on at a time: their limbs fit a core's cache.
+_ROWS = 8
 
 
 def _twist() -> Complexes:
@@ -48,33 +50,46 @@ def _twist() -> Complexes:
 _TWIST = _twist()
 _UNTWIST = np.conj(_TWIST)
 
+# Added to a double below 2^51 in magnitude it leaves the nearest integer in the low bits of the sum.
+_ROUNDER = 1.5 * 2.0**52
+_ROUNDER_BITS = int(np.float64(_ROUNDER).view(np.int64))
+
 
 def centred(residues: Residues) -> Integers:
     """Each residue's representative of least magnitude, in -(q-1)/2 .. (q-1)/2."""
     signed: Integers = residues.astype(np.int64)
-    signed[signed > PRIME // 2] -= PRIME
+    # All ones where the residue is in the upper half, all zeros elsewhere.
+    upper = PRIME // 2 - signed
+    upper >>= 63
+    upper &= PRIME
+    signed -= upper
     return signed
 
 
 def reduced(integers: Integers) -> Residues:
     """Any int64 modulo q, in 0 .. q - 1."""
-    return np.mod(integers, PRIME).view(np.uint64)
+    total: Integers = integers & ((1 << PRIME_BITS) - 1)
+    total += (integers >> PRIME_BITS) * EXCESS
+    return _settled(total)
 
 
-def transform(rows: NDArray[np.float64]) -> Complexes:
+def transform(rows: NDArray[np.float64] | Integers) -> Complexes:
     """Values of real polynomials, rows of N coefficients, at the roots of X^{N/2} = i; rows of N/2."""
     from scipy.fft import fft
 
-    values: Complexes = fft((rows[..., : N // 2] + 1j * rows[..., N // 2 :]) * _TWIST, axis=-1, overwrite_x=True)
+    folded = np.empty((*rows.shape[:-1], N // 2), np.complex128)
+    folded.real, folded.imag = rows[..., : N // 2], rows[..., N // 2 :]
+    folded *= _TWIST
+    values: Complexes = fft(folded, axis=-1, overwrite_x=True)
     return values
 
 
 def interpolate(values: Complexes) -> Integers:
     """The integer polynomials with these values, up to the error in the module's docstring."""
-    from scipy.fft import ifft
-
-    folded = ifft(values, axis=-1) * _UNTWIST
-    exact: Integers = np.rint(np.concatenate([folded.real, folded.imag], axis=-1)).astype(np.int64)
+    rows = _coefficients(values)
+    rows += _ROUNDER
+    exact: Integers = rows.view(np.int64)
+    exact -= _ROUNDER_BITS
     return exact
 
 
@@ -90,7 +105,7 @@ class Spectrum:
         """Shapes: N residues below q, or rows of them.  Raises: BadParameters."""
         _check(residues, residues.ndim)
         low, high = _halves(centred(residues))
-        return cls(transform(low.astype(np.float64)), transform(high.astype(np.float64)))
+        return cls(transform(low), transform(high))
 
 
 def small_product(small: Complexes, key: Spectrum) -> Residues:
@@ -109,14 +124,34 @@ def big_product(rows: Residues, other: Residues) -> Residues:
     """
     _check(rows, rows.ndim)
     _check(other, 1)
-    left = [transform(limb) for limb in _limbs(centred(rows))]
-    right = [transform(limb) for limb in _limbs(centred(other))]
-    total = np.zeros(rows.shape, np.int64)
+    right = _limb_values(other)
+    flat = rows.reshape(-1, N)
+    products = np.empty_like(flat)
+    for first in range(0, len(flat), _ROWS):
+        products[first : first + _ROWS] = _limb_product(_limb_values(flat[first : first + _ROWS]), right)
+    return products.reshape(rows.shape)
+
+
+def _limb_product(left: list[Complexes], right: list[Complexes]) -> Residues:
+    """Horner's rule in 2^14 over the sums of limbs' products of equal place."""
+    total = np.zeros((*left[0].shape[:-1], N), np.int64)
+    values, product = np.empty_like(left[0]), np.empty_like(left[0])
     for place in reversed(range(2 * _LIMBS - 1)):
-        pairs = range(max(0, place - _LIMBS + 1), min(place, _LIMBS - 1) + 1)
-        values = sum((left[i] * right[place - i] for i in pairs), start=np.zeros_like(left[0]))
-        total = np.mod(_shifted(total) + interpolate(values), PRIME)
-    return total.view(np.uint64)
+        values[:] = 0.0
+        for i in range(max(0, place - _LIMBS + 1), min(place, _LIMBS - 1) + 1):
+            values += np.multiply(left[i], right[place - i], out=product)
+        total = _shifted(total)
+        total += interpolate(values)
+    return _settled(total)
+
+
+def _coefficients(values: Complexes) -> NDArray[np.float64]:
+    """What `interpolate` rounds."""
+    from scipy.fft import ifft
+
+    folded = ifft(values, axis=-1)
+    folded *= _UNTWIST
+    return np.concatenate([folded.real, folded.imag], axis=-1)
 
 
 def _halves(integers: Integers) -> tuple[Integers, Integers]:
@@ -125,35 +160,54 @@ def _halves(integers: Integers) -> tuple[Integers, Integers]:
     return low, (integers - low) >> _HALF_BITS
 
 
-def _limbs(integers: Integers) -> list[NDArray[np.float64]]:
-    limbs = []
+def _limb_values(residues: Residues) -> list[Complexes]:
+    """The values of four limbs, the lowest first."""
+    integers, values = centred(residues), []
     for _ in range(_LIMBS):
         digit = _low_digit(integers, _LIMB_BITS)
-        limbs.append(digit.astype(np.float64))
-        integers = (integers - digit) >> _LIMB_BITS
-    return limbs
+        values.append(transform(digit))
+        integers -= digit
+        integers >>= _LIMB_BITS
+    return values
 
 
 def _low_digit(integers: Integers, bits: int) -> Integers:
     half = 1 << (bits - 1)
-    return ((integers + half) & ((1 << bits) - 1)) - half
+    digit = integers + half
+    digit &= (1 << bits) - 1
+    digit -= half
+    return digit
 
 
 def _joined(low: Integers, high: Integers) -> Residues:
-    """low + 2^27 high modulo q: 2^54 is EXCESS, so the sum stays below 2^56."""
+    """low + 2^27 high modulo q, both within 2^42 of 0: 2^54 is EXCESS."""
     over = high >> _HALF_BITS
+    over *= EXCESS
     high &= (1 << _HALF_BITS) - 1
     high <<= _HALF_BITS
-    over *= EXCESS
     high += over
     high += low
-    return reduced(high)
+    return _settled(high)
 
 
-def _shifted(residues: Integers) -> Integers:
-    """2^14 x modulo q, below 2^55, for 0 <= x < q."""
+def _shifted(integers: Integers) -> Integers:
+    """2^14 x modulo q, between -2^32 and 2^54 + 2^32, for x within 2^55 of 0."""
     low_bits = PRIME_BITS - _LIMB_BITS
-    return (residues >> low_bits) * EXCESS + ((residues & ((1 << low_bits) - 1)) << _LIMB_BITS)
+    shifted = integers & ((1 << low_bits) - 1)
+    shifted <<= _LIMB_BITS
+    shifted += (integers >> low_bits) * EXCESS
+    return shifted
+
+
+def _settled(integers: Integers) -> Residues:
+    """The residues of integers from -q to 2q - 1, in their place.
+
+    Unsigned, what is below 0 lies far above q, and what is below q wraps there: the lesser is the residue.
+    """
+    residues = integers.view(np.uint64)
+    np.minimum(residues, residues + np.uint64(PRIME), out=residues)
+    np.minimum(residues, residues - np.uint64(PRIME), out=residues)
+    return residues
 
 
 def _check(residues: NDArray[Any], dimensions: int) -> None:

@@ -93,8 +93,8 @@ class Keys:
 
     @property
     def tolerated(self) -> int:
-        """f: the most corrupt holders with 2t > C + f and t > f."""
-        return min(2 * self.threshold - self.holders, self.threshold) - 1
+        """f: the most corrupt holders with 2t > C + f; t > f follows from t <= C."""
+        return 2 * self.threshold - self.holders - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,8 @@ class Noise:
         e0 + r0 + u k + (e1 + r1) s   =   3.24^2 + 4^d0/12 + N 2/3 Var(k) + N (3.24^2 + 4^d1/12) Var(s)
 
     u ternary, e centred binomial, s and k the collective key and its error, r what rounding to d bits less leaves
-    (uniform over 2^d). Seeded uploads have c1 unrounded and their error in c0 alone.
+    (uniform over 2^d, its mean 0 since halves go to the even neighbour; that adds 1/6). Seeded uploads have c1
+    unrounded and their error in c0 alone.
     """
 
     clients: int
@@ -128,12 +129,14 @@ class Noise:
 
             1 / sigma_0^2 = 2 (1 / sigma_k^2 + B / sigma^2)
 
-        where B bounds the largest eigenvalue of the summed squares of the hints' multiplier matrices. The
-        multipliers of one opened polynomial are U, N coefficients of variance 2n/3, and E1, N of variance
-        n (3.24^2 + r1); over L polynomials their squares add up to n L N (2/3 + 3.24^2 + r1) in the mean, and B is
-        taken as twice that. sigma^2 = 32 B sigma_k^2 then leaves sigma_0 = sigma_k / sqrt(2 (1 + 1/32)) = 3.20, the
-        width that the standard's 128 bits are for.
+        where B = `hint_bound` bounds the largest eigenvalue of M^T M, the hints being M (s, k) + e. Given the hints the
+        key is a discrete Gaussian of covariance (1 / sigma_k^2 + M^T M / sigma^2)^-1 at least; half of the least of it
+        is split off as a spherical key, which is what the 2 pays for, and needs sigma_0 to be sqrt(2) times the
+        smoothing parameter. sigma^2 = 32 B sigma_k^2 leaves sigma_0 = sigma_k / sqrt(2 (1 + 1/32)) = 3.20, the width
+        that the standard's 128 bits are for.
 
+        Guarantee: as above, for uploads drawn honestly; whoever chooses u and e1 of an upload and sees what is opened
+            is outside of it.
         Source: Kim, Lee, Seo, Song, CRYPTO 2023, Theorem 1 (Hint-MLWE); Homomorphic Encryption Standard, 2018, Table 1
         (N = 2048, q of 54 bits, sigma 3.2).
         """
@@ -143,8 +146,22 @@ class Noise:
 
     @property
     def hint_bound(self) -> float:
-        """B: twice the mean of what the squares of all multipliers add up to."""
-        return 2 * self.clients * self.opened * N * (TERNARY_VARIANCE + CBD_SIGMA**2 + _rounding(self.width1))
+        """B: what the largest eigenvalue of the hints' M^T M stays below, except with probability 2^-40.
+
+        The multipliers of one opened polynomial are negacyclic, U with N coefficients of variance 2n/3 and E1 with N of
+        variance n (3.24^2 + r1); so at each of N/2 pairs of roots zeta the eigenvalue is at most the sum over the
+        polynomials of |U(zeta)|^2 + |E1(zeta)|^2. Its mean is n L N (2/3 + 3.24^2 + r1), and with L independent
+        polynomials its tails are at most those of a Gamma variable of shape L:
+
+            P(> mean (1 + sqrt(2x/L) + x/L)) <= e^-x,    e^-x N/2 = 2^-40
+
+        B is that, and at least twice the mean. As the same sum may be opened again by another set of holders, only the
+        polynomials of one upload count as independent.
+        Source: Laurent, Massart, Annals of Statistics 28, 2000, Lemma 1; all coefficients are strictly sub-Gaussian.
+        """
+        mean = self.clients * self.opened * N * (TERNARY_VARIANCE + CBD_SIGMA**2 + _rounding(self.width1))
+        tail = (math.log(N / 2) - FAILURE_LOG2 * math.log(2)) / self.blocks
+        return mean * max(2.0, 1 + math.sqrt(2 * tail) + tail)
 
     @property
     def std(self) -> float:
@@ -298,9 +315,9 @@ def _blocks(dimension: int, digits: int) -> int:
 
 
 def _rounding(width: int) -> float:
-    """Variance of what dropping low bits leaves: uniform over 2^d."""
+    """Variance of what dropping low bits leaves: uniform over 2^d, halves to either side."""
     drop = dropped(width) if width else 0
-    return 4**drop / 12 if drop else 0.0
+    return (4**drop + 2) / 12 if drop else 0.0
 
 
 def _require_within(name: str, value: object, least: int, most: int) -> None:

@@ -22,15 +22,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from secagg.errors import BadParameters
 from secagg.negacyclic import PRIME, PRIME_BITS, Integers, Residues
-from secagg.prg import Stream
+from secagg.prg import CHUNK_BYTES, Stream
 
 CBD_BITS = 21
 CBD_SIGMA = math.sqrt(CBD_BITS / 2)
 KEY_SIGMA = 4.6
+# Words worked on at a time: one chunk of keystream.
+_STEP = CHUNK_BYTES // 8
+_WIDEST = 2.0**48
 # Beyond 14 deviations lies less than 2^-140.
 _KEY_REACH = 65
-_MASK = np.uint64((1 << CBD_BITS) - 1)
+_CBD_MASK = np.uint64((1 << 2 * CBD_BITS) - 1)
+_CBD_FLIPPED = np.uint64(((1 << CBD_BITS) - 1) << CBD_BITS)
 _TERNARY = np.array([byte % 3 - 1 for byte in range(255)] + [0], dtype=np.float64)
 _REFUSED = 255
 
@@ -38,17 +43,20 @@ _REFUSED = 255
 def ternary(stream: Stream, count: int) -> NDArray[np.float64]:
     """Byte b of the stream gives b mod 3 - 1, 255 none: exactly uniform.  Shapes: float64, ready for an FFT."""
     accepted = _accepted(lambda offset, size: np.frombuffer(stream.bytes(offset, size), np.uint8), _REFUSED, count)
-    signs: NDArray[np.float64] = _TERNARY[accepted]
+    signs: NDArray[np.float64] = _TERNARY.take(accepted)
     return signs
 
 
 def cbd21(stream: Stream, count: int) -> Integers:
     """Word w gives popcount(bits 0..20) - popcount(bits 21..41): variance 21/2, within 21 of 0."""
-    words = stream.words(0, count)
-    ones = _popcount(words & _MASK)
-    words >>= np.uint64(CBD_BITS)
-    words &= _MASK
-    return ones - _popcount(words)
+    samples = np.empty(count, np.int64)
+    for first in range(0, count, _STEP):
+        words = stream.words(first, min(_STEP, count - first))
+        # The others' zeros are 21 less their ones: one count serves for both.
+        words ^= _CBD_FLIPPED
+        words &= _CBD_MASK
+        np.subtract(_popcount(words), CBD_BITS, out=samples[first : first + _STEP], dtype=np.int64)
+    return samples
 
 
 def key_gaussian(stream: Stream, count: int) -> Integers:
@@ -57,24 +65,37 @@ def key_gaussian(stream: Stream, count: int) -> Integers:
 
 
 def rounded_gaussian(stream: Stream, std: float, count: int) -> Integers:
-    """Box-Muller on two words of 53 bits for each two samples, rounded to the nearest integers.
+    """Box-Muller: words 2i and 2i + 1, 53 bits of each, give samples 2i and 2i + 1, rounded to the nearest integers.
 
-    The tail ends at 8.6 deviations. Smudging hides by its width; nothing hangs on the texture of its doubles.
+    The tail ends at 8.6 deviations. Smudging hides by its width; nothing hangs on the texture of its doubles, of which
+    the last bit may differ between machines.
+    Raises: BadParameters for a deviation that is not positive, or beyond 2^48 so that a sample could reach q/2.
     """
-    pairs = -(-count // 2)
-    words = stream.words(0, 2 * pairs)
-    words >>= np.uint64(11)
-    uniform = words.astype(np.float64)
-    radius = uniform[:pairs]
-    radius += 1.0
-    radius *= 2.0**-53
-    np.log(radius, out=radius)
-    radius *= -2.0 * std * std
-    np.sqrt(radius, out=radius)
-    angle = uniform[pairs:] * (math.pi * 2.0**-52)
-    both = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
-    rounded: Integers = np.rint(both[:count]).astype(np.int64)
-    return rounded
+    if not 0.0 < std <= _WIDEST:
+        raise BadParameters(f"std is {std!r}, it must be positive and at most 2^48")
+    samples = np.empty(count + count % 2, np.int64)
+    for first in range(0, samples.size, _STEP):
+        part = samples[first : first + _STEP]
+        words = stream.words(first, part.size)
+        words >>= np.uint64(11)
+        uniform = words.astype(np.float64)
+        # std sqrt(-2 ln u) for u in (0, 1], and the tangent of half an angle in [-pi, pi): tan is the one vectorized.
+        radius = uniform[0::2] + 1.0
+        radius *= 2.0**-53
+        np.log(radius, out=radius)
+        radius *= -2.0 * std * std
+        np.sqrt(radius, out=radius)
+        tangent = uniform[1::2] - 2.0**52
+        tangent *= math.pi * 2.0**-53
+        np.tan(tangent, out=tangent)
+        # cos = 2 / (1 + tan^2) - 1, sin = 2 tan / (1 + tan^2)
+        scaled = tangent * tangent
+        scaled += 1.0
+        np.divide(2.0 * radius, scaled, out=scaled)
+        part[0::2] = np.rint(scaled - radius)
+        tangent *= scaled
+        part[1::2] = np.rint(tangent)
+    return samples[:count]
 
 
 def uniform_mod_q(stream: Stream, count: int) -> Residues:
@@ -109,12 +130,11 @@ def _key_thresholds() -> NDArray[np.uint64]:
     return np.array(thresholds, dtype=np.uint64)
 
 
-def _popcount(words: NDArray[np.uint64]) -> Integers:
-    ones: Integers
+def _popcount(words: NDArray[np.uint64]) -> NDArray[Any]:
+    """Ones of words below 2^44."""
     if hasattr(np, "bitwise_count"):
-        ones = np.bitwise_count(words).astype(np.int64)
-    else:
-        ones = _ONES[words & np.uint64(2047)] + _ONES[words >> np.uint64(11)]
+        return np.bitwise_count(words)
+    ones: Integers = sum((_ONES[(words >> np.uint64(shift)) & np.uint64(2047)] for shift in (0, 11, 22, 33)), start=0)
     return ones
 
 

@@ -1,9 +1,11 @@
 """Residues as bytes: low bits dropped at home, the rest in planes of whole words.
 
-    residue c < 2^54  --drop d-->  floor((c + 2^(d-1)) / 2^d) mod 2^(54-d)  --width w = ceil((54 - d) / 8)-->  planes
+    residue c < 2^54  --drop d-->  c / 2^d rounded, mod 2^(54-d)  --width w = ceil((54 - d) / 8)-->  planes
 
-What is dropped is noise to whoever opens the sum, and the plan counts it; q stays the same for everybody. Planes are
-written one after the other for the whole vector, so that packing is a few contiguous casts:
+What is dropped is noise to whoever opens the sum, and the plan counts it; q stays the same for everybody. A half is
+rounded to the even neighbour: always up, every upload would be 1/2 too large in the mean, and a sum of n uploads n/2 in
+every coefficient alike, a multiplier of the key far wider than the plan counts. Planes are written one after the other
+for the whole vector, so that packing is a few contiguous casts:
 
     width 3: u16 u8    4: u32    5: u32 u8    6: u32 u16    7: u32 u16 u8        little-endian, low plane first
 
@@ -11,8 +13,6 @@ No foreign byte becomes a residue that is not below q, and no bytes of a strange
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,11 @@ def shorten(residues: Residues, width: int) -> NDArray[np.uint64]:
     drop = dropped(width)
     if not drop:
         return residues
-    short: NDArray[np.uint64] = (residues + np.uint64(_half(drop))) >> np.uint64(drop)
+    short: NDArray[np.uint64] = residues >> np.uint64(drop)
+    short &= np.uint64(1)
+    short += residues
+    short += np.uint64(_half(drop) - 1)
+    short >>= np.uint64(drop)
     short &= np.uint64((1 << (PRIME_BITS - drop)) - 1)
     return short
 
@@ -68,8 +72,12 @@ def pack_into(packed: bytearray | memoryview, residues: Residues, width: int, fi
     """Write residues first, first + 1, ... of the vector whose planes are `packed`; parts may come in any order.
 
     Shapes: any number of residues below q, flattened.
+    Raises: BadParameters for a width without planes, or a part that does not lie within the vector.
     """
-    short, count = shorten(residues, width).ravel(), len(packed) // width
+    short = shorten(residues, width).ravel()
+    count, partial = divmod(len(packed), width)
+    if partial or not 0 <= first <= count - short.size:
+        raise BadParameters(f"{len(packed)} bytes hold no residues {first} .. {first + short.size} of {width}")
     start, shift = 0, 0
     for plane in _PLANES[width]:
         size = np.dtype(plane).itemsize
@@ -79,16 +87,18 @@ def pack_into(packed: bytearray | memoryview, residues: Residues, width: int, fi
 
 
 def unpack(buffer: Buffer, count: int, width: int) -> Residues:
-    """The residues that `pack` rounded, each a multiple of 2^d modulo q; a fresh array.
+    """The residues that `pack_into` rounded, each a multiple of 2^d below q; a fresh array.
 
-    Raises: BadCiphertext for another length, or a number that no residue becomes.
+    Raises: BadCiphertext for another length, or a number that no residue becomes; BadParameters for a width without
+    planes.
     """
-    if len(buffer) != width * count:
+    if len(buffer) != packed_bytes(count, width):
         raise BadCiphertext(f"{len(buffer)} bytes for {count} residues of {width}")
-    drop = dropped(width)
-    residues: NDArray[Any] = np.zeros(count, np.uint64)
-    start, shift = 0, 0
-    for plane in _PLANES[width]:
+    low, *higher = _PLANES[width]
+    residues: Residues = np.frombuffer(buffer, low, count).astype(np.uint64)
+    size = np.dtype(low).itemsize
+    start, shift = size * count, 8 * size
+    for plane in higher:
         size = np.dtype(plane).itemsize
         part = np.frombuffer(buffer, plane, count, start).astype(np.uint64)
         part <<= np.uint64(shift)
@@ -96,9 +106,8 @@ def unpack(buffer: Buffer, count: int, width: int) -> Residues:
         start, shift = start + size * count, shift + 8 * size
     if count and int(residues.max()) > largest(width):
         raise BadCiphertext("a residue is not below the modulus")
-    residues <<= np.uint64(drop)
-    # Unsigned, what is below q wraps far above: the lesser of the two is the residue.
-    np.minimum(residues, residues - np.uint64(PRIME), out=residues)
+    # The largest number stands for a residue below q, so nothing is left to reduce.
+    residues <<= np.uint64(dropped(width))
     return residues
 
 
