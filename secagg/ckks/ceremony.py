@@ -122,9 +122,8 @@ def false_dealers(summands: Mapping[int, Mapping[int, int]], threshold: int) -> 
     dealers = sorted({dealer for row in summands.values() for dealer in row})
     if any(sorted(row) != dealers for row in summands.values()):
         raise BadParameters("every holder publishes a summand of every dealer")
-    return tuple(
-        dealer for dealer in dealers if not fits_degree({i: row[dealer] for i, row in summands.items()}, threshold)
-    )
+    columns = {dealer: {holder: row[dealer] for holder, row in summands.items()} for dealer in dealers}
+    return tuple(dealer for dealer, column in columns.items() if not fits_degree(column, threshold))
 
 
 def false_holders(values: Mapping[int, int], summands: Mapping[int, Mapping[int, int]]) -> tuple[int, ...]:

@@ -275,8 +275,8 @@ def check_opened(plan: CkksPlan, opened: Opened) -> None:
     """
     if opened.worst_residual > RESIDUAL_MARGIN * plan.noise.std:
         raise BadCiphertext(
-            f"what was rounded away has width {opened.worst_residual:.3g}, planned is {plan.noise.std:.3g}: an upload or "
-            "a partial decryption is garbage"
+            f"what was rounded away has width {opened.worst_residual:.3g}, planned is {plan.noise.std:.3g}: "
+            "an upload or a partial decryption is garbage"
         )
     if not opened.plausible:
         raise BadCiphertext("a sum is larger than its clients can make it, or its padding is not zero")
