@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from secagg.ckks.cipher import Fft, PublicKey, Upload, encrypt, largest_value
+from secagg.ckks.cipher import RESIDUAL_MARGIN, Fft, PublicKey, Upload, encrypt, largest_value, open_exact
 from secagg.ckks.plan import MOST_HOLDERS, CkksPlan
 from secagg.ckks.sample import uniform_mod_q
 from secagg.ckks.share import WORD, Dealt, fits_degree, inner
@@ -151,6 +151,17 @@ def probe(plan: CkksPlan, key: PublicKey, context: bytes, transcript: bytes) -> 
     """
     coins = derive(Seed(transcript), LABEL_PROBE, context)
     return encrypt(probe_plan(plan), key, pattern(plan, context, transcript), coins, context, Fft())
+
+
+def check_probe(plan: CkksPlan, context: bytes, transcript: bytes, plaintext: Residues) -> None:
+    """Whether one set's parts, smudged as in the whole plan, open the probe to its pattern.
+
+    Raises: BadShare when somebody in the set answers garbage, or somebody at all dealt another secret than b_j's.
+    """
+    opened = open_exact(probe_plan(plan), plaintext)
+    narrow = opened.worst_residual <= RESIDUAL_MARGIN * plan.noise.std
+    if not (narrow and np.array_equal(opened.values, pattern(plan, context, transcript))):
+        raise BadShare("the probe does not open to its pattern: a share does not belong to the collective key")
 
 
 def covering_sets(holders: int, threshold: int) -> list[tuple[int, ...]]:

@@ -33,6 +33,7 @@ from secagg.ckks.sample import rounded_gaussian
 from secagg.ckks.wire import shorten, unpack
 from secagg.errors import BadCiphertext, BadParameters, NoParameters, Overflow
 from secagg.negacyclic import PRIME, Integers, N, centred, reduced
+from secagg.prg import Stream
 from secagg.workers import Workers
 from tests.secagg.ckks.committee import (
     CONTEXT,
@@ -246,6 +247,10 @@ def test_noise_is_as_wide_as_planned(each: CkksPlan) -> None:
 def test_the_same_check_sees_that_one_upload_of_ten_is_missing() -> None:
     each = plan(10, 20, 40 * N, SINGLE)
     assert abs(residual_of(each, 9) / each.noise.std - 1) > 0.03
+
+
+def narrowed(stream: Stream, std: float, count: int) -> Integers:
+    return rounded_gaussian(stream, 0.9 * std, count)
 
 
 def test_the_same_check_sees_that_smudges_are_a_tenth_too_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
