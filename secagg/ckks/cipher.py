@@ -21,11 +21,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from secagg.ckks.plan import CkksPlan
+from secagg.ckks.plan import CkksPlan, Mode
 from secagg.ckks.sample import cbd21, ternary, uniform_mod_q
 from secagg.ckks.wire import pack_into, packed_bytes
-from secagg.errors import BadParameters, Overflow
+from secagg.errors import BadCiphertext, BadParameters, Overflow
 from secagg.keys import Seed, derive
 from secagg.negacyclic import (
     PRIME,
@@ -48,6 +49,9 @@ LABEL_PUBLIC = b"secagg/v1/ckks/a"
 
 # Blocks worked on at a time: about what a core's cache holds. Each draws from streams of its own.
 CHUNK = 32
+
+# What was rounded away may be so much wider than planned; of garbage it is about six times as wide.
+RESIDUAL_MARGIN = 1.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,6 +148,8 @@ def encrypt_seeded(
     Guarantee: IND-CPA against whoever lacks the key, when no public seed is used twice under it.
     Raises: BadParameters, Overflow.
     """
+    if plan.keys.mode is not Mode.SEEDED:
+        raise BadParameters(f"mode {plan.keys.mode.value} has two polynomials a block; only seeded uploads expand one")
     check_values(plan, values)
     packed = bytearray(packed_bytes(plan.blocks * N, plan.width0))
 
@@ -214,11 +220,16 @@ def check_values(plan: CkksPlan, values: Integers) -> None:
     """Raises: BadParameters for another shape or type; Overflow for a value of which the sum could wrap."""
     if type(values) is not np.ndarray or values.dtype != np.int64 or values.shape != (plan.dimension,):
         raise BadParameters(f"values must be one plain int64 vector of {plan.dimension} coordinates")
-    bound = plan.largest_sum // plan.clients
+    bound = largest_value(plan)
     if max(int(values.max()), -int(values.min())) > bound:
         raise Overflow(
             f"a value exceeds {bound}: with {plan.clients} such clients the sum could leave {plan.bits} bits"
         )
+
+
+def largest_value(plan: CkksPlan) -> int:
+    """What no client's value may exceed in magnitude, so that no sum wraps."""
+    return plan.largest_sum // plan.clients
 
 
 def add_into(total: Residues, more: Residues) -> None:
@@ -236,25 +247,53 @@ def subtract_into(total: Residues, less: Residues) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
-    """What a sum opens to: exact values, and the root mean square of what was rounded away.
+    """What a sum opens to: exact values, and the mean square of what was rounded away in each block.
 
-    `plausible` says that what must be zero is: padding, and digits above the last one.
+    `plausible` says that what must be zero is, padding and digits above the last one, and that no sum is larger than
+    so many clients can make it.
     """
 
     values: Integers
-    residual: float
+    squares: NDArray[np.float64]
     plausible: bool
+
+    @property
+    def residual(self) -> float:
+        """Root mean square of what was rounded away."""
+        return math.sqrt(float(np.mean(self.squares)))
+
+    @property
+    def worst_residual(self) -> float:
+        """The same of the block where it is largest: one spoilt block does not hide among hundreds."""
+        return math.sqrt(float(np.max(self.squares)))
+
+
+def check_opened(plan: CkksPlan, opened: Opened) -> None:
+    """Whether a sum looks like one of honest uploads, opened by its own key; values may be released after this only.
+
+    Raises: BadCiphertext. It sees garbage, and no whole multiple of 2^g that somebody added.
+    """
+    if opened.worst_residual > RESIDUAL_MARGIN * plan.noise.std:
+        raise BadCiphertext(
+            f"what was rounded away has width {opened.worst_residual:.3g}, planned is {plan.noise.std:.3g}: "
+            "an upload or a partial decryption is garbage"
+        )
+    if not opened.plausible:
+        raise BadCiphertext("a sum is larger than its clients can make it, or its padding is not zero")
 
 
 def open_exact(plan: CkksPlan, plaintext: Residues) -> Opened:
     """The exact sums in c0 + s c1.
 
     Shapes: `blocks` rows of N residues; int64 of the plan's dimension.
+    Raises: BadParameters for other shapes.
     """
+    if plaintext.dtype != np.uint64 or plaintext.shape != (plan.blocks, N):
+        raise BadParameters(f"expected {plan.blocks} rows of {N} residues, got {plaintext.dtype} {plaintext.shape}")
     rest = centred(plaintext)
     rounded = (rest + (1 << (plan.guard - 1))) >> plan.guard
     rest -= rounded << plan.guard
-    residual = math.sqrt(float(np.mean(np.square(rest.astype(np.float64)))))
+    squares = np.mean(np.square(rest.astype(np.float64)), axis=1)
     digits = np.empty((plan.blocks, plan.digits, N), np.int64)
     half, mask = 1 << (plan.bits - 1), (1 << plan.bits) - 1
     for digit in range(plan.digits):
@@ -262,5 +301,7 @@ def open_exact(plan: CkksPlan, plaintext: Residues) -> Opened:
         digits[:, digit] = low
         rounded = (rounded - low) >> plan.bits
     values = digits.reshape(-1)
-    plausible = not (values[plan.dimension :].any() or rounded.any())
-    return Opened(values[: plan.dimension], residual, plausible)
+    largest = largest_value(plan) * plan.clients
+    within = max(int(values.max()), -int(values.min())) <= largest
+    plausible = within and not (values[plan.dimension :].any() or rounded.any())
+    return Opened(values[: plan.dimension], squares, plausible)
