@@ -314,8 +314,9 @@ def slots_encode(slots: Complexes, scale: float) -> Integers:
     if largest > PRIME // 2:
         raise Overflow(f"a slot of {largest:g} at this scale does not fit the modulus")
     places, conjugated = _roots()
-    values = np.empty(slots.shape, np.complex128)
-    values[..., places] = np.where(conjugated, np.conj(slots), slots) * scale
+    values, scaled = np.empty_like(slots), slots * scale
+    np.conjugate(scaled, out=scaled, where=conjugated)
+    values[..., places] = scaled
     return interpolate(values)
 
 
@@ -327,8 +328,9 @@ def slots_decode(polynomials: Integers, scale: float) -> Complexes:
     """
     _check_rows(polynomials, np.int64, N, scale)
     places, conjugated = _roots()
-    values = transform(polynomials.astype(np.float64))[..., places]
-    slots: Complexes = np.where(conjugated, np.conj(values), values) / scale
+    slots: Complexes = transform(polynomials.astype(np.float64))[..., places]
+    np.conjugate(slots, out=slots, where=conjugated)
+    slots /= scale
     return slots
 
 
