@@ -7,6 +7,7 @@ STAMP := $(VENV)/.installed
 # Peers are installed in environments of their own, under PEERS_HOME if it is given.
 FLOWER := $(if $(PEERS_HOME),$(PEERS_HOME)/flower,.venv-flower)
 DP := $(if $(PEERS_HOME),$(PEERS_HOME)/dp,.venv-dp)
+TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/tenseal,.venv-tenseal)
 PINS = $(1)/bin/python -c 'from benchmarks.peers import pins; print(*pins("$(2)"))'
 
 .PHONY: install peers demo test test-slow test-flower lint bench fuzz clean
@@ -34,7 +35,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-peers: $(FLOWER)/.installed $(DP)/.installed
+peers: $(FLOWER)/.installed $(DP)/.installed $(TENSEAL)/.installed
 
 $(FLOWER)/.installed: pyproject.toml benchmarks/peers/flower.py
 	$(PYTHON) -m venv $(FLOWER)
@@ -47,6 +48,12 @@ $(DP)/.installed: pyproject.toml constraints.txt $(addprefix benchmarks/peers/,d
 	$(PYTHON) -m venv $(DP)
 	$(DP)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch -e .
 	$(DP)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $$($(call PINS,$(DP),dp))
+	touch $@
+
+$(TENSEAL)/.installed: pyproject.toml benchmarks/peers/tenseal.py
+	$(PYTHON) -m venv $(TENSEAL)
+	$(TENSEAL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[seal-fast]'
+	$(TENSEAL)/bin/python -m pip install --quiet --disable-pip-version-check $$($(call PINS,$(TENSEAL),tenseal))
 	touch $@
 
 test-flower: $(FLOWER)/.installed
@@ -66,4 +73,4 @@ fuzz: install
 	$(BIN)/python -m tests.fuzz.guided -runs=$(FUZZ_RUNS) -max_len=4096 -artifact_prefix=build/fuzz/ build/fuzz/found
 
 clean:
-	rm -rf $(VENV) .venv-flower .venv-dp build dist *.egg-info
+	rm -rf $(VENV) .venv-flower .venv-dp .venv-tenseal build dist *.egg-info

@@ -27,6 +27,7 @@ OWN_SUITES = ("masking", "unmasking", "memory", "rounds", "encoding")
 # Those that run in the environment they name; attacks go there by themselves.
 BESIDE = dict.fromkeys(("clients", "servers", "sizes", "rounding", "faults"), "flower")
 BESIDE |= dict.fromkeys(("noise", "accounting", "calibration"), "dp")
+BESIDE |= {"ckks": "tenseal"}
 PEER_SUITES = (*BESIDE, "attacks")
 RESULTS = Path(__file__).parent / "results"
 

@@ -94,19 +94,20 @@ WORLDLY = {
 }
 # What may be imported beyond the standard library and our own packages; inside functions only where so marked.
 FOREIGN = {
-    "secagg": {"numpy", "cryptography", "scipy", "tenseal"},
+    "secagg": {"numpy", "cryptography", "scipy", "tenseal", "zstandard"},
     "dp": {"numpy", "cryptography", "scipy"},
     "protocols": {"numpy", "rich", "typer", "scipy", "sklearn", "torch", "matplotlib"},
 }
 ONLY_IN = {
     "tenseal": {"secagg.ckks.seal"},
+    "zstandard": {"secagg.ckks.seal"},
     "torch": {"protocols.tensors", "protocols.learning.models"},
     "sklearn": {"protocols.learning.data"},
     "matplotlib": {"protocols.report.plots"},
     "rich": {"protocols.report.tables", "protocols.report.live", "protocols.cli"},
     "typer": {"protocols.cli"},
 }
-ONLY_INSIDE_FUNCTIONS = {"scipy", "torch", "sklearn", "matplotlib", "tenseal"}
+ONLY_INSIDE_FUNCTIONS = {"scipy", "torch", "sklearn", "matplotlib", "tenseal", "zstandard"}
 MAY_SEED_NUMPY = {"protocols.simulate", "protocols.faults", "protocols.learning"}
 MAY_ASK_THE_SYSTEM = {
     "secagg.keys": "the one source of roots and keys",

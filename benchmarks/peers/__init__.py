@@ -20,7 +20,7 @@ from benchmarks.rows import Row
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # Which modules of this package each environment holds the peer of; one per environment where versions quarrel.
-PEERS = {"flower": ("flower",), "dp": ("dp_accounting", "opacus", "opendp", "prv")}
+PEERS = {"flower": ("flower",), "dp": ("dp_accounting", "opacus", "opendp", "prv"), "tenseal": ("tenseal",)}
 
 
 @dataclass(frozen=True, slots=True)
