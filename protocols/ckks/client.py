@@ -24,6 +24,7 @@ from protocols.submission import words_of
 from protocols.verifying import Verifier
 from protocols.wire import I64, Supplied
 from secagg.ckks.cipher import Engine, PublicKey, encrypt
+from secagg.ckks.share import common_polynomial
 from secagg.keys import Seed, derive
 from secagg.workers import ALONE, Workers
 
@@ -120,9 +121,7 @@ def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
     own, agreement, context = state.own, state.agreement, context_of(state.agreement)
     shape = Shape.of(agreement, state.certificate.epoch.plan.keys)
     words = words_of(agreement, shape.coding, shape.extras, message)
-    key = PublicKey(
-        names.public_polynomial(state.certificate.epoch.context), names.from_bytes(state.certificate.public)
-    )
+    key = PublicKey(common_polynomial(state.certificate.epoch.context), names.from_bytes(state.certificate.public))
     integers = shape.integers(message.vector, words)
     sent = encrypt(shape.plan, key, integers, state.root, context, own.engine, own.workers)
     text = names.upload_text(context, agreement.key, own.me, names.digest(sent.c0), names.digest(sent.c1))

@@ -17,41 +17,32 @@ import numpy as np
 from protocols import wire
 from protocols.errors import BadPlan
 from protocols.wire import U64, Buffer, Bytes32, Exactly, Text
+from secagg.ckks.ceremony import Reveal
 from secagg.ckks.cipher import add_into
 from secagg.ckks.plan import CkksPlan, Mode
-from secagg.ckks.sample import key_gaussian, uniform_mod_q
-from secagg.ckks.share import deal, inner, public_share
+from secagg.ckks.share import Dealt, own_deals, own_key, own_public_share
 from secagg.ckks.wire import WIDTHS, dropped, pack_into, packed_bytes, unpack
 from secagg.keys import Context, Seed, derive
-from secagg.negacyclic import PRIME, N, Residues, reduced
-from secagg.prg import Stream
+from secagg.negacyclic import PRIME, N, Residues
 
 PREFIX = b"secagg/v1/ckks/"
 LABEL_EPOCH = PREFIX + b"epoch"
-LABEL_KEY = PREFIX + b"key"
-LABEL_KEY_ERROR = PREFIX + b"key-error"
-LABEL_DEAL = PREFIX + b"deal"
-LABEL_MASK = PREFIX + b"check-mask"
 LABEL_NONCE = PREFIX + b"nonce"
 LABEL_BOX_KEY = PREFIX + b"box-key"
 LABEL_BOX = PREFIX + b"box"
 LABEL_PIECE = PREFIX + b"piece"
-LABEL_COMMIT = PREFIX + b"commit"
 LABEL_COMMITTED = PREFIX + b"committed"
-LABEL_CHALLENGE = PREFIX + b"challenge"
 LABEL_CHECKED = PREFIX + b"checked"
 LABEL_CERTIFICATE = PREFIX + b"certificate"
-LABEL_POLYNOMIAL = PREFIX + b"polynomial"
 LABEL_UPDATE = PREFIX + b"update"
 LABEL_UPLOAD = PREFIX + b"upload"
 LABEL_QUESTION = PREFIX + b"question"
-LABEL_SMUDGE = PREFIX + b"smudge"
-LABEL_SMUDGING = PREFIX + b"smudging"
+LABEL_SMUDGING = PREFIX + b"holder-smudging"
 
 # Residues travel and are stored whole here: nothing is dropped from a key.
 WIDTH = 7
 POLYNOMIAL_BYTES = packed_bytes(N, WIDTH)
-PIECE_BYTES = POLYNOMIAL_BYTES + 8
+PIECE_BYTES = packed_bytes(N + 1, WIDTH)
 
 # How far below the smudge's width what is left out must lie.
 SPARE_BITS = 4
@@ -98,64 +89,40 @@ def from_bytes(polynomial: bytes | memoryview) -> Residues:
     return unpack(polynomial, N, WIDTH)
 
 
-def public_polynomial(context: Context) -> Residues:
-    """a: uniform, and nobody's choice.  Shapes: N residues."""
-    return uniform_mod_q(Stream(derive(Seed(bytes(context)), LABEL_POLYNOMIAL, context)), N)
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What one holder deals another: f_j(i), and mu_j(i), which hides it when it is checked."""
-
-    share: Residues = field(repr=False)
-    mask: int = field(repr=False)
-
-    def to_bytes(self) -> bytes:
-        return to_bytes(self.share) + self.mask.to_bytes(8, "little")
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Piece:
-        """Raises: BadCiphertext for a number that is no residue."""
-        mask = np.frombuffer(data[POLYNOMIAL_BYTES:], "<u8")
-        unpack(int(mask[0]).to_bytes(8, "little")[:7], 1, WIDTH)
-        return cls(from_bytes(data[:POLYNOMIAL_BYTES]), int(mask[0]))
-
-    def summand(self, challenge: Residues) -> int:
-        """<gamma, f_j(i)> + mu_j(i) mod q."""
-        return (inner(challenge, self.share) + self.mask) % PRIME
-
-
 @dataclass(frozen=True, slots=True)
 class Dealing:
-    """All that one holder makes of its root: its part of the key, and a piece of it for everybody.
-
-    Guarantee: t - 1 pieces and the public part tell nothing of the secret that the public part does not.
-    """
+    """All that one holder makes of its root: its part of the key, and a piece of it for everybody."""
 
     nonce: bytes
     public: Residues
-    pieces: tuple[Piece, ...] = field(repr=False)
+    pieces: tuple[Dealt, ...] = field(repr=False)
 
     @classmethod
     def of(cls, root: Seed, epoch: Epoch, context: Context) -> Dealing:
-        """A function of its arguments; the secret is dropped on the way."""
-        keys = epoch.plan.keys
-
-        def stream(label: bytes) -> Stream:
-            return Stream(derive(root, label, context))
-
-        secret = reduced(key_gaussian(stream(LABEL_KEY), N))
-        public = public_share(secret, public_polynomial(context), stream(LABEL_KEY_ERROR))
-        rows = deal(secret, keys.threshold, keys.holders, stream(LABEL_DEAL))
-        constant, coefficients = stream(LABEL_MASK), Stream(derive(root, LABEL_MASK, context, b"coefficients"))
-        masks = deal(uniform_mod_q(constant, 1), keys.threshold, keys.holders, coefficients)
-        pieces = tuple(Piece(row, int(mask[0])) for row, mask in zip(rows, masks, strict=True))
-        secret[:] = 0
-        return cls(derive(root, LABEL_NONCE, context).expose(), public, pieces)
+        """A function of its arguments; the secret is erased on the way."""
+        keys, secret = epoch.plan.keys, own_key(root, context)
+        public = own_public_share(secret, root, context)
+        pieces = own_deals(secret, keys.threshold, keys.holders, root, context)
+        secret.erase()
+        return cls(derive(root, LABEL_NONCE, context).expose(), public, tuple(pieces))
 
     def hashes(self, context: Context, dealer: int) -> tuple[bytes, ...]:
         """One for each piece, so that each recipient can hold its own against the commitment."""
-        return tuple(piece_hash(context, dealer, to, piece.to_bytes()) for to, piece in enumerate(self.pieces, start=1))
+        return tuple(
+            piece_hash(context, dealer, to, piece_to_bytes(piece)) for to, piece in enumerate(self.pieces, start=1)
+        )
+
+
+def piece_to_bytes(piece: Dealt) -> bytes:
+    """Seven bytes a residue, the share and then its mask."""
+    packed = bytearray(PIECE_BYTES)
+    pack_into(packed, np.append(piece.share.residues, piece.mask.residues), WIDTH)
+    return bytes(packed)
+
+
+def piece_from_bytes(data: bytes) -> Dealt:
+    """Raises: BadCiphertext for what are no residues."""
+    return Dealt.of(unpack(data, N + 1, WIDTH))
 
 
 def number(value: int) -> bytes:
@@ -166,9 +133,12 @@ def piece_hash(context: Context, dealer: int, to: int, piece: bytes) -> bytes:
     return hashlib.sha256(LABEL_PIECE + context + number(dealer) + number(to) + piece).digest()
 
 
-def commitment_of(context: Context, dealer: int, nonce: bytes, public: bytes, hashes: Sequence[bytes]) -> bytes:
-    """What a holder says before it has seen any other's part: no last one can choose its own to fit."""
-    return hashlib.sha256(LABEL_COMMIT + context + number(dealer) + nonce + public + b"".join(hashes)).digest()
+def reveal_of(dealer: int, nonce: bytes, public: bytes, hashes: Sequence[bytes]) -> Reveal:
+    """What a holder is committed to before it has seen any other's part.
+
+    Raises: BadCiphertext, BadParameters for what is no part of a key.
+    """
+    return Reveal(dealer, nonce, from_bytes(public), hashlib.sha256(b"".join(hashes)).digest())
 
 
 def committed_text(context: Context, dealer: int, commitment: bytes, box_key: bytes) -> bytes:
@@ -183,12 +153,6 @@ def box_key(agreed: Seed, context: Context, dealer: int, to: int) -> Seed:
 
 def box_binding(context: Context, dealer: int, to: int) -> bytes:
     return LABEL_BOX + context + number(dealer) + number(to)
-
-
-def challenge_of(context: Context, reveals: bytes) -> Residues:
-    """gamma, known only once everything was revealed.  Shapes: N residues."""
-    seed = Seed(hashlib.sha256(LABEL_CHALLENGE + context + reveals).digest())
-    return uniform_mod_q(Stream(seed), N)
 
 
 def collective(publics: Sequence[Residues]) -> Residues:
@@ -227,8 +191,3 @@ def partial_width(plan: CkksPlan) -> int:
     """
     spare = math.floor(math.log2(plan.noise.smudging)) - SPARE_BITS
     return next(width for width in WIDTHS if dropped(width) <= spare)
-
-
-def smudge_seed(smudging: Seed, question: bytes, openers: Sequence[int]) -> Seed:
-    """Noise for one question and set: asked again the same is said again, another set gets other noise."""
-    return derive(smudging, LABEL_SMUDGE, question, b"".join(map(number, openers)))

@@ -19,7 +19,7 @@ from typing import Annotated
 import numpy as np
 
 from protocols.ckks import epoch as names
-from protocols.ckks.epoch import POLYNOMIAL_BYTES, Dealing, Epoch, Piece, Polynomial
+from protocols.ckks.epoch import POLYNOMIAL_BYTES, Dealing, Epoch, Polynomial
 from protocols.ckks.messages import (
     Certificate,
     Checked,
@@ -49,13 +49,14 @@ from protocols.plan import ContextBytes
 from protocols.verifying import Verifier
 from protocols.wire import U32, U64, Bytes32, Exactly, Supplied
 from secagg.box import open_box, seal
+from secagg.ckks.ceremony import challenge, check_commitment, commitment_of, summand, transcript_of
 from secagg.ckks.cipher import add_into
-from secagg.ckks.share import check_degree, lagrange, partial
+from secagg.ckks.share import Dealt as Piece
+from secagg.ckks.share import check_degree, combine_deals, lagrange, partial, smudging_seed
 from secagg.ckks.wire import pack_into, packed_bytes, unpack
 from secagg.errors import BadShare as WrongShare
 from secagg.keys import AgreementKey, Context, Secret, Seed, derive
 from secagg.negacyclic import PRIME, N, Residues
-from secagg.prg import Stream
 
 holder = Role("ckks holder", Blame.ABORT)
 
@@ -183,9 +184,8 @@ def commit(state: Uninvited, sender: PartyId, message: Invite) -> Step:
     own.policy.check(epoch)
     context, me = epoch.context, epoch.holders.index(own.identity) + 1
     dealing = Dealing.of(state.root, epoch, context)
-    commitment = names.commitment_of(
-        context, me, dealing.nonce, names.to_bytes(dealing.public), dealing.hashes(context, me)
-    )
+    public = names.to_bytes(dealing.public)
+    commitment = commitment_of(context, names.reveal_of(me, dealing.nonce, public, dealing.hashes(context, me)))
     box_key = box_pair(state.root, context).public
     said = Commit(commitment, box_key, own.sign(names.committed_text(context, me, commitment, box_key)))
     return Committed(own, state.root, epoch, context, me, said), [Envelope((SERVER,), said)]
@@ -208,7 +208,7 @@ def reveal(state: Committed, sender: PartyId, message: Commits) -> Step:
     boxes = []
     for place, (said, piece) in enumerate(zip(message.commits, dealing.pieces, strict=True), start=1):
         key = names.box_key(agreed_with(pair, said.box_key), context, me, place)
-        boxes.append(seal(key, piece.to_bytes(), names.box_binding(context, me, place)))
+        boxes.append(seal(key, names.piece_to_bytes(piece), names.box_binding(context, me, place)))
     letter = Reveal(dealing.nonce, names.to_bytes(dealing.public), dealing.hashes(context, me), tuple(boxes))
     return Dealt(own, state.root, epoch, context, me, message.commits), [Envelope((SERVER,), letter)]
 
@@ -219,20 +219,27 @@ def check(state: Dealt, sender: PartyId, message: Deals) -> Step:
     if len(message.reveals) != len(epoch.holders):
         raise ShapeMismatch(SERVER, f"{len(message.reveals)} reveals of {len(epoch.holders)} holders")
     pair = box_pair(state.root, context)
-    pieces = tuple(
-        opened(state, pair, dealer, said, revealed)
-        for dealer, (said, revealed) in enumerate(zip(state.commits, message.reveals, strict=True), start=1)
-    )
     with blame(SERVER):
-        public = names.to_bytes(names.collective([names.from_bytes(each.public) for each in message.reveals]))
-    challenge = names.challenge_of(context, b"".join(each.public_part() for each in message.reveals))
-    summands = tuple(piece.summand(challenge) for piece in pieces)
-    share = np.zeros(N, np.uint64)
-    for piece in pieces:
-        add_into(share, piece.share)
+        reveals = [
+            names.reveal_of(dealer, each.nonce, each.public, each.hashes)
+            for dealer, each in enumerate(message.reveals, start=1)
+        ]
+        for reveal, committed in zip(reveals, state.commits, strict=True):
+            check_commitment(context, reveal, committed.commitment)
+    pieces = tuple(
+        opened(state, pair, dealer, committed, revealed)
+        for dealer, (committed, revealed) in enumerate(zip(state.commits, message.reveals, strict=True), start=1)
+    )
+    public = names.to_bytes(names.collective([reveal.public_share for reveal in reveals]))
+    gamma = challenge(context, transcript_of(context, reveals))
+    summands = tuple(summand(gamma, piece) for piece in pieces)
     value = sum(summands) % PRIME
     said = Checked(value, state.own.sign(names.checked_text(context, me, public, value)))
-    secret, smudging = Secret(names.to_bytes(share)), derive(state.root, names.LABEL_SMUDGING, context)
+    share = combine_deals(pieces)
+    for piece in pieces:
+        piece.erase()
+    secret, smudging = Secret(names.to_bytes(share.residues)), derive(state.root, names.LABEL_SMUDGING, context)
+    share.erase()
     checking = Checking(state.own, epoch, context, me, secret, smudging, public, said, summands)
     return checking, [Envelope((SERVER,), said)]
 
@@ -246,13 +253,10 @@ def opened(state: Dealt, pair: AgreementKey, dealer: int, said: Commit, revealed
     context, me = state.context, state.me
     if len(revealed.hashes) != len(state.epoch.holders):
         raise ShapeMismatch(SERVER, f"holder {dealer} reveals {len(revealed.hashes)} hashes")
-    commitment = names.commitment_of(context, dealer, revealed.nonce, revealed.public, revealed.hashes)
-    if not hmac.compare_digest(commitment, said.commitment):
-        raise BadShare(SERVER, f"holder {dealer} reveals something else than it committed to")
     key = names.box_key(agreed_with(pair, said.box_key), context, dealer, me)
     with blame(SERVER):
         plaintext = open_box(key, revealed.box, names.box_binding(context, dealer, me))
-        piece = Piece.from_bytes(plaintext)
+        piece = names.piece_from_bytes(plaintext)
     if not hmac.compare_digest(names.piece_hash(context, dealer, me, plaintext), revealed.hashes[me - 1]):
         raise BadShare(SERVER, f"holder {dealer} deals me another piece than it committed to")
     return piece
@@ -309,7 +313,7 @@ def answer(state: Holding, sender: PartyId, message: EncryptedSum) -> Step:
     total = added_up(state, message)
     plan = state.certificate.epoch.plan
     share = names.from_bytes(state.share.expose())
-    noise = Stream(names.smudge_seed(state.smudging, question, openers))
+    noise = smudging_seed(state.smudging, message.context, question, openers)
     part = partial(share, total, lagrange(openers)[state.me], plan.noise.smudging, noise)
     share[:] = 0
     width = names.partial_width(plan)

@@ -9,7 +9,6 @@ that a bystander does not; pieces pass it sealed.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Annotated
@@ -33,8 +32,8 @@ from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
 from protocols.plan import ContextBytes
 from protocols.verifying import Verifier
 from protocols.wire import U32, Supplied
-from secagg.ckks.share import check_degree
-from secagg.errors import BadShare as WrongShare
+from secagg.ckks.ceremony import check_commitment
+from secagg.ckks.share import fits_degree
 from secagg.negacyclic import PRIME
 
 keymaker = Role("ckks key maker", Blame.EXCLUDE)
@@ -188,11 +187,9 @@ def keep_reveal(room: Revealing, who: PartyId, letter: Reveal) -> Revealing:
     company, size = room.company, len(room.company.holders)
     if len(letter.hashes) != size or len(letter.boxes) != size:
         raise ShapeMismatch(who, f"reveals {len(letter.hashes)} hashes and {len(letter.boxes)} boxes to {size} holders")
-    said = names.commitment_of(company.context, company.place(who), letter.nonce, letter.public, letter.hashes)
-    if not hmac.compare_digest(said, room.commits[who].commitment):
-        raise BadShare(who, "reveals something else than it committed to")
     with blame(who):
-        names.from_bytes(letter.public)
+        reveal = names.reveal_of(company.place(who), letter.nonce, letter.public, letter.hashes)
+        check_commitment(company.context, reveal, room.commits[who].commitment)
     room.arrived[who] = letter
     return room
 
@@ -234,11 +231,7 @@ def close_certifying(room: Certifying) -> Step:
 
 def of_one_dealing(values: Sequence[int], company: Company) -> bool:
     """Whether these numbers, one of each holder, lie on one polynomial of degree t - 1."""
-    try:
-        check_degree(dict(enumerate(values, start=1)), company.epoch.plan.keys.threshold)
-    except WrongShare:
-        return False
-    return True
+    return fits_degree(dict(enumerate(values, start=1)), company.epoch.plan.keys.threshold)
 
 
 def keep_summands(room: Disputing, who: PartyId, letter: Summands) -> Disputing:

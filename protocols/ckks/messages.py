@@ -69,10 +69,6 @@ class Revealed:
     hashes: tuple[Bytes32, ...]
     box: Box = field(repr=False)
 
-    def public_part(self) -> bytes:
-        """What everybody sees alike."""
-        return self.nonce + self.public + b"".join(self.hashes)
-
 
 @dataclass(frozen=True, slots=True)
 class Deals:

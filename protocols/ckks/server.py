@@ -33,16 +33,15 @@ from protocols.plan import Agreement, ContextBytes, context_of
 from protocols.submission import checked_sums
 from protocols.verifying import Verifier
 from protocols.wire import U32, Payload, Supplied, Vector
-from secagg.ckks.cipher import Opened, add_into, open_exact
+from secagg.ckks.cipher import Opened, add_into, check_opened, open_exact
 from secagg.ckks.plan import CkksPlan
 from secagg.ckks.share import combine
 from secagg.ckks.wire import packed_bytes, unpack
+from secagg.errors import BadCiphertext as Rubbish
 from secagg.negacyclic import N, Residues
 
 server = Role("ckks server", Blame.EXCLUDE)
 
-# What is rounded away may be this much wider than planned; rubbish is about six times as wide.
-RESIDUAL_MARGIN = 1.25
 # The halves that holders add up for themselves, all together.
 MOST_HALVES_BYTES = 256 << 20
 
@@ -250,7 +249,11 @@ def opened_by(room: Opening) -> Opened:
 
 def plausible(plan: CkksPlan, opened: Opened) -> bool:
     """Whether what was rounded away, and what must be zero, looks like a sum of this plan."""
-    return opened.plausible and opened.residual <= RESIDUAL_MARGIN * plan.noise.std
+    try:
+        check_opened(plan, opened)
+    except Rubbish:
+        return False
+    return True
 
 
 def finish(summed: Summing, opened: Opened) -> Step:

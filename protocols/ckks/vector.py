@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from protocols.coding import Coding, Extras, RingVector, coding_of
+from protocols.coding import Coding, Exact, Extras, RingVector, coding_of
 from protocols.errors import BadPlan
 from protocols.plan import Agreement
 from secagg.ckks.plan import CkksPlan, Keys, plan
@@ -36,6 +36,9 @@ class Shape:
         """Derived by every party for itself.  Raises: BadPlan naming what to lower."""
         coding, extras, clients = coding_of(agreement), Extras.of(agreement.plan), agreement.plan.max_clients
         bits = coding.ring.bits
+        if not isinstance(coding, Exact):
+            # The tail of one client's noise may be as wide as the ring: only then does the sum wrap, as it does there.
+            bits += clients.bit_length()
         limb_bits = bits - 1 - clients.bit_length()
         if limb_bits < 1:
             raise BadPlan(f"sums of {bits} bits have no room for the weights of {clients} clients: take more bits")

@@ -10,7 +10,7 @@ import pytest
 
 from protocols import wire
 from protocols.ckks import epoch as names
-from protocols.ckks.epoch import Dealing, Epoch, Piece
+from protocols.ckks.epoch import Dealing, Epoch
 from protocols.ckks.holder import Checking, Holding
 from protocols.ckks.messages import Certificate, Checked, Commit, Commits, Deals, Invite, Reveal, Summands
 from protocols.errors import (
@@ -28,7 +28,7 @@ from protocols.errors import (
 from protocols.party import SERVER, Failed, PartyId
 from secagg.ckks.cipher import add_into
 from secagg.ckks.plan import Keys, Mode, plan
-from secagg.ckks.share import deal, lagrange, scaled
+from secagg.ckks.share import Dealt, SecretResidues, deal, lagrange, scaled
 from secagg.keys import verify
 from secagg.negacyclic import PRIME, N
 from secagg.prg import Stream
@@ -90,8 +90,8 @@ def test_the_same_roots_make_the_same_key(made: tuple[Company, Certificate]) -> 
 def test_nothing_of_a_share_is_printed(made: tuple[Company, Certificate]) -> None:
     state = next(iter(made[0].holders.values())).state
     assert "share=<Secret: secret>" in repr(state)
-    piece = Piece(np.full(N, 77, np.uint64), 5)
-    assert "77" not in repr(piece)
+    assert "secret" in repr(Dealt.of(np.full(N + 1, 77, np.uint64)))
+    assert "77" not in repr(Dealt.of(np.full(N + 1, 77, np.uint64)))
 
 
 # --- who bends it is named ----------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_a_dealer_of_too_high_a_degree_is_named(monkeypatch: pytest.MonkeyPatch)
         if root != seed("root", 2):
             return dealing
         rows = deal(np.full(N, 7, np.uint64), epoch.plan.keys.threshold + 1, epoch.plan.keys.holders, Stream(root))
-        pieces = tuple(Piece(row, piece.mask) for row, piece in zip(rows, dealing.pieces, strict=True))
+        pieces = tuple(Dealt(SecretResidues(row), piece.mask) for row, piece in zip(rows, dealing.pieces, strict=True))
         return replace(dealing, pieces=pieces)
 
     monkeypatch.setattr(Dealing, "of", of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from fractions import Fraction
@@ -235,7 +236,7 @@ def test_key_thresholds_are_the_exact_ones() -> None:
 
 def test_key_gaussian_is_within_2_to_the_minus_58_of_its_law() -> None:
     edges = [0, *sample._key_thresholds().tolist(), 2**64]
-    drawn = [Fraction(high - low, 2**64) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    drawn = [Fraction(high - low, 2**64) for low, high in itertools.pairwise(edges)]
     apart = sum(abs(p - q) for p, q in zip(drawn, exact_law().values(), strict=True)) / 2
     assert apart < Fraction(1, 2**58)
 

@@ -52,7 +52,7 @@ def distance(left: int, right: int) -> int:
 
 
 def test_what_each_width_drops() -> None:
-    assert WIDTHS == tuple(DROPS)
+    assert tuple(DROPS) == WIDTHS
     assert {width: dropped(width) for width in WIDTHS} == DROPS
     assert [packed_bytes(10, width) for width in WIDTHS] == [30, 40, 50, 60, 70]
 
