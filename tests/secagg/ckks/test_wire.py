@@ -52,13 +52,13 @@ def distance(left: int, right: int) -> int:
 
 
 def test_what_each_width_drops() -> None:
-    assert WIDTHS == tuple(DROPS)
+    assert tuple(DROPS) == WIDTHS
     assert {width: dropped(width) for width in WIDTHS} == DROPS
     assert [packed_bytes(10, width) for width in WIDTHS] == [30, 40, 50, 60, 70]
 
 
 def test_the_largest_numbers() -> None:
-    # Below width 6 what is next to q rounds to 2^54, which is 0; 2^54 - 77824 = 4 (2^40 - 5) 2^12 with 2^12 to spare.
+    # q - 1 = 2^54 - 77824, and 77824 is 1216 times 2^6 or 4.75 times 2^14. Coarser still, it rounds to 2^54, which is 0.
     assert largest(3) == 2**24 - 1
     assert largest(4) == 2**32 - 1
     assert largest(5) == 2**40 - 5
