@@ -198,7 +198,7 @@ def test_arguments_are_left_alone() -> None:
 
 # --- how far from the integers
 
-# Largest distance seen is below a hundredth of the bound; what rounds wrongly is beyond 1/2.
+# What is seen is below a sixth of it; what rounds wrongly is beyond 1/2.
 SMALL_BOUND, LIMB_BOUND = 5.1e-4, 2.1e-3
 
 
