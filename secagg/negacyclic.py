@@ -211,7 +211,7 @@ def _settled(integers: Integers) -> Residues:
 
 
 def _check(residues: NDArray[Any], dimensions: int) -> None:
-    if residues.dtype != np.uint64 or residues.ndim != dimensions or residues.shape[-1] != N:
+    if residues.dtype != np.uint64 or residues.ndim != dimensions or residues.shape[-1:] != (N,):
         raise BadParameters(f"expected rows of {N} residues in uint64, got {residues.dtype} {residues.shape}")
     if residues.size and int(residues.max()) >= PRIME:
         raise BadParameters("a residue is not below the modulus")

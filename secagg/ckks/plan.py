@@ -295,8 +295,9 @@ def _what_would_fit(clients: int, bits: int, dimension: int, keys: Keys) -> str:
         "clients": _largest(lambda most: fits(clients=most), 1, clients),
         "openings": _largest(lambda most: fits(keys=replace(keys, openings=most)), 1, keys.openings),
     }
+    # Two bits fit whatever the other numbers are, so something is always named.
     options = [f"{most} {name}" for name, most in largest.items() if most is not None]
-    return f"at most {' or '.join(options)} would fit" if options else "lower several of them"
+    return f"at most {' or '.join(options)} would fit"
 
 
 def _largest(fits: Callable[[int], bool], least: int, most: int) -> int | None:

@@ -134,7 +134,9 @@ def _popcount(words: NDArray[np.uint64]) -> NDArray[Any]:
     """Ones of words below 2^44."""
     if hasattr(np, "bitwise_count"):
         return np.bitwise_count(words)
-    ones: Integers = sum((_ONES[(words >> np.uint64(shift)) & np.uint64(2047)] for shift in (0, 11, 22, 33)), start=0)
+    ones = np.zeros(words.shape, np.int64)
+    for shift in range(0, 44, 11):
+        ones += _ONES[(words >> np.uint64(shift)) & np.uint64(2047)]
     return ones
 
 

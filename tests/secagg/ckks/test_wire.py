@@ -58,7 +58,7 @@ def test_what_each_width_drops() -> None:
 
 
 def test_the_largest_numbers() -> None:
-    # Below width 6 what is next to q rounds to 2^54, which is 0; 2^54 - 77824 = 4 (2^40 - 5) 2^12 with 2^12 to spare.
+    # q - 1 = 2^54 - 77824, and 77824 is 1216 times 2^6 or 4.75 times 2^14. Coarser, it rounds to 2^54, which is 0.
     assert largest(3) == 2**24 - 1
     assert largest(4) == 2**32 - 1
     assert largest(5) == 2**40 - 5
