@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 FLOWER := $(if $(PEERS_HOME),$(PEERS_HOME)/flower,.venv-flower)
 DP := $(if $(PEERS_HOME),$(PEERS_HOME)/dp,.venv-dp)
 TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/tenseal,.venv-tenseal)
-PINS = $(1)/bin/python -c 'from benchmarks.peers import pins; print(*pins("$(2)"))'
+PINS = $(1)/bin/python -c 'from benchmarks.peers import pinned; print(*pinned("$(2)"))'
 
 .PHONY: install peers demo test test-slow test-flower lint bench fuzz clean
 

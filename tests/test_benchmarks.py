@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.peers import PEERS, Skipped, pins, rows_beside
+from benchmarks.__main__ import BESIDE
+from benchmarks.peers import PEERS, Skipped, pinned, rows_beside, tenseal
 from benchmarks.peers.pins import PeerChanged, names_of
-from benchmarks.rows import Row, Taken
+from benchmarks.rows import SMOKE, Row, Taken
+from benchmarks.suites import ckks
 from benchmarks.suites.encoding import off
 from benchmarks.suites.noise import gap
 from dp import NoiseShare
@@ -64,8 +66,12 @@ def test_a_missing_environment_skips_by_name(environment: str, tmp_path: Path, m
     )
 
 
+def test_every_suite_beside_a_peer_names_an_environment() -> None:
+    assert set(BESIDE.values()) == set(PEERS)
+
+
 def test_every_peer_is_pinned_exactly() -> None:
-    assert all("==" in pin for environment in PEERS for pin in pins(environment))
+    assert all("==" in pin for environment in PEERS for pin in pinned(environment))
 
 
 def test_another_version_or_a_missing_name_is_another_peer() -> None:
@@ -77,3 +83,24 @@ def test_another_version_or_a_missing_name_is_another_peer() -> None:
         names_of("numpy", installed, {"numpy": ("nothing",)})
     with pytest.raises(ModuleNotFoundError):
         names_of("no-such-peer", "1", {})
+
+
+@pytest.fixture
+def pinned_tenseal() -> None:
+    try:
+        tenseal.check()
+    except PeerChanged as changed:
+        pytest.skip(str(changed))
+
+
+@pytest.mark.usefixtures("pinned_tenseal")
+def test_encrypted_sums_are_exact_on_our_side_and_close_on_the_peers() -> None:
+    """The suite itself asserts that what is opened is exactly the sum of the integers."""
+    found = list(ckks.rows(SMOKE))
+    assert all(row.right for row in found)
+    assert sum(row.error_limit is not None for row in found) == 5
+    assert all(row.peer_error is None or row.peer_error < 1e-7 for row in found)
+
+
+def test_a_sum_of_encrypted_integers_is_as_wide_as_the_planner_takes_it() -> None:
+    assert [ckks.sum_bits(clients) for clients in (3, 8, 10, 100)] == [18, 20, 20, 23]

@@ -35,7 +35,7 @@ class Skipped:
         return f"skipped {self.suite}, beside {', '.join(PEERS[self.environment])}: {self.why}"
 
 
-def pins(environment: str) -> list[str]:
+def pinned(environment: str) -> list[str]:
     """What `pip install` is given to make it."""
     return [pin for peer in PEERS[environment] for pin in importlib.import_module(f"benchmarks.peers.{peer}").PIP]
 

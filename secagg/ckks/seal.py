@@ -8,7 +8,7 @@ uploads go into one sum. Whatever SEAL loads this process wrote a moment before,
 parser crashes on strangers' bytes, and sees none. Keys that open sums never enter SEAL.
 
 TenSEAL passes SEAL's data by file alone, or by one residue and call. A ciphertext that is saved comes compressed; with
-the package zstandard (extra `seal-fast`) it is read so, in a fifth of the time. TenSEAL never releases the
+the package zstandard (extra `seal-fast`) it is read so, in a quarter of the time. TenSEAL never releases the
 interpreter's lock, so threads gain nothing: `SealPool` draws in processes.
 
 Source: Cheon, Kim, Kim, Song, ASIACRYPT 2017 (scheme, slots); Microsoft SEAL 4.1 and 4.3 (`serialization.h`,
@@ -98,7 +98,10 @@ class SealPool:
         self._executor.shutdown()
 
     def zeros(self, key: PublicKey, part: Part, root: Seed, context: bytes) -> tuple[Residues, Residues]:
-        """As `SealEngine.zeros`."""
+        """As `SealEngine.zeros`.
+
+        Raises: BrokenProcessPool when a process was killed.
+        """
         return self._executor.submit(_zeros, key.a.tobytes(), key.b.tobytes(), part.size).result()
 
 
@@ -273,7 +276,6 @@ class _Scratch:
     path: str
 
     def write(self, blob: bytes) -> None:
-        os.ftruncate(self.descriptor, 0)
         with open(self.path, "wb") as file:
             file.write(blob)
 
