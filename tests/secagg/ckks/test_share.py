@@ -140,6 +140,19 @@ def test_two_holders_that_swap_their_weights_open_nothing() -> None:
         check_opened(case.plan, open_exact(case.plan, combine(case.c0, swapped)))
 
 
+def test_a_holder_may_shift_a_sum_within_its_range_and_nobody_sees_it() -> None:
+    """A documented limit: t parts prove nothing about the sum; only another set's opening would differ."""
+    case = Sum(COMMITTEES[2])
+    parts = [case.committee.answer(i, case.c1, (1, 2, 3, 4)) for i in (1, 2, 3, 4)]
+    parts[0][0, 0] = (int(parts[0][0, 0]) + (5 << case.plan.guard)) % PRIME
+    result = open_exact(case.plan, combine(case.c0, parts))
+    check_opened(case.plan, result)
+    assert np.flatnonzero(result.values - case.values).tolist() == [0]
+    assert result.values[0] == case.values[0] + 5
+    other = open_exact(case.plan, combined(case.committee, case.c0, case.c1, (2, 3, 4, 5)))
+    assert np.array_equal(other.values, case.values)
+
+
 def test_nothing_is_broadcast_when_parts_are_added() -> None:
     c0 = random_residues("c0", rows=2)
     for bad in (c0[0], c0[:1], np.vstack([c0, c0]), c0.astype(np.int64)):
