@@ -101,7 +101,7 @@ class Federated:
         points = sorted(self.shares)[: self.plan.keys.threshold]
         smudging = self.plan.noise.smudging
         partials = [
-            partial(self.shares[point], c1, weight, smudging, stream(b"smudge", point))
+            partial(self.shares[point], c1, weight, smudging, seed(b"smudge", point))
             for point, weight in lagrange(points).items()
         ]
         return open_exact(self.plan, combine(c0, partials))
@@ -177,9 +177,13 @@ class Peer:
         return error_of(self.federation.mean(total, CLIENTS))
 
 
-def stream(what: bytes, holder: int = 0) -> Stream:
+def seed(what: bytes, holder: int = 0) -> Seed:
     """Fixed bytes for each purpose: seconds do not depend on them."""
-    return Stream(derive(Seed(bytes(32)), LABEL, CONTEXT, what, bytes([holder])))
+    return derive(Seed(bytes(32)), LABEL, CONTEXT, what, bytes([holder]))
+
+
+def stream(what: bytes, holder: int = 0) -> Stream:
+    return Stream(seed(what, holder))
 
 
 def levels(update: Floats) -> Integers:

@@ -341,7 +341,7 @@ def test_a_holder_of_a_wrong_share_fails_every_set_that_it_is_in() -> None:
 def test_a_small_offset_of_every_coefficient_is_seen_in_the_residual() -> None:
     committee = Threshold(PLAN)
     plaintext = probed(committee, committee.key, (1, 2, 3, 4))
-    offset = np.full(plaintext.shape, int(1.1 * PLAN.noise.std), np.uint64)
+    offset = np.full(plaintext.shape, int(1.5 * PLAN.noise.std), np.uint64)
     add_into(plaintext, offset)
     with pytest.raises(BadShare):
         check_probe(PLAN, EPOCH, TRANSCRIPT, plaintext)
