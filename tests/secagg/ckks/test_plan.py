@@ -461,6 +461,13 @@ def test_the_hint_bound_is_above_the_largest_eigenvalue(clients: int, blocks: in
         assert noise.hint_bound == pytest.approx(2 * mean, rel=1e-3)
 
 
+def test_rounding_leaves_no_direction_of_the_key_to_hints() -> None:
+    # Were halves always rounded up, E1 of ten uploads would be 5 in every coefficient beside its noise: 6.7 times the
+    # mean at the root next to 1, in every polynomial alike.
+    noise = Noise(10, 130, Keys(Mode.THRESHOLD, 5, 4), 7, 6)
+    assert largest_eigenvalue(*multipliers(10, 130, 6, "centred")) < 0.75 * noise.hint_bound
+
+
 @settings(max_examples=20)
 @given(st.integers(1, 400))
 def test_the_tail_of_hints_is_a_gammas(blocks: int) -> None:
