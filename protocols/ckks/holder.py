@@ -2,6 +2,7 @@
 
     Uninvited -Invite-> Committed -Commits-> Dealt -Deals-> Checking -Certificate-> Holding -EncryptedSum-> Holding'
                                                             Checking -Dispute-> Failed, and the dealer is named
+                                                            Holding -Probe-> Holding'  before any client's sum
 
 It commits before it sees another's part: whoever spoke last could else choose its own so that the sum is a key it
 knows. It opens one sum for a context, over enough clients whose signatures it has seen, and stores that it did
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated
@@ -30,6 +32,7 @@ from protocols.ckks.messages import (
     EncryptedSum,
     Invite,
     Partial,
+    Probe,
     Reveal,
     Revealed,
     Summands,
@@ -49,10 +52,18 @@ from protocols.plan import ContextBytes
 from protocols.verifying import Verifier
 from protocols.wire import U32, U64, Bytes32, Exactly, Supplied
 from secagg.box import open_box, seal
-from secagg.ckks.ceremony import challenge, check_commitment, commitment_of, summand, transcript_of
-from secagg.ckks.cipher import add_into
+from secagg.ckks.ceremony import (
+    challenge,
+    check_commitment,
+    commitment_of,
+    probe,
+    probe_plan,
+    summand,
+    transcript_of,
+)
+from secagg.ckks.cipher import PublicKey, add_into
 from secagg.ckks.share import Dealt as Piece
-from secagg.ckks.share import check_degree, combine_deals, lagrange, partial, smudging_seed
+from secagg.ckks.share import check_degree, combine_deals, common_polynomial, lagrange, partial, smudging_seed
 from secagg.ckks.wire import pack_into, packed_bytes, unpack
 from secagg.errors import BadShare as WrongShare
 from secagg.keys import AgreementKey, Context, Secret, Seed, derive
@@ -149,6 +160,7 @@ class Checking:
     public: Polynomial
     said: Checked
     summands: tuple[U64, ...]
+    transcript: Bytes32
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +180,7 @@ class Holding:
     smudging: Seed
     certificate: Certificate
     me: U32
+    transcript: Bytes32
     asked: dict[ContextBytes, Question]
 
     @property
@@ -231,7 +244,8 @@ def check(state: Dealt, sender: PartyId, message: Deals) -> Step:
         for dealer, (committed, revealed) in enumerate(zip(state.commits, message.reveals, strict=True), start=1)
     )
     public = names.to_bytes(names.collective([reveal.public_share for reveal in reveals]))
-    gamma = challenge(context, transcript_of(context, reveals))
+    transcript = transcript_of(context, reveals)
+    gamma = challenge(context, transcript)
     summands = tuple(summand(gamma, piece) for piece in pieces)
     value = sum(summands) % PRIME
     said = Checked(value, state.own.sign(names.checked_text(context, me, public, value)))
@@ -240,7 +254,7 @@ def check(state: Dealt, sender: PartyId, message: Deals) -> Step:
         piece.erase()
     secret, smudging = Secret(names.to_bytes(share.residues)), derive(state.root, names.LABEL_SMUDGING, context)
     share.erase()
-    checking = Checking(state.own, epoch, context, me, secret, smudging, public, said, summands)
+    checking = Checking(state.own, epoch, context, me, secret, smudging, public, said, summands, transcript)
     return checking, [Envelope((SERVER,), said)]
 
 
@@ -269,7 +283,7 @@ def hold(state: Checking, sender: PartyId, message: Certificate) -> Step:
     if len(message.checks) != len(state.epoch.holders) or message.checks[state.me - 1] != state.said:
         raise ViewMismatch(SERVER, "my own word is missing from the certificate or altered")
     message.check(state.own.verify, SERVER)
-    return Holding(state.own, state.share, state.smudging, message, state.me, {}), []
+    return Holding(state.own, state.share, state.smudging, message, state.me, state.transcript, {}), []
 
 
 @holder.on(Checking, Dispute)
@@ -303,24 +317,47 @@ def agreed_with(pair: AgreementKey, public: bytes) -> Seed:
 @holder.on(Holding, EncryptedSum)
 def answer(state: Holding, sender: PartyId, message: EncryptedSum) -> Step:
     """My part of the opening, once for a sum and a set of holders; the driver stores the new state before it leaves."""
-    openers, keys = message.openers, state.certificate.epoch.plan.keys
+    check_openers(state, message.openers)
+    question = checked_question(state, message)
+    return opened_in_part(state, message.context, question, message.openers, added_up(state, message))
+
+
+@holder.on(Holding, Probe)
+def prove(state: Holding, sender: PartyId, message: Probe) -> Step:
+    """My part of opening the pattern of this key, which I encrypt for myself: the server says nothing but who opens."""
+    check_openers(state, message.openers)
+    epoch = state.certificate.epoch
+    key = PublicKey(common_polynomial(epoch.context), names.from_bytes(state.certificate.public))
+    shape, upload = probe_plan(epoch.plan), probe(epoch.plan, key, epoch.context, state.transcript)
+    half = unpack(upload.c1, shape.blocks * N, shape.width1).reshape(shape.blocks, N)
+    return opened_in_part(state, epoch.context, state.transcript, message.openers, half)
+
+
+def check_openers(state: Holding, openers: tuple[int, ...]) -> None:
+    """Raises: PolicyViolation for a set that is not t holders of this key, me included."""
+    keys = state.certificate.epoch.plan.keys
+    ascending = all(a < b for a, b in itertools.pairwise(openers))
     if len(openers) != keys.threshold or state.me not in openers or openers[-1] > keys.holders or openers[0] < 1:
         raise PolicyViolation(
             SERVER, f"asks holders {openers} to open; it takes {keys.threshold} of {keys.holders}, me included"
         )
-    question = checked_question(state, message)
-    asked = next_question(state, message.context, question, openers)
-    total = added_up(state, message)
+    if not ascending:
+        raise PolicyViolation(SERVER, f"asks holders {openers} to open, in no order: a set has one")
+
+
+def opened_in_part(state: Holding, context: Context, question: bytes, openers: tuple[int, ...], half: Residues) -> Step:
+    """My share of the opening of what has this second half, smudged; it counts against what the key may open."""
+    asked = next_question(state, context, question, openers)
     plan = state.certificate.epoch.plan
     share = names.from_bytes(state.share.expose())
-    noise = smudging_seed(state.smudging, message.context, question, openers)
-    part = partial(share, total, lagrange(openers)[state.me], plan.noise.smudging, noise)
+    noise = smudging_seed(state.smudging, context, question, openers)
+    part = partial(share, half, lagrange(openers)[state.me], plan.noise.smudging, noise)
     share[:] = 0
     width = names.partial_width(plan)
     packed = bytearray(packed_bytes(part.size, width))
     pack_into(packed, part, width)
-    letter = Partial(message.context, question, packed)
-    return replace(state, asked=state.asked | {message.context: asked}), [Envelope((SERVER,), letter)]
+    letter = Partial(context, question, packed)
+    return replace(state, asked=state.asked | {context: asked}), [Envelope((SERVER,), letter)]
 
 
 def checked_question(state: Holding, message: EncryptedSum) -> bytes:

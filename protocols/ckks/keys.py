@@ -1,6 +1,6 @@
 """The server's side of the ceremony: three rooms, and a certificate that every holder signed.
 
-    Idle -Make-> Committing -Commit*-> Revealing -Reveal*-> Certifying -Checked*-> Certified
+    Idle -Make-> Committing -Commit*-> Revealing -Reveal*-> Certifying -Checked*-> Probing -Partial*-> Certified
                                                             Certifying -Checked*-> Disputing -Summands*-> BadCommittee
 
 Everybody must speak: a key that one holder took no part in is not the key that was planned. The server learns nothing
@@ -10,7 +10,7 @@ that a bystander does not; pieces pass it sealed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from protocols.ckks import epoch as names
@@ -23,18 +23,23 @@ from protocols.ckks.messages import (
     Deals,
     Dispute,
     Invite,
+    Partial,
+    Probe,
     Reveal,
     Revealed,
     Summands,
 )
-from protocols.errors import BadCommittee, BadShare, Misused, ShapeMismatch, TooFewMembers, blame
+from protocols.errors import BadCommittee, BadShare, Misused, ShapeMismatch, TooFewMembers, ViewMismatch, blame
 from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
 from protocols.plan import ContextBytes
 from protocols.verifying import Verifier
-from protocols.wire import U32, Supplied
-from secagg.ckks.ceremony import check_commitment
-from secagg.ckks.share import fits_degree
-from secagg.negacyclic import PRIME
+from protocols.wire import U32, Bytes32, Supplied
+from secagg.ckks.ceremony import check_commitment, check_probe, covering_sets, probe, probe_plan, transcript_of
+from secagg.ckks.cipher import PublicKey
+from secagg.ckks.share import combine, common_polynomial, fits_degree
+from secagg.ckks.wire import unpack
+from secagg.errors import BadShare as WrongShare
+from secagg.negacyclic import PRIME, N
 
 keymaker = Role("ckks key maker", Blame.EXCLUDE)
 
@@ -114,11 +119,34 @@ class Revealing:
 class Certifying:
     company: Company
     public: names.Polynomial
+    transcript: Bytes32
     arrived: dict[PartyId, Checked]
 
     @property
     def invited(self) -> Set[PartyId]:
         return frozenset(self.company.holders)
+
+
+@dataclass(frozen=True, slots=True)
+class Openers:
+    """Holders that open together, by place."""
+
+    members: tuple[U32, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """The key is signed; sets of holders that leave nobody out show, one after the other, that they open it."""
+
+    company: Company
+    certificate: Certificate
+    transcript: Bytes32
+    sets: tuple[Openers, ...]
+    arrived: dict[PartyId, bytes]
+
+    @property
+    def invited(self) -> Set[PartyId]:
+        return frozenset(self.company.holders[place - 1] for place in self.sets[0].members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +169,8 @@ class Certified:
     certificate: Certificate
 
 
-def everybody(room: Committing | Revealing | Certifying | Disputing) -> bool:
-    return len(room.arrived) == len(room.company.holders)
+def everybody(room: Committing | Revealing | Certifying | Disputing | Probing) -> bool:
+    return len(room.arrived) == len(room.invited)
 
 
 def wait(room: type, company: Company) -> Envelope:
@@ -199,12 +227,16 @@ def close_revealing(room: Revealing) -> Step:
     company = room.company
     reveals = [room.arrived[who] for who in company.holders]
     public = names.to_bytes(names.collective([names.from_bytes(each.public) for each in reveals]))
+    committed = [
+        names.reveal_of(place, each.nonce, each.public, each.hashes) for place, each in enumerate(reveals, start=1)
+    ]
+    transcript = transcript_of(company.context, committed)
 
     def deals(place: int) -> Deals:
         return Deals(tuple(Revealed(r.nonce, r.public, r.hashes, r.boxes[place]) for r in reveals))
 
     out = [Envelope((who,), deals(place)) for place, who in enumerate(company.holders)]
-    return Certifying(company, public, {}), [*out, wait(Certifying, company)]
+    return Certifying(company, public, transcript, {}), [*out, wait(Certifying, company)]
 
 
 def keep_checked(room: Certifying, who: PartyId, letter: Checked) -> Certifying:
@@ -225,8 +257,48 @@ def close_certifying(room: Certifying) -> Step:
         letter = Envelope(company.holders, Dispute(checks))
         return Disputing(company, checks, {}), [letter, wait(Disputing, company)]
     certificate = Certificate(company.epoch, room.public, checks)
-    out = [Envelope(company.holders, certificate), Envelope((APP,), Made(certificate))]
-    return Certified(certificate), out
+    keys = company.epoch.plan.keys
+    sets = tuple(Openers(members) for members in covering_sets(keys.holders, keys.threshold))
+    probing, out = ask(Probing(company, certificate, room.transcript, sets, {}))
+    return probing, [Envelope(company.holders, certificate), *out]
+
+
+def ask(room: Probing) -> tuple[Probing, list[Envelope]]:
+    """The first of the sets that are left is to open the pattern."""
+    letter = Envelope(tuple(sorted(room.invited)), Probe(room.sets[0].members))
+    return room, [letter, wait(Probing, room.company)]
+
+
+def keep_probe(room: Probing, who: PartyId, letter: Partial) -> Probing:
+    company = room.company
+    shape, width = probe_plan(company.epoch.plan), names.partial_width(company.epoch.plan)
+    if letter.context != company.context or letter.question != room.transcript:
+        raise ViewMismatch(who, "answers another question than it was asked")
+    with blame(who):
+        unpack(letter.part, shape.blocks * N, width)
+    room.arrived[who] = bytes(letter.part)
+    return room
+
+
+def close_probing(room: Probing) -> Step:
+    """Raises: TooFewMembers naming the silent; BadCommittee naming the set that does not open the pattern."""
+    company, plan = room.company, room.company.epoch.plan
+    silent = tuple(sorted(room.invited - room.arrived.keys()))
+    if silent:
+        raise TooFewMembers(len(room.arrived), len(room.invited), "Probing", silent)
+    shape, width = probe_plan(plan), names.partial_width(plan)
+    rows = (shape.blocks, N)
+    key = PublicKey(common_polynomial(company.context), names.from_bytes(room.certificate.public))
+    upload = probe(plan, key, company.context, room.transcript)
+    parts = [unpack(part, shape.blocks * N, width).reshape(rows) for part in room.arrived.values()]
+    c0 = unpack(upload.c0, shape.blocks * N, shape.width0).reshape(rows)
+    try:
+        check_probe(plan, company.context, room.transcript, combine(c0, parts))
+    except WrongShare as error:
+        raise BadCommittee(tuple(sorted(room.invited))) from error
+    if len(room.sets) > 1:
+        return ask(replace(room, sets=room.sets[1:], arrived={}))
+    return Certified(room.certificate), [Envelope((APP,), Made(room.certificate))]
 
 
 def of_one_dealing(values: Sequence[int], company: Company) -> bool:
@@ -255,6 +327,7 @@ def close_disputing(room: Disputing) -> Step:
     raise BadCommittee(tuple(who for who, column in dealt if not of_one_dealing(column, company)))
 
 
+keymaker.room(Probing, Partial, keep=keep_probe, complete=everybody, close=close_probing)
 keymaker.room(Disputing, Summands, keep=keep_summands, complete=everybody, close=close_disputing)
 keymaker.room(Committing, Commit, keep=keep_commit, complete=everybody, close=close_committing)
 keymaker.room(Revealing, Reveal, keep=keep_reveal, complete=everybody, close=close_revealing)

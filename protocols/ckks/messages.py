@@ -140,6 +140,13 @@ class Partial:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """Server -> holders: open, with these, the pattern that everybody can encrypt from what was revealed."""
+
+    openers: tuple[U32, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Dispute:
     """Server -> holders: your values lie on no polynomial of the degree agreed; tell me what each of you was dealt."""
 
