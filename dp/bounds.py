@@ -22,7 +22,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dp.clip import Clipped, clip_l1, clip_l2, clip_layers, require_bound
+from dp.clip import Clipped, clip_l1, clip_l2, clip_layers, require_bound, require_kind
 from dp.errors import BadParameters, ClipExceeded
 from dp.lattice import round_conditionally, rounded_norm_squared
 from dp.noise import Entropy, Integers
@@ -56,6 +56,8 @@ class Clip:
     per_layer: tuple[Fraction, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.per_layer is not None:
+            require_kind("per_layer", self.per_layer, list, tuple)
         for name, bound in (("l2", self.l2), ("l1", self.l1), *(("per_layer", part) for part in self.per_layer or ())):
             if bound is not None:
                 _require_magnitude(name, bound)

@@ -74,6 +74,8 @@ def clip_layers(layers: Sequence[NDArray[Any]], bounds: Sequence[Fraction], tota
     Raises: BadParameters when the counts differ or the bounds together exceed the total (compared as
         exact rationals); otherwise as `clip_l2`.
     """
+    require_kind("layers", layers, list, tuple)
+    require_kind("bounds", bounds, list, tuple)
     if not layers or len(layers) != len(bounds):
         raise BadParameters(f"{len(layers)} layers need as many bounds, at least one, not {len(bounds)}")
     require_bound("total", total)
@@ -89,6 +91,13 @@ def clip_layers(layers: Sequence[NDArray[Any]], bounds: Sequence[Fraction], tota
         math.hypot(*(part.norm for part in parts)),
         any(part.hit for part in parts),
     )
+
+
+def require_kind(name: str, value: object, *kinds: type) -> None:
+    """Raise BadParameters for a value of another kind than this argument takes."""
+    if not isinstance(value, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise BadParameters(f"{name} must be a {names}, not a {type(value).__name__}")
 
 
 def require_bound(name: str, bound: Fraction) -> None:

@@ -24,6 +24,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from dp.clip import require_kind
 from dp.distributed import MAX_MODULUS_BITS, MIN_COMPONENT_VARIANCE, EncodedShare, NoiseShare
 from dp.entropy import SECRET_BYTES
 from dp.errors import BadParameters, DpError, Infeasible, NoiseTooCoarse
@@ -61,6 +62,7 @@ class Layers:
     share: NoiseShare
 
     def __post_init__(self) -> None:
+        require_kind("share", self.share, NoiseShare)
         least = min(self.variances)
         if least < MIN_COMPONENT_VARIANCE:
             raise NoiseTooCoarse(

@@ -37,7 +37,7 @@ from dp.bounds import (
     round_for_l2,
     round_to_nearest,
 )
-from dp.clip import require_bound
+from dp.clip import require_bound, require_kind
 from dp.errors import BadParameters
 from dp.events import Event, GaussianEvent, LaplaceEvent, SkellamEvent
 from dp.noise import Entropy, GaussianLaw, Integers, LaplaceLaw, Law, RngSource, SkellamLaw
@@ -104,6 +104,7 @@ class Mechanism(ABC):
         # A subclass may leave coordinates out of what is added to it, as a masked array does.
         if type(total) is not np.ndarray or total.dtype != np.int64 or total.ndim != 1 or not total.size:
             raise BadParameters("total must be one int64 vector of at least one coordinate: sum integers, not floats")
+        require_kind("entropy", entropy, Entropy)
         largest = max(int(total.max()), -int(total.min()))
         if largest > _LARGEST - self.law.reach:
             raise BadParameters(f"total reaches {largest}: with noise up to {self.law.reach} it could leave int64")
@@ -261,6 +262,7 @@ class Gaussian:
         Raises: BadParameters.
         """
         require_bound("noise_multiplier", noise_multiplier)
+        _require_parts(clip, unit, lattice)
         grid = Lattice.for_l2(clip, dimension) if lattice is None else lattice
         sigma2 = Fraction(noise_multiplier) ** 2 * l2_squared_bound(clip, grid, dimension)
         return DiscreteGaussian(sigma2, clip, grid, unit)
@@ -279,9 +281,17 @@ class Laplace:
         Raises: BadParameters.
         """
         require_bound("epsilon", epsilon)
+        _require_parts(clip, unit, lattice)
         grid = Lattice.for_l1(clip, dimension) if lattice is None else lattice
         sensitivity = unit.relation.factor * l1_bound(clip, grid, dimension)
         return DiscreteLaplace(sensitivity / Fraction(epsilon), clip, grid, unit)
+
+
+def _require_parts(clip: Clip, unit: Unit, lattice: Lattice | None) -> None:
+    require_kind("clip", clip, Clip)
+    require_kind("unit", unit, Unit)
+    if lattice is not None:
+        require_kind("lattice", lattice, Lattice)
 
 
 @dataclass(frozen=True, slots=True)

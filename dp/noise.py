@@ -94,8 +94,8 @@ class Law(ABC):
 
     def sample(self, count: int, entropy: Entropy) -> Integers:
         """count independent samples.  Shapes: int64."""
-        if count < 0:
-            raise BadParameters(f"count must be at least 0, not {count}")
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise BadParameters(f"count must be an integer of at least 0, not {count!r}")
         noise = np.zeros(count, dtype=np.int64)
         self.add_into(noise, entropy)
         return noise

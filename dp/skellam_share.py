@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from dp.clip import require_kind
 from dp.distributed import EncodedShare, NoiseShare
 from dp.errors import BadParameters
 from dp.events import SkellamEvent
@@ -35,6 +36,7 @@ class SkellamShare:
     share: NoiseShare
 
     def __post_init__(self) -> None:
+        require_kind("share", self.share, NoiseShare)
         if self.share.share_variance > TABLE_STD**2:
             raise BadParameters(
                 f"one share has lattice variance {float(self.share.share_variance):.6g}, above {TABLE_STD}^2; "

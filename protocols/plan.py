@@ -468,6 +468,7 @@ class Policy:
     differ by what the cohorts differ in: `max_rounds` bounds how often that can be played. `min_degree` and
     `min_threshold` are floors below what the client derives for itself, `suites` the primitives it trusts. Of
     encrypted sums: `holders` pins who may hold the key, of whom at least `min_opening_threshold` must open together.
+    A client makes removable noise for at most `max_removable` numbers of drop-outs: each takes it a table.
     """
 
     identities: Mapping[PartyId, bytes]
@@ -490,6 +491,7 @@ class Policy:
     authority: bytes | None = None
     holders: frozenset[bytes] = frozenset()
     min_opening_threshold: int = 2
+    max_removable: int = 256
 
     def __post_init__(self) -> None:
         if self.min_cohort < 3:
@@ -568,6 +570,7 @@ class Policy:
                 plan.noise is None or plan.noise.colluders >= self.assumption.corrupted(plan.max_clients),
                 "discounts fewer colluders than the policy assumes corrupt",
             ),
+            (plan.links <= self.max_removable, f"{plan.links} seeds of removable noise are over {self.max_removable}"),
             (plan.clip >= self.min_clip, f"clip {plan.clip} is below {self.min_clip}"),
             (plan.clip <= self.max_clip, f"clip {plan.clip} is above {self.max_clip}"),
             (plan.max_weight <= self.max_weight, f"max_weight {plan.max_weight} is above {self.max_weight}"),

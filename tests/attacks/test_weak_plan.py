@@ -12,7 +12,7 @@ from protocols.errors import BadPlan, Malformed, PolicyViolation, ViewMismatch
 from protocols.messages import Advertise, Inbox, Open, Roster, Shares, to_bitmap
 from protocols.pairwise import client as pairwise_client
 from protocols.party import SERVER
-from protocols.plan import NoisePlan, Policy, Promise, context_of
+from protocols.plan import Excess, NoisePlan, Policy, Promise, context_of
 from secagg.graph import Against, Assumption
 from tests.attacks.villain import Stage, rows
 
@@ -76,6 +76,14 @@ def test_each_bound_of_the_policy_is_kept(row: str, changes: dict, named: str) -
 def test_less_noise_than_the_policy_wants_is_refused(row: str, noise: NoisePlan | None) -> None:
     stage = strict_stage(min_noise_multiplier=Fraction(3, 4))
     with stage.refuses(stage.ids[0], PolicyViolation):
+        stage.say(stage.ids[0], opening(stage, noise=noise, max_weight=1))
+
+
+@rows("M6")
+def test_more_layers_of_noise_than_the_policy_makes_tables_for_are_refused(row: str) -> None:
+    stage = strict_stage(max_removable=1)
+    noise = NoisePlan(Fraction(1), 1, 40, Excess.REMOVED)
+    with stage.refuses(stage.ids[0], PolicyViolation, match="seeds of removable noise are over 1"):
         stage.say(stage.ids[0], opening(stage, noise=noise, max_weight=1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -12,8 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
+from dp.accountant import Unit
+from dp.bounds import Clip
 from dp.clip import Clipped, clip_l1, clip_l2, clip_layers
 from dp.errors import BadParameters, ClipExceeded, NonFinite
+from dp.layers import Layers
+from dp.mechanisms import Gaussian, Laplace
+from dp.noise import Entropy, discrete_gaussian
+from dp.skellam_share import SkellamShare
+
+CENTRAL = Gaussian.for_sigma(Fraction(1), clip=Clip(Fraction(1)), dimension=3, unit=Unit("zero-out"))
 
 VECTORS = arrays(
     np.float64,
@@ -263,3 +272,26 @@ def test_the_vector_and_its_norm_are_not_printed() -> None:
     shown = repr(clip_l2(np.array([1234.5]), Fraction(1)))
     assert "1234" not in shown
     assert "hit" not in shown
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        lambda: clip_layers(np.ones((2, 3)), [1, 1], 2),
+        lambda: clip_layers((part for part in [np.ones(2)]), [1], 2),
+        lambda: clip_layers([np.ones(2)], np.ones(1), 2),
+        lambda: Clip(Fraction(1), per_layer=5),
+        lambda: Gaussian.for_sigma(Fraction(1), clip=1.0, dimension=3, unit=Unit("zero-out")),
+        lambda: Gaussian.for_sigma(Fraction(1), clip=Clip(1), dimension=3, unit=Unit("zero-out"), lattice=Fraction(1)),
+        lambda: Laplace.for_epsilon(Fraction(1), clip=Clip(1, l1=1), dimension=3, unit="zero-out"),
+        lambda: Layers(None),
+        lambda: SkellamShare(None),
+        lambda: discrete_gaussian(Fraction(4), 2.5, Entropy.insecure(1, b"l", b"c")),
+        lambda: discrete_gaussian(Fraction(4), True, Entropy.insecure(1, b"l", b"c")),
+        lambda: CENTRAL.apply(np.zeros(3, np.int64), None),
+        lambda: CENTRAL.apply(np.zeros(3, np.int64), np.random.default_rng(0)),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_by_name(attempt: Callable[[], object]) -> None:
+    with pytest.raises(BadParameters, match=r"must be|must hold|expected"):
+        attempt()
