@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from secagg.ckks import share
 from secagg.ckks.cipher import (
     CHUNK,
+    LABEL_ERROR,
+    LABEL_MULTIPLIER,
     Fft,
     Part,
     PublicKey,
@@ -29,9 +31,10 @@ from secagg.ckks.cipher import (
     subtract_into,
 )
 from secagg.ckks.plan import CkksPlan, Keys, Mode, plan
-from secagg.ckks.sample import rounded_gaussian
+from secagg.ckks.sample import cbd21, rounded_gaussian, ternary
 from secagg.ckks.wire import shorten, unpack
 from secagg.errors import BadCiphertext, BadParameters, NoParameters, Overflow
+from secagg.keys import derive
 from secagg.negacyclic import PRIME, Integers, N, centred, reduced
 from secagg.prg import Stream
 from secagg.workers import Workers
@@ -124,6 +127,18 @@ def test_an_upload_is_what_the_equations_say_with_products_by_python_integers() 
         noise = centred(reduced((c0[block] + product).astype(np.int64) - m[block]))
         assert 50 < noise.std() < 2000
         assert np.abs(noise).max() < 1 << (each.guard - 1)
+
+
+def test_an_encryption_of_zero_is_u_times_the_key_and_two_errors_of_streams_of_their_own() -> None:
+    key, part, root = Single(plan(1, 8, 3, SINGLE)).key, Part(4, 2), seed_of("root")
+    c0, c1 = Fft().zeros(key, part, root, CONTEXT)
+    signs = ternary(Stream(derive(root, LABEL_MULTIPLIER, CONTEXT, part.name)), 2 * N).astype(np.int64).reshape(2, N)
+    errors = cbd21(Stream(derive(root, LABEL_ERROR, CONTEXT, part.name)), 4 * N).reshape(2, 2, N)
+    for row in range(2):
+        for total, polynomial, error in ((c0, key.b, errors[0]), (c1, key.a, errors[1])):
+            product = slow_product(reduced(signs[row]), polynomial)
+            expected = [(int(x) + int(e)) % PRIME for x, e in zip(product, error[row], strict=True)]
+            assert total[row].tolist() == expected
 
 
 def test_digits_and_guard_bits_are_where_the_docstring_puts_them() -> None:
@@ -219,7 +234,8 @@ def test_a_seeded_upload_depends_on_its_public_bytes_and_opens_only_with_them() 
     assert np.array_equal(right.values, values)
     with pytest.raises(BadCiphertext):
         check_opened(each, open_exact(each, seeded.plaintext(*seeded.summed([(packed[0], two)]))))
-    assert np.array_equal(expanded(one, 40)[:1], expanded(one, 1))
+    assert np.array_equal(expanded(one, 40)[:CHUNK], expanded(one, CHUNK))
+    assert len({row.tobytes() for row in expanded(one, 2 * CHUNK + 1)}) == 2 * CHUNK + 1
 
 
 # --- noise

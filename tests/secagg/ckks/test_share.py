@@ -165,7 +165,7 @@ def test_nothing_is_broadcast_when_parts_are_added() -> None:
 
 
 def test_an_answer_is_the_product_and_a_smudge_of_the_stated_width() -> None:
-    c1, key, std = random_residues("c1", rows=CHUNK + 2), random_residues("share", rows=1)[0], 2.0**21
+    c1, key, std = random_residues("c1", rows=2 * CHUNK), random_residues("share", rows=1)[0], 2.0**21
     answer = partial(key, c1, 12345, std, seed_of("noise"))
     expected = np.array(slow_product(c1[-1], scaled(key, 12345)), np.uint64)
     assert np.abs(centred_difference(answer[-1], expected)).max() < 8.6 * std
@@ -342,6 +342,15 @@ def test_a_public_share_hides_its_key_behind_an_error_of_the_same_width() -> Non
     assert error.std() == pytest.approx(4.6, rel=0.06)
     assert looks_uniform(b)
     assert abs(np.corrcoef(error, centred(secret.residues))[0, 1]) < 5 / math.sqrt(N)
+
+
+def test_deals_of_another_epoch_or_root_share_neither_rows_nor_masks() -> None:
+    secret, rows, masks = own_key(ROOT, EPOCH), set(), set()
+    for root, epoch in ((ROOT, EPOCH), (ROOT, CONTEXT), (seed_of("other"), EPOCH)):
+        deals = own_deals(secret, 2, 3, root, epoch)
+        rows.add(deals[0].share.expose())
+        masks.add(sum(w * int(deals[i - 1].mask.residues[0]) for i, w in lagrange((1, 2)).items()) % PRIME)
+    assert len(rows) == len(masks) == 3
 
 
 def test_the_common_polynomial_is_uniform_and_of_its_epoch() -> None:
