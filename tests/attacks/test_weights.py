@@ -46,7 +46,7 @@ def test_within_the_bounds_a_false_weight_scales_the_mean_and_nobody_can_tell(ro
 def test_without_the_bounds_one_client_makes_the_mean_ten_times_as_large(
     row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairwise_server, "check_extras", lambda summed: (int(summed.extras[0]), ()))
+    monkeypatch.setattr(pairwise_server, "checked_sums", lambda *sums: (int(sums[-1][0]), ()))
     stage, fair = weighing(1 - HONEST), weighing(2)
     stage.until(None)
     fair.until(None)
