@@ -89,8 +89,8 @@ def test_a_round_over_a_huge_dimension_allocates_no_vector_before_the_applicatio
 def test_a_dimension_that_no_vector_can_have_is_malformed(row: str, length: int) -> None:
     for kind, body in (pair for recording in recordings() for pair in recording.bodies):
         if kind is Open:
-            # length, layout, model and the head of the ledger come last.
-            bent = body[:-104] + length.to_bytes(8, "little") + body[-96:]
+            # length, layout, model, the head of the ledger and the key come last.
+            bent = body[:-136] + length.to_bytes(8, "little") + body[-128:]
             with pytest.raises(Malformed, match=f"a vector of {length} coordinates"):
                 codec.decode_body(Open, bent, SERVER)
 
