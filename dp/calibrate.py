@@ -82,7 +82,7 @@ def calibrate(unit: Unit, schedule: Schedule, view: View, budget: Budget, law: L
     if view is View.RELEASED and schedule.reached() <= budget.delta:
         raise Infeasible(
             f"with probability {schedule.reached():.3g} anybody is in a cohort at all, which delta "
-            f"{float(budget.delta)!r} allows to be given away: no noise meets this budget. Lower delta"
+            f"{float(budget.delta)!r} allows to be given away: this budget is met without any noise. Lower delta"
         )
 
     def priced(noise: Fraction) -> Interval | None:

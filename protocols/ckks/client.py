@@ -102,6 +102,12 @@ def check_key(own: Own, agreement: Agreement, certificate: Certificate) -> None:
         raise PolicyViolation(SERVER, "holds a part of the key itself, and with it adds up what it also opens")
     if not policy.holders.issuperset(epoch.holders):
         raise KeyMismatch(SERVER, "shows a key with a holder whom my policy does not pin")
+    if not epoch.plan.keys.tolerates_a_third:
+        raise PolicyViolation(
+            SERVER,
+            f"shows a key of which {epoch.plan.keys.threshold} of {epoch.plan.keys.holders} holders may open two sums "
+            "of one round if some are corrupt",
+        )
     if epoch.plan.keys.threshold < policy.min_opening_threshold:
         raise PolicyViolation(
             SERVER,

@@ -17,10 +17,10 @@ import numpy as np
 from protocols import wire
 from protocols.errors import BadPlan
 from protocols.wire import U64, Buffer, Bytes32, Exactly, Text
-from secagg.ckks.ceremony import Reveal
-from secagg.ckks.cipher import add_into
+from secagg.ckks.ceremony import Reveal, probe, probe_plan
+from secagg.ckks.cipher import PublicKey, add_into
 from secagg.ckks.plan import CkksPlan, Mode
-from secagg.ckks.share import Dealt, own_deals, own_key, own_public_share
+from secagg.ckks.share import Dealt, common_polynomial, own_deals, own_key, own_public_share
 from secagg.ckks.wire import WIDTHS, dropped, pack_into, packed_bytes, unpack
 from secagg.keys import Context, Seed, derive
 from secagg.negacyclic import PRIME, N, Residues
@@ -184,10 +184,18 @@ def question_of(context: Context, key: bytes, contributors: Sequence[bytes]) -> 
     return hashlib.sha256(LABEL_QUESTION + context + key + texts).digest()
 
 
+def probe_halves(epoch: Epoch, public: bytes, transcript: bytes) -> tuple[Residues, Residues]:
+    """(c0, c1) of the pattern that everybody encrypts for itself.  Shapes: rows of N residues."""
+    key = PublicKey(common_polynomial(epoch.context), from_bytes(public))
+    shape, upload = probe_plan(epoch.plan), probe(epoch.plan, key, epoch.context, transcript)
+    rows, count = (shape.blocks, N), shape.blocks * N
+    return unpack(upload.c0, count, shape.width0).reshape(rows), unpack(upload.c1, count, shape.width1).reshape(rows)
+
+
 def partial_width(plan: CkksPlan) -> int:
     """Bytes of a residue in a partial decryption: low bits far below the smudge are left out.
 
-    Rounding to 2^d adds 4^d / 12 to a variance of 4^16 at least times more: under 1 % of the noise.
+    Rounding to 2^d has variance (4^d + 2) / 12, and the smudge's is at least 4^(d + 4): under a thousandth of it.
     """
     spare = math.floor(math.log2(plan.noise.smudging)) - SPARE_BITS
     return next(width for width in WIDTHS if dropped(width) <= spare)

@@ -36,6 +36,7 @@ from protocols.ckks.messages import (
     Reveal,
     Revealed,
     Summands,
+    signed_values,
 )
 from protocols.errors import (
     AlreadyAnswered,
@@ -56,16 +57,13 @@ from secagg.ckks.ceremony import (
     challenge,
     check_commitment,
     commitment_of,
-    probe,
-    probe_plan,
     summand,
     transcript_of,
 )
-from secagg.ckks.cipher import PublicKey, add_into
+from secagg.ckks.cipher import add_into
 from secagg.ckks.share import Dealt as Piece
-from secagg.ckks.share import check_degree, combine_deals, common_polynomial, lagrange, partial, smudging_seed
+from secagg.ckks.share import combine_deals, fits_degree, lagrange, partial, smudging_seed
 from secagg.ckks.wire import pack_into, packed_bytes, unpack
-from secagg.errors import BadShare as WrongShare
 from secagg.keys import AgreementKey, Context, Secret, Seed, derive
 from secagg.negacyclic import PRIME, N, Residues
 
@@ -97,6 +95,10 @@ class HolderPolicy:
         keys = epoch.plan.keys
         for fine, what in (
             (self.holders.issuperset(epoch.holders), "shares the key with a holder whom this policy does not pin"),
+            (
+                keys.tolerates_a_third,
+                f"{keys.threshold} of {keys.holders} holders may open two sums if some are corrupt",
+            ),
             (keys.threshold >= self.min_threshold, f"threshold {keys.threshold} is below {self.min_threshold}"),
             (keys.openings <= self.max_openings, f"{keys.openings} openings are above {self.max_openings}"),
         ):
@@ -280,8 +282,7 @@ def opened(state: Dealt, pair: AgreementKey, dealer: int, said: Commit, revealed
 def hold(state: Checking, sender: PartyId, message: Certificate) -> Step:
     if message.epoch != state.epoch or message.public != state.public:
         raise ViewMismatch(SERVER, "certifies another key than the one my pieces belong to")
-    if len(message.checks) != len(state.epoch.holders) or message.checks[state.me - 1] != state.said:
-        raise ViewMismatch(SERVER, "my own word is missing from the certificate or altered")
+    require_my_word(state, message.checks)
     message.check(state.own.verify, SERVER)
     return Holding(state.own, state.share, state.smudging, message, state.me, state.transcript, {}), []
 
@@ -289,19 +290,18 @@ def hold(state: Checking, sender: PartyId, message: Certificate) -> Step:
 @holder.on(Checking, Dispute)
 def tell(state: Checking, sender: PartyId, message: Dispute) -> Step:
     """What was dealt is told only where signed values show that the key is void; each number is still masked."""
-    own, epoch, context = state.own, state.epoch, state.context
-    if len(message.checks) != len(epoch.holders) or message.checks[state.me - 1] != state.said:
-        raise ViewMismatch(SERVER, "my own word is missing from the dispute or altered")
-    with blame(SERVER):
-        for place, (identity, said) in enumerate(zip(epoch.holders, message.checks, strict=True), start=1):
-            own.verify(identity, names.checked_text(context, place, state.public, said.value), said.signature)
-    values = {place: said.value for place, said in enumerate(message.checks, start=1)}
-    try:
-        check_degree(values, epoch.plan.keys.threshold)
-    except WrongShare:
-        given_up = Failed("BadCommittee", "the key's holders were dealt pieces of no one polynomial")
-        return given_up, [Envelope((SERVER,), Summands(state.summands))]
-    raise PolicyViolation(SERVER, "disputes a key whose pieces belong together")
+    require_my_word(state, message.checks)
+    values = signed_values(state.epoch, state.public, message.checks, state.own.verify, SERVER)
+    if fits_degree(values, state.epoch.plan.keys.threshold):
+        raise PolicyViolation(SERVER, "disputes a key whose pieces belong together")
+    given_up = Failed("BadCommittee", "the key's holders were dealt pieces of no one polynomial")
+    return given_up, [Envelope((SERVER,), Summands(state.summands))]
+
+
+def require_my_word(state: Checking, checks: tuple[Checked, ...]) -> None:
+    """Raises: ViewMismatch in the server's name, unless every holder is quoted, and I as I spoke."""
+    if len(checks) != len(state.epoch.holders) or checks[state.me - 1] != state.said:
+        raise ViewMismatch(SERVER, "my own word is missing or altered")
 
 
 def box_pair(root: Seed, context: bytes) -> AgreementKey:
@@ -327,9 +327,7 @@ def prove(state: Holding, sender: PartyId, message: Probe) -> Step:
     """My part of opening the pattern of this key, which I encrypt for myself: the server says nothing but who opens."""
     check_openers(state, message.openers)
     epoch = state.certificate.epoch
-    key = PublicKey(common_polynomial(epoch.context), names.from_bytes(state.certificate.public))
-    shape, upload = probe_plan(epoch.plan), probe(epoch.plan, key, epoch.context, state.transcript)
-    half = unpack(upload.c1, shape.blocks * N, shape.width1).reshape(shape.blocks, N)
+    _, half = names.probe_halves(epoch, state.certificate.public, state.transcript)
     return opened_in_part(state, epoch.context, state.transcript, message.openers, half)
 
 

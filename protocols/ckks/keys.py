@@ -34,9 +34,8 @@ from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
 from protocols.plan import ContextBytes
 from protocols.verifying import Verifier
 from protocols.wire import U32, Bytes32, Supplied
-from secagg.ckks.ceremony import check_commitment, check_probe, covering_sets, probe, probe_plan, transcript_of
-from secagg.ckks.cipher import PublicKey
-from secagg.ckks.share import combine, common_polynomial, fits_degree
+from secagg.ckks.ceremony import check_commitment, check_probe, covering_sets, probe_plan, transcript_of
+from secagg.ckks.share import combine, fits_degree
 from secagg.ckks.wire import unpack
 from secagg.errors import BadShare as WrongShare
 from secagg.negacyclic import PRIME, N
@@ -90,14 +89,12 @@ class Company:
     def place(self, who: PartyId) -> int:
         return self.holders.index(who) + 1
 
-    def in_order(self, arrived: Mapping[PartyId, object]) -> list[PartyId]:
-        return [who for who in self.holders if who in arrived]
-
 
 @dataclass(frozen=True, slots=True)
-class Committing:
+class OfEverybody:
+    """A room in which every holder speaks."""
+
     company: Company
-    arrived: dict[PartyId, Commit]
 
     @property
     def invited(self) -> Set[PartyId]:
@@ -105,26 +102,21 @@ class Committing:
 
 
 @dataclass(frozen=True, slots=True)
-class Revealing:
-    company: Company
+class Committing(OfEverybody):
+    arrived: dict[PartyId, Commit]
+
+
+@dataclass(frozen=True, slots=True)
+class Revealing(OfEverybody):
     commits: Mapping[PartyId, Commit]
     arrived: dict[PartyId, Reveal]
 
-    @property
-    def invited(self) -> Set[PartyId]:
-        return frozenset(self.company.holders)
-
 
 @dataclass(frozen=True, slots=True)
-class Certifying:
-    company: Company
+class Certifying(OfEverybody):
     public: names.Polynomial
     transcript: Bytes32
     arrived: dict[PartyId, Checked]
-
-    @property
-    def invited(self) -> Set[PartyId]:
-        return frozenset(self.company.holders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +142,11 @@ class Probing:
 
 
 @dataclass(frozen=True, slots=True)
-class Disputing:
+class Disputing(OfEverybody):
     """Somebody dealt wrongly; the numbers tell who."""
 
-    company: Company
     checks: tuple[Checked, ...]
     arrived: dict[PartyId, Summands]
-
-    @property
-    def invited(self) -> Set[PartyId]:
-        return frozenset(self.company.holders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +213,10 @@ def close_revealing(room: Revealing) -> Step:
     all_of(room)
     company = room.company
     reveals = [room.arrived[who] for who in company.holders]
-    public = names.to_bytes(names.collective([names.from_bytes(each.public) for each in reveals]))
     committed = [
         names.reveal_of(place, each.nonce, each.public, each.hashes) for place, each in enumerate(reveals, start=1)
     ]
+    public = names.to_bytes(names.collective([each.public_share for each in committed]))
     transcript = transcript_of(company.context, committed)
 
     def deals(place: int) -> Deals:
@@ -287,11 +274,8 @@ def close_probing(room: Probing) -> Step:
     if silent:
         raise TooFewMembers(len(room.arrived), len(room.invited), "Probing", silent)
     shape, width = probe_plan(plan), names.partial_width(plan)
-    rows = (shape.blocks, N)
-    key = PublicKey(common_polynomial(company.context), names.from_bytes(room.certificate.public))
-    upload = probe(plan, key, company.context, room.transcript)
-    parts = [unpack(part, shape.blocks * N, width).reshape(rows) for part in room.arrived.values()]
-    c0 = unpack(upload.c0, shape.blocks * N, shape.width0).reshape(rows)
+    c0, _ = names.probe_halves(company.epoch, room.certificate.public, room.transcript)
+    parts = [unpack(part, shape.blocks * N, width).reshape(c0.shape) for part in room.arrived.values()]
     try:
         check_probe(plan, company.context, room.transcript, combine(c0, parts))
     except WrongShare as error:

@@ -160,6 +160,22 @@ class Summands:
     values: tuple[U64, ...]
 
 
+def signed_values(
+    epoch: Epoch, public: bytes, checks: tuple[Checked, ...], verify: Verifier, peer: PartyId
+) -> dict[int, int]:
+    """What each holder, by place, signed that its pieces add up to, beside this key.
+
+    Raises: ShapeMismatch, BadSignature in the name of whoever showed it.
+    """
+    if len(checks) != len(epoch.holders):
+        raise ShapeMismatch(peer, f"shows {len(checks)} words of {len(epoch.holders)} holders")
+    context = epoch.context
+    with blame(peer):
+        for place, (identity, said) in enumerate(zip(epoch.holders, checks, strict=True), start=1):
+            verify(identity, checked_text(context, place, public, said.value), said.signature)
+    return {place: said.value for place, said in enumerate(checks, start=1)}
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """The collective key with every holder's signature, and the values by which anybody can check the dealing."""
@@ -178,12 +194,8 @@ class Certificate:
 
         Raises: ShapeMismatch, BadCiphertext, BadSignature, BadShare in the name of whoever showed it.
         """
-        context, keys = self.epoch.context, self.epoch.plan.keys
-        if len(self.checks) != len(self.epoch.holders):
-            raise ShapeMismatch(peer, f"a certificate of {len(self.checks)} words by {len(self.epoch.holders)} holders")
         with blame(peer):
             from_bytes(self.public)
-            for place, (identity, said) in enumerate(zip(self.epoch.holders, self.checks, strict=True), start=1):
-                verify(identity, checked_text(context, place, self.public, said.value), said.signature)
-            values = {place: said.value for place, said in enumerate(self.checks, start=1)}
-            check_degree(values, keys.threshold)
+        values = signed_values(self.epoch, self.public, self.checks, verify, peer)
+        with blame(peer):
+            check_degree(values, self.epoch.plan.keys.threshold)

@@ -20,6 +20,7 @@ from protocols.ckks import epoch as names
 from protocols.ckks.messages import Certificate, Ciphertext, Contribution, EncryptedSum, OpenEncrypted, Partial
 from protocols.ckks.vector import Shape
 from protocols.errors import (
+    ImplausibleSum,
     Misused,
     ShapeMismatch,
     TooFewClients,
@@ -98,14 +99,14 @@ class Summing:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """t holders answer. `failed` are those who did not, or were in every set that opened rubbish."""
+    """t holders answer. `left_out` are those who did not, and one of each of the `spoilt` sets that opened rubbish."""
 
     known: Supply
     summed: Summing
     openers: tuple[U32, ...]
     question: bytes
-    attempts: U32
-    failed: frozenset[U32]
+    spoilt: U32
+    left_out: frozenset[U32]
     arrived: dict[PartyId, bytes]
 
     @property
@@ -195,20 +196,24 @@ def contributions_of(room: Summing) -> tuple[Contribution, ...]:
     return tuple(room.arrived[who].contribution for who in sorted(room.arrived))
 
 
-def ask(room: Summing, question: bytes, attempts: int, failed: frozenset[int]) -> Step:
-    """The first t holders that have not failed are to open the sum.
+def ask(room: Summing, question: bytes, spoilt: int, left_out: frozenset[int]) -> Step:
+    """The first t holders that are not left out are to open the sum.
 
-    Raises: TooFewMembers when there are not so many.
+    Raises, when there are not so many: ImplausibleSum where some set opened rubbish, TooFewMembers where none did.
     """
     keys = plan_of(room).keys
-    able = [place for place in range(1, keys.holders + 1) if place not in failed]
+    able = [place for place in range(1, keys.holders + 1) if place not in left_out]
+    if len(able) < keys.threshold and spoilt:
+        raise ImplausibleSum(
+            f"{spoilt} sets of holders opened what is no sum: an upload or an answer of theirs is rubbish, discard it"
+        )
     if len(able) < keys.threshold:
-        missing = tuple(room.known.holders[place - 1] for place in sorted(failed))
-        raise TooFewMembers(len(able), keys.threshold, "Opening", missing)
+        silent = tuple(room.known.holders[place - 1] for place in sorted(left_out))
+        raise TooFewMembers(len(able), keys.threshold, "Opening", silent)
     openers = tuple(able[: keys.threshold])
     halves = tuple(room.arrived[who].half for who in sorted(room.arrived))
     letter = EncryptedSum(room.context, openers, contributions_of(room), halves)
-    opening = Opening(room.known, room, openers, question, attempts + 1, failed, {})
+    opening = Opening(room.known, room, openers, question, spoilt, left_out, {})
     return opening, [Envelope(tuple(sorted(opening.invited)), letter), wait(Opening, room.agreement)]
 
 
@@ -228,11 +233,11 @@ def keep_partial(room: Opening, who: PartyId, letter: Partial) -> Opening:
 def close_opening(room: Opening) -> Step:
     silent = room.invited - room.arrived.keys()
     if silent:
-        return ask(room.summed, room.question, room.attempts, room.failed | places_of(room, silent))
+        return ask(room.summed, room.question, room.spoilt, room.left_out | places_of(room, silent))
     opened = opened_by(room)
     if not plausible(plan_of(room.summed), opened):
         # Any one of them, or all, may have lied: the sets that follow leave out the first of this one.
-        return ask(room.summed, room.question, room.attempts, room.failed | {room.openers[0]})
+        return ask(room.summed, room.question, room.spoilt + 1, room.left_out | {room.openers[0]})
     return finish(room.summed, opened)
 
 

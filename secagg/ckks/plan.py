@@ -56,7 +56,8 @@ class Mode(Enum):
 class Keys:
     """Who opens: C holders of whom t are needed, and how many sums they open with one key.
 
-    With f of them corrupt, 2t > C + f: two sets of t share an honest holder, who opens one sum a round.
+    Two sets of t have a holder in common. With f corrupt it is an honest one, who opens one sum a round, only where
+    2t > C + f: `tolerated` is the largest such f.
     Raises: BadParameters.
     """
 
@@ -90,6 +91,11 @@ class Keys:
         assumed = (holders - 1) // 3 if corrupt is None else corrupt
         _require_within("corrupt", assumed, 0, holders)
         return cls(Mode.THRESHOLD, holders, max(2, assumed + 1, (holders + assumed) // 2 + 1), openings)
+
+    @property
+    def tolerates_a_third(self) -> bool:
+        """Whether floor((C - 1) / 3) corrupt holders cannot open two sums of one round; what parties insist on."""
+        return self.tolerated >= (self.holders - 1) // 3
 
     @property
     def tolerated(self) -> int:

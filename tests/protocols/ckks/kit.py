@@ -17,6 +17,7 @@ from protocols.ckks.epoch import Epoch
 from protocols.ckks.messages import Certificate
 from protocols.ckks.vector import Shape
 from protocols.coding import Randomness
+from protocols.errors import ProtocolError
 from protocols.ideal import aggregate
 from protocols.messages import Aggregate, NeedUpdate, Result, Submit
 from protocols.party import APP, SELF, SERVER, Deadline, Envelope, Excluded, Party, PartyId, Wait
@@ -173,7 +174,7 @@ class Company:
         party = server if to == SERVER else parties[to]
         try:
             return [(to, out) for out in party.receive(sender, bent)]
-        except Exception as error:
+        except ProtocolError as error:
             if to == SERVER:
                 raise
             self.failures.setdefault(to, error)

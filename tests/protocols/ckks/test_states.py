@@ -21,7 +21,7 @@ from protocols.messages import Submit
 from protocols.party import APP, SERVER, Deadline, Failed, Party, PartyId, Role, secrets_in
 from secagg.errors import BadParameters, SecaggError
 from secagg.keys import Seed
-from tests.protocols.ckks.kit import LOST, Company, as_it_is
+from tests.protocols.ckks.kit import Company, as_it_is
 
 LETTERS = [
     kind for kind in vars(letters).values() if dataclasses.is_dataclass(kind) and kind.__module__ == letters.__name__
@@ -161,4 +161,3 @@ def test_secrets_are_erased_once_a_state_no_longer_holds_them() -> None:
         with pytest.raises(BadParameters, match="erased"):
             secret.expose()  # type: ignore[attr-defined]
     assert isinstance(smudging, Seed)
-    assert LOST is not None
