@@ -92,8 +92,8 @@ class PldAccountant:
 
         Raises: BadParameters unless the mesh is positive, and wide enough for 2^24 steps to reach all losses.
         """
-        step = float(exact("mesh", mesh))
-        if not step > 0.0:
+        step = upward(exact("mesh", mesh))
+        if not 0.0 < step < math.inf:
             raise BadParameters(f"mesh must be positive and finite, got {mesh!r}")
         above = self._releases().above
         if above is None:
