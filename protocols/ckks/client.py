@@ -15,6 +15,7 @@ from typing import Annotated
 
 from protocols.ckks import epoch as names
 from protocols.ckks.messages import Certificate, Ciphertext, OpenEncrypted
+from protocols.ckks.modes import USUAL, check_mode
 from protocols.ckks.vector import Shape
 from protocols.errors import BadPlan, KeyMismatch, PolicyViolation, Replay, ViewMismatch
 from protocols.messages import NeedUpdate, Submit
@@ -24,6 +25,7 @@ from protocols.submission import words_of
 from protocols.verifying import Verifier
 from protocols.wire import I64, Supplied
 from secagg.ckks.cipher import Engine, PublicKey, encrypt
+from secagg.ckks.plan import Mode
 from secagg.ckks.share import common_polynomial
 from secagg.keys import Seed, derive
 from secagg.workers import ALONE, Workers
@@ -42,6 +44,7 @@ class Own:
     server: bytes
     engine: Engine
     workers: Workers = ALONE
+    modes: frozenset[Mode] = USUAL
 
 
 Self = Annotated[Own, Supplied]
@@ -94,10 +97,12 @@ def check_key(own: Own, agreement: Agreement, certificate: Certificate) -> None:
     or larger ones, than this round is safe under.
     """
     policy, epoch = own.policy, certificate.epoch
+    keys = epoch.plan.keys
     if not hmac.compare_digest(certificate.digest, agreement.key):
         raise ViewMismatch(SERVER, "shows another key than the round names")
     if epoch.task != agreement.plan.task:
         raise ViewMismatch(SERVER, f"shows a key made for task {epoch.task!r}")
+    check_mode(keys.mode, own.modes)
     if own.server in epoch.holders:
         raise PolicyViolation(SERVER, "holds a part of the key itself, and with it adds up what it also opens")
     if not policy.holders.issuperset(epoch.holders):
@@ -108,7 +113,8 @@ def check_key(own: Own, agreement: Agreement, certificate: Certificate) -> None:
             f"shows a key of which {epoch.plan.keys.threshold} of {epoch.plan.keys.holders} holders may open two sums "
             "of one round if some are corrupt",
         )
-    if epoch.plan.keys.threshold < policy.min_opening_threshold:
+    # Whoever agreed to one decryptor asks for no second one.
+    if keys.mode is Mode.THRESHOLD and keys.threshold < policy.min_opening_threshold:
         raise PolicyViolation(
             SERVER,
             f"shows a key that {epoch.plan.keys.threshold} holders open; I ask for {policy.min_opening_threshold}",

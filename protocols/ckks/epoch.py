@@ -36,6 +36,7 @@ LABEL_CHECKED = PREFIX + b"checked"
 LABEL_CERTIFICATE = PREFIX + b"certificate"
 LABEL_UPDATE = PREFIX + b"update"
 LABEL_UPLOAD = PREFIX + b"upload"
+LABEL_PUBLIC_BYTES = PREFIX + b"public-bytes"
 LABEL_QUESTION = PREFIX + b"question"
 LABEL_SMUDGING = PREFIX + b"holder-smudging"
 
@@ -54,6 +55,8 @@ Polynomial = Annotated[bytes, Exactly(POLYNOMIAL_BYTES)]
 class Epoch:
     """One key: for which task, sums and holders. `holders` are identity keys, holder i the i-th, counted from 1.
 
+    In mode single there is one holder, the decryptor, who has the key whole.
+
     Raises: BadPlan when the holders do not fit the plan.
     """
 
@@ -63,8 +66,8 @@ class Epoch:
     holders: tuple[Bytes32, ...]
 
     def __post_init__(self) -> None:
-        if self.plan.keys.mode is not Mode.THRESHOLD:
-            raise BadPlan(f"mode {self.plan.keys.mode.value} has no holders who share a key")
+        if self.plan.keys.mode is Mode.SEEDED:
+            raise BadPlan("in mode seeded the clients have the key: no holder does, and nothing is certified")
         if len(self.holders) != self.plan.keys.holders or len(set(self.holders)) != len(self.holders):
             raise BadPlan(
                 f"{len(self.holders)} holders for a plan of {self.plan.keys.holders}, each with its own identity"

@@ -11,7 +11,6 @@ before it answers.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import itertools
 from collections.abc import Callable, Mapping
@@ -38,8 +37,10 @@ from protocols.ckks.messages import (
     Summands,
     signed_values,
 )
+from protocols.ckks.questions import MOST_RETRIES as MOST_RETRIES
+from protocols.ckks.questions import Question as Question
+from protocols.ckks.questions import answered, next_of
 from protocols.errors import (
-    AlreadyAnswered,
     BadShare,
     CohortTooSmall,
     KeyMismatch,
@@ -61,6 +62,7 @@ from secagg.ckks.ceremony import (
     transcript_of,
 )
 from secagg.ckks.cipher import add_into
+from secagg.ckks.plan import Mode
 from secagg.ckks.share import Dealt as Piece
 from secagg.ckks.share import combine_deals, fits_degree, lagrange, partial, smudging_seed
 from secagg.ckks.wire import pack_into, packed_bytes, unpack
@@ -68,9 +70,6 @@ from secagg.keys import AgreementKey, Context, Secret, Seed, derive
 from secagg.negacyclic import PRIME, N, Residues
 
 holder = Role("ckks holder", Blame.ABORT)
-
-# Further sets of holders that may open one sum, after the first.
-MOST_RETRIES = 2
 
 SecretPolynomial = Annotated[Secret, Exactly(POLYNOMIAL_BYTES)]
 
@@ -94,6 +93,7 @@ class HolderPolicy:
         """Raises: PolicyViolation in the server's name, saying what was proposed and what is required."""
         keys = epoch.plan.keys
         for fine, what in (
+            (keys.mode is Mode.THRESHOLD, f"mode {keys.mode.value} has no holders who share a key"),
             (self.holders.issuperset(epoch.holders), "shares the key with a holder whom this policy does not pin"),
             (
                 keys.tolerates_a_third,
@@ -166,14 +166,6 @@ class Checking:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What was asked about one round: the sum, and the sets of holders that were to open it."""
-
-    sum: Bytes32
-    sets: tuple[Bytes32, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Holding:
     """A share of the key, good for as many openings as its plan counts; `asked` is by the context of the round."""
 
@@ -188,7 +180,7 @@ class Holding:
     @property
     def answered(self) -> int:
         """How many openings are spent."""
-        return sum(len(question.sets) for question in self.asked.values())
+        return answered(self.asked)
 
 
 @holder.on(Uninvited, Invite)
@@ -388,22 +380,8 @@ def checked_question(state: Holding, message: EncryptedSum) -> bytes:
 
 
 def next_question(state: Holding, context: Context, question: bytes, openers: tuple[int, ...]) -> Question:
-    """What will have been asked about this round.
-
-    Raises: AlreadyAnswered for another sum of the same round, or more sets than retries; PolicyViolation when the
-        key has opened all it was made for.
-    """
-    this_set = hashlib.sha256(b"".join(map(names.number, openers))).digest()
-    before = state.asked.get(context, Question(question, ()))
-    if before.sum != question:
-        raise AlreadyAnswered(SERVER, "asks to open a second sum of one round: their difference would tell on clients")
-    if this_set in before.sets:
-        return before
-    if len(before.sets) > MOST_RETRIES:
-        raise AlreadyAnswered(SERVER, f"asks for more than {MOST_RETRIES} retries of one opening")
-    if state.answered >= state.certificate.epoch.plan.keys.openings:
-        raise PolicyViolation(SERVER, "asks for more openings than the key was made for: make a new one")
-    return Question(question, (*before.sets, this_set))
+    """As `next_of`, by what this holder remembers."""
+    return next_of(state.asked, state.certificate.epoch.plan.keys.openings, context, question, openers)
 
 
 def added_up(state: Holding, message: EncryptedSum) -> Residues:

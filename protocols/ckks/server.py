@@ -18,7 +18,7 @@ import numpy as np
 
 from protocols.ckks import epoch as names
 from protocols.ckks.messages import Certificate, Ciphertext, Contribution, EncryptedSum, OpenEncrypted, Partial
-from protocols.ckks.vector import Shape
+from protocols.ckks.vector import Shape, aggregate_of
 from protocols.errors import (
     ImplausibleSum,
     Misused,
@@ -28,14 +28,13 @@ from protocols.errors import (
     ViewMismatch,
     blame,
 )
-from protocols.messages import Aggregate, Result, digest_of
+from protocols.messages import Result, digest_of
 from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
 from protocols.plan import Agreement, ContextBytes, context_of
-from protocols.submission import checked_sums
 from protocols.verifying import Verifier
 from protocols.wire import U32, Payload, Supplied, Vector
 from secagg.ckks.cipher import Opened, add_into, check_opened, open_exact
-from secagg.ckks.plan import CkksPlan
+from secagg.ckks.plan import CkksPlan, Mode
 from secagg.ckks.share import combine
 from secagg.ckks.wire import packed_bytes, unpack
 from secagg.errors import BadCiphertext as Rubbish
@@ -127,10 +126,9 @@ def plan_of(room: Summing) -> CkksPlan:
     return room.certificate.epoch.plan
 
 
-@server.on(Unopened, Begin)
-def start(state: Unopened, sender: PartyId, message: Begin) -> Step:
-    agreement, certificate, invited = message.agreement, message.certificate, frozenset(message.invited)
-    strangers = sorted(invited - set(state.known.identities))
+def check_invited(identities: Mapping[PartyId, bytes], agreement: Agreement, invited: Set[PartyId]) -> None:
+    """Raises: Misused for clients that are not known, or too few or too many of them."""
+    strangers = sorted(invited - set(identities))
     if strangers:
         raise Misused(f"clients {strangers} are invited but their identities are not known: register them first")
     if not agreement.plan.min_cohort <= len(invited) <= agreement.plan.max_clients:
@@ -138,15 +136,28 @@ def start(state: Unopened, sender: PartyId, message: Begin) -> Step:
             f"{len(invited)} clients are invited; the plan allows "
             f"{agreement.plan.min_cohort}..{agreement.plan.max_clients}"
         )
+
+
+def check_begin(known: Known, message: Begin, mode: Mode) -> None:
+    """Raises: Misused for a round that cannot be, before anybody is asked."""
+    agreement, certificate = message.agreement, message.certificate
+    if certificate.epoch.plan.keys.mode is not mode:
+        raise Misused(f"a key of mode {certificate.epoch.plan.keys.mode.value} is for the server of that mode")
+    check_invited(known.identities, agreement, frozenset(message.invited))
     if not hmac.compare_digest(agreement.key, certificate.digest):
         raise Misused("the agreement names another key than the certificate given")
-    if len(state.known.holders) != len(certificate.epoch.holders):
-        raise Misused(
-            f"{len(state.known.holders)} parties are known as holders of a key of {len(certificate.epoch.holders)}"
-        )
+    if len(known.holders) != len(certificate.epoch.holders):
+        raise Misused(f"{len(known.holders)} parties are known as holders of a key of {len(certificate.epoch.holders)}")
     plan = certificate.epoch.plan
     if Shape.of(agreement, plan.keys).plan != plan:
         raise Misused("this key was made for another plan: make one for this round's clients, length and bits")
+
+
+@server.on(Unopened, Begin)
+def start(state: Unopened, sender: PartyId, message: Begin) -> Step:
+    check_begin(state.known, message, Mode.THRESHOLD)
+    agreement, certificate, invited = message.agreement, message.certificate, frozenset(message.invited)
+    plan = certificate.epoch.plan
     halves = packed_bytes(plan.blocks * N, plan.width1) * len(invited)
     if halves > MOST_HALVES_BYTES:
         raise Misused(
@@ -262,11 +273,8 @@ def plausible(plan: CkksPlan, opened: Opened) -> bool:
 
 
 def finish(summed: Summing, opened: Opened) -> Step:
-    shape = Shape.of(summed.agreement, plan_of(summed).keys)
-    total, words = shape.sums(opened.values)
     survivors = tuple(sorted(summed.arrived))
-    weight_sum, metrics = checked_sums(summed.agreement, shape.coding, shape.extras, len(survivors), total, words)
-    aggregate = Aggregate(total, weight_sum, survivors, {}, metrics)
+    aggregate = aggregate_of(summed.agreement, plan_of(summed).keys, survivors, opened.values)
     letter = Result(summed.context, digest_of(summed.context, aggregate))
     return Closed(), [Envelope((APP,), aggregate), Envelope(survivors, letter)]
 
