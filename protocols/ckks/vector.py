@@ -19,7 +19,7 @@ from protocols.party import PartyId
 from protocols.plan import Agreement
 from protocols.submission import checked_sums
 from secagg.ckks.plan import CkksPlan, Keys, plan
-from secagg.errors import NoParameters
+from secagg.errors import BadParameters, NoParameters
 from secagg.negacyclic import Integers
 
 WORD_BITS = 64
@@ -48,7 +48,7 @@ class Shape:
         dimension = coding.length + extras.length * _limbs(limb_bits)
         try:
             return cls(coding, extras, limb_bits, plan(clients, bits, dimension, keys))
-        except NoParameters as error:
+        except (NoParameters, BadParameters) as error:
             raise BadPlan(str(error)) from error
 
     def integers(self, vector: RingVector, words: RingVector) -> Integers:

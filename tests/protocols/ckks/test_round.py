@@ -474,6 +474,12 @@ def test_more_halves_than_holders_can_take_are_refused(
         company.server().receive(APP, begin)
 
 
+def test_a_plan_beyond_every_ciphertext_is_named() -> None:
+    """Sums of 57 bits, of which the planner says only that they are out of its range."""
+    with pytest.raises(BadPlan, match="bits is 57"):
+        Company(plan=replace(PLAN, bits=24, max_weight=1 << 30))
+
+
 def test_a_plan_that_no_ciphertext_carries_is_named() -> None:
     with pytest.raises(BadPlan, match="would fit"):
         Company(plan=replace(PLAN, bits=24, max_weight=1 << 20), keys=Keys.recommended(5, 30))
