@@ -15,7 +15,7 @@ sums always can, or makes rubbish of it: neither tells the server anything but w
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -157,7 +157,8 @@ def open_sum(state: Sent, sender: PartyId, message: SeededSum) -> Step:
     with blame(SERVER):
         c0 = unpack(message.sum0, count, names.WIDTH).reshape(plan.blocks, N)
     secret = state.own.shared.of(context)
-    opened = open_exact(plan, decrypt(secret, c0, expanded(plan, message, state.own.workers), state.own.workers))
+    c1 = expanded(plan, message.publics, state.own.workers)
+    opened = open_exact(plan, decrypt(secret, c0, c1, state.own.workers))
     secret.erase()
     try:
         check_opened(plan, opened)
@@ -190,12 +191,12 @@ def check_sum(state: Sent, plan: CkksPlan, message: SeededSum) -> None:
         raise Duplicate(SERVER, "sums two uploads under the same public bytes: their difference is open to everybody")
 
 
-def expanded(plan: CkksPlan, message: SeededSum, workers: Workers) -> Residues:
+def expanded(plan: CkksPlan, publics: Sequence[bytes], workers: Workers) -> Residues:
     """The sum of the second halves, expanded and added by nobody but me.  Shapes: rows of N residues."""
     total = np.zeros((plan.blocks, N), np.uint64)
 
     def work(part: Part) -> None:
-        for public in message.publics:
+        for public in publics:
             add_into(total[part.first : part.first + part.size], public_rows(public, part))
 
     each_part(plan.blocks, work, workers)
