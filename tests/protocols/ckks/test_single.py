@@ -396,9 +396,8 @@ def test_a_sum_of_rubbish_is_said_to_be_none_and_the_key_goes_on(
     company: SingleCompany, certificate: Certificate
 ) -> None:
     width = certificate.epoch.plan.width0
-    change: Any = lambda m: signed_anew(company, certificate, m, c0=garbage(m, width))  # noqa: E731
     answers: list[Decrypted] = []
-    bent = bending(Ciphertext, VICTIM, change)
+    bent = bending(Ciphertext, VICTIM, lambda m: signed_anew(company, certificate, m, c0=garbage(m, width)))
 
     def bend(who: PartyId, to: PartyId, message: Any) -> Any:
         answers.extend([message] if isinstance(message, Decrypted) else [])
@@ -454,7 +453,10 @@ def test_a_residue_that_is_none_never_reaches_the_decryptor() -> None:
     half = "c0" if largest(agreed.width0) < (1 << 8 * agreed.width0) - 1 else "c1"
     width = {"c0": agreed.width0, "c1": agreed.width1}[half]
     assert largest(width) < (1 << 8 * width) - 1
-    ones: Any = lambda m: signed_anew(company, certificate, m, **{half: b"\xff" * len(getattr(m, half))})  # noqa: E731
+
+    def ones(message: Ciphertext) -> Ciphertext:
+        return signed_anew(company, certificate, message, **{half: b"\xff" * len(getattr(message, half))})
+
     company.bend = bending(Ciphertext, VICTIM, ones)
     company.round(certificate)
     assert [(note.peer, note.error) for note in company.excluded] == [(VICTIM, "BadCiphertext")]
