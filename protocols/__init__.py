@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from protocols.certificates import Credential as Credential
+    from protocols.ckks.holder import HolderPolicy as HolderPolicy
     from protocols.durable import DurableClient as DurableClient
+    from protocols.durable import DurableHolder as DurableHolder
     from protocols.durable import DurableServer as DurableServer
     from protocols.durable import exit_on_sigterm as exit_on_sigterm
     from protocols.endpoint import Client as Client
+    from protocols.endpoint import Holder as Holder
+    from protocols.endpoint import KeyMaker as KeyMaker
     from protocols.endpoint import Server as Server
     from protocols.endpoint import Task as Task
     from protocols.plan import Excess as Excess
@@ -35,9 +39,13 @@ _HOME = {
     "Client": "endpoint",
     "Credential": "certificates",
     "DurableClient": "durable",
+    "DurableHolder": "durable",
     "DurableServer": "durable",
     "Excess": "plan",
     "FaultPlan": "simulate",
+    "Holder": "endpoint",
+    "HolderPolicy": "ckks.holder",
+    "KeyMaker": "endpoint",
     "Layout": "tensors",
     "Metric": "plan",
     "NoisePlan": "plan",

@@ -25,6 +25,7 @@ from dp.errors import (
 from dp.events import Sampling
 from protocols.errors import Misused, ProtocolError
 from protocols.report.tables import JsonOutput, Output, TextOutput
+from secagg.ckks.cipher import Engine
 from secagg.errors import EntropyUnavailable as NoEntropy
 from secagg.errors import SecaggError
 
@@ -52,6 +53,14 @@ class Protocol(StrEnum):
     """Protocols the command can run."""
 
     PAIRWISE = "pairwise"
+    CKKS = "ckks"
+
+
+class EngineName(StrEnum):
+    """What encrypts: SEAL, or the same ring in numpy."""
+
+    SEAL = "seal"
+    FFT = "fft"
 
 
 class PromiseName(StrEnum):
@@ -78,6 +87,9 @@ class RelationName(StrEnum):
     REPLACE_ONE = "replace-one"
 
 
+EngineChoice = Annotated[
+    EngineName | None, typer.Option(help="with ckks: what encrypts, seal unless said; fft is the faster one")
+]
 Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON object on stdout")]
 Clients = Annotated[int, typer.Option(min=3, max=1024, help="number of clients")]
 Dropout = Annotated[float, typer.Option(min=0, max=1, help="fraction of clients that vanish in a round")]
@@ -122,6 +134,16 @@ def sampling_of(rate: str | None, cohort: int | None, population: int | None) ->
     raise typer.BadParameter(NO_SAMPLING)
 
 
+def engine_named(name: EngineName | None, seed: int | None = None) -> Engine:
+    """What was asked for, and else SEAL, which draws by itself: a run that must repeat has the other."""
+    from secagg.ckks.cipher import Fft
+    from secagg.ckks.seal import SealEngine
+
+    if name is EngineName.SEAL and seed is not None:
+        raise typer.BadParameter("SEAL draws its own randomness, so --seed cannot repeat it: take --engine fft")
+    return Fft() if name is EngineName.FFT or seed is not None else SealEngine()
+
+
 @app.command()
 def demo(
     protocol: Annotated[Protocol, typer.Option(help="how updates are hidden")] = Protocol.PAIRWISE,
@@ -131,6 +153,7 @@ def demo(
     no_dp: Annotated[bool, typer.Option("--no-dp", help="train without noise")] = False,
     iid: Annotated[bool, typer.Option("--iid", help="give every client the same mix of digits")] = False,
     seed: Annotated[int, typer.Option(min=0, help="data split, selection and drop-outs; never a secret")] = 0,
+    engine: EngineChoice = None,
     runs: Annotated[Path, typer.Option(help="folder that receives model, ledger and report")] = Path("runs"),
     ledger: Annotated[Path | None, typer.Option(help="continue this ledger instead of opening a new one")] = None,
     json: Json = False,
@@ -149,6 +172,7 @@ def demo(
         seed=seed,
         folder=runs,
         ledger=ledger,
+        engine=engine_named(engine),
     )
     result = follow(run_demo(settings), settings)
     output(json).result("demo", result.to_dict())
@@ -163,13 +187,15 @@ def simulate(
     protocol: Annotated[Protocol, typer.Option(help="how vectors are hidden")] = Protocol.PAIRWISE,
     dropout: Dropout = 0.0,
     bits: Bits = 16,
-    seed: Annotated[int | None, typer.Option(min=0, help="repeatable and therefore insecure")] = None,
+    engine: EngineChoice = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="repeatable and therefore insecure; with fft")] = None,
     json: Json = False,
 ) -> None:
     """One real cryptographic round on random vectors, compared with the ideal sum."""
     from protocols.trial import Trial, plan_for, run_trial
 
-    report = run_trial(Trial(plan_for(clients, dropout, bits), clients, dim, dropout), seed)
+    chosen = plan_for(clients, dropout, bits, protocol.value)
+    report = run_trial(Trial(chosen, clients, dim, dropout, engine_named(engine, seed)), seed)
     output(json).result("simulate", {"protocol": protocol.value, **report.to_dict()})
     if not report.exact:
         raise typer.Exit(REFUSED)

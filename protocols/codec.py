@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from dp.errors import DpError
 from protocols import messages, wire
+from protocols.ckks import messages as ckks
 from protocols.errors import BadPlan, Malformed, TooLarge, Undecodable, blame
 from protocols.party import PartyId
 from protocols.wire import Buffer
@@ -34,7 +35,7 @@ LABEL_FRAME = b"secagg/v1/frame"
 LABEL_TASK = b"secagg/v1/task"
 LABEL_ATTEMPT = b"secagg/v1/attempt"
 
-# A control message of 10^5 clients fits; only a masked vector may be larger, and its size is agreed.
+# A control message of 10^5 clients fits; only a hidden vector may be larger, and its size is agreed.
 MAX_CONTROL_BYTES = 64 << 20
 
 # The one table of kind bytes; a number is never reused for another meaning.
@@ -50,6 +51,20 @@ KINDS: dict[int, type[Any]] = {
     9: messages.Witnesses,
     10: messages.Unmask,
     11: messages.Result,
+    12: ckks.Invite,
+    13: ckks.Commit,
+    14: ckks.Commits,
+    15: ckks.Reveal,
+    16: ckks.Deals,
+    17: ckks.Checked,
+    18: ckks.Dispute,
+    19: ckks.Summands,
+    20: ckks.Certificate,
+    21: ckks.Probe,
+    22: ckks.OpenEncrypted,
+    23: ckks.Ciphertext,
+    24: ckks.EncryptedSum,
+    25: ckks.Partial,
 }
 _KIND_OF = {message: kind for kind, message in KINDS.items()}
 

@@ -28,7 +28,7 @@ from typing import Protocol, Self
 from dp.errors import DpError, StorageRefused
 from protocols.codec import Frame
 from protocols.coding import Floats
-from protocols.endpoint import NO_METRICS, NOBODY, Client, Server, Task
+from protocols.endpoint import NO_METRICS, NOBODY, Client, Holder, Server, Task
 from protocols.errors import ProtocolError
 from protocols.messages import Aggregate, Submit
 from protocols.party import Excluded, PartyId, Wait
@@ -39,7 +39,7 @@ from secagg.errors import SecaggError
 
 
 class Endpoint(Protocol):
-    """What is stored: a Client or a Server."""
+    """What is stored: a Client, a Holder or a Server."""
 
     def freeze(self) -> bytes: ...
     def thaw(self, data: Buffer) -> None: ...
@@ -165,6 +165,28 @@ class DurableClient(Durable):
     @property
     def clipped(self) -> int:
         return self._client.clipped
+
+
+class DurableHolder(Durable):
+    """A holder in a folder: `Holder`, stored before any part of an opening leaves.
+
+    Limit: a folder put back from a copy is believed, and could then open a second sum of a round: never restore one.
+    """
+
+    def __init__(self, holder: Holder, path: AnyPath) -> None:
+        super().__init__(holder, Folder(path, Kind.HOLDER, holder.public))
+        self._holder = holder
+
+    def resend(self) -> list[Frame]:
+        """What this holder said last in a ceremony; a question about a sum is answered when it is asked again."""
+        return self._act(self._holder.repeat)
+
+    def receive(self, data: Buffer) -> list[Frame]:
+        return self._act(lambda: self._holder.receive(data))
+
+    @property
+    def holding(self) -> bool:
+        return self._holder.holding
 
 
 class DurableServer(Durable):

@@ -40,6 +40,7 @@ MAX_METRICS = 64
 # What a policy allows that does not say otherwise.
 USUAL_LENGTH, USUAL_CLIP = 1 << 27, Fraction(1 << 20)
 MAX_NOISE_MULTIPLIER = Fraction(1 << 64)
+PAIRWISE, ENCRYPTED = "pairwise", "ckks"
 
 
 class Promise(enum.Enum):
@@ -228,6 +229,19 @@ class RoundPlan:
                 "of one alone would go with it"
             )
         self._check_clip()
+        if self.protocol == ENCRYPTED:
+            self._check_encrypted()
+
+    def _check_encrypted(self) -> None:
+        """Against a client that adds a multiple of the key to its upload: whoever then sees the sum has the key."""
+        if self.promise is Promise.ACTIVE and self.corrupted:
+            raise BadPlan(
+                f"{self.corrupted} clients are assumed to help the server, and one that lies is enough to open every "
+                "encrypted upload: assume corrupt=0, or promise=Promise.CURIOUS where they follow the protocol, or "
+                "take the pairwise protocol"
+            )
+        if self.links:
+            raise BadPlan("excess noise is removed by what neighbours hold: encrypted sums keep it (Excess.KEPT)")
 
     def _check_clip(self) -> None:
         if self.rule is not None:
@@ -271,6 +285,8 @@ class RoundPlan:
 
     def promise_of(self, clients: int) -> str:
         """What a round of this many clients may call itself: `active` needs a graph that no server could choose."""
+        if self.protocol == ENCRYPTED:
+            return self.promise.value
         sparse = self.parameters(clients).degree < clients - 1
         trusted = self.promise is Promise.ACTIVE and sparse and self.graph is GraphMode.ROSTER
         return "active-graph-trusted" if trusted else self.promise.value
@@ -338,12 +354,13 @@ class RoundPlan:
         task: str = "task",
         patience_seconds: int = 60,
         metrics: tuple[Metric, ...] = (),
+        protocol: str = PAIRWISE,
     ) -> Self:
         """A plan for `clients` invited clients of which a fraction may drop out or be corrupt.
 
         The smallest cohort is what remains after twice the expected drop-out, at least three and a
         majority; with noise, as many colluders as corrupt clients are discounted. A clip that adapts starts at
-        `clip`, rounded to one that the rule can hold.
+        `clip`, rounded to one that the rule can hold. `protocol` is "pairwise" or "ckks"; only the former has a graph.
         Raises: BadPlan when no such plan exists, naming what to lower.
         """
         if type(clients) is not int:
@@ -376,7 +393,7 @@ class RoundPlan:
             )
         plan = cls(
             task=task,
-            protocol="pairwise",
+            protocol=protocol,
             promise=promise,
             min_cohort=floor if min_cohort is None else min_cohort,
             max_clients=clients,
@@ -389,7 +406,10 @@ class RoundPlan:
             patience_seconds=patience_seconds,
             metrics=metrics,
         )
-        plan.parameters(clients)
+        if protocol == PAIRWISE:
+            plan.parameters(clients)
+        elif protocol != ENCRYPTED:
+            raise BadPlan(f"protocol is {protocol!r}, it must be {PAIRWISE!r} or {ENCRYPTED!r}")
         left = clients - assumption.lost(clients)
         if left < plan.min_cohort:
             bearable = Fraction(clients - plan.min_cohort, clients)
@@ -481,7 +501,7 @@ class Policy:
     max_weight: int = 1 << 32
     max_length: int = USUAL_LENGTH
     min_noise_multiplier: Fraction = Fraction(0)
-    protocols: frozenset[str] = frozenset({"pairwise"})
+    protocols: frozenset[str] = frozenset({PAIRWISE})
     tasks: frozenset[str] | None = None
     max_rounds: int | None = None
     min_degree: int = 0

@@ -1,7 +1,7 @@
 """The straight line of one round, from the clients' updates to the mean. Read this file first.
 
-    update -> tensors.flatten -> [coding: clip, encode, noise share] -> mask -> server adds
-           -> unmask -> decode -> ledger commit -> tensors.unflatten -> mean
+    update -> tensors.flatten -> [coding: clip, encode, noise share] -> mask or encrypt -> server adds
+           -> unmask or open -> decode -> ledger commit -> tensors.unflatten -> mean
 
 `secure_mean` runs a whole round in one process, with real endpoints and real cryptography. The order of
 the ledger is reserve, run the round, mark before anybody is asked to open the sum, commit, hand out: a
@@ -23,7 +23,9 @@ import numpy as np
 from dp.accountant import Interval
 from dp.errors import DpError
 from dp.ledger import Charge, Ledger, Outcome
-from protocols.coding import Counted, Exact, Floats, Layered, Noisy, coding_of
+from protocols.ckks.messages import Certificate
+from protocols.ckks.summary import Encryption
+from protocols.coding import Counted, Exact, Floats, Layered, Noisy, RingVector, coding_of
 from protocols.endpoint import Client, Task
 from protocols.errors import BadPlan, Misused, WrongUpdate
 from protocols.messages import Aggregate, Submit
@@ -32,7 +34,9 @@ from protocols.plan import NOTHING, Agreement, RoundPlan, context_of
 from protocols.simulate import Cohort, Costs, FaultPlan, Seen, Simulation
 from protocols.tensors import Layout
 from protocols.verifying import shared_memory
+from secagg.ckks.wire import unpack
 from secagg.errors import SecaggError
+from secagg.negacyclic import PRIME_BITS, N
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ class RoundReport:
     `clip` is the norm that this round clipped to, `next_clip` the one for the next round: the same unless it adapts.
     `metrics` are the weighted means of the plan's metrics. `promise` is what the round may call itself, `warnings`
     what its promise does not cover and just happened.
-    `seen_chi_square_p`: p-value of one received masked vector under the uniform distribution.
+    `seen_chi_square_p`: p-value of one received hidden vector under the uniform distribution. `encryption` has the
+    numbers of the key, None where masks hide.
     """
 
     mean: Any
@@ -67,6 +72,7 @@ class RoundReport:
     costs: Costs
     seconds: float
     deterministic: bool
+    encryption: Encryption | None = None
 
 
 def secure_mean(
@@ -100,7 +106,7 @@ def secure_mean(
         raise BadPlan("the cohort was made for another plan: make it anew, or pass the plan it has")
     cohort = (cohort or Cohort.fresh(plan, flat, shared_memory())).invite(flat)
     head = NOTHING if ledger is None else ledger.head().hash
-    task = Task(round, layout.length, layout.digest(), model, head, clip=clip)
+    task = cohort.keyed(Task(round, layout.length, layout.digest(), model, head, clip=clip))
     agreement = cohort.server.agree(task)
     reservation = None if ledger is None else ledger.reserve(_charge(agreement, cohort))
 
@@ -144,29 +150,38 @@ def secure_mean(
         next_clip=cohort.server.next_clip(),
         exact=simulation.exact,
         seen_bytes=0 if simulation.seen is None else len(simulation.seen.packed),
-        seen_chi_square_p=_uniformity(agreement, simulation.seen),
+        seen_chi_square_p=_uniformity(agreement, task.certificate, simulation.seen),
         epsilon=None if ledger is None else ledger.interval(),
         epsilon_released=None if ledger is None else ledger.interval_released(),
         costs=costs,
         seconds=time.perf_counter() - started,
         deterministic=cohort.deterministic,
+        encryption=None if task.certificate is None else Encryption.of(task.certificate.epoch.plan),
     )
 
 
-def _uniformity(agreement: Agreement, seen: Seen | None) -> float:
-    """Chi-square p-value of the masked residues' top bits; uniform masks give uniform p-values.
+def _uniformity(agreement: Agreement, certificate: Certificate | None, seen: Seen | None) -> float:
+    """Chi-square p-value of the hidden residues' top bits; uniform residues give uniform p-values.
 
     Source: Pearson's test with at least 16 residues expected in each of 2^k bins.
     """
     from scipy.stats import chisquare
 
     if seen is None:
-        raise Misused("no masked vector reached the server")
-    coding = coding_of(agreement)
-    residues = coding.ring.unpack(seen.packed, coding.length)
-    bin_bits = min(8, coding.ring.bits, max(1, (coding.length // 16).bit_length() - 1))
-    counts = np.bincount((residues >> (coding.ring.bits - bin_bits)).astype(np.int64), minlength=1 << bin_bits)
+        raise Misused("no hidden vector reached the server")
+    residues, bits = _residues(agreement, certificate, seen)
+    bin_bits = min(8, bits, max(1, (residues.size // 16).bit_length() - 1))
+    counts = np.bincount((residues >> (bits - bin_bits)).astype(np.int64), minlength=1 << bin_bits)
     return float(chisquare(counts).pvalue)
+
+
+def _residues(agreement: Agreement, certificate: Certificate | None, seen: Seen) -> tuple[RingVector, int]:
+    """What was seen, as numbers below 2^bits; the modulus of encrypted sums is all but 2^54."""
+    if certificate is None:
+        coding = coding_of(agreement)
+        return coding.ring.unpack(seen.packed, coding.length), coding.ring.bits
+    plan = certificate.epoch.plan
+    return unpack(seen.packed, plan.blocks * N, plan.width0), PRIME_BITS
 
 
 def client_numbers(updates: Mapping[int, Any]) -> tuple[PartyId, ...]:

@@ -1,7 +1,7 @@
 """One deterministic driver for every protocol: frames in a queue, time is virtual, drop-outs are planned.
 
     until the server is done:
-        a frame in the queue  -> deliver it, unless the fault plan loses it
+        a frame in the queue  -> deliver it to server, client or holder, unless the fault plan loses it
         a client that needs an update  -> ask the application, submit
         an endpoint that needs a beacon  -> the stand-in for a public one
         a quiet network  -> the open room's deadline
@@ -17,8 +17,8 @@ import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 
@@ -26,25 +26,42 @@ import numpy as np
 
 from dp.noise import RngSource
 from protocols import codec
+from protocols.ckks.messages import Ciphertext
 from protocols.codec import Frame
-from protocols.endpoint import Client, Server, Task
+from protocols.committee import Build, Committee
+from protocols.endpoint import Client, Holder, Server, Task
 from protocols.errors import Misbehaved, Misused, RoundLost
 from protocols.ideal import Ideal
-from protocols.messages import Aggregate, Masked, Submit
+from protocols.messages import Aggregate, Submit
 from protocols.party import SERVER, PartyId
-from protocols.plan import NOTHING, Policy, RoundPlan
+from protocols.plan import ENCRYPTED, NOTHING, Policy, RoundPlan
 from protocols.verifying import Verifier
+from secagg.ckks.cipher import Engine
 from secagg.keys import Identity, Seed, derive, verify
 
 
 class Exchange(enum.IntEnum):
-    """The client's letters in order; what a drop-out is measured by."""
+    """The letters of a pairwise client in order; what a drop-out is measured by."""
 
     ADVERTISE = 0
     SHARES = 1
     MASKED = 2
     WITNESS = 3
     UNMASK = 4
+
+
+class Encrypted(enum.IntEnum):
+    """The one letter of a client, or of a holder, in an encrypted round."""
+
+    VECTOR = 0
+
+
+Letters = Sequence[Exchange | Encrypted]
+
+
+def letters_of(plan: RoundPlan) -> Letters:
+    """What a client says in a round of this plan, in order."""
+    return tuple(Encrypted) if plan.protocol == ENCRYPTED else tuple(Exchange)
 
 
 class Lost(enum.Enum):
@@ -56,20 +73,22 @@ class Lost(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """Where a client vanishes for the rest of the round."""
+    """Where a client, or a holder, vanishes for the rest of the round."""
 
-    exchange: Exchange
+    exchange: Exchange | Encrypted
     lost: Lost
 
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """The fate of each client that drops out; clients that are not listed stay."""
+    """The fate of each party that drops out; those that are not listed stay."""
 
     fates: Mapping[PartyId, Fate] = field(default_factory=dict)
 
     @classmethod
-    def seeded(cls, clients: tuple[PartyId, ...], dropout: float, seed: int) -> FaultPlan:
+    def seeded(
+        cls, clients: tuple[PartyId, ...], dropout: float, seed: int, letters: Letters = tuple(Exchange)
+    ) -> FaultPlan:
         """floor(dropout * n) clients, each lost at a random exchange and side. `seed` decides; no secret does.
 
         Raises: Misused when dropout is no fraction, or `clients` no tuple of ids.
@@ -82,11 +101,11 @@ class FaultPlan:
         # As the plan counts them: a plan for one tenth of seven clients expects to lose none.
         count = math.floor(Fraction(repr(float(dropout))) * len(clients))
         chosen = generator.choice(len(clients), size=count, replace=False)
-        exchanges, sides = list(Exchange), list(Lost)
+        sides = list(Lost)
         return cls(
             {
                 clients[index]: Fate(
-                    exchanges[generator.integers(len(exchanges))], sides[generator.integers(len(sides))]
+                    letters[int(generator.integers(len(letters)))], sides[generator.integers(len(sides))]
                 )
                 for index in sorted(chosen.tolist())
             }
@@ -95,26 +114,32 @@ class FaultPlan:
 
 @dataclass(slots=True)
 class Traffic:
-    """What one client did in the round: bytes sent, CPU seconds spent, exchanges answered."""
+    """What one party did in the round: bytes sent and received, CPU seconds spent, exchanges answered."""
 
     sent_bytes: int = 0
+    received_bytes: int = 0
     seconds: float = 0.0
     exchanges: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a round cost. Seconds are CPU time; bytes are whole frames; medians are over survivors."""
+    """What a round cost. Seconds are CPU time; bytes are whole frames; medians are over survivors.
+
+    Those of holders are over the holders that answered, 0 where there are none.
+    """
 
     client_seconds_median: float
     server_seconds: float
     upload_bytes_per_client: int
     exchanges: int
+    holder_seconds_median: float = 0.0
+    download_bytes_per_holder: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the server saw of one client's update: its packed masked vector."""
+    """What the server saw of one client's update: its hidden vector, packed as it travelled."""
 
     who: PartyId
     packed: bytes
@@ -122,7 +147,8 @@ class Seen:
     @classmethod
     def of(cls, who: PartyId, frame: Frame) -> Seen:
         body = bytes(frame)[codec.HEADER.size : -codec.SIGNATURE_BYTES]
-        return cls(who, bytes(codec.decode_body(Masked, body, who).vector))
+        letter = codec.decode_body(codec.kind_of(frame), body, who)
+        return cls(who, bytes(letter.c0 if isinstance(letter, Ciphertext) else letter.vector))
 
 
 Application = Callable[[PartyId, Client], Submit]
@@ -145,11 +171,28 @@ def identity_from(root: Seed, who: PartyId) -> Identity:
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """A server and its clients in one process, with identities pinned to each other."""
+    """A server and its clients in one process, with identities pinned to each other.
+
+    `committee` are the holders of keys, where the plan's protocol encrypts.
+    """
 
     server: Server
     clients: Mapping[PartyId, Client]
     sums: list[frozenset[PartyId]] = field(default_factory=list)
+    committee: Committee | None = None
+
+    @property
+    def holders(self) -> Mapping[PartyId, Holder]:
+        return {} if self.committee is None else self.committee.holders
+
+    def keyed(self, task: Task) -> Task:
+        """The task with a new key, where updates are encrypted and it has none.
+
+        Raises: as `Committee.key_for`.
+        """
+        if self.committee is None or task.certificate is not None:
+            return task
+        return replace(task, certificate=self.committee.key_for(self.server.agree(task)))
 
     def warnings(self, opened: Aggregate) -> tuple[str, ...]:
         """What a reader of this sum and of an earlier one of these endpoints learns beyond both; then remembers it."""
@@ -175,16 +218,26 @@ class Cohort:
         return "insecure" if self.deterministic else "system"
 
     @classmethod
-    def fresh(cls, plan: RoundPlan, ids: Iterable[int], verifiers: Verifiers = by_itself) -> Cohort:
-        """New identities and secrets from the operating system."""
-        identities = {who: Identity.fresh() for who in (SERVER, *map(PartyId, ids))}
-        return cls._of(plan, identities, Client, verifiers)
+    def fresh(
+        cls, plan: RoundPlan, ids: Iterable[int], verifiers: Verifiers = by_itself, engine: Engine | None = None
+    ) -> Cohort:
+        """New identities and secrets from the operating system. `engine` encrypts, where the protocol does."""
+        identities = {who: Identity.fresh() for who in (SERVER, *_holders_of(plan), *map(PartyId, ids))}
+        return cls._of(plan, identities, partial(Client, engine=engine), Holder, verifiers)
 
     @classmethod
-    def from_root(cls, plan: RoundPlan, ids: Iterable[int], root: Seed, verifiers: Verifiers = by_itself) -> Cohort:
+    def from_root(
+        cls,
+        plan: RoundPlan,
+        ids: Iterable[int],
+        root: Seed,
+        verifiers: Verifiers = by_itself,
+        engine: Engine | None = None,
+    ) -> Cohort:
         """INSECURE outside tests: every identity and secret is a function of `root`, so runs can be repeated."""
-        identities = {who: identity_from(root, who) for who in (SERVER, *map(PartyId, ids))}
-        return cls._of(plan, identities, partial(Client.from_root, root), verifiers)
+        identities = {who: identity_from(root, who) for who in (SERVER, *_holders_of(plan), *map(PartyId, ids))}
+        client = partial(Client.from_root, root, engine=engine)
+        return cls._of(plan, identities, client, partial(Holder.from_root, root), verifiers)
 
     def invite(self, ids: Iterable[int]) -> Cohort:
         """The same endpoints, of which only these clients are invited.
@@ -194,7 +247,7 @@ class Cohort:
         strangers = sorted(set(ids) - set(self.clients))
         if strangers:
             raise Misused(f"clients {strangers} have no endpoint in this cohort")
-        return Cohort(self.server, {PartyId(who): self.clients[PartyId(who)] for who in ids}, self.sums)
+        return Cohort(self.server, {PartyId(who): self.clients[PartyId(who)] for who in ids}, self.sums, self.committee)
 
     @classmethod
     def _of(
@@ -202,19 +255,28 @@ class Cohort:
         plan: RoundPlan,
         known: dict[PartyId, Identity],
         client: Callable[[Policy, Identity, bytes, Verifier], Client],
+        holder: Build,
         verifiers: Verifiers,
     ) -> Cohort:
-        server = known.pop(SERVER)
+        server, holders = known.pop(SERVER), {who: known.pop(who) for who in _holders_of(plan)}
         identities = {who: identity.public for who, identity in known.items()}
+        committee = Committee.of(plan, identities, server, holders, holder) if holders else None
+        publics = {} if committee is None else committee.identities
         policy = Policy(
             identities,
             min_cohort=plan.min_cohort,
             promise=plan.promise,
             graphs=frozenset({plan.graph}),
             assumption=plan.assumption,
+            protocols=frozenset({plan.protocol}),
+            holders=frozenset(publics.values()),
         )
         clients = {who: client(policy, identity, server.public, verifiers(who)) for who, identity in known.items()}
-        return cls(Server(plan, identities, server), clients)
+        return cls(Server(plan, identities, server, holders=publics), clients, committee=committee)
+
+
+def _holders_of(plan: RoundPlan) -> tuple[PartyId, ...]:
+    return Committee.numbers() if plan.protocol == ENCRYPTED else ()
 
 
 def beacon_for(roster: bytes) -> bytes:
@@ -228,7 +290,7 @@ class Simulation:
     `train` is the application: called when a client needs its update, it returns `client.prepare(...)`.
     `opening` is called once, before anybody is asked for the shares that open the sum: what must be durable
     by then is written there. `timed` names the clients whose seconds count, everybody's where it is left out.
-    `seen` is one client's masked vector as the server received it. `ideal` adds, in the clear, exactly the
+    `seen` is one client's hidden vector as the server received it. `ideal` adds, in the clear, exactly the
     vectors that reach the server: what the sum must equal.
     """
 
@@ -242,11 +304,13 @@ class Simulation:
     ) -> None:
         self.server = cohort.server
         self.clients = cohort.clients
+        self.holders = cohort.holders
+        self.cohort = cohort
         self.train = train
         self.opening = opening
         self.timed = self.clients.keys() if timed is None else timed
         self.faults = faults or FaultPlan()
-        self.traffic = {who: Traffic() for who in self.clients}
+        self.traffic = {who: Traffic() for who in (*self.clients, *self.holders)}
         self.aborted: dict[PartyId, Misbehaved] = {}
         self.server_seconds = 0.0
         self.is_opening = False
@@ -255,11 +319,12 @@ class Simulation:
         self._gone: set[PartyId] = set()
 
     def run(self, task: Task) -> Costs:
-        """Play the round to its end.
+        """Play the round to its end, making its key first where it needs one.
 
-        Raises: TooFewClients, ImplausibleSum when the round is lost; Misused for a wrong plan or update.
+        Raises: TooFewClients, TooFewMembers, ImplausibleSum when the round is lost; Misused for a wrong plan or update.
         """
-        self._from_server(lambda: self.server.open(task, tuple(sorted(self.clients))))
+        keyed = self.cohort.keyed(task)
+        self._from_server(lambda: self.server.open(keyed, tuple(sorted(self.clients))))
         self.ideal = Ideal(self.server.agreement)
         try:
             while self._queue or not self.server.done:
@@ -302,20 +367,26 @@ class Simulation:
 
     def costs(self) -> Costs:
         """The bill so far."""
-        finished = {w: t for w, t in self.traffic.items() if w not in self._gone and w not in self.aborted}
+        staying = {w: t for w, t in self.traffic.items() if w not in self._gone and w not in self.aborted}
+        finished = {w: t for w, t in staying.items() if w in self.clients}
         seconds = [account.seconds for who, account in finished.items() if who in self.timed]
+        answering = [account for who, account in staying.items() if who in self.holders and account.exchanges]
         return Costs(
             client_seconds_median=statistics.median(seconds) if seconds else 0.0,
             server_seconds=self.server_seconds,
             upload_bytes_per_client=max((account.sent_bytes for account in finished.values()), default=0),
             exchanges=max((account.exchanges for account in finished.values()), default=0),
+            holder_seconds_median=statistics.median(each.seconds for each in answering) if answering else 0.0,
+            download_bytes_per_holder=max((account.received_bytes for account in answering), default=0),
         )
 
     def _deliver(self, sender: PartyId, recipient: PartyId, data: bytes) -> None:
         if recipient == SERVER:
             self._from_server(lambda: self.server.receive(data, sender))
         elif not self._loses(recipient, Lost.REQUEST):
-            self._at_client(recipient, data)
+            self.traffic[recipient].received_bytes += len(data)
+            act = self._at_holder if recipient in self.holders else self._at_client
+            act(recipient, data)
 
     def _loses(self, who: PartyId, side: Lost) -> bool:
         """Whether this client is gone, or vanishes now."""
@@ -345,8 +416,25 @@ class Simulation:
         if submission is not None:
             self.ideal.add(who, submission)
             self.seen = self.seen or Seen.of(who, frames[0])
+        self._post(who, frames)
+
+    def _at_holder(self, who: PartyId, data: bytes) -> None:
+        account = self.traffic[who]
+        started = time.process_time()
+        try:
+            frames = self.holders[who].receive(data)
+        except Misbehaved as error:
+            self.aborted[who] = error
+            return
+        finally:
+            account.seconds += time.process_time() - started
+        if not self._loses(who, Lost.REPLY):
+            account.exchanges += bool(frames)
+            self._post(who, frames)
+
+    def _post(self, who: PartyId, frames: list[Frame]) -> None:
         for frame in frames:
-            account.sent_bytes += len(frame)
+            self.traffic[who].sent_bytes += len(frame)
             # The server reads at once, so that no more than one large vector is ever under way.
             self._queue.appendleft((who, SERVER, bytes(frame)))
 

@@ -44,6 +44,7 @@ class Kind(enum.IntEnum):
 
     CLIENT = 1
     SERVER = 2
+    HOLDER = 3
 
 
 _open_folders: weakref.WeakSet[Folder] = weakref.WeakSet()

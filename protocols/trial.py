@@ -5,23 +5,30 @@ It answers what a round costs and whether it is exact, for sizes and drop-outs o
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
+from protocols.ckks.messages import Certificate
+from protocols.ckks.summary import Encryption
 from protocols.coding import Floats, coding_of
 from protocols.endpoint import Client, Task
 from protocols.errors import Misused
 from protocols.messages import Submit
 from protocols.party import PartyId
-from protocols.plan import NOTHING, RoundPlan
+from protocols.plan import ENCRYPTED, NOTHING, PAIRWISE, RoundPlan
 from protocols.planning import graphs_for
-from protocols.simulate import Cohort, FaultPlan, Simulation
+from protocols.simulate import Cohort, Costs, Encrypted, Fate, FaultPlan, Lost, Simulation, letters_of
 from protocols.verifying import Verifier, remembering
+from secagg.ckks.cipher import Engine
 from secagg.graph import GraphMode, largest_feasible_dropout, largest_feasible_sparse_dropout
 from secagg.keys import Seed, derive, verify
+from secagg.negacyclic import PRIME_BITS
 from secagg.prg import Stream
 
 TIMED_CLIENTS = 9
@@ -37,11 +44,23 @@ class Trial:
     clients: int
     dimension: int
     dropout: float
+    engine: Engine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedByHolders:
+    """What an encrypted round adds to the report: its key, and what one holder did."""
+
+    encryption: Encryption
+    holder_seconds_median: float
+    download_bytes_per_holder: int
 
 
 @dataclass(frozen=True, slots=True)
 class TrialReport:
     """What the round gave. Seconds are CPU time, bytes whole frames, memory the process's peak.
+
+    `threshold` of the neighbours or of the key's holders open the sum; `degree` is None where there is no graph.
 
     The median is over clients that check every signature themselves, as each does in a process of its own; the
     other clients of this process share what was checked.
@@ -54,21 +73,29 @@ class TrialReport:
     upload_bytes_per_client: int
     rounds_trips: int
     peak_rss_bytes: int
-    degree: int
+    degree: int | None
     threshold: int
     modulus_bits: int
     deterministic: bool
+    opened: OpenedByHolders | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """The report under the names the command prints."""
-        return asdict(self)
+        """The report under the names the command prints; what concerns holders only where there are any."""
+        values = asdict(self)
+        opened = values.pop("opened")
+        return values if opened is None else values | opened.pop("encryption") | opened
 
 
-def plan_for(clients: int, dropout: float, bits: int) -> RoundPlan:
+def plan_for(clients: int, dropout: float, bits: int, protocol: str = PAIRWISE) -> RoundPlan:
     """The plan that `secagg plan` recommends, or one that assumes as much of the drop-out as any survives.
 
-    A trial may ask for more drop-outs than are assumed, to see the round refused.
+    A trial may ask for more drop-outs than are assumed, to see the round refused. Of encrypted rounds no client is
+    assumed to help the server: see `RoundPlan`.
     """
+    if protocol == ENCRYPTED:
+        bearable = Fraction(clients - max(3, clients // 2 + 1), clients)
+        assumed = min(Fraction(repr(float(dropout))), bearable)
+        return RoundPlan.recommend(clients, dropout=assumed, corrupt=0, bits=bits, protocol=ENCRYPTED)
     graphs = graphs_for(clients)
     graph = next((graph for graph in graphs if dropout <= most_assumable(clients, bits, graph)), graphs[0])
     assumable = min(dropout, most_assumable(clients, bits, graph))
@@ -91,7 +118,7 @@ def run_trial(trial: Trial, seed: int | None) -> TrialReport:
     ids = tuple(map(PartyId, range(trial.clients)))
     nonce = derive(root, LABEL_NONCE, NOTHING).expose()[:16]
     faults_seed = int.from_bytes(nonce, "little") if seed is None else seed
-    faults = FaultPlan.seeded(ids, trial.dropout, faults_seed)
+    faults = FaultPlan.seeded(ids, trial.dropout, faults_seed, letters_of(trial.plan))
     # Each of n clients checks n signatures: n of them in one process would check n^2, and time nothing else.
     timed, memory = frozenset(sorted(set(ids) - set(faults.fates))[:TIMED_CLIENTS]), remembering()
 
@@ -99,17 +126,16 @@ def run_trial(trial: Trial, seed: int | None) -> TrialReport:
         return verify if who in timed else memory
 
     if seed is None:
-        cohort = Cohort.fresh(trial.plan, ids, verifiers)
+        cohort = Cohort.fresh(trial.plan, ids, verifiers, trial.engine)
     else:
-        cohort = Cohort.from_root(trial.plan, ids, root, verifiers)
+        cohort = Cohort.from_root(trial.plan, ids, root, verifiers, trial.engine)
 
     def train(who: PartyId, client: Client) -> Submit:
         return client.prepare(vector_of(root, who, trial.dimension))
 
-    simulation = Simulation(cohort, train, faults, timed=timed)
-    task = Task(0, trial.dimension, nonce=nonce)
+    task = cohort.keyed(Task(0, trial.dimension, nonce=nonce))
+    simulation = Simulation(cohort, train, with_lost_holders(faults, cohort, trial.dropout), timed=timed)
     costs = simulation.run(task)
-    parameters = trial.plan.parameters(trial.clients)
     return TrialReport(
         exact=simulation.exact,
         survivors=len(simulation.opened.survivors),
@@ -118,11 +144,39 @@ def run_trial(trial: Trial, seed: int | None) -> TrialReport:
         upload_bytes_per_client=costs.upload_bytes_per_client,
         rounds_trips=costs.exchanges,
         peak_rss_bytes=peak_rss_bytes(),
-        degree=parameters.degree,
-        threshold=parameters.threshold,
-        modulus_bits=coding_of(cohort.server.agree(task)).ring.bits,
         deterministic=cohort.deterministic,
+        **(of_graph(trial, cohort, task) if task.certificate is None else of_key(task.certificate, costs)),
     )
+
+
+def of_graph(trial: Trial, cohort: Cohort, task: Task) -> dict[str, Any]:
+    """What a round of masks says of its parameters."""
+    parameters = trial.plan.parameters(trial.clients)
+    return {
+        "degree": parameters.degree,
+        "threshold": parameters.threshold,
+        "modulus_bits": coding_of(cohort.server.agree(task)).ring.bits,
+    }
+
+
+def of_key(certificate: Certificate, costs: Costs) -> dict[str, Any]:
+    """What an encrypted round says of its key, and what its holders did."""
+    plan = certificate.epoch.plan
+    return {
+        "degree": None,
+        "threshold": plan.keys.threshold,
+        "modulus_bits": PRIME_BITS,
+        "opened": OpenedByHolders(Encryption.of(plan), costs.holder_seconds_median, costs.download_bytes_per_holder),
+    }
+
+
+def with_lost_holders(faults: FaultPlan, cohort: Cohort, dropout: float) -> FaultPlan:
+    """The same fraction of the holders is lost as of the clients, but never one of the t that a sum needs."""
+    if cohort.committee is None:
+        return faults
+    keys, holders = cohort.committee.keys, sorted(cohort.committee.holders)
+    lost = holders[: min(math.ceil(Fraction(repr(dropout)) * keys.holders), keys.holders - keys.threshold)]
+    return FaultPlan({**faults.fates, **dict.fromkeys(lost, Fate(Encrypted.VECTOR, Lost.REPLY))})
 
 
 def _root(seed: int | None) -> Seed:

@@ -56,10 +56,12 @@ ORDER = (
     "ckks.single_server",
     "ckks.seeded",
     "ckks.seeded_server",
+    "ckks.summary",
     "ideal",
     "endpoint",
     "storage",
     "durable",
+    "committee",
     "simulate",
     "faults",
     "sizes",
@@ -632,8 +634,9 @@ PUBLIC = {
         seal split unmask_into verify
     """,
     "protocols": """
-        Client Credential DurableClient DurableServer Excess FaultPlan Layout Metric NoisePlan Policy PrivateTraining
-        Promise RoundPlan RoundReport Server Task check_model exit_on_sigterm make_private secure_mean
+        Client Credential DurableClient DurableHolder DurableServer Excess FaultPlan Holder HolderPolicy KeyMaker Layout
+        Metric NoisePlan Policy PrivateTraining Promise RoundPlan RoundReport Server Task check_model exit_on_sigterm
+        make_private secure_mean
     """,
 }
 

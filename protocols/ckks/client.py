@@ -1,6 +1,6 @@
 """The client of an encrypted round: it speaks once.
 
-    Idle -OpenEncrypted-> Ready -Submit-> Done
+    Idle -OpenEncrypted-> Ready -Submit-> Done -Result-> Done
 
 Before it encrypts it checks who can open: a certificate signed by holders it pinned, none of them the server, and a
 plan that it derives for itself from the agreement.
@@ -18,7 +18,7 @@ from protocols.ckks.messages import Certificate, Ciphertext, OpenEncrypted
 from protocols.ckks.modes import USUAL, check_mode
 from protocols.ckks.vector import Shape
 from protocols.errors import BadPlan, KeyMismatch, PolicyViolation, Replay, ViewMismatch
-from protocols.messages import NeedUpdate, Submit
+from protocols.messages import NeedUpdate, Result, Submit
 from protocols.party import APP, SERVER, Blame, Envelope, PartyId, Role, Step
 from protocols.plan import Agreement, ContextBytes, Policy, context_of
 from protocols.submission import words_of
@@ -138,3 +138,10 @@ def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
     sent = encrypt(shape.plan, key, integers, state.root, context, own.engine, own.workers)
     text = names.upload_text(context, agreement.key, own.me, names.digest(sent.c0), names.digest(sent.c1))
     return Done(context), [Envelope((SERVER,), Ciphertext(sent.c0, sent.c1, own.sign(text)))]
+
+
+@client.on(Done, Result)
+def publish(state: Done, sender: PartyId, message: Result) -> Step:
+    if message.context != state.context:
+        raise ViewMismatch(SERVER, "the published result belongs to another context: other model, plan or round")
+    return state, [Envelope((APP,), message)]

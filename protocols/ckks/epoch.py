@@ -45,6 +45,9 @@ WIDTH = 7
 POLYNOMIAL_BYTES = packed_bytes(N, WIDTH)
 PIECE_BYTES = packed_bytes(N + 1, WIDTH)
 
+# A contributor's number, two digests and a signature, and some room for lengths.
+CONTRIBUTION_BYTES = 256
+
 # How far below the smudge's width what is left out must lie.
 SPARE_BITS = 4
 
@@ -202,3 +205,8 @@ def partial_width(plan: CkksPlan) -> int:
     """
     spare = math.floor(math.log2(plan.noise.smudging)) - SPARE_BITS
     return next(width for width in WIDTHS if dropped(width) <= spare)
+
+
+def largest_question(plan: CkksPlan) -> int:
+    """Bytes that no letter asking to open a sum of this plan exceeds."""
+    return plan.clients * (packed_bytes(plan.blocks * N, plan.width1) + CONTRIBUTION_BYTES)

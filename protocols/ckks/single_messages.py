@@ -11,7 +11,7 @@ from protocols.ckks.messages import Contribution
 from protocols.errors import Undecodable
 from protocols.plan import ContextBytes
 from protocols.wire import Buffer, Bytes32, Payload
-from secagg.ckks.cipher import largest_value
+from secagg.ckks.cipher import largest_opened
 from secagg.ckks.plan import CkksPlan
 from secagg.errors import BadCiphertext
 from secagg.negacyclic import Integers
@@ -61,9 +61,8 @@ def sums_from_bytes(plan: CkksPlan, data: Buffer) -> Integers:
     if len(data) != sums_bytes(plan):
         raise BadCiphertext(f"{len(data)} bytes for {plan.dimension} sums of {plan.bits} bits")
     sums = np.frombuffer(data, _word(plan)).astype(np.int64)
-    largest = largest_value(plan) * plan.clients
-    if max(int(sums.max()), -int(sums.min())) > largest:
-        raise BadCiphertext(f"a sum exceeds {largest}")
+    if max(int(sums.max()), -int(sums.min())) > largest_opened(plan):
+        raise BadCiphertext(f"a sum exceeds {largest_opened(plan)}")
     return sums
 
 

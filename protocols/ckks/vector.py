@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from protocols.ckks.epoch import Epoch
 from protocols.coding import Coding, Exact, Extras, RingVector, coding_of
 from protocols.errors import BadPlan
 from protocols.messages import Aggregate
 from protocols.party import PartyId
 from protocols.plan import Agreement
 from protocols.submission import checked_sums
-from secagg.ckks.plan import CkksPlan, Keys, plan
+from secagg.ckks.plan import Bounded, CkksPlan, Keys, plan
 from secagg.errors import BadParameters, NoParameters
 from secagg.negacyclic import Integers
 
@@ -39,15 +40,14 @@ class Shape:
         """Derived by every party for itself.  Raises: BadPlan naming what to lower."""
         coding, extras, clients = coding_of(agreement), Extras.of(agreement.plan), agreement.plan.max_clients
         bits = coding.ring.bits
-        if not isinstance(coding, Exact):
-            # The tail of one client's noise may be as wide as the ring: only then does the sum wrap, as it does there.
-            bits += clients.bit_length()
+        # Noise has tails: that the sum fits the ring is then the coding's promise, and a sum that does not is seen.
+        bounded = Bounded.EACH if isinstance(coding, Exact) else Bounded.TOGETHER
         limb_bits = bits - 1 - clients.bit_length()
         if limb_bits < 1:
             raise BadPlan(f"sums of {bits} bits have no room for the weights of {clients} clients: take more bits")
         dimension = coding.length + extras.length * _limbs(limb_bits)
         try:
-            return cls(coding, extras, limb_bits, plan(clients, bits, dimension, keys))
+            return cls(coding, extras, limb_bits, plan(clients, bits, dimension, keys, bounded))
         except (NoParameters, BadParameters) as error:
             raise BadPlan(str(error)) from error
 
@@ -80,3 +80,11 @@ def aggregate_of(agreement: Agreement, keys: Keys, survivors: tuple[PartyId, ...
 
 def _limbs(limb_bits: int) -> int:
     return -(-WORD_BITS // limb_bits)
+
+
+def key_for(agreement: Agreement, keys: Keys, number: int, holders: tuple[bytes, ...]) -> Epoch:
+    """The key, not yet made, of rounds such as this one, shared by holders of these identities.
+
+    Raises: BadPlan when no ciphertext carries such a round, or there are more or fewer holders than `keys` says.
+    """
+    return Epoch(agreement.plan.task, number, Shape.of(agreement, keys).plan, holders)

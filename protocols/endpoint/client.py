@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import operator
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
 
 from protocols import codec, wire
 from protocols.certificates import Credential
+from protocols.ckks import client as ckks_client
+from protocols.ckks.messages import OpenEncrypted
 from protocols.codec import Frame, Header
 from protocols.coding import Extras, Floats, Randomness, coding_of
 from protocols.endpoint.images import (
+    CLIENT_ROLES,
     CLIENT_STATES,
-    FROM_SERVER,
     IMAGE_VERSION,
+    TO_CLIENTS,
     ClientImage,
     Said,
+    Topic,
     beacon_of,
-    frame_of,
     restored,
-    same_round,
 )
+from protocols.endpoint.turns import Turns
 from protocols.errors import (
     Malformed,
     Misused,
@@ -39,19 +40,22 @@ from protocols.messages import Open, Result, Submit
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise.session import roster_hash
 from protocols.party import APP, SERVER, Envelope, Failed, Party
-from protocols.plan import NOTHING, Agreement, Policy, context_of
+from protocols.plan import ENCRYPTED, NOTHING, Agreement, Policy, context_of
 from protocols.verifying import Verifier
 from protocols.wire import Buffer
+from secagg.ckks.cipher import Engine, Fft
+from secagg.ckks.seal import SealEngine
 from secagg.errors import BadSignature as WrongSignature
 from secagg.keys import Context, Identity, Seed, derive, verify
 from secagg.workers import ALONE, Workers
 
 LABEL_ROOT = b"secagg/v1/endpoint/root"
+READY = pairwise_client.Ready | ckks_client.Ready
 NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 
 class Client:
-    """One client over many rounds.
+    """One client over many rounds, each by whichever protocol its invitation names and its policy allows.
 
     Guarantee: whatever the server sends, at most one masked vector leaves per (task, round), and
     nothing that the policy forbids. Misbehaviour raises and ends the round; the next `Open` starts anew.
@@ -65,6 +69,7 @@ class Client:
         verifier: Verifier = verify,
         workers: Workers = ALONE,
         credential: Credential | None = None,
+        engine: Engine | None = None,
     ) -> None:
         mine = [who for who, public in policy.identities.items() if public == identity.public]
         if len(mine) != 1:
@@ -86,12 +91,14 @@ class Client:
         self.deterministic = False
         self.clipped = 0
         self._own = pairwise_client.Own(self.me, policy, identity.sign, verifier, workers, credential)
+        self._encrypting = ckks_client.Own(
+            self.me, policy, identity.sign, verifier, server_key, engine or SealEngine(), workers
+        )
         self._draw_root: Callable[[Agreement], Seed] = lambda agreement: Seed.fresh()
         self.result: bytes | None = None
         self._spent: dict[bytes, int] = {}
         self._taken: dict[bytes, int] = {}
-        self._process = os.getpid()
-        self._turns = ["turn"]
+        self._turns = Turns("client")
         self._answered = NOTHING
         self._heard: set[bytes] = set()
         self._replies: list[Frame] = []
@@ -108,9 +115,13 @@ class Client:
         verifier: Verifier = verify,
         workers: Workers = ALONE,
         credential: Credential | None = None,
+        engine: Engine | None = None,
     ) -> Client:
-        """INSECURE outside tests: every secret is a function of `root`, so runs can be repeated."""
-        made = cls(policy, identity, server_key, verifier, workers, credential)
+        """INSECURE outside tests: every secret is a function of `root`, so runs can be repeated.
+
+        The engine is then the one that draws nothing by itself, unless another is given.
+        """
+        made = cls(policy, identity, server_key, verifier, workers, credential, engine or Fft())
         made.deterministic = True
         made._draw_root = lambda agreement: derive(
             root, LABEL_ROOT, context_of(agreement), made.me.to_bytes(4, "little")
@@ -120,7 +131,7 @@ class Client:
     @property
     def needs_update(self) -> bool:
         """Whether the round waits for this client's `submit`."""
-        return isinstance(self._party.state, pairwise_client.Ready)
+        return isinstance(self._party.state, READY)
 
     @property
     def needs_beacon(self) -> bytes | None:
@@ -131,7 +142,7 @@ class Client:
     @property
     def done(self) -> bool:
         """Whether this client has nothing more to say in the present round."""
-        return isinstance(self._party.state, pairwise_client.Done | Failed)
+        return isinstance(self._party.state, pairwise_client.Done | ckks_client.Done | Failed)
 
     @property
     def offer(self) -> Agreement:
@@ -147,14 +158,14 @@ class Client:
             OutOfTurn or invites to a spent round (Replay) changes nothing; after any other the round is over
             here. Misused in a forked process, or while another thread is inside.
         """
-        with self._turn():
+        with self._turns.one(self._party):
             return self._receive(data)
 
     def _receive(self, data: Buffer) -> list[Frame]:
         header = codec.read_header(data, SERVER, codec.MAX_CONTROL_BYTES)
         if header.sender != SERVER:
             raise Malformed(SERVER, f"relayed a frame that names party {header.sender} as its sender")
-        if codec.KINDS[header.kind] not in FROM_SERVER:
+        if codec.KINDS[header.kind] not in TO_CLIENTS:
             raise OutOfTurn(SERVER, f"sends a {codec.KINDS[header.kind].__name__}, which only clients say")
         fingerprint = codec.fingerprint(data)
         if hmac.compare_digest(fingerprint, self._answered):
@@ -162,9 +173,9 @@ class Client:
         if fingerprint in self._heard:
             raise OutOfTurn(SERVER, "repeats a letter of this round that was answered before the latest one")
         message = codec.open_frame(data, header, self.server_key)
-        if isinstance(message, Open):
-            self._begin(header, message.agreement)
-        elif self._agreement is None or not same_round(header, self._agreement):
+        if isinstance(message, Open | OpenEncrypted):
+            self._begin(header, message)
+        elif self._agreement is None or not Topic.of(self._agreement).covers(header):
             raise OutOfTurn(SERVER, f"speaks of round {header.round}, which is not open here")
         frames = self._send(self._party.receive(SERVER, message))
         if isinstance(message, Result):
@@ -178,7 +189,7 @@ class Client:
 
         Raises: Misused when no beacon is asked for, or for a value that is not 32 bytes.
         """
-        with self._turn():
+        with self._turns.one(self._party):
             self._replies = self._send(self._party.receive(APP, beacon_of(value)))
             return list(self._replies)
 
@@ -225,12 +236,12 @@ class Client:
         Raises: Misused when no update is asked for; WrongUpdate, NonFinite, ClipExceeded, BadParameters
             for an update that does not fit, and then nothing has changed and another may be submitted.
         """
-        with self._turn():
+        with self._turns.one(self._party):
             return self._prepare(update, weight, model, metrics)
 
     def _prepare(self, update: Floats, weight: int, model: bytes, metrics: Mapping[str, float]) -> Submit:
         state = self._party.state
-        if not isinstance(state, pairwise_client.Ready):
+        if not isinstance(state, READY):
             raise Misused("no update is asked for now: one update per round, after needs_update turns true")
         if not isinstance(model, bytes) or len(model) != len(NOTHING):
             raise Misused("model is a digest of 32 bytes: see protocols.tensors.model_digest")
@@ -254,7 +265,7 @@ class Client:
 
         Raises: Misused, WrongUpdate as `prepare` does; ViewMismatch when the round is about another model.
         """
-        with self._turn():
+        with self._turns.one(self._party):
             envelopes = self._party.receive(APP, submission)
             # Spent before it is signed: a signer that fails has cost the round, not opened it a second time.
             task = codec.task_id(self.offer.plan.task)
@@ -269,7 +280,7 @@ class Client:
 
     def freeze(self) -> bytes:
         """Everything this client must not forget, as bytes. Secret: store it readable by its owner only."""
-        with self._turn():
+        with self._turns.one(self._party):
             return self._freeze()
 
     def _freeze(self) -> bytes:
@@ -295,11 +306,12 @@ class Client:
             before a vector left would mask a second one, and going back within a round would deal, sign or answer
             a second time.
         """
-        with self._turn():
+        with self._turns.one(self._party):
             self._thaw(data)
 
     def _thaw(self, data: Buffer) -> None:
-        image, state = restored(ClientImage, data, CLIENT_STATES, {pairwise_client.Own: self._own})
+        own = {pairwise_client.Own: self._own, ckks_client.Own: self._encrypting}
+        image, state = restored(ClientImage, data, CLIENT_STATES, lambda _: own)
         if any(image.spent.get(task, -1) < spent for task, spent in self._spent.items()):
             raise Misused("this image is older than the client it is given to: a round it knows nothing of is spent")
         if image.agreement == self._agreement is not None and image.kind < CLIENT_STATES.index(type(self._party.state)):
@@ -310,30 +322,15 @@ class Client:
         self.result = None if image.result is None else bytes(image.result)
         self._agreement = image.agreement
         self._party.abandon("the client was restored")
-        self._party = Party(pairwise_client.client, state)
+        self._party = Party(CLIENT_ROLES[type(state)], state)
 
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One call at a time, and only in the process that made this client.
-
-        Against: two threads, or a parent and its forked child, that mask two updates with one mask.
-        """
-        if os.getpid() != self._process:
-            self._party.abandon("forked")
-            raise Misused("this client belongs to another process: freeze it there and thaw it in a new one here")
-        try:
-            # Taking from a list is atomic: of two threads one finds it empty.
-            turn = self._turns.pop()
-        except IndexError:
-            raise Misused("two threads use one client at once: give each thread its own") from None
-        try:
-            yield
-        finally:
-            self._turns.append(turn)
-
-    def _begin(self, header: Header, agreement: Agreement) -> None:
-        if not same_round(header, agreement):
+    def _begin(self, header: Header, invitation: Open | OpenEncrypted) -> None:
+        agreement = invitation.agreement
+        if not Topic.of(agreement).covers(header):
             raise Malformed(SERVER, "the frame and the agreement inside it name different rounds")
+        if isinstance(invitation, OpenEncrypted) is not (agreement.plan.protocol == ENCRYPTED):
+            # Against: the checks of one protocol on a plan that is safe under another alone.
+            raise Malformed(SERVER, f"invites to {agreement.plan.protocol!r} by the letter of another protocol")
         if agreement == self._agreement:
             # A late copy of an invitation must not throw away the round it opened.
             raise OutOfTurn(SERVER, f"opens round {agreement.round} a second time")
@@ -344,13 +341,18 @@ class Client:
         if most is not None and self._taken.get(header.task, 0) >= most:
             raise PolicyViolation(SERVER, f"asks for more than the {most} rounds of this task that my policy allows")
         # Drawn before anything is given up: where the system refuses, the same invitation may come again.
-        idle = pairwise_client.Idle(self._own, self._draw_root(agreement), self._spent.get(header.task, -1))
+        root, last = self._draw_root(agreement), self._spent.get(header.task, -1)
+        idle: pairwise_client.Idle | ckks_client.Idle
+        if isinstance(invitation, Open):
+            idle = pairwise_client.Idle(self._own, root, last)
+        else:
+            idle = ckks_client.Idle(self._encrypting, root, last)
         self._party.abandon("the server opened another round")
         self.result = None
         self._heard = set()
         self._agreement = agreement
-        self._party = Party(pairwise_client.client, idle)
+        self._party = Party(CLIENT_ROLES[type(idle)], idle)
 
     def _send(self, envelopes: list[Envelope]) -> list[Frame]:
         letters = [envelope for envelope in envelopes if envelope.to != (APP,)]
-        return [frame_of(envelope, self.me, self.offer, self._own.sign) for envelope in letters]
+        return [Topic.of(self.offer).frame(envelope, self.me, self._own.sign) for envelope in letters]

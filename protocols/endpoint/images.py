@@ -12,6 +12,26 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from protocols import codec, wire
+from protocols.ckks import client as ckks_client
+from protocols.ckks import holder as ckks_holder
+from protocols.ckks import server as ckks_server
+from protocols.ckks.epoch import Epoch
+from protocols.ckks.messages import (
+    Certificate,
+    Checked,
+    Ciphertext,
+    Commit,
+    Commits,
+    Deals,
+    Dispute,
+    EncryptedSum,
+    Invite,
+    OpenEncrypted,
+    Partial,
+    Probe,
+    Reveal,
+    Summands,
+)
 from protocols.codec import Frame, Header
 from protocols.errors import Misused, Undecodable
 from protocols.messages import (
@@ -31,13 +51,13 @@ from protocols.messages import (
 )
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import server as pairwise_server
-from protocols.party import Envelope, Failed, PartyId
+from protocols.party import Envelope, Failed, PartyId, Role
 from protocols.plan import NOTHING, Agreement
 from protocols.wire import U8, U64, Buffer, Bytes16, Bytes32, Payload
 
-IMAGE_VERSION = 3
+IMAGE_VERSION = 4
 
-CLIENT_STATES: tuple[type[Any], ...] = (
+PAIRWISE_CLIENT_STATES: tuple[type[Any], ...] = (
     pairwise_client.Idle,
     pairwise_client.Advertised,
     pairwise_client.Enrolled,
@@ -48,7 +68,7 @@ CLIENT_STATES: tuple[type[Any], ...] = (
     pairwise_client.Done,
     Failed,
 )
-SERVER_STATES: tuple[type[Any], ...] = (
+PAIRWISE_SERVER_STATES: tuple[type[Any], ...] = (
     pairwise_server.Unopened,
     pairwise_server.Gathering,
     pairwise_server.Seeding,
@@ -59,11 +79,40 @@ SERVER_STATES: tuple[type[Any], ...] = (
     pairwise_server.Closed,
     Failed,
 )
+CKKS_CLIENT_STATES: tuple[type[Any], ...] = (ckks_client.Idle, ckks_client.Ready, ckks_client.Done)
+CKKS_SERVER_STATES: tuple[type[Any], ...] = (
+    ckks_server.Unopened,
+    ckks_server.Summing,
+    ckks_server.Opening,
+    ckks_server.Closed,
+)
+CLIENT_STATES = PAIRWISE_CLIENT_STATES + CKKS_CLIENT_STATES
+SERVER_STATES = PAIRWISE_SERVER_STATES + CKKS_SERVER_STATES
+HOLDER_STATES: tuple[type[Any], ...] = (
+    ckks_holder.Uninvited,
+    ckks_holder.Committed,
+    ckks_holder.Dealt,
+    ckks_holder.Checking,
+    ckks_holder.Holding,
+    Failed,
+)
 
+# Whose table a state belongs to; what failed belongs to the first, and is refused everything by each.
+CLIENT_ROLES: Mapping[type[Any], Role] = {
+    **dict.fromkeys(PAIRWISE_CLIENT_STATES, pairwise_client.client),
+    **dict.fromkeys(CKKS_CLIENT_STATES, ckks_client.client),
+}
+SERVER_ROLES: Mapping[type[Any], Role] = {
+    **dict.fromkeys(PAIRWISE_SERVER_STATES, pairwise_server.server),
+    **dict.fromkeys(CKKS_SERVER_STATES, ckks_server.server),
+}
 
 # What each end takes from the other; anything else is refused before it is parsed.
-FROM_SERVER = frozenset({Open, Roster, Inbox, Survivors, Witnesses, Result})
-FROM_CLIENT = frozenset({Advertise, Shares, Masked, Witness, Unmask})
+INVITATIONS = frozenset({Open, OpenEncrypted})
+TO_CLIENTS = INVITATIONS | {Roster, Inbox, Survivors, Witnesses, Result}
+TO_SERVERS = frozenset({Advertise, Shares, Masked, Witness, Unmask, Ciphertext, Partial})
+TO_HOLDERS = frozenset({Invite, Commits, Deals, Certificate, Dispute, Probe, EncryptedSum})
+TO_KEY_MAKERS = frozenset({Commit, Reveal, Checked, Summands, Partial})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +140,19 @@ class ClientImage:
 
 
 @dataclass(frozen=True, slots=True)
+class HolderImage:
+    """A holder of a part of a key as it is stored. It holds that part."""
+
+    version: U8
+    numbers: dict[Bytes16, U64]
+    answered: Bytes32
+    replies: tuple[Said, ...]
+    epoch: Epoch | None
+    kind: U8
+    state: Payload
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """The latest letter of a client: its kind, and the fingerprint of its frame."""
 
@@ -103,7 +165,10 @@ NOT_YET_ANSWERED = Answered(0, NOTHING)
 
 @dataclass(frozen=True, slots=True)
 class ServerImage:
-    """A server endpoint as it is stored. It holds masked sums and relayed shares, no client's secret."""
+    """A server endpoint as it is stored. It holds hidden sums and relayed shares, no client's secret.
+
+    `opening_parties` are the holders of this round's key, in its order.
+    """
 
     version: U8
     agreement: Agreement | None
@@ -112,6 +177,7 @@ class ServerImage:
     said: tuple[Said, ...]
     certified: dict[PartyId, Bytes32]
     aggregate: Aggregate | None
+    opening_parties: tuple[PartyId, ...]
     kind: U8
     state: Payload
 
@@ -122,29 +188,49 @@ def beacon_of(value: bytes) -> Beacon:
     return Beacon(value)
 
 
-def same_round(header: Header, agreement: Agreement) -> bool:
-    """Whether a frame belongs to this very attempt at this round; an old one of the same number does not."""
-    return header.round == agreement.round and header.task == topic_of(codec.KINDS[header.kind], agreement)
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What headers name: in an invitation the task, in everything after it this one attempt."""
+
+    task: str
+    nonce: bytes
+    number: int
+
+    @classmethod
+    def of(cls, agreement: Agreement) -> Topic:
+        """One attempt at a round."""
+        return cls(agreement.plan.task, agreement.nonce, agreement.round)
+
+    @classmethod
+    def of_key(cls, epoch: Epoch) -> Topic:
+        """One ceremony; who takes part, and for which sums, is in its context."""
+        return cls(epoch.task, epoch.context, epoch.number)
+
+    def named_in(self, kind: type[Any]) -> bytes:
+        """The sixteen bytes that the header of such a letter carries."""
+        invites = kind in INVITATIONS or kind is Invite
+        return codec.task_id(self.task) if invites else codec.attempt_id(self.task, self.nonce)
+
+    def covers(self, header: Header) -> bool:
+        """Whether a frame belongs to this very attempt; an old one of the same number does not."""
+        return header.round == self.number and header.task == self.named_in(codec.KINDS[header.kind])
+
+    def frame(self, envelope: Envelope, sender: PartyId, sign: Callable[[bytes], bytes]) -> Frame:
+        """The signed letter."""
+        task = self.named_in(type(envelope.message))
+        return Frame(envelope.to, codec.encode(envelope.message, sender, task, self.number, sign))
 
 
-def topic_of(kind: type[Any], agreement: Agreement) -> bytes:
-    """What a header names: the task in an invitation, the attempt in everything after it."""
-    task = agreement.plan.task
-    return codec.task_id(task) if kind is Open else codec.attempt_id(task, agreement.nonce)
-
-
-def frame_of(envelope: Envelope, sender: PartyId, agreement: Agreement, sign: Callable[[bytes], bytes]) -> Frame:
-    task = topic_of(type(envelope.message), agreement)
-    return Frame(envelope.to, codec.encode(envelope.message, sender, task, agreement.round, sign))
-
-
-Image = TypeVar("Image", bound=ClientImage | ServerImage)
+Image = TypeVar("Image", bound=ClientImage | ServerImage | HolderImage)
 
 
 def restored(
-    kind: type[Image], data: Buffer, states: tuple[type[Any], ...], supplied: Mapping[Any, object]
+    kind: type[Image],
+    data: Buffer,
+    states: tuple[type[Any], ...],
+    supply: Callable[[Image], Mapping[Any, object]],
 ) -> tuple[Image, Any]:
-    """An endpoint's image and the state inside it.
+    """An endpoint's image and the state inside it, completed by what `supply` gives again.
 
     Raises: Misused when the bytes are no image of this kind and version.
     """
@@ -152,7 +238,7 @@ def restored(
         image = codec.thaw(kind, data, {})
         if image.version != IMAGE_VERSION or image.kind >= len(states):
             raise Undecodable(f"image version {image.version}, state kind {image.kind}")
-        return image, codec.thaw(states[image.kind], image.state, supplied)
+        return image, codec.thaw(states[image.kind], image.state, supply(image))
     except Undecodable as error:
         name = kind.__name__.removesuffix("Image").lower()
         raise Misused(f"these bytes are no frozen {name}: {error}") from error

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 from protocols import codec, wire
+from protocols.ckks import server as ckks_server
+from protocols.ckks.epoch import partial_width
+from protocols.ckks.messages import Certificate, Ciphertext, Partial
 from protocols.codec import Frame, Header
 from protocols.coding import Counted, Extras, Floats, coding_of
+from protocols.endpoint.hub import Hub
 from protocols.endpoint.images import (
-    FROM_CLIENT,
     IMAGE_VERSION,
-    NOT_YET_ANSWERED,
+    SERVER_ROLES,
     SERVER_STATES,
-    Answered,
+    TO_SERVERS,
     ServerImage,
+    Topic,
     beacon_of,
-    frame_of,
     restored,
-    same_round,
 )
 from protocols.endpoint.outbox import Outbox
 from protocols.errors import (
@@ -30,7 +32,6 @@ from protocols.errors import (
     BadSignature,
     KeyMismatch,
     Malformed,
-    Misbehaved,
     Misused,
     OutOfTurn,
     TooLarge,
@@ -39,15 +40,17 @@ from protocols.errors import (
 from protocols.messages import SHARE_BYTES, Advertise, Aggregate, Masked, Result, Start
 from protocols.pairwise import server as pairwise_server
 from protocols.pairwise.session import roster_hash
-from protocols.party import APP, SELF, SERVER, Deadline, Envelope, Excluded, Failed, Party, PartyId, Wait, report
-from protocols.plan import NOTHING, Agreement, RoundPlan, context_of
+from protocols.party import APP, Failed, Party, PartyId, Wait
+from protocols.plan import ENCRYPTED, NOTHING, Agreement, RoundPlan, context_of
 from protocols.wire import Buffer
 from secagg.errors import BadSignature as WrongSignature
-from secagg.keys import Identity
+from secagg.keys import Identity, verify
+from secagg.negacyclic import N
 from secagg.workers import ALONE, Workers
 
-NOBODY = PartyId(2**32 - 4)
-MOST_NOTES = 10_000
+# Everything else that a client says is short, but for what grows with the number of clients.
+VECTORS = (Masked, Ciphertext, Partial)
+NO_HOLDERS: Mapping[PartyId, bytes] = MappingProxyType({})
 # Read before its sender is known: keys, commitment, signature and credential.
 LARGEST_ADVERTISE = 512
 # A share of one seed of removable noise, and its tag.
@@ -60,7 +63,8 @@ class Task:
 
     `length` is the number of parameters; `layout` and `model` are digests all clients must agree on;
     `clip` is this round's where the plan's clip adapts: `next_clip` of the round before; None means the plan's own.
-    `nonce` tells two attempts at one round apart.
+    `nonce` tells two attempts at one round apart. `certificate` is the key that updates are encrypted under, where the
+    protocol encrypts them (`KeyMaker`).
     Raises: Misused for a round that is no counter of 64 bits.
     """
 
@@ -71,20 +75,21 @@ class Task:
     ledger_head: bytes = NOTHING
     nonce: bytes = field(default_factory=lambda: os.urandom(16))
     clip: Fraction | None = None
+    certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
         if type(self.round) is not int or not 0 <= self.round < 1 << 64:
             raise Misused(f"round is {self.round!r}, it must be an integer in 0..2^64 - 1")
 
 
-class Server:
-    """One server over many rounds, one round at a time.
+class Server(Hub):
+    """One server over many rounds, one round at a time, by the protocol that its plan names.
 
     `identities` are the keys of the clients it knows; with an `authority` it also admits whoever advertises with a
-    credential that the authority issued.
+    credential that the authority issued. `holders` are those who open encrypted sums, none of them a client.
 
     Guarantee: no frame of a client ends the process or another client's round; the sum is exact over
-    `aggregate.survivors` or the round ends in TooFewClients or ImplausibleSum.
+    `aggregate.survivors` or the round ends in TooFewClients, TooFewMembers or ImplausibleSum.
     """
 
     def __init__(
@@ -94,38 +99,35 @@ class Server:
         identity: Identity,
         workers: Workers = ALONE,
         authority: bytes | None = None,
+        holders: Mapping[PartyId, bytes] = NO_HOLDERS,
     ) -> None:
-        if len(set(identities.values())) != len(identities):
-            raise Misused("two clients are registered under one identity key: each needs its own")
+        keys = [*identities.values(), *holders.values(), identity.public]
+        if len(set(keys)) != len(keys):
+            raise Misused("two parties are registered under one identity key: each needs its own, the server too")
+        if not identities.keys().isdisjoint(holders):
+            raise Misused("a party is registered both as a client and as a holder: give it two numbers and two keys")
         self.plan = plan
         self.identities = dict(identities)
-        self.wait: Wait | None = None
+        self.holders = dict(holders)
         self.aggregate: Aggregate | None = None
-        self.excluded: list[Excluded] = []
-        self._identity = identity
         self._authority = authority
         self._certified: dict[PartyId, bytes] = {}
         self._agreement: Agreement | None = None
+        self._opening_parties: tuple[PartyId, ...] = ()
         self._known = pairwise_server.Registry(self.identities, workers, authority)
-        self._party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
-        self._answered: dict[PartyId, Answered] = {}
-        self._outbox = Outbox()
-        self._limit = codec.MAX_CONTROL_BYTES
-
-    @property
-    def public(self) -> bytes:
-        """The identity key under which clients check this server's frames."""
-        return self._identity.public
+        super().__init__(identity, Party(pairwise_server.server, pairwise_server.Unopened(self._known)))
 
     @property
     def done(self) -> bool:
         """Whether the round is over; `aggregate` holds the sum unless it failed."""
-        return isinstance(self._party.state, pairwise_server.Closed | Failed)
+        return isinstance(self._party.state, pairwise_server.Closed | ckks_server.Closed | Failed)
 
     @property
     def opening(self) -> bool:
-        """Whether the frames just returned ask for the shares that open the sum, or did so before."""
-        return isinstance(self._party.state, pairwise_server.Unmasking | pairwise_server.Closed)
+        """Whether the frames just returned ask for what opens the sum, or did so before."""
+        pairwise, encrypted = pairwise_server, ckks_server
+        asked = pairwise.Unmasking | pairwise.Closed | encrypted.Opening | encrypted.Closed
+        return isinstance(self._party.state, asked)
 
     @property
     def agreement(self) -> Agreement:
@@ -146,6 +148,7 @@ class Server:
             layout=task.layout,
             model=task.model,
             ledger_head=task.ledger_head,
+            key=NOTHING if task.certificate is None else task.certificate.digest,
         )
 
     def open(self, task: Task, invited: tuple[PartyId, ...] | None = None) -> list[Frame]:
@@ -154,48 +157,39 @@ class Server:
         Raises: Misused when the invitation does not fit the plan.
         """
         agreement = self.agree(task)
-        party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
         everyone = tuple(sorted(self.identities)) if invited is None else invited
-        envelopes = party.receive(APP, Start(agreement, everyone))
-        self._limit = _largest_frame(agreement)
-        self._agreement, self._party = agreement, party
-        self.aggregate, self.excluded, self._answered, self._outbox = None, [], {}, Outbox()
+        if (self.plan.protocol == ENCRYPTED) is not (task.certificate is not None):
+            raise Misused(f"protocol {self.plan.protocol!r}, and a key given or not: only encrypted rounds take one")
+        places: tuple[PartyId, ...] = ()
+        if task.certificate is None:
+            party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
+            envelopes = party.receive(APP, Start(agreement, everyone))
+        else:
+            places = self._places_of(task.certificate)
+            party = Party(ckks_server.server, ckks_server.Unopened(self._openers(places)))
+            envelopes = party.receive(APP, ckks_server.Begin(agreement, task.certificate, everyone))
+        self._limit = _largest_frame(agreement, task.certificate)
+        self._agreement, self._opening_parties, self.aggregate = agreement, places, None
+        self._begin(party)
         return self._deliver(envelopes)
 
-    def receive(self, data: Buffer, speaker: PartyId = NOBODY) -> list[Frame]:
-        """Take one frame from a client and return what to send. A faulty frame is noted in `excluded`.
+    def _openers(self, places: tuple[PartyId, ...]) -> ckks_server.Known:
+        return ckks_server.Known(self.identities, places, verify)
 
-        `speaker` is whom the transport believes is speaking, if it knows.
-        Raises: TooFewClients, ImplausibleSum when this frame closed a room that cannot go on.
-        """
-        try:
-            header = codec.read_header(data, speaker, self._limit)
-            if speaker not in (NOBODY, header.sender):
-                raise BadSignature(speaker, f"speaks as party {header.sender}, which it is not")
-            self._check_kind(header, speaker)
-            identity = self._identity_of(data, header, speaker)
-            fingerprint = codec.fingerprint(data)
-            answered = self._answered.get(header.sender, NOT_YET_ANSWERED)
-            if hmac.compare_digest(answered.fingerprint, fingerprint):
-                return self._outbox.to(header.sender)
-            message = self._opened(data, header, identity, speaker)
-            if self._agreement is None or not same_round(header, self._agreement):
-                raise OutOfTurn(header.sender, f"speaks of round {header.round}, which is not open")
-            self._admit(header.sender, identity)
-        except Misbehaved as error:
-            return self._deliver([report(error)])
-        if header.kind >= answered.kind:
-            # A stale letter, delivered late, does not hide the latest one.
-            self._answered[header.sender] = Answered(header.kind, fingerprint)
-            self._outbox.answered(header.sender, header.kind)
-        return self._deliver(self._party.receive(header.sender, message))
+    def _places_of(self, certificate: Certificate) -> tuple[PartyId, ...]:
+        """The parties that hold this key, in its order.  Raises: Misused for a holder that is not known."""
+        numbers = {key: who for who, key in self.holders.items()}
+        strangers = [key.hex()[:16] for key in certificate.epoch.holders if key not in numbers]
+        if strangers:
+            raise Misused(f"this key has holders that are not registered here: {', '.join(strangers)}")
+        return tuple(numbers[key] for key in certificate.epoch.holders)
 
-    def deadline(self, room: str) -> list[Frame]:
-        """The time of this room is over; an older room's deadline, arriving late, closes nothing.
+    def _topic(self) -> Topic | None:
+        return None if self._agreement is None else Topic.of(self._agreement)
 
-        Raises: TooFewClients, ImplausibleSum when the room cannot go on.
-        """
-        return self._deliver(self._party.receive(SELF, Deadline(room)))
+    def _take(self, note: Any) -> None:
+        if isinstance(note, Aggregate):
+            self.aggregate, self.wait = note, None
 
     @property
     def needs_beacon(self) -> bytes | None:
@@ -260,6 +254,7 @@ class Server:
             said=self._outbox.stored(),
             certified=self._certified,
             aggregate=self.aggregate,
+            opening_parties=self._opening_parties,
             kind=SERVER_STATES.index(type(state)),
             state=codec.freeze(state),
         )
@@ -270,27 +265,34 @@ class Server:
 
         Raises: Misused when the bytes are no image of this version.
         """
-        image, state = restored(ServerImage, data, SERVER_STATES, {pairwise_server.Registry: self._known})
+        image, state = restored(ServerImage, data, SERVER_STATES, self._supplied)
         try:
             outbox = Outbox.of(image.said)
             agreement = image.agreement
-            limit = codec.MAX_CONTROL_BYTES if agreement is None else _largest_frame(agreement)
+            limit = codec.MAX_CONTROL_BYTES if agreement is None else _largest_frame(agreement, _certificate_in(state))
         except (BadPlan, Undecodable) as error:
             raise Misused(f"these bytes are no frozen server: {error}") from error
         self._agreement, self._limit, self._outbox = agreement, limit, outbox
         self._answered = dict(image.answered)
+        self._opening_parties = image.opening_parties
         self._restore_certified(image.certified)
         self.aggregate = image.aggregate
-        self._party = Party(pairwise_server.server, state)
+        self._party = Party(SERVER_ROLES[type(state)], state)
         self.wait = Wait(image.wait, self.plan.patience_seconds) if image.wait else None
+
+    def _supplied(self, image: ServerImage) -> Mapping[Any, object]:
+        """Raises: Misused when the holders of the stored round are not those given at construction."""
+        if not self.holders.keys() >= set(image.opening_parties):
+            raise Misused("these bytes are of a round whose holders are not registered here")
+        return {pairwise_server.Registry: self._known, ckks_server.Known: self._openers(image.opening_parties)}
 
     def _check_kind(self, header: Header, speaker: PartyId) -> None:
         """Raises: OutOfTurn, TooLarge for a letter no client says, or none of this length, before it is parsed."""
         kind = codec.KINDS[header.kind]
-        if kind not in FROM_CLIENT:
-            raise OutOfTurn(speaker, f"sends a {kind.__name__}, which only the server says")
+        if kind not in TO_SERVERS:
+            raise OutOfTurn(speaker, f"sends a {kind.__name__}, which is not said to a server")
         most = _largest_control(self.plan)
-        if kind is not Masked and header.length > most:
+        if kind not in VECTORS and header.length > most:
             raise TooLarge(speaker, f"announces {header.length} bytes of {kind.__name__}, {most} are allowed here")
 
     def _identity_of(self, data: Buffer, header: Header, speaker: PartyId) -> bytes:
@@ -298,7 +300,7 @@ class Server:
 
         Raises: BadSignature for a stranger, in the name of whoever carried the frame.
         """
-        known = self.identities.get(header.sender)
+        known = self.identities.get(header.sender) or self.holders.get(header.sender)
         if known is not None:
             return known
         stranger = BadSignature(speaker, f"speaks as party {header.sender}, which is neither known here nor certified")
@@ -318,7 +320,7 @@ class Server:
 
         Raises: KeyMismatch when another client has this identity: one key is one client.
         """
-        if who in self.identities:
+        if who in self.identities or who in self.holders:
             return
         if not isinstance(self._party.state, pairwise_server.Gathering) or who not in self._party.state.invited:
             raise OutOfTurn(who, "has a credential but no invitation")
@@ -335,38 +337,22 @@ class Server:
         self._certified = {w: k for w, k in allowed.items() if w not in self.identities and k not in taken}
         self.identities.update(self._certified)
 
-    def _opened(self, data: Buffer, header: Header, identity: bytes, speaker: PartyId) -> Any:
-        try:
-            return codec.open_frame(data, header, identity)
-        except BadSignature as error:
-            # Whoever is named in a forged frame did not send it: blame who carried it, if anybody is known.
-            raise BadSignature(speaker, error.why) from error
 
-    def _note(self, note: Excluded) -> None:
-        # A stranger can send faulty frames for ever; the first ones tell the story.
-        if len(self.excluded) < MOST_NOTES:
-            self.excluded.append(note)
-
-    def _deliver(self, envelopes: list[Envelope]) -> list[Frame]:
-        frames = []
-        for envelope in envelopes:
-            if envelope.to != (APP,):
-                frame = frame_of(envelope, SERVER, self.agreement, self._identity.sign)
-                self._outbox.remember(frame)
-                frames.append(frame)
-            elif isinstance(envelope.message, Wait):
-                self.wait = envelope.message
-            elif isinstance(envelope.message, Excluded):
-                self._note(envelope.message)
-            elif isinstance(envelope.message, Aggregate):
-                self.aggregate, self.wait = envelope.message, None
-        return frames
+def _largest_frame(agreement: Agreement, certificate: Certificate | None) -> int:
+    """No letter of this round is longer: a hidden vector, or shares and ids for every other client."""
+    if certificate is None:
+        coding = coding_of(agreement)
+        return coding.ring.packed_bytes(coding.length) + _largest_control(agreement.plan)
+    plan = certificate.epoch.plan
+    residue = max(plan.width0 + plan.width1, partial_width(plan))
+    return plan.blocks * N * residue + _largest_control(agreement.plan)
 
 
-def _largest_frame(agreement: Agreement) -> int:
-    """No letter of this round is longer: a packed vector, or shares and ids for every other client."""
-    coding = coding_of(agreement)
-    return coding.ring.packed_bytes(coding.length) + _largest_control(agreement.plan)
+def _certificate_in(state: Any) -> Certificate | None:
+    """The key of the round that this state is about; one that is over hears nothing as long as an upload."""
+    if isinstance(state, ckks_server.Opening):
+        return state.summed.certificate
+    return state.certificate if isinstance(state, ckks_server.Summing) else None
 
 
 def _largest_control(plan: RoundPlan) -> int:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from dp.accountant import Budget, Relation, View
@@ -28,10 +29,11 @@ from protocols.learning.loop import Aggregated, Federation, RoundRecord, Uniform
 from protocols.learning.models import Parameters, softmax_regression
 from protocols.learning.strategies import FedAvgM, Local
 from protocols.party import PartyId
-from protocols.plan import RoundPlan
+from protocols.plan import ENCRYPTED, Promise, RoundPlan
 from protocols.round import RoundReport, secure_mean
-from protocols.simulate import Cohort, FaultPlan
+from protocols.simulate import Cohort, FaultPlan, letters_of
 from protocols.verifying import shared_memory
+from secagg.ckks.cipher import Engine
 
 BUDGET = Budget(6, Fraction(1, 10**4), Relation.ZERO_OUT)
 # The noise aims a little below the limit: integer noise costs slightly more than the real-valued it follows.
@@ -47,7 +49,7 @@ STRATEGY = FedAvgM(Local(rate=3.0, epochs=10, batch_size=None), rate=0.5, moment
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What to run. `seed` decides data, selection and drop-outs, never a secret.
+    """What to run. `seed` decides data, selection and drop-outs, never a secret; `engine` encrypts, with ckks.
 
     Raises: Misused when a ledger is given for a run without noise, or for a negative seed.
     """
@@ -61,6 +63,7 @@ class Demo:
     seed: int
     folder: Path
     ledger: Path | None
+    engine: Engine | None = None
 
     def __post_init__(self) -> None:
         if self.ledger is not None and not self.private:
@@ -115,20 +118,24 @@ def selected_of(demo: Demo) -> int:
 
 
 def plan_of(demo: Demo, task: str) -> RoundPlan:
-    """The demo's plan; with privacy, the least noise that keeps all its rounds within the budget."""
-    if not demo.private:
-        return RoundPlan.recommend(
-            selected_of(demo), dropout=demo.dropout, corrupt=CORRUPT, clip=COORDINATE_CLIP, task=task
-        )
-    calibrated = calibrate_gaussian(CALIBRATED_TO, 1, demo.rounds, View.AGGREGATOR)
-    return RoundPlan.recommend(
+    """The demo's plan; with privacy, the least noise that keeps all its rounds within the budget.
+
+    The corrupt clients of an encrypted run tell the server what they know, and follow the protocol: see `RoundPlan`.
+    """
+    promise = Promise.CURIOUS if demo.protocol == ENCRYPTED else Promise.ACTIVE
+    recommend = partial(
+        RoundPlan.recommend,
         selected_of(demo),
         dropout=demo.dropout,
         corrupt=CORRUPT,
-        clip=L2_CLIP,
-        noise_multiplier=calibrated.noise,
         task=task,
+        protocol=demo.protocol,
+        promise=promise,
     )
+    if not demo.private:
+        return recommend(clip=COORDINATE_CLIP)
+    calibrated = calibrate_gaussian(CALIBRATED_TO, 1, demo.rounds, View.AGGREGATOR)
+    return recommend(clip=L2_CLIP, noise_multiplier=calibrated.noise)
 
 
 def federation_of(demo: Demo) -> Federation:
@@ -156,12 +163,14 @@ class SecureAggregation:
         self.plan = plan
         self.clip = plan.clip
         self.ledger = ledger
-        self.cohort = Cohort.fresh(plan, range(demo.clients), shared_memory())
+        self.cohort = Cohort.fresh(plan, range(demo.clients), shared_memory(), demo.engine)
         self.reports: list[RoundReport] = []
 
     def __call__(self, updates: Mapping[int, Parameters], number: int) -> Aggregated:
         invited = tuple(map(PartyId, sorted(updates)))
-        faults = FaultPlan.seeded(invited, self.demo.dropout, self.demo.seed * 1_000_003 + number)
+        faults = FaultPlan.seeded(
+            invited, self.demo.dropout, self.demo.seed * 1_000_003 + number, letters_of(self.plan)
+        )
         report = secure_mean(
             updates,
             self.plan,

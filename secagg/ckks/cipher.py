@@ -23,7 +23,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.ckks.plan import CkksPlan, Mode
+from secagg.ckks.plan import Bounded, CkksPlan, Mode
 from secagg.ckks.sample import cbd21, ternary, uniform_mod_q
 from secagg.ckks.wire import pack_into, packed_bytes
 from secagg.errors import BadCiphertext, BadParameters, Overflow
@@ -115,7 +115,7 @@ def encrypt(
 ) -> Upload:
     """The planes of (c0, c1).
 
-    Shapes: int64 of the plan's dimension, |x| <= largest_sum / clients. Memory: the planes, and a chunk per worker.
+    Shapes: int64 of the plan's dimension, |x| <= largest_value(plan). Memory: the planes, and a chunk per worker.
     Guarantee: IND-CPA under ring-LWE with (N, q, sigma) of the standard; one root serves one context.
     Raises: BadParameters, Overflow.
     """
@@ -222,14 +222,17 @@ def check_values(plan: CkksPlan, values: Integers) -> None:
         raise BadParameters(f"values must be one plain int64 vector of {plan.dimension} coordinates")
     bound = largest_value(plan)
     if max(int(values.max()), -int(values.min())) > bound:
-        raise Overflow(
-            f"a value exceeds {bound}: with {plan.clients} such clients the sum could leave {plan.bits} bits"
-        )
+        raise Overflow(f"a value exceeds {bound}: sums over {plan.clients} clients could leave {plan.bits} bits")
 
 
 def largest_value(plan: CkksPlan) -> int:
-    """What no client's value may exceed in magnitude, so that no sum wraps."""
-    return plan.largest_sum // plan.clients
+    """What no client's value may exceed in magnitude."""
+    return plan.largest_sum // (plan.clients if plan.bounded is Bounded.EACH else 1)
+
+
+def largest_opened(plan: CkksPlan) -> int:
+    """What no sum of so many clients exceeds in magnitude."""
+    return min(largest_value(plan) * plan.clients, plan.largest_sum)
 
 
 def add_into(total: Residues, more: Residues) -> None:
@@ -301,7 +304,6 @@ def open_exact(plan: CkksPlan, plaintext: Residues) -> Opened:
         digits[:, digit] = low
         rounded = (rounded - low) >> plan.bits
     values = digits.reshape(-1)
-    largest = largest_value(plan) * plan.clients
-    within = max(int(values.max()), -int(values.min())) <= largest
+    within = max(int(values.max()), -int(values.min())) <= largest_opened(plan)
     plausible = within and not (values[plan.dimension :].any() or rounded.any())
     return Opened(values[: plan.dimension], squares, plausible)

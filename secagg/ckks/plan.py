@@ -52,6 +52,17 @@ class Mode(Enum):
     SEEDED = "seeded"
 
 
+class Bounded(Enum):
+    """Whose size keeps sums from wrapping.
+
+    EACH: no value of an upload exceeds an n-th of the largest sum, so none can. TOGETHER: values may be as large as a
+    sum, and it is for whoever draws them, as with noise, to say how seldom a sum exceeds it; it is then seen, and lost.
+    """
+
+    EACH = "each"
+    TOGETHER = "together"
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """Who opens: C holders of whom t are needed, and how many sums they open with one key.
@@ -213,6 +224,7 @@ class CkksPlan:
     width0: int
     width1: int
     guard: int
+    bounded: Bounded = Bounded.EACH
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -225,6 +237,8 @@ class CkksPlan:
             _require_within(name, getattr(self, name), least, most)
         if not isinstance(self.keys, Keys):
             raise BadParameters(f"keys is {self.keys!r}, it must be a Keys")
+        if not isinstance(self.bounded, Bounded):
+            raise BadParameters(f"bounded is {self.bounded!r}, it must be one of {', '.join(map(str, Bounded))}")
         if (self.digits, self.width0, self.width1) not in _layouts(self.keys.mode):
             raise BadParameters(f"mode {self.keys.mode.value} has no residues of {self.width0} and {self.width1} bytes")
         if self.guard < self.noise.guard:
@@ -255,7 +269,7 @@ class CkksPlan:
         return (1 << (self.bits - 1)) - 1
 
 
-def plan(clients: int, bits: int, dimension: int, keys: Keys) -> CkksPlan:
+def plan(clients: int, bits: int, dimension: int, keys: Keys, bounded: Bounded = Bounded.EACH) -> CkksPlan:
     """The plan of least bytes per value, then per residue, then of least guard bits.
 
     Raises: NoParameters naming what would fit; BadParameters for numbers out of range.
@@ -263,7 +277,7 @@ def plan(clients: int, bits: int, dimension: int, keys: Keys) -> CkksPlan:
     for name, value, most in (("clients", clients, MOST_CLIENTS), ("dimension", dimension, MOST_VALUES)):
         _require_within(name, value, 1, most)
     _require_within("bits", bits, 2, MOST_BITS)
-    return _planned(clients, bits, dimension, keys)
+    return replace(_planned(clients, bits, dimension, keys), bounded=bounded)
 
 
 @lru_cache(maxsize=256)

@@ -10,7 +10,7 @@ import pytest
 
 from protocols import errors
 from protocols.codec import KINDS
-from protocols.endpoint import CLIENT_STATES, SERVER_STATES
+from protocols.endpoint import PAIRWISE_CLIENT_STATES, PAIRWISE_SERVER_STATES
 from protocols.messages import Inbox, Masked
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import server as pairwise_server
@@ -24,7 +24,8 @@ RECEIVED = 10_000
 RESTORED = 5_000
 Tell = Callable[[str], None]
 
-STATES = {"pairwise client": CLIENT_STATES, "pairwise server": SERVER_STATES}
+PAIRWISE_STATES = (*PAIRWISE_CLIENT_STATES, *PAIRWISE_SERVER_STATES)
+STATES = {"pairwise client": PAIRWISE_CLIENT_STATES, "pairwise server": PAIRWISE_SERVER_STATES}
 NAMED = {name for name, value in vars(errors).items() if isinstance(value, type)}
 # A party that has answered, or signed once, refuses a second question whatever it says.
 ALWAYS_REFUSED = {("Done", "Survivors"), ("Done", "Witnesses"), ("Witnessed", "Survivors")}
@@ -36,7 +37,7 @@ def arrows(role: Role) -> set[tuple[str, str]]:
 
 
 def test_every_state_of_both_endpoints_is_on_the_stage() -> None:
-    for states, is_server in ((CLIENT_STATES, False), (SERVER_STATES, True)):
+    for states, is_server in ((PAIRWISE_CLIENT_STATES, False), (PAIRWISE_SERVER_STATES, True)):
         posed = {
             pose.kind for recording in recordings() for pose in recording.poses if (pose.who == SERVER) == is_server
         }
@@ -65,7 +66,9 @@ def test_mutated_frames_leave_every_endpoint_by_the_word_of_receive(row: str, po
     tell(f"{tally.total():,} mutated frames to receive: {len({state for state, _ in tally})} states")
     assert tally.total() > RECEIVED * 9 // 10
     assert {outcome for _, outcome in tally} <= NAMED | {targets.ACCEPTED}
-    assert {state for state, _ in tally} == {state.__name__ for state in (*CLIENT_STATES, *SERVER_STATES)}
+    assert {state for state, _ in tally} == {
+        state.__name__ for state in (*PAIRWISE_CLIENT_STATES, *PAIRWISE_SERVER_STATES)
+    }
 
 
 @rows("D15")
@@ -73,7 +76,9 @@ def test_a_mutated_image_is_misused_or_another_image(row: str, pool: Executor, t
     tally = loops.shoot(pool, loops.image_loop, RESTORED)
     tell(f"{tally.total():,} mutated images to thaw")
     assert {outcome for _, outcome in tally} <= {"Misused", "BadPlan", targets.ACCEPTED}
-    assert {state for state, _ in tally} == {state.__name__ for state in (*CLIENT_STATES, *SERVER_STATES)}
+    assert {state for state, _ in tally} == {
+        state.__name__ for state in (*PAIRWISE_CLIENT_STATES, *PAIRWISE_SERVER_STATES)
+    }
 
 
 # --- the rules that `Scene` asserts can be broken -----------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 from protocols import codec, wire
 from protocols.codec import HEADER, SIGNATURE_BYTES, kind_of
-from protocols.endpoint import CLIENT_STATES, SERVER_STATES
+from protocols.endpoint import PAIRWISE_CLIENT_STATES, PAIRWISE_SERVER_STATES
 from protocols.errors import Malformed, Misused, Undecodable
 from protocols.party import SERVER
 from tests.attacks.villain import rows
@@ -44,7 +44,7 @@ def cut_frames() -> int:
 def poses() -> list[Pose]:
     """Every kind of state of both endpoints, at its fullest."""
     found = list({(pose.kind, pose.who): pose for pose in recordings()[0].poses}.values())
-    assert {pose.kind for pose in found} == {*CLIENT_STATES, *SERVER_STATES}
+    assert {pose.kind for pose in found} == {*PAIRWISE_CLIENT_STATES, *PAIRWISE_SERVER_STATES}
     return found
 
 

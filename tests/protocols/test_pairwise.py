@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from protocols import codec, wire
-from protocols.endpoint import CLIENT_STATES, SERVER_STATES
+from protocols.endpoint import PAIRWISE_CLIENT_STATES, PAIRWISE_SERVER_STATES
 from protocols.errors import BadPlan, Misused, TooFewClients
 from protocols.messages import (
     Advertise,
@@ -45,8 +45,8 @@ class TestPairwise(ProtocolContract):
     client_role = client
     server_role = server
     # A round on a complete graph asks for no beacon: test_pairwise_beacon.py has those states.
-    client_states = tuple(state for state in CLIENT_STATES if state is not Enrolled)
-    server_states = tuple(state for state in SERVER_STATES if state is not Seeding)
+    client_states = tuple(state for state in PAIRWISE_CLIENT_STATES if state is not Enrolled)
+    server_states = tuple(state for state in PAIRWISE_SERVER_STATES if state is not Seeding)
 
     @rows("D24")
     @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_the_clients_table_is_the_one_its_docstring_draws() -> None:
         "Witnessed": {"Survivors", "Witnesses"},
         "Done": {"Survivors", "Witnesses", "Result"},
     }
-    assert set(table(client)) == {state.__name__ for state in CLIENT_STATES} - {"Failed"}
+    assert set(table(client)) == {state.__name__ for state in PAIRWISE_CLIENT_STATES} - {"Failed"}
 
 
 def test_the_servers_table_is_five_rooms_and_two_late_letters() -> None:
@@ -97,7 +97,7 @@ def test_the_servers_table_is_five_rooms_and_two_late_letters() -> None:
         "Unmasking": {"Unmask", "Witness", "Deadline"},
         "Closed": {"Unmask"},
     }
-    assert set(table(server)) == {state.__name__ for state in SERVER_STATES} - {"Failed"}
+    assert set(table(server)) == {state.__name__ for state in PAIRWISE_SERVER_STATES} - {"Failed"}
 
 
 # --- what is derived

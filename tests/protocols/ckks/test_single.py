@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,8 @@ from protocols.errors import (
 )
 from protocols.messages import Aggregate
 from protocols.party import APP, SERVER, Deadline, Failed, Party, PartyId, secrets_in
-from protocols.plan import context_of
-from secagg.ckks.cipher import Fft, PublicKey, encrypt, largest_value, open_exact
+from protocols.plan import NoisePlan, context_of
+from secagg.ckks.cipher import Fft, PublicKey, encrypt, largest_opened, open_exact
 from secagg.ckks.plan import Keys, Mode, plan
 from secagg.ckks.seal import SealEngine
 from secagg.ckks.share import common_polynomial
@@ -103,6 +104,13 @@ def test_both_engines_meet_in_one_round() -> None:
     assert same(company.round(certificate), company.ideal(company.client_ids, certificate))
 
 
+def test_noise_passes_through_unchanged() -> None:
+    noisy = replace(PLAN, noise=NoisePlan(Fraction(1), 0, 20), max_weight=1, metrics=(), clip=Fraction(1))
+    company = SingleCompany(plan=noisy)
+    certificate = company.certificate()
+    assert same(company.round(certificate), company.ideal(company.client_ids, certificate))
+
+
 def test_one_key_serves_as_many_rounds_as_it_was_made_for(company: SingleCompany, certificate: Certificate) -> None:
     for number in range(3):
         opened = company.round(certificate, number)
@@ -122,7 +130,7 @@ def test_fewer_uploads_than_a_cohort_are_never_decrypted(company: SingleCompany,
 @pytest.mark.parametrize(("bits", "word"), [(20, 4), (33, 8)])
 def test_sums_are_written_in_as_few_bytes_as_a_word_has(bits: int, word: int) -> None:
     agreed = plan(3, bits, 5, Keys(Mode.SINGLE))
-    most = largest_value(agreed) * 3
+    most = largest_opened(agreed)
     sums = np.array([0, 1, -1, most, -most])
     data = sums_to_bytes(agreed, sums)
     assert data == b"".join(int(value).to_bytes(word, "little", signed=True) for value in sums)
@@ -467,7 +475,7 @@ def test_an_answer_that_is_none_is_refused_and_a_late_one_unread(
     company: SingleCompany, certificate: Certificate
 ) -> None:
     agreed = certificate.epoch.plan
-    too_much = sums_to_bytes(agreed, np.full(agreed.dimension, largest_value(agreed) * agreed.clients + 1))
+    too_much = sums_to_bytes(agreed, np.full(agreed.dimension, largest_opened(agreed) + 1))
     for change, error in (
         ({"question": bytes(32)}, "ViewMismatch"),
         ({"context": bytes(32)}, "ViewMismatch"),

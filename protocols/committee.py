@@ -1,0 +1,86 @@
+"""All holders of a key in one process, for whoever plays a whole encrypted round there.
+
+    Committee.of(...)       five holders, of whom four open
+    .key_for(agreement)     one ceremony: a key for one round
+
+A new key for every round costs a fraction of a second and leaves the most room for precision.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from protocols.ckks.holder import MOST_RETRIES, HolderPolicy
+from protocols.ckks.messages import Certificate
+from protocols.codec import Frame
+from protocols.endpoint import Holder, KeyMaker
+from protocols.errors import Misused
+from protocols.party import MAX_CLIENT_ID, PartyId
+from protocols.plan import Agreement, RoundPlan
+from secagg.ckks.ceremony import covering_sets
+from secagg.ckks.plan import Keys
+from secagg.keys import Identity
+
+HOLDERS = 5
+# The last numbers a party may have, so that clients are free to count from zero.
+FIRST_HOLDER = MAX_CLIENT_ID + 1 - 64
+
+Build = Callable[[int, HolderPolicy, Identity, bytes], Holder]
+
+
+def keys_for_one_round(holders: int) -> Keys:
+    """A key that opens what its ceremony tries out, one sum, and that sum again by other holders."""
+    threshold = Keys.recommended(holders, 1).threshold
+    return Keys.recommended(holders, len(covering_sets(holders, threshold)) + 1 + MOST_RETRIES)
+
+
+@dataclass(slots=True)
+class Committee:
+    """The holders, by number, and who has them make keys. `made` counts the keys."""
+
+    maker: KeyMaker
+    holders: Mapping[PartyId, Holder]
+    keys: Keys
+    made: int = field(default=0)
+
+    @staticmethod
+    def numbers(size: int = HOLDERS) -> tuple[PartyId, ...]:
+        return tuple(PartyId(FIRST_HOLDER + place) for place in range(size))
+
+    @classmethod
+    def of(
+        cls,
+        plan: RoundPlan,
+        clients: Mapping[PartyId, bytes],
+        server: Identity,
+        identities: Mapping[PartyId, Identity],
+        build: Build = Holder,
+    ) -> Committee:
+        """Holders of these identities, each of whom pins the clients and the others."""
+        publics = {who: identity.public for who, identity in identities.items()}
+        policy = HolderPolicy(frozenset(publics.values()), clients, min_cohort=plan.min_cohort)
+        holders = {who: build(who, policy, identity, server.public) for who, identity in identities.items()}
+        return cls(KeyMaker(publics, server, plan.patience_seconds), holders, keys_for_one_round(len(holders)))
+
+    @property
+    def identities(self) -> Mapping[PartyId, bytes]:
+        return self.maker.holders
+
+    def key_for(self, agreement: Agreement) -> Certificate:
+        """A new key for rounds such as this.
+
+        Raises: BadPlan when no ciphertext carries such a round; TooFewMembers, BadCommittee when it cannot be made.
+        """
+        letters: deque[Frame] = deque(self.maker.open(agreement, self.keys, self.made))
+        self.made += 1
+        while letters:
+            letter = letters.popleft()
+            data = bytes(letter)
+            for who in letter.to:
+                for answer in self.holders[who].receive(data):
+                    letters.extend(self.maker.receive(bytes(answer), who))
+        if not self.maker.done:
+            raise Misused(f"the ceremony stands still: {self.maker.excluded}")
+        return self.maker.certificate

@@ -1,0 +1,90 @@
+"""The server of a key ceremony behind the codec: frames of holders in, and in the end a certificate.
+
+    maker = KeyMaker(holders, identity)
+    send(maker.open(server.agree(task), keys, number))
+    send(maker.receive(data)) / deadline(room)         until maker.done;  then Task(..., certificate=maker.certificate)
+
+Nothing of it needs to survive a crash: a ceremony that broke off is begun again under the next number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from protocols import codec
+from protocols.ckks import keys as keymaker
+from protocols.ckks.epoch import Epoch
+from protocols.ckks.messages import Certificate
+from protocols.ckks.vector import key_for
+from protocols.codec import Frame, Header
+from protocols.endpoint.hub import Hub
+from protocols.endpoint.images import TO_KEY_MAKERS, Topic
+from protocols.errors import BadSignature, Misused, OutOfTurn
+from protocols.party import APP, Failed, Party, PartyId
+from protocols.plan import Agreement
+from protocols.wire import Buffer
+from secagg.ckks.plan import Keys
+from secagg.keys import Identity, verify
+
+
+class KeyMaker(Hub):
+    """One ceremony after the other, with holders of these identities.
+
+    Guarantee: a certificate that every holder of the epoch signed, and whose holders opened a public pattern with it,
+        or TooFewMembers, BadCommittee naming who is missing or dealt wrongly.
+    """
+
+    def __init__(self, holders: Mapping[PartyId, bytes], identity: Identity, patience_seconds: int = 60) -> None:
+        self.holders = dict(holders)
+        self.patience_seconds = patience_seconds
+        self._made: Certificate | None = None
+        self._epoch: Epoch | None = None
+        super().__init__(identity, Party(keymaker.keymaker, keymaker.Idle(keymaker.Known(verify))))
+
+    @property
+    def done(self) -> bool:
+        """Whether the ceremony is over; `certificate` holds the key unless it failed."""
+        return isinstance(self._party.state, keymaker.Certified | Failed)
+
+    @property
+    def certificate(self) -> Certificate:
+        """The key.  Raises: Misused before there is one."""
+        if self._made is None:
+            raise Misused("no key has been made: open a ceremony and let all its holders answer")
+        return self._made
+
+    def open(self, agreement: Agreement, keys: Keys, number: int) -> list[Frame]:
+        """Begin the ceremony of a key for rounds such as this, shared by all registered holders; its invitations.
+
+        `number` counts the keys of a task upwards: holders refuse one that is not above the last.
+        Raises: BadPlan when no ciphertext carries such a round, or there are more or fewer holders than `keys` says.
+        """
+        parties = tuple(sorted(self.holders))
+        epoch = key_for(agreement, keys, number, tuple(self.holders[who] for who in parties))
+        party = Party(keymaker.keymaker, keymaker.Idle(keymaker.Known(verify)))
+        envelopes = party.receive(APP, keymaker.Make(epoch, parties, self.patience_seconds))
+        self._epoch, self._made = epoch, None
+        self._begin(party)
+        return self._deliver(envelopes)
+
+    def _topic(self) -> Topic | None:
+        return None if self._epoch is None else Topic.of_key(self._epoch)
+
+    def _take(self, note: Any) -> None:
+        if isinstance(note, keymaker.Made):
+            self._made, self.wait = note.certificate, None
+
+    def _check_kind(self, header: Header, speaker: PartyId) -> None:
+        kind = codec.KINDS[header.kind]
+        if kind not in TO_KEY_MAKERS:
+            raise OutOfTurn(speaker, f"sends a {kind.__name__}, which is no part of a ceremony")
+
+    def _identity_of(self, data: Buffer, header: Header, speaker: PartyId) -> bytes:
+        known = self.holders.get(header.sender)
+        if known is None:
+            raise BadSignature(speaker, f"speaks as party {header.sender}, which holds no part of this key")
+        return known
+
+    def _admit(self, who: PartyId, identity: bytes) -> None:
+        """Whoever is known is admitted."""
