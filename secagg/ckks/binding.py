@@ -183,16 +183,19 @@ class Knapsack:
         first, end = number * _PART, min((number + 1) * _PART, self.polynomials)
         seed = derive(Seed(self.context), LABEL_KNAPSACK, self.context, number.to_bytes(4, "little"))
         keystream = Keystream(seed.expose(), 0, (end - first) * _KEY_BYTES)
-        scratch = scratch_of(_RUN * _KEY_BYTES)
+        scratch, words = scratch_of(_RUN * _KEY_BYTES), np.empty((_RUN, _LIMBS, N))
+        rows, products = np.empty((_RUN, N)), np.empty((_RUN, _LIMBS, N // 2), np.complex128)
         totals = np.zeros((len(several), _LIMBS, N), np.int64)
         for start in range(first, end, _RUN):
             size = min(_RUN, end - start)
             keystream.read_into(scratch, size * _KEY_BYTES)
-            words = np.frombuffer(scratch, "<i2", size * _LIMBS * N)
-            keys = transform_pairs(words.astype(np.float64).reshape(size, _LIMBS, N))
+            words[:size].reshape(-1)[:] = np.frombuffer(scratch, "<i2", size * _LIMBS * N)
+            keys = transform_pairs(words[:size])
             for total, digits in zip(totals, several, strict=True):
-                values = transform_pairs(_rows(digits, start * N, size))
-                total += interpolate(np.sum(keys * values[:, np.newaxis], axis=0))
+                _fill(rows[:size].reshape(-1), digits, start * N)
+                values = transform_pairs(rows[:size])
+                np.multiply(keys, values[:, np.newaxis], out=products[:size])
+                total += interpolate(np.sum(products[:size], axis=0))
         return totals
 
 
@@ -259,16 +262,14 @@ def added(hashes: Sequence[Hash]) -> Hash:
     return total % np.uint64(MODULUS)
 
 
-def _rows(digits: _Digits, first: int, size: int) -> NDArray[np.float64]:
-    """Digits first .. first + size N of those that stand one after the other.  Shapes: rows of N."""
-    rows, begin = np.empty((size, N)), 0
-    flat = rows.reshape(-1)
+def _fill(out: NDArray[np.float64], digits: _Digits, first: int) -> None:
+    """Digits first, first + 1, ... of those that stand one after the other."""
+    begin = 0
     for piece in digits:
-        low, high = max(first, begin), min(first + flat.size, begin + piece.size)
+        low, high = max(first, begin), min(first + out.size, begin + piece.size)
         if low < high:
-            flat[low - first : high - first] = piece[low - begin : high - begin]
+            out[low - first : high - first] = piece[low - begin : high - begin]
         begin += piece.size
-    return rows
 
 
 def _joined(parts: Sequence[Integers]) -> Hash:
