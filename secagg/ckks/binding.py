@@ -123,20 +123,32 @@ class Knapsack:
             raise BadCiphertext(f"{len(data)} bytes of digit sums where {self.sums_bytes} are legal")
         return np.frombuffer(data, "<u4").astype(np.uint32, copy=False)
 
-    def residues(self, sums: DigitSums, hashes: Sequence[Hash], workers: Workers = ALONE) -> Residues:
-        """The sum of the residues that uploads with these hashes stand for, from their digit sums.
+    def check_range(self, sums: DigitSums, uploads: int) -> None:
+        """Whether so many uploads can have these digit sums: without it a collision is easily found.
 
-        Shapes: `blocks` rows of N residues modulo q.
-        Raises: BadCiphertext for digit sums that so many uploads cannot have, or whose hash the hashes do not add up
-            to; BadParameters for none or too many hashes, or another shape.
+        Raises: BadCiphertext; BadParameters for none or too many uploads, or another shape.
         """
-        if not 1 <= len(hashes) <= self.clients:
-            raise BadParameters(f"{len(hashes)} hashes for a knapsack of 1 to {self.clients} clients")
+        if not 1 <= uploads <= self.clients:
+            raise BadParameters(f"{uploads} uploads for a knapsack of 1 to {self.clients} clients")
         self._check_sums(sums)
-        if int(sums.max()) > len(hashes) * MOST_DIGIT:
-            raise BadCiphertext(f"a digit sum is larger than {len(hashes)} uploads can make it")
-        if not np.array_equal(self.hash_of_sums(sums, workers), added(hashes)):
-            raise BadCiphertext("digit sums do not have the hash that the uploads' hashes add up to")
+        if int(sums.max()) > uploads * MOST_DIGIT:
+            raise BadCiphertext(f"a digit sum is larger than {uploads} uploads can make it")
+
+    def binds(self, sums: DigitSums, hashes: Sequence[Hash], workers: Workers = ALONE) -> bool:
+        """Whether uploads with these hashes have these digit sums.
+
+        Guarantee: collision resistance, and only for digit sums of that many uploads, which is checked.
+        Raises: as `check_range`.
+        """
+        self.check_range(sums, len(hashes))
+        return np.array_equal(self.hash_of_sums(sums, workers), added(hashes))
+
+    def residues(self, sums: DigitSums) -> Residues:
+        """The sum of the residues that stand behind these digit sums, which must have been bound before.
+
+        Shapes: `blocks` rows of N residues modulo q.  Raises: BadParameters for another shape.
+        """
+        self._check_sums(sums)
         return self._recombined(sums).reshape(self.blocks, N)
 
     def hash_of_sums(self, sums: DigitSums, workers: Workers = ALONE) -> Hash:

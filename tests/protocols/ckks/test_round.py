@@ -148,11 +148,11 @@ def test_a_sum_that_no_set_of_holders_opens_is_called_rubbish_and_nobody_silent(
         if who != VICTIM or not isinstance(message, Ciphertext):
             return message
         bent = replace(message, c0=bytes([1, 2, 3]) * (len(message.c0) // 3))
-        text = names.upload_text(context, certificate.digest, VICTIM, names.digest(bent.c0), names.digest(bent.c1))
+        text = names.upload_text(context, certificate.digest, VICTIM, names.digest(bent.c0), names.digest(bent.c1), b"")
         return replace(bent, signature=company.client_ids[VICTIM].sign(text))
 
     company.bend = bend
-    with pytest.raises(ImplausibleSum, match="2 sets of holders opened what is no sum"):
+    with pytest.raises(ImplausibleSum, match="3 sets of holders opened what is no sum"):
         company.round(certificate)
 
 
@@ -200,7 +200,7 @@ def test_a_residue_that_is_none_is_refused_even_with_a_good_signature(
         if who != VICTIM or not isinstance(message, Ciphertext):
             return message
         bent = too_large(message)
-        text = names.upload_text(context, certificate.digest, VICTIM, names.digest(bent.c0), names.digest(bent.c1))
+        text = names.upload_text(context, certificate.digest, VICTIM, names.digest(bent.c0), names.digest(bent.c1), b"")
         return replace(bent, signature=company.client_ids[VICTIM].sign(text))
 
     company.bend = bend
@@ -463,15 +463,6 @@ def test_a_key_of_other_parties_is_refused(company: Company, certificate: Certif
     begin = servers.Begin(company.agreement(certificate.digest), certificate, tuple(company.client_ids))
     with pytest.raises(Misused, match="4 parties are known as holders of a key of 5"):
         server.receive(APP, begin)
-
-
-def test_more_halves_than_holders_can_take_are_refused(
-    company: Company, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(servers, "MOST_HALVES_BYTES", 1000)
-    begin = servers.Begin(company.agreement(certificate.digest), certificate, tuple(company.client_ids))
-    with pytest.raises(Misused, match="invite fewer clients at a time"):
-        company.server().receive(APP, begin)
 
 
 def test_a_plan_that_no_ciphertext_carries_is_named() -> None:
