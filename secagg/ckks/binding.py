@@ -124,7 +124,7 @@ class Knapsack:
         return np.frombuffer(data, "<u4").astype(np.uint32, copy=False)
 
     def check_range(self, sums: DigitSums, uploads: int) -> None:
-        """Whether so many uploads can have these digit sums: without it a collision is easily found.
+        """Whether so many uploads can have these digit sums: the norm of a collision was estimated for those alone.
 
         Raises: BadCiphertext; BadParameters for none or too many uploads, or another shape.
         """
@@ -236,13 +236,12 @@ def check_binding(clients: int, blocks: int, width: int) -> None:
 
 def shortest_found() -> float:
     """log2 of the norm below which no solution is found at 2^128 operations."""
-    log_modulus = math.log2(MODULUS)
-    return min(log_modulus, 2 * math.sqrt(N * log_modulus * _log_root_hermite()))
+    log_modulus, size = math.log2(MODULUS), math.ceil(SECURITY_BITS / _BITS_PER_DIMENSION)
+    return min(log_modulus, 2 * math.sqrt(N * log_modulus * log_root_hermite(size)))
 
 
-def _log_root_hermite() -> float:
-    """log2 of ((pi b)^(1/b) b / (2 pi e))^(1 / (2 (b - 1))) for the block size b that costs 2^128."""
-    size = math.ceil(SECURITY_BITS / _BITS_PER_DIMENSION)
+def log_root_hermite(size: int) -> float:
+    """log2 of ((pi b)^(1/b) b / (2 pi e))^(1 / (2 (b - 1))), what reduction with blocks of size b reaches."""
     return (math.log2(math.pi * size) / size + math.log2(size / (2 * math.pi * math.e))) / (2 * (size - 1))
 
 
