@@ -14,7 +14,9 @@ from protocols.ckks import server as servers
 from protocols.ckks.client import Done, Idle
 from protocols.ckks.client import Ready as Prepared
 from protocols.ckks.holder import MOST_RETRIES, Holding
+from protocols.ckks.keys import Openers
 from protocols.ckks.messages import Certificate, Ciphertext, EncryptedSum, OpenEncrypted, Partial
+from protocols.ckks.server import Tried
 from protocols.errors import (
     AlreadyAnswered,
     BadPlan,
@@ -122,20 +124,93 @@ def test_fewer_holders_than_the_threshold_open_nothing(company: Company, certifi
     assert caught.value.missing == (FIRST_HOLDER, FIRST_HOLDER + 3)
 
 
-def test_a_holder_that_answers_rubbish_is_left_out_of_the_next_set(company: Company, certificate: Certificate) -> None:
+def answering_rubbish(certificate: Certificate, *liars: int) -> Any:
+    """These holders, by place, answer with well-formed numbers that mean nothing."""
     width = names.partial_width(certificate.epoch.plan)
 
     def bend(who: PartyId, _to: PartyId, message: Any) -> Any:
-        if who != FIRST_HOLDER or not isinstance(message, Partial):
+        if who - FIRST_HOLDER + 1 not in liars or not isinstance(message, Partial):
             return message
         rubbish = np.random.default_rng(0).integers(0, 1 << 50, len(message.part) // width, dtype=np.uint64)
         part = bytearray(len(message.part))
         pack_into(part, rubbish, width)
         return replace(message, part=bytes(part))
 
-    company.bend = bend
+    return bend
+
+
+@pytest.mark.parametrize("liar", [1, 2])
+def test_a_holder_that_answers_rubbish_is_left_out_and_named(
+    company: Company, certificate: Certificate, liar: int
+) -> None:
+    company.bend = answering_rubbish(certificate, liar)
     opened = company.round(certificate)
     assert same(opened, company.ideal(company.client_ids, certificate))
+    [note] = company.excluded
+    assert (note.peer, note.error) == (FIRST_HOLDER + liar - 1, "BadShare")
+    assert note.why == "every set of holders with it opened rubbish, and the first without did not"
+    assert not company.failures
+
+
+def test_where_two_are_left_out_together_it_is_one_of_them() -> None:
+    company = Company(keys=Keys.recommended(7, 8))
+    certificate = company.certificate()
+    company.bend = answering_rubbish(certificate, 3)
+    opened = company.round(certificate)
+    assert same(opened, company.ideal(company.client_ids, certificate))
+    assert [(note.peer, note.error) for note in company.excluded] == [
+        (FIRST_HOLDER + 2, "BadShare"),
+        (FIRST_HOLDER + 3, "BadShare"),
+    ]
+    assert all(f"one of [{FIRST_HOLDER + 2}, {FIRST_HOLDER + 3}]" in note.why for note in company.excluded)
+
+
+def test_no_holder_is_asked_so_often_that_it_gives_its_share_up() -> None:
+    """Ten holders, all of whom lie: there would be further sets, but too few are left who were asked at most twice."""
+    company = Company(keys=Keys.recommended(10, 8))
+    certificate = company.certificate()
+    company.bend = answering_rubbish(certificate, *range(1, 11))
+    with pytest.raises(ImplausibleSum, match="4 sets of holders"):
+        company.round(certificate)
+    assert not company.failures
+    assert all(isinstance(party.state, Holding) for party in company.holders.values())
+    assert not company.excluded
+
+
+def test_the_sets_that_follow_have_as_few_suspects_as_can_be() -> None:
+    keys = Keys(Mode.THRESHOLD, 7, 5, 8)
+    first, second = Openers((1, 2, 3, 4, 5)), Openers((3, 4, 5, 6, 7))
+    assert Tried((), (), frozenset()).following(keys) == first
+    assert Tried((first,), (), frozenset({2})).following(keys) == Openers((1, 3, 4, 5, 6))
+    assert Tried((first,), (first,), frozenset()).following(keys) == second
+    assert Tried((first, second), (first, second), frozenset()).following(keys) == Openers((1, 2, 5, 6, 7))
+    assert Tried((first,), (first,), frozenset({6, 7})).following(keys) is None
+    assert Tried((first,), (), frozenset({1, 2, 3})).following(keys) is None
+
+
+def test_an_answer_for_an_earlier_set_is_not_taken_for_a_later_one(company: Company, certificate: Certificate) -> None:
+    """Holder 1 is silent; what holder 2 said in the first set, with its weight there, comes again in the second."""
+    server = company.server()
+    early: list[Partial] = []
+
+    def bend(who: PartyId, _to: PartyId, message: Any) -> Any:
+        if isinstance(message, Partial) and who == FIRST_HOLDER:
+            return LOST
+        if not isinstance(message, Partial) or who > FIRST_HOLDER + 1:
+            return message
+        if message.openers == (1, 2, 3, 4):
+            early.append(message)
+            return message
+        [note] = server.receive(who, early[-1])
+        assert note.message.error == "ViewMismatch"
+        assert note.message.why == "answers for holders (1, 2, 3, 4), asked are (2, 3, 4, 5)"
+        return message
+
+    company.bend = bend
+    opened = company.round(certificate, server=server)
+    assert early
+    assert same(opened, company.ideal(company.client_ids, certificate))
+    assert not company.failures
 
 
 def test_a_sum_that_no_set_of_holders_opens_is_called_rubbish_and_nobody_silent(
@@ -425,12 +500,15 @@ def test_lists_have_one_order(question: EncryptedSum) -> None:
         replace(question, contributions=question.contributions[::-1])
     with pytest.raises(Undecodable, match="openers must strictly ascend"):
         replace(question, openers=(2, 1, 3, 4))
+    with pytest.raises(Undecodable, match="openers must strictly ascend"):
+        Partial(bytes(32), bytes(32), (1, 1), b"")
 
 
-def test_a_partial_for_another_question_is_refused(company: Company, certificate: Certificate) -> None:
-    company.bend = lambda who, _to, m: (
-        replace(m, question=bytes(32)) if who == FIRST_HOLDER and isinstance(m, Partial) else m
-    )
+@pytest.mark.parametrize("change", [{"question": bytes(32)}, {"openers": (1, 2, 3, 5)}, {"context": bytes(32)}])
+def test_a_partial_for_another_question_is_refused(
+    company: Company, certificate: Certificate, change: dict[str, Any]
+) -> None:
+    company.bend = lambda who, _to, m: replace(m, **change) if who == FIRST_HOLDER and isinstance(m, Partial) else m
     opened = company.round(certificate)
     assert same(opened, company.ideal(company.client_ids, certificate))
     assert (FIRST_HOLDER, "ViewMismatch") in [(note.peer, note.error) for note in company.excluded]
