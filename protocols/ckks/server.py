@@ -5,8 +5,8 @@
 
 It never has a key, loads no ciphertext library, and allocates nothing for a length that is not the one legal length.
 Memory: one sum, and what holders are shown of second halves: each of them where they are few enough, else one sum of
-their digits. Holders are asked so often only as they answer; a set that opened rubbish is followed by others, and what
-they open tells whom to suspect.
+their digits, of uploads whose hash is their own. A set of holders that opened rubbish is followed by others, and what
+those open tells whom to suspect.
 """
 
 from __future__ import annotations
