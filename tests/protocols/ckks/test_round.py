@@ -140,7 +140,7 @@ def answering_rubbish(certificate: Certificate, *liars: int) -> Any:
 
 
 @pytest.mark.parametrize("liar", [1, 2])
-def test_a_holder_that_answers_rubbish_is_left_out_and_named(
+def test_a_holder_that_answers_rubbish_is_left_out_of_the_next_set(
     company: Company, certificate: Certificate, liar: int
 ) -> None:
     company.bend = answering_rubbish(certificate, liar)
