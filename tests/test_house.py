@@ -36,6 +36,7 @@ ORDER = (
     "verifying",
     "messages",
     "submission",
+    "ckks.binding",
     "ckks.epoch",
     "ckks.messages",
     "ckks.single_messages",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from protocols.ckks import epoch as names
+from protocols.ckks.binding import hash_of
 from protocols.ckks.messages import Certificate, Ciphertext, OpenEncrypted
 from protocols.ckks.modes import USUAL, check_mode
 from protocols.ckks.vector import Shape
@@ -136,8 +137,10 @@ def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
     key = PublicKey(common_polynomial(state.certificate.epoch.context), names.from_bytes(state.certificate.public))
     integers = shape.integers(message.vector, words)
     sent = encrypt(shape.plan, key, integers, state.root, context, own.engine, own.workers)
-    text = names.upload_text(context, agreement.key, own.me, names.digest(sent.c0), names.digest(sent.c1))
-    return Done(context), [Envelope((SERVER,), Ciphertext(sent.c0, sent.c1, own.sign(text)))]
+    linear = hash_of(shape.plan, context, sent.c1, own.workers)
+    digests = names.digest(sent.c0), names.digest(sent.c1)
+    signature = own.sign(names.upload_text(context, agreement.key, own.me, *digests, linear))
+    return Done(context), [Envelope((SERVER,), Ciphertext(sent.c0, sent.c1, signature, linear))]
 
 
 @client.on(Done, Result)

@@ -23,7 +23,7 @@ import numpy as np
 from protocols.ckks import epoch as names
 from protocols.ckks.epoch import Epoch
 from protocols.ckks.messages import Certificate, Checked, Invite
-from protocols.ckks.questions import Question, answered, check_cohort, next_of, signed_texts
+from protocols.ckks.questions import Question, answered, check_cohort, check_key, next_of, signed_texts
 from protocols.ckks.single_messages import Decrypted, WholeSum, sums_to_bytes
 from protocols.errors import PolicyViolation, ShapeMismatch, ViewMismatch, blame
 from protocols.party import SERVER, Blame, Envelope, PartyId, Role, Step
@@ -31,6 +31,7 @@ from protocols.plan import ContextBytes
 from protocols.verifying import Verifier
 from protocols.wire import Buffer, Supplied
 from secagg.ckks.cipher import add_into, check_opened, open_exact
+from secagg.ckks.guard import SAMPLE, exposed
 from secagg.ckks.plan import Mode
 from secagg.ckks.whole import SecretKey, decrypt, public_key
 from secagg.ckks.wire import unpack
@@ -129,6 +130,7 @@ def make(state: Uninvited, sender: PartyId, message: Invite) -> Step:
 @decryptor.on(Holding, WholeSum)
 def answer(state: Holding, sender: PartyId, message: WholeSum) -> Step:
     """The sums, once for a round; the driver stores the new state before they leave."""
+    check_key(message.key, state.certificate.digest)
     question = checked_question(state, message)
     openings = state.certificate.epoch.plan.keys.openings
     asked = next_of(state.asked, openings, message.context, question, (PLACE,))
@@ -157,7 +159,7 @@ def checked_question(state: Holding, message: WholeSum) -> bytes:
 
 
 def opened(state: Holding, message: WholeSum) -> bytes | None:
-    """The exact sums, where they look like some."""
+    """The exact sums, where they look like some and do not give the key away."""
     plan = state.certificate.epoch.plan
     c0, c1 = added_up(state, message.firsts, plan.width0), added_up(state, message.seconds, plan.width1)
     secret = SecretKey.of(state.root, state.certificate.epoch.context)
@@ -166,6 +168,8 @@ def opened(state: Holding, message: WholeSum) -> bytes | None:
     try:
         check_opened(plan, found)
     except Rubbish:
+        return None
+    if exposed(plan, c0[:SAMPLE], c1[:SAMPLE], found.values):
         return None
     return sums_to_bytes(plan, found.values)
 

@@ -264,6 +264,8 @@ def keep_probe(room: Probing, who: PartyId, letter: Partial) -> Probing:
     shape, width = probe_plan(company.epoch.plan), names.partial_width(company.epoch.plan)
     if letter.context != company.context or letter.question != room.transcript:
         raise ViewMismatch(who, "answers another question than it was asked")
+    if letter.openers != room.sets[0].members:
+        raise ViewMismatch(who, f"answers for holders {letter.openers}, asked are {room.sets[0].members}")
     with blame(who):
         unpack(letter.part, shape.blocks * N, width)
     room.arrived[who] = bytes(letter.part)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from protocols.ckks import epoch as names
 from protocols.ckks.messages import Contribution
-from protocols.errors import AlreadyAnswered, CohortTooSmall, KeyMismatch, PolicyViolation, blame
+from protocols.errors import AlreadyAnswered, CohortTooSmall, KeyMismatch, OutOfTurn, PolicyViolation, blame
 from protocols.party import SERVER, PartyId
 from protocols.plan import ContextBytes
 from protocols.verifying import Verifier
@@ -57,6 +58,15 @@ def next_of(
     return Question(question, (*before.sets, this_set))
 
 
+def check_key(named: bytes, held: bytes) -> None:
+    """Raises: OutOfTurn, and so with nothing changed, for what was said about another key.
+
+    Against: whoever replays a server's letter of an earlier key, and with it would end this one.
+    """
+    if not hmac.compare_digest(named, held):
+        raise OutOfTurn(SERVER, "asks to open a sum under another key than the one I hold")
+
+
 def check_cohort(cohort: int, least: int, most: int) -> None:
     """Raises: CohortTooSmall, PolicyViolation in the server's name for a sum over too few clients, or too many."""
     if cohort < least:
@@ -82,7 +92,7 @@ def signed_texts(
         identity = clients.get(said.who)
         if identity is None:
             raise KeyMismatch(SERVER, f"asks to open an upload of client {said.who}, whom my policy does not pin")
-        text = names.upload_text(context, key, said.who, said.digest0, said.digest1)
+        text = names.upload_text(context, key, said.who, said.digest0, said.digest1, said.hash)
         with blame(SERVER):
             verify(identity, text, said.signature)
         texts.append(text)

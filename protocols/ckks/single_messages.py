@@ -21,9 +21,10 @@ from secagg.negacyclic import Integers
 class WholeSum:
     """Server -> decryptor: whose uploads, and both halves of each, for the decryptor to add up.
 
-    Contributions strictly ascend.
+    `key` is the certificate's digest; contributions strictly ascend.
     """
 
+    key: Bytes32
     context: ContextBytes
     contributions: tuple[Contribution, ...]
     firsts: tuple[Payload, ...] = field(repr=False)

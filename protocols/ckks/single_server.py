@@ -179,7 +179,11 @@ def close_gathering(room: Gathering) -> Step:
     contributions = tuple(each.contribution for each in kept)
     question = names.question_of(room.context, room.agreement.key, [text_of(room, said) for said in contributions])
     letter = WholeSum(
-        room.context, contributions, tuple(each.first for each in kept), tuple(each.second for each in kept)
+        room.agreement.key,
+        room.context,
+        contributions,
+        tuple(each.first for each in kept),
+        tuple(each.second for each in kept),
     )
     decrypting = Decrypting(room.known, room.agreement, room.plan, room.context, question, survivors, {})
     out = Envelope(room.known.holders, letter)

@@ -313,6 +313,7 @@ def test_a_holder_that_answers_the_probe_with_rubbish_voids_the_key() -> None:
     [
         (lambda m: replace(m, context=bytes(32)), "ViewMismatch"),
         (lambda m: replace(m, question=bytes(32)), "ViewMismatch"),
+        (lambda m: replace(m, openers=(1, 2, 3)), "ViewMismatch"),
         (lambda m: replace(m, part=m.part[:-1]), "BadCiphertext"),
     ],
 )

@@ -343,9 +343,24 @@ def test_one_client_by_two_names_is_not_two(company: SingleCompany, question: Wh
 
 def test_more_clients_than_the_key_is_for_are_refused(question: WholeSum) -> None:
     for_five = SingleCompany(plan=replace(PLAN, max_clients=5))
-    for_five.certificate()
+    key = for_five.certificate().digest
     with pytest.raises(PolicyViolation, match="over 6 clients; the key is for fewer"):
-        for_five.decryptor.receive(SERVER, question)
+        for_five.decryptor.receive(SERVER, replace(question, key=key))
+
+
+def test_a_question_about_another_key_changes_nothing(company: SingleCompany, question: WholeSum) -> None:
+    before = company.decryptor.state
+    with pytest.raises(OutOfTurn, match="another key than the one I hold"):
+        company.decryptor.receive(SERVER, replace(question, key=bytes(32)))
+    assert company.decryptor.state is before
+
+
+def test_a_decryptor_says_nothing_that_gives_its_key_away(
+    company: SingleCompany, question: WholeSum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decryptors, "exposed", lambda plan, c0, c1, released: True)
+    [said] = company.decryptor.receive(SERVER, question)
+    assert said.message.sums is None
 
 
 def test_two_sums_of_one_round_are_never_opened(company: SingleCompany, question: WholeSum) -> None:
