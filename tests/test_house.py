@@ -58,6 +58,7 @@ ORDER = (
     "faults",
     "sizes",
     "costs",
+    "encrypted_costs",
     "planning",
     "tensors",
     "round",
