@@ -10,6 +10,8 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocols import encrypted_costs, sizes
 from protocols.ckks import server as servers
@@ -35,8 +37,9 @@ from protocols.simulate import Cohort, Encrypted, Fate, FaultPlan, Lost, Simulat
 from protocols.sizes import EncryptedSizes, RoundSizes, encrypted_sizes
 from protocols.trial import Trial, plan_for, run_trial, vector_of
 from secagg.ckks.cipher import Fft
+from secagg.ckks.plan import plan as ciphertexts
 from secagg.encode import Encoding
-from secagg.errors import BadParameters
+from secagg.errors import BadParameters, NoParameters
 from secagg.keys import Seed
 
 ROOT = Seed(bytes(range(32)))
@@ -228,6 +231,17 @@ def test_steps_are_timed_on_a_part_of_the_vector(length: int) -> None:
     assert (sample.digits, sample.width0, sample.width1) == (plan.digits, plan.width0, plan.width1)
     for seconds in dataclasses.astuple(timed_cipher_steps(sample)):
         assert 0 < seconds < 1
+
+
+@given(clients=st.integers(3, 1000), bits=st.integers(4, 32), length=st.integers(1, 10**8), blocks=st.integers(1, 300))
+def test_a_part_of_any_plan_is_a_plan(clients: int, bits: int, length: int, blocks: int) -> None:
+    try:
+        whole = ciphertexts(clients, bits, length, FIVE)
+    except NoParameters:
+        return
+    sample = sample_of(whole, blocks)
+    assert sample.blocks == min(whole.blocks, blocks)
+    assert sample.noise.guard <= whole.guard
 
 
 # --- the choice
