@@ -1,7 +1,9 @@
 """All holders of a key in one process, for whoever plays a whole encrypted round there.
 
-committee = Committee.fresh(plan, clients, server)      five holders, of whom four open
-certificate = committee.key_for(agreement)              a ceremony; a new key for every round
+    Committee.of(...)       five holders, of whom four open
+    .key_for(agreement)     one ceremony: a key for one round
+
+A new key for every round costs a fraction of a second and leaves the most room for precision.
 """
 
 from __future__ import annotations

@@ -16,16 +16,18 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from protocols.ckks.binding import Binding, binding_of, knapsack_of
 from protocols.ckks.epoch import partial_width
 from protocols.costs import Priced, Steps, best_of
 from protocols.plan import NOTHING
 from protocols.sizes import EncryptedSizes
 from secagg.ckks.cipher import CHUNK, PublicKey, Upload, add_into, encrypt, open_exact
+from secagg.ckks.guard import SAMPLE, exposed
 from secagg.ckks.plan import CkksPlan
 from secagg.ckks.seal import SealEngine
 from secagg.ckks.share import common_polynomial
 from secagg.ckks.wire import packed_bytes, unpack
-from secagg.keys import Seed
+from secagg.keys import Context, Seed
 from secagg.negacyclic import N
 
 NO_STEPS = Steps(*(0.0,) * len(fields(Steps)))
@@ -38,13 +40,20 @@ SAMPLE_BLOCKS = 256
 class CipherSteps(Priced):
     """One number per kind of step on ciphertexts: how often a party takes it, or how many seconds it takes.
 
-    key     a public key derived, loaded by the engine, and tried on one polynomial
-    encrypt, add, part, opening     one polynomial encrypted and written; of an upload, both halves read and added; of a
-            holder's answer, read, checked and added; of the sum, opened
+    key      a public key derived, loaded by the engine, and tried on one polynomial
+    attack   the one that is tried on every sum before it is published
+
+    Of one polynomial:
+
+    encrypt  encrypted and written                 part      a holder's answer read, checked and added
+    add      an upload's, checked and added        opening   the sum's, opened
+    bind     its second half hashed and its digits added, where sums are bound by hashes
     """
 
     key: float
+    attack: float
     encrypt: float
+    bind: float
     add: float
     part: float
     opening: float
@@ -85,7 +94,9 @@ def encrypting_client(shape: EncryptedRound) -> EncryptedSteps:
         digest=2 * upload + download,
         encode=shape.length,
     )
-    return EncryptedSteps(common, CipherSteps(key=1, encrypt=shape.plan.blocks, add=0, part=0, opening=0))
+    blocks = shape.plan.blocks
+    ciphers = CipherSteps(key=1, attack=0, encrypt=blocks, bind=hashed(shape.plan), add=0, part=0, opening=0)
+    return EncryptedSteps(common, ciphers)
 
 
 def adding_server(shape: EncryptedRound) -> EncryptedSteps:
@@ -100,7 +111,21 @@ def adding_server(shape: EncryptedRound) -> EncryptedSteps:
         item=2 * n,
         digest=2 * n * client.upload_bytes + holder.download_bytes + openers * holder.upload_bytes,
     )
-    return EncryptedSteps(common, CipherSteps(key=0, encrypt=0, add=n * blocks, part=openers * blocks, opening=blocks))
+    ciphers = CipherSteps(
+        key=0,
+        attack=1,
+        encrypt=0,
+        bind=n * hashed(shape.plan),
+        add=n * blocks,
+        part=openers * blocks,
+        opening=blocks,
+    )
+    return EncryptedSteps(common, ciphers)
+
+
+def hashed(plan: CkksPlan) -> int:
+    """How many polynomials of an upload are hashed."""
+    return plan.blocks if binding_of(plan) is Binding.HASHED else 0
 
 
 def sample_of(plan: CkksPlan, blocks: int = SAMPLE_BLOCKS) -> CkksPlan:
@@ -118,9 +143,17 @@ def timed_cipher_steps(sample: CkksPlan) -> CipherSteps:
     half0, half1, answer = (bytes(packed_bytes(count, each)) for each in (sample.width0, sample.width1, width))
     total = np.zeros(count, np.uint64)
 
+    knapsack = knapsack_of(sample, Context(NOTHING))
+    digits, few = knapsack.zeros(), np.ones((min(blocks, SAMPLE), N), np.uint64)
+
     def add() -> None:
+        # The second half is only checked: it is for holders to add, or its digits are added.
+        unpack(half1, count, sample.width1)
         add_into(total, unpack(half0, count, sample.width0))
-        add_into(total, unpack(half1, count, sample.width1))
+
+    def bind() -> None:
+        knapsack.hash(half1)
+        knapsack.add_digits(digits, half1)
 
     def part() -> None:
         # It is read when it arrives, and once more when all have.
@@ -128,10 +161,12 @@ def timed_cipher_steps(sample: CkksPlan) -> CipherSteps:
         add_into(total, unpack(answer, count, width))
 
     chunk, one = sample_of(sample, CHUNK), sample_of(sample, 1)
-    key = fresh_key()
+    key, nothing = fresh_key(), np.zeros(sample.dimension, np.int64)
     return CipherSteps(
         key=best_of(lambda: encrypt_zeros(one, fresh_key())),
+        attack=best_of(lambda: exposed(sample, few, few, nothing)),
         encrypt=best_of(lambda: encrypt_zeros(chunk, key)) / chunk.blocks,
+        bind=best_of(bind) / blocks,
         add=best_of(add) / blocks,
         part=best_of(part) / blocks,
         opening=best_of(lambda: open_exact(sample, total.reshape(blocks, N))) / blocks,

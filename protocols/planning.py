@@ -316,7 +316,7 @@ def encrypted_choice(request: Request, promise: Promise, keys: Keys) -> Choice:
         agreement = Agreement(plan, 0, bytes(16), request.dimension, NOTHING, NOTHING, NOTHING)
         return met_encrypted(agreement, keys, request.clients)
     except (BadPlan, BadParameters) as error:
-        # More clients or coordinates than any key is for are refused before a plan is looked for.
+        # Bad parameters mean that the library which encrypts is missing.
         return Choice(False, str(error), promise.value, mode=keys.mode.value)
 
 

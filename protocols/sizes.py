@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from protocols import codec, messages
+from protocols.ckks.binding import Binding, binding_of, hash_bytes, knapsack_of
 from protocols.ckks.epoch import POLYNOMIAL_BYTES, partial_width
 from protocols.ckks.messages import Certificate, Checked, Ciphertext, Contribution, EncryptedSum, OpenEncrypted, Partial
-from protocols.ckks.server import MOST_HALVES_BYTES
 from protocols.ckks.vector import key_for
 from protocols.coding import EXTRAS_RING, Extras, coding_of
 from protocols.errors import BadPlan
@@ -135,11 +135,10 @@ class EncryptedSizes:
 def encrypted_sizes(agreement: Agreement, keys: Keys, clients: int) -> EncryptedSizes:
     """The letters of an encrypted round of which `clients` uploads arrive, under a key made for it.
 
-    Raises: BadPlan when no ciphertext carries such a round, and when holders refuse so large a question.
+    Raises: BadPlan when no ciphertext carries such a round, or no hash binds its sum.
     """
     holders = tuple(place.to_bytes(32, "little") for place in range(keys.holders))
     epoch = key_for(agreement, keys, 0, holders)
-    check_halves_fit(epoch.plan, clients)
     certificate = Certificate(epoch, bytes(POLYNOMIAL_BYTES), (Checked(0, SIGNATURE),) * keys.holders)
     encrypted = ciphertext_sizes(epoch.plan, clients)
     received = single(OpenEncrypted(agreement, certificate)), single(messages.Result(NO_CONTEXT, NOTHING))
@@ -149,35 +148,45 @@ def encrypted_sizes(agreement: Agreement, keys: Keys, clients: int) -> Encrypted
 def ciphertext_sizes(plan: CkksPlan, clients: int) -> EncryptedSizes:
     """The letters that carry residues, and what is said beside these."""
     openers, width, residues = tuple(range(1, plan.keys.threshold + 1)), partial_width(plan), plan.blocks * N
+    linear = bytes(hash_bytes(plan))
 
     def upload(count: int) -> Ciphertext:
         half0, half1 = (bytes(packed_bytes(count, width)) for width in (plan.width0, plan.width1))
-        return Ciphertext(c0=half0, c1=half1, signature=SIGNATURE)
-
-    def question(count: int) -> EncryptedSum:
-        said = (Contribution(PartyId(who), NOTHING, NOTHING, SIGNATURE) for who in range(count))
-        return EncryptedSum(context=NO_CONTEXT, openers=openers, contributions=tuple(said), halves=(b"",) * count)
+        return Ciphertext(c0=half0, c1=half1, signature=SIGNATURE, hash=linear)
 
     def answer(count: int) -> Partial:
-        return Partial(context=NO_CONTEXT, question=NOTHING, part=bytes(packed_bytes(count, width)))
+        part = bytes(packed_bytes(count, width))
+        return Partial(context=NO_CONTEXT, question=NOTHING, openers=openers, part=part)
 
-    asked = series(question, clients)
-    # A question is written with empty halves: none of the largest vector's is ever made.
-    asked = replace(asked, bytes=asked.bytes + clients * packed_bytes(residues, plan.width1))
     return EncryptedSizes(
         client=RoundSizes(sent=(series(upload, residues),), received=()),
-        holder=RoundSizes(sent=(series(answer, residues),), received=(asked,)),
+        holder=RoundSizes(sent=(series(answer, residues),), received=(question_size(plan, openers, clients),)),
     )
 
 
-def check_halves_fit(plan: CkksPlan, clients: int) -> None:
-    """Raises: BadPlan for more than holders add up for themselves; the server begins no such round."""
-    halves = clients * packed_bytes(plan.blocks * N, plan.width1)
-    if halves > MOST_HALVES_BYTES:
-        raise BadPlan(
-            f"{clients} uploads have second halves of {halves >> 20} MiB, more than the {MOST_HALVES_BYTES >> 20} MiB "
-            "that holders add up for themselves: invite fewer clients at a time, or to a shorter vector"
+def question_size(plan: CkksPlan, openers: tuple[int, ...], clients: int) -> Letter:
+    """The frame by which holders are asked to open; it is written without what may be the largest of all letters."""
+    linear = bytes(hash_bytes(plan))
+
+    def question(count: int, halves: int) -> EncryptedSum:
+        said = (Contribution(PartyId(who), NOTHING, NOTHING, SIGNATURE, linear) for who in range(count))
+        return EncryptedSum(
+            key=NOTHING,
+            context=NO_CONTEXT,
+            openers=openers,
+            contributions=tuple(said),
+            halves=(b"",) * halves,
+            digits=b"",
         )
+
+    match binding_of(plan):
+        case Binding.FULL:
+            empty = series(lambda count: question(count, count), clients)
+            shown = clients * packed_bytes(plan.blocks * N, plan.width1)
+        case Binding.HASHED:
+            empty = series(lambda count: question(count, 0), clients)
+            shown = knapsack_of(plan, NO_CONTEXT).sums_bytes
+    return replace(empty, bytes=empty.bytes + shown)
 
 
 def roster_of(count: int) -> messages.Roster:

@@ -70,18 +70,39 @@ def reduced(integers: Integers) -> Residues:
     """Any int64 modulo q, in 0 .. q - 1."""
     total: Integers = integers & ((1 << PRIME_BITS) - 1)
     total += (integers >> PRIME_BITS) * EXCESS
-    return _settled(total)
+    return settled(total)
+
+
+def shifted(integers: Integers, bits: int) -> Integers:
+    """2^bits x modulo q, between -2^48 and 2^54 + 2^48, for x within 2^55 of 0 and up to 30 bits."""
+    low_bits = PRIME_BITS - bits
+    low = integers & ((1 << low_bits) - 1)
+    low <<= bits
+    low += (integers >> low_bits) * EXCESS
+    return low
+
+
+def settled(integers: Integers) -> Residues:
+    """The residues of integers from -q to 2q - 1, in their place.
+
+    Unsigned, what is below 0 lies far above q, and what is below q wraps there: the lesser is the residue.
+    """
+    residues = integers.view(np.uint64)
+    np.minimum(residues, residues + np.uint64(PRIME), out=residues)
+    np.minimum(residues, residues - np.uint64(PRIME), out=residues)
+    return residues
 
 
 def transform(rows: NDArray[np.float64] | Integers) -> Complexes:
     """Values of real polynomials, rows of N coefficients, at the roots of X^{N/2} = i; rows of N/2."""
-    from scipy.fft import fft
-
     folded = np.empty((*rows.shape[:-1], N // 2), np.complex128)
     folded.real, folded.imag = rows[..., : N // 2], rows[..., N // 2 :]
-    folded *= _TWIST
-    values: Complexes = fft(folded, axis=-1, overwrite_x=True)
-    return values
+    return _values(folded)
+
+
+def transform_pairs(pairs: NDArray[np.float64]) -> Complexes:
+    """`transform` of polynomials whose coefficients k and k + N/2 stand side by side; what they stand in is spent."""
+    return _values(pairs.view(np.complex128))
 
 
 def interpolate(values: Complexes) -> Integers:
@@ -140,9 +161,17 @@ def _limb_product(left: list[Complexes], right: list[Complexes]) -> Residues:
         values[:] = 0.0
         for i in range(max(0, place - _LIMBS + 1), min(place, _LIMBS - 1) + 1):
             values += np.multiply(left[i], right[place - i], out=product)
-        total = _shifted(total)
+        total = shifted(total, _LIMB_BITS)
         total += interpolate(values)
-    return _settled(total)
+    return settled(total)
+
+
+def _values(folded: Complexes) -> Complexes:
+    from scipy.fft import fft
+
+    folded *= _TWIST
+    values: Complexes = fft(folded, axis=-1, overwrite_x=True)
+    return values
 
 
 def _coefficients(values: Complexes) -> NDArray[np.float64]:
@@ -187,27 +216,7 @@ def _joined(low: Integers, high: Integers) -> Residues:
     high <<= _HALF_BITS
     high += over
     high += low
-    return _settled(high)
-
-
-def _shifted(integers: Integers) -> Integers:
-    """2^14 x modulo q, between -2^32 and 2^54 + 2^32, for x within 2^55 of 0."""
-    low_bits = PRIME_BITS - _LIMB_BITS
-    shifted = integers & ((1 << low_bits) - 1)
-    shifted <<= _LIMB_BITS
-    shifted += (integers >> low_bits) * EXCESS
-    return shifted
-
-
-def _settled(integers: Integers) -> Residues:
-    """The residues of integers from -q to 2q - 1, in their place.
-
-    Unsigned, what is below 0 lies far above q, and what is below q wraps there: the lesser is the residue.
-    """
-    residues = integers.view(np.uint64)
-    np.minimum(residues, residues + np.uint64(PRIME), out=residues)
-    np.minimum(residues, residues - np.uint64(PRIME), out=residues)
-    return residues
+    return settled(high)
 
 
 def _check(residues: NDArray[Any], dimensions: int) -> None:

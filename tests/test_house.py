@@ -36,18 +36,27 @@ ORDER = (
     "verifying",
     "messages",
     "submission",
+    "ckks.binding",
     "ckks.epoch",
     "ckks.messages",
+    "ckks.single_messages",
+    "ckks.seeded_messages",
     "codec",
     "pairwise.session",
     "pairwise.recovery",
     "pairwise.client",
     "pairwise.server",
     "ckks.vector",
+    "ckks.modes",
+    "ckks.questions",
     "ckks.holder",
     "ckks.keys",
     "ckks.client",
     "ckks.server",
+    "ckks.decryptor",
+    "ckks.single_server",
+    "ckks.seeded",
+    "ckks.seeded_server",
     "ckks.summary",
     "ideal",
     "endpoint",
@@ -627,8 +636,9 @@ PUBLIC = {
         seal split unmask_into verify
     """,
     "protocols": """
-        Client Credential DurableClient DurableServer Excess FaultPlan Layout Metric NoisePlan Policy PrivateTraining
-        Promise RoundPlan RoundReport Server Task check_model exit_on_sigterm make_private secure_mean
+        Client Credential DurableClient DurableHolder DurableServer Excess FaultPlan Holder HolderPolicy KeyMaker Layout
+        Metric NoisePlan Policy PrivateTraining Promise RoundPlan RoundReport Server Task check_model exit_on_sigterm
+        make_private secure_mean
     """,
 }
 

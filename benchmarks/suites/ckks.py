@@ -9,6 +9,7 @@ within its seconds; frames, signatures and the ceremony are not.
 
 from __future__ import annotations
 
+import hashlib
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from benchmarks.inputs import Floats, mean_of, rms, update_of
 from benchmarks.peers import tenseal
 from benchmarks.peers.tenseal import Encryption, Federation
 from benchmarks.rows import Effort, Row, Taken, Threads, alternate, faster, on_cores, timed
+from secagg.ckks.binding import Knapsack
 from secagg.ckks.cipher import (
     Engine,
     Fft,
@@ -51,6 +53,8 @@ TIMES_SEAL, TIMES_SEAL_TWO = 3.0, 5.0
 TIMES_SERVER = 5.0
 # 100 and 1.5 million values a second.
 LIMIT_ADD_NS, LIMIT_OPEN_NS = 10.0, 1000 / 1.5
+# Fifteen million residues a second.
+LIMIT_HASH_NS = 1000 / 15
 LIMIT_BYTES, LIMIT_SEEDED_BYTES = 1 / 5, 1 / 9
 LIMIT_MEMORY_MB = 16.0
 LABEL = b"secagg/benchmarks/ckks"
@@ -65,6 +69,7 @@ def rows(effort: Effort) -> Iterator[Row]:
         yield client(ours, Fft(), symmetric, TIMES_FFT_SYMMETRIC, effort)
         yield client(ours, SealEngine(), public, TIMES_SEAL, effort)
         yield from server(ours, public, effort)
+        yield linear_hash(ours, effort)
         yield opening(Ours(Federated.agreed(Keys(Mode.THRESHOLD, 3, 3), effort.dimension)), public, effort)
     with on_cores(2), SealPool(2) as pool, ThreadPoolExecutor(2) as threads:
         yield client(ours, pool, public, TIMES_SEAL_TWO, effort, Workers(threads, 2))
@@ -250,6 +255,30 @@ def server(ours: Ours, peer: Peer, effort: Effort) -> Iterator[Row]:
             judged=judged,
             note="CPU seconds; unpacking, range checks and addition against load and addition",
         )
+
+
+def linear_hash(ours: Ours, effort: Effort) -> Row:
+    """What binds a sum too large to be shown in halves, beside what one half costs a holder where they are shown."""
+    half, plan = bytes(ours.upload(update_of(0, effort.dimension), Fft()).c1), ours.plan
+    knapsack, count = Knapsack(CONTEXT, CLIENTS, plan.blocks, plan.width1), plan.blocks * N
+    total = np.zeros(count, np.uint64)
+
+    def shown() -> None:
+        hashlib.sha256(half).digest()
+        add_into(total, unpack(half, count, plan.width1))
+
+    taken, taken_peer = alternate(timed(lambda: knapsack.hash(half)), timed(shown), effort.repeats)
+    return Row(
+        suite="ckks",
+        case=f"linear hash of a second half, {plan.width1} bytes a residue, d = {effort.dimension:,}",
+        unit="ns per residue",
+        ours=taken.per(count * 1e-9),
+        peer_name="one half that is shown: SHA-256, unpacking, addition",
+        peer=taken_peer.per(count * 1e-9),
+        limit=LIMIT_HASH_NS,
+        judged="ours",
+        note="CPU seconds; a holder pays it once a sum, about twice, and a shown half once a client",
+    )
 
 
 def opening(ours: Ours, peer: Peer, effort: Effort) -> Row:

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from protocols.ckks import epoch as names
+from protocols.ckks.binding import hash_of
 from protocols.ckks.messages import Certificate, Ciphertext, OpenEncrypted
+from protocols.ckks.modes import USUAL, check_mode
 from protocols.ckks.vector import Shape
 from protocols.errors import BadPlan, KeyMismatch, PolicyViolation, Replay, ViewMismatch
 from protocols.messages import NeedUpdate, Result, Submit
@@ -24,6 +26,7 @@ from protocols.submission import words_of
 from protocols.verifying import Verifier
 from protocols.wire import I64, Supplied
 from secagg.ckks.cipher import Engine, PublicKey, encrypt
+from secagg.ckks.plan import Mode
 from secagg.ckks.share import common_polynomial
 from secagg.keys import Seed, derive
 from secagg.workers import ALONE, Workers
@@ -42,6 +45,7 @@ class Own:
     server: bytes
     engine: Engine
     workers: Workers = ALONE
+    modes: frozenset[Mode] = USUAL
 
 
 Self = Annotated[Own, Supplied]
@@ -94,10 +98,12 @@ def check_key(own: Own, agreement: Agreement, certificate: Certificate) -> None:
     or larger ones, than this round is safe under.
     """
     policy, epoch = own.policy, certificate.epoch
+    keys = epoch.plan.keys
     if not hmac.compare_digest(certificate.digest, agreement.key):
         raise ViewMismatch(SERVER, "shows another key than the round names")
     if epoch.task != agreement.plan.task:
         raise ViewMismatch(SERVER, f"shows a key made for task {epoch.task!r}")
+    check_mode(keys.mode, own.modes)
     if own.server in epoch.holders:
         raise PolicyViolation(SERVER, "holds a part of the key itself, and with it adds up what it also opens")
     if not policy.holders.issuperset(epoch.holders):
@@ -108,7 +114,8 @@ def check_key(own: Own, agreement: Agreement, certificate: Certificate) -> None:
             f"shows a key of which {epoch.plan.keys.threshold} of {epoch.plan.keys.holders} holders may open two sums "
             "of one round if some are corrupt",
         )
-    if epoch.plan.keys.threshold < policy.min_opening_threshold:
+    # Whoever agreed to one decryptor asks for no second one.
+    if keys.mode is Mode.THRESHOLD and keys.threshold < policy.min_opening_threshold:
         raise PolicyViolation(
             SERVER,
             f"shows a key that {epoch.plan.keys.threshold} holders open; I ask for {policy.min_opening_threshold}",
@@ -130,8 +137,10 @@ def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
     key = PublicKey(common_polynomial(state.certificate.epoch.context), names.from_bytes(state.certificate.public))
     integers = shape.integers(message.vector, words)
     sent = encrypt(shape.plan, key, integers, state.root, context, own.engine, own.workers)
-    text = names.upload_text(context, agreement.key, own.me, names.digest(sent.c0), names.digest(sent.c1))
-    return Done(context), [Envelope((SERVER,), Ciphertext(sent.c0, sent.c1, own.sign(text)))]
+    linear = hash_of(shape.plan, context, sent.c1, own.workers)
+    digests = names.digest(sent.c0), names.digest(sent.c1)
+    signature = own.sign(names.upload_text(context, agreement.key, own.me, *digests, linear))
+    return Done(context), [Envelope((SERVER,), Ciphertext(sent.c0, sent.c1, signature, linear))]
 
 
 @client.on(Done, Result)

@@ -15,6 +15,7 @@ from typing import Annotated
 import numpy as np
 
 from protocols import wire
+from protocols.ckks.binding import Binding, binding_of, hash_bytes, knapsack_of
 from protocols.errors import BadPlan
 from protocols.wire import U64, Buffer, Bytes32, Exactly, Text
 from secagg.ckks.ceremony import Reveal, probe, probe_plan
@@ -22,6 +23,7 @@ from secagg.ckks.cipher import PublicKey, add_into
 from secagg.ckks.plan import CkksPlan, Mode
 from secagg.ckks.share import Dealt, common_polynomial, own_deals, own_key, own_public_share
 from secagg.ckks.wire import WIDTHS, dropped, pack_into, packed_bytes, unpack
+from secagg.errors import NoParameters
 from secagg.keys import Context, Seed, derive
 from secagg.negacyclic import PRIME, N, Residues
 
@@ -36,6 +38,7 @@ LABEL_CHECKED = PREFIX + b"checked"
 LABEL_CERTIFICATE = PREFIX + b"certificate"
 LABEL_UPDATE = PREFIX + b"update"
 LABEL_UPLOAD = PREFIX + b"upload"
+LABEL_PUBLIC_BYTES = PREFIX + b"public-bytes"
 LABEL_QUESTION = PREFIX + b"question"
 LABEL_SMUDGING = PREFIX + b"holder-smudging"
 
@@ -57,7 +60,9 @@ Polynomial = Annotated[bytes, Exactly(POLYNOMIAL_BYTES)]
 class Epoch:
     """One key: for which task, sums and holders. `holders` are identity keys, holder i the i-th, counted from 1.
 
-    Raises: BadPlan when the holders do not fit the plan.
+    In mode single there is one holder, the decryptor, who has the key whole.
+
+    Raises: BadPlan when the holders do not fit the plan, or no hash binds sums too large to be shown.
     """
 
     task: Text
@@ -66,12 +71,17 @@ class Epoch:
     holders: tuple[Bytes32, ...]
 
     def __post_init__(self) -> None:
-        if self.plan.keys.mode is not Mode.THRESHOLD:
-            raise BadPlan(f"mode {self.plan.keys.mode.value} has no holders who share a key")
+        if self.plan.keys.mode is Mode.SEEDED:
+            raise BadPlan("in mode seeded the clients have the key: no holder does, and nothing is certified")
         if len(self.holders) != self.plan.keys.holders or len(set(self.holders)) != len(self.holders):
             raise BadPlan(
                 f"{len(self.holders)} holders for a plan of {self.plan.keys.holders}, each with its own identity"
             )
+        if binding_of(self.plan) is Binding.HASHED:
+            try:
+                knapsack_of(self.plan, Context(bytes(32)))
+            except NoParameters as error:
+                raise BadPlan(str(error)) from error
 
     @property
     def context(self) -> Context:
@@ -171,14 +181,14 @@ def checked_text(context: Context, holder: int, public: bytes, value: int) -> by
     return LABEL_CHECKED + context + number(holder) + hashlib.sha256(public).digest() + value.to_bytes(8, "little")
 
 
-def digest(half: Buffer) -> bytes:
-    """SHA-256 of one half of a ciphertext as it travels."""
-    return hashlib.sha256(half).digest()
+def digest(part: Buffer) -> bytes:
+    """SHA-256 of one half of a ciphertext as it travels, or of its linear hash."""
+    return hashlib.sha256(part).digest()
 
 
-def upload_text(context: Context, key: bytes, who: int, digest0: bytes, digest1: bytes) -> bytes:
-    """What a client signs: its one upload to this round, under this key."""
-    return LABEL_UPLOAD + context + key + number(who) + digest0 + digest1
+def upload_text(context: Context, key: bytes, who: int, digest0: bytes, digest1: bytes, linear: bytes = b"") -> bytes:
+    """What a client signs: its one upload to this round, under this key, and the linear hash, if any, that binds it."""
+    return LABEL_UPLOAD + context + key + number(who) + digest0 + digest1 + digest(linear)
 
 
 def question_of(context: Context, key: bytes, contributors: Sequence[bytes]) -> bytes:
@@ -206,4 +216,10 @@ def partial_width(plan: CkksPlan) -> int:
 
 def largest_question(plan: CkksPlan) -> int:
     """Bytes that no letter asking to open a sum of this plan exceeds."""
-    return plan.clients * (packed_bytes(plan.blocks * N, plan.width1) + CONTRIBUTION_BYTES)
+    count = plan.blocks * N
+    match binding_of(plan):
+        case Binding.FULL:
+            shown = plan.clients * packed_bytes(count, plan.width1)
+        case Binding.HASHED:
+            shown = knapsack_of(plan, Context(bytes(32))).sums_bytes
+    return shown + plan.clients * (hash_bytes(plan) + CONTRIBUTION_BYTES)

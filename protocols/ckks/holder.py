@@ -11,7 +11,6 @@ before it answers.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import itertools
 from collections.abc import Callable, Mapping
@@ -21,12 +20,14 @@ from typing import Annotated
 import numpy as np
 
 from protocols.ckks import epoch as names
+from protocols.ckks.binding import Binding, binding_of, hash_bytes, knapsack_of
 from protocols.ckks.epoch import POLYNOMIAL_BYTES, Dealing, Epoch, Polynomial
 from protocols.ckks.messages import (
     Certificate,
     Checked,
     Commit,
     Commits,
+    Contribution,
     Deals,
     Dispute,
     EncryptedSum,
@@ -38,10 +39,11 @@ from protocols.ckks.messages import (
     Summands,
     signed_values,
 )
+from protocols.ckks.questions import MOST_RETRIES as MOST_RETRIES
+from protocols.ckks.questions import Question as Question
+from protocols.ckks.questions import answered, check_cohort, check_key, next_of, signed_texts
 from protocols.errors import (
-    AlreadyAnswered,
     BadShare,
-    CohortTooSmall,
     KeyMismatch,
     PolicyViolation,
     ShapeMismatch,
@@ -51,8 +53,9 @@ from protocols.errors import (
 from protocols.party import SERVER, Blame, Envelope, Failed, PartyId, Role, Step
 from protocols.plan import ContextBytes
 from protocols.verifying import Verifier
-from protocols.wire import U32, U64, Bytes32, Exactly, Supplied
+from protocols.wire import U32, U64, Buffer, Bytes32, Exactly, Supplied
 from secagg.box import open_box, seal
+from secagg.ckks.binding import hash_from_bytes
 from secagg.ckks.ceremony import (
     challenge,
     check_commitment,
@@ -61,6 +64,7 @@ from secagg.ckks.ceremony import (
     transcript_of,
 )
 from secagg.ckks.cipher import add_into
+from secagg.ckks.plan import CkksPlan, Mode
 from secagg.ckks.share import Dealt as Piece
 from secagg.ckks.share import combine_deals, fits_degree, lagrange, partial, smudging_seed
 from secagg.ckks.wire import pack_into, packed_bytes, unpack
@@ -68,9 +72,6 @@ from secagg.keys import AgreementKey, Context, Secret, Seed, derive
 from secagg.negacyclic import PRIME, N, Residues
 
 holder = Role("ckks holder", Blame.ABORT)
-
-# Further sets of holders that may open one sum, after the first.
-MOST_RETRIES = 2
 
 SecretPolynomial = Annotated[Secret, Exactly(POLYNOMIAL_BYTES)]
 
@@ -94,6 +95,7 @@ class HolderPolicy:
         """Raises: PolicyViolation in the server's name, saying what was proposed and what is required."""
         keys = epoch.plan.keys
         for fine, what in (
+            (keys.mode is Mode.THRESHOLD, f"mode {keys.mode.value} has no holders who share a key"),
             (self.holders.issuperset(epoch.holders), "shares the key with a holder whom this policy does not pin"),
             (
                 keys.tolerates_a_third,
@@ -166,14 +168,6 @@ class Checking:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What was asked about one round: the sum, and the sets of holders that were to open it."""
-
-    sum: Bytes32
-    sets: tuple[Bytes32, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Holding:
     """A share of the key, good for as many openings as its plan counts; `asked` is by the context of the round."""
 
@@ -188,7 +182,7 @@ class Holding:
     @property
     def answered(self) -> int:
         """How many openings are spent."""
-        return sum(len(question.sets) for question in self.asked.values())
+        return answered(self.asked)
 
 
 @holder.on(Uninvited, Invite)
@@ -317,6 +311,7 @@ def agreed_with(pair: AgreementKey, public: bytes) -> Seed:
 @holder.on(Holding, EncryptedSum)
 def answer(state: Holding, sender: PartyId, message: EncryptedSum) -> Step:
     """My part of the opening, once for a sum and a set of holders; the driver stores the new state before it leaves."""
+    check_key(message.key, state.certificate.digest)
     check_openers(state, message.openers)
     question = checked_question(state, message)
     return opened_in_part(state, message.context, question, message.openers, added_up(state, message))
@@ -354,7 +349,7 @@ def opened_in_part(state: Holding, context: Context, question: bytes, openers: t
     width = names.partial_width(plan)
     packed = bytearray(packed_bytes(part.size, width))
     pack_into(packed, part, width)
-    letter = Partial(context, question, packed)
+    letter = Partial(context, question, openers, packed)
     return replace(state, asked=state.asked | {context: asked}), [Envelope((SERVER,), letter)]
 
 
@@ -364,53 +359,61 @@ def checked_question(state: Holding, message: EncryptedSum) -> bytes:
     Against: a server that asks to open the upload of one client under a list of many, or sums of clients it made up.
     """
     own, key = state.own, state.certificate.digest
-    cohort = len(message.contributions)
-    if cohort < own.policy.min_cohort:
-        raise CohortTooSmall(SERVER, f"asks to open a sum over {cohort} clients; {own.policy.min_cohort} are required")
-    if cohort > state.certificate.epoch.plan.clients:
-        raise PolicyViolation(SERVER, f"asks to open a sum over {cohort} clients; the key is for fewer")
-    if len(message.halves) != cohort:
-        raise ShapeMismatch(SERVER, f"sends {len(message.halves)} halves of {cohort} uploads")
-    texts = []
-    for said, half in zip(message.contributions, message.halves, strict=True):
-        identity = own.policy.clients.get(said.who)
-        if identity is None:
-            raise KeyMismatch(SERVER, f"asks to open an upload of client {said.who}, whom my policy does not pin")
-        if not hmac.compare_digest(names.digest(half), said.digest1):
-            raise ViewMismatch(SERVER, f"sends another half than client {said.who} signed")
-        text = names.upload_text(message.context, key, said.who, said.digest0, said.digest1)
-        with blame(SERVER):
-            own.verify(identity, text, said.signature)
-        texts.append(text)
-    if len({own.policy.clients[said.who] for said in message.contributions}) != cohort:
-        raise KeyMismatch(SERVER, "counts one client twice")
+    check_cohort(len(message.contributions), own.policy.min_cohort, state.certificate.epoch.plan.clients)
+    texts = signed_texts(message.context, key, message.contributions, own.policy.clients, own.verify)
     return names.question_of(message.context, key, texts)
 
 
 def next_question(state: Holding, context: Context, question: bytes, openers: tuple[int, ...]) -> Question:
-    """What will have been asked about this round.
-
-    Raises: AlreadyAnswered for another sum of the same round, or more sets than retries; PolicyViolation when the
-        key has opened all it was made for.
-    """
-    this_set = hashlib.sha256(b"".join(map(names.number, openers))).digest()
-    before = state.asked.get(context, Question(question, ()))
-    if before.sum != question:
-        raise AlreadyAnswered(SERVER, "asks to open a second sum of one round: their difference would tell on clients")
-    if this_set in before.sets:
-        return before
-    if len(before.sets) > MOST_RETRIES:
-        raise AlreadyAnswered(SERVER, f"asks for more than {MOST_RETRIES} retries of one opening")
-    if state.answered >= state.certificate.epoch.plan.keys.openings:
-        raise PolicyViolation(SERVER, "asks for more openings than the key was made for: make a new one")
-    return Question(question, (*before.sets, this_set))
+    """As `next_of`, by what this holder remembers."""
+    return next_of(state.asked, state.certificate.epoch.plan.keys.openings, context, question, openers)
 
 
 def added_up(state: Holding, message: EncryptedSum) -> Residues:
-    """The sum of the second halves, added by nobody but me.  Shapes: rows of N residues."""
+    """The sum of the second halves that contributors signed, by whatever binds it.  Shapes: rows of N residues."""
     plan = state.certificate.epoch.plan
+    legal = hash_bytes(plan)
+    for said in message.contributions:
+        if len(said.hash) != legal:
+            raise ShapeMismatch(SERVER, f"shows {len(said.hash)} bytes of client {said.who}'s hash, {legal} are legal")
+    match binding_of(plan):
+        case Binding.FULL:
+            return sum_of_halves(plan, message)
+        case Binding.HASHED:
+            return sum_of_digits(plan, message)
+
+
+def sum_of_halves(plan: CkksPlan, message: EncryptedSum) -> Residues:
+    """Added by nobody but me."""
+    if message.digits:
+        raise ShapeMismatch(SERVER, f"sends {len(message.digits)} bytes of digit sums beside halves")
+    if len(message.halves) != len(message.contributions):
+        raise ShapeMismatch(SERVER, f"sends {len(message.halves)} halves of {len(message.contributions)} uploads")
     total = np.zeros(plan.blocks * N, np.uint64)
-    with blame(SERVER):
-        for half in message.halves:
+    for said, half in zip(message.contributions, message.halves, strict=True):
+        require_signed(said, half)
+        with blame(SERVER):
             add_into(total, unpack(half, total.size, plan.width1))
     return total.reshape(plan.blocks, N)
+
+
+def require_signed(said: Contribution, half: Buffer) -> None:
+    """Raises: ViewMismatch for a half that its contributor did not sign."""
+    if not hmac.compare_digest(names.digest(half), said.digest1):
+        raise ViewMismatch(SERVER, f"sends another half than client {said.who} signed")
+
+
+def sum_of_digits(plan: CkksPlan, message: EncryptedSum) -> Residues:
+    """Added by the server, and the only one that has the hash which the contributors' signed hashes add up to.
+
+    Against: a server that shows the half of one, or leaves one out, under a list of many.
+    """
+    if message.halves:
+        raise ShapeMismatch(SERVER, f"sends {len(message.halves)} halves where digit sums are shown")
+    knapsack = knapsack_of(plan, message.context)
+    with blame(SERVER):
+        sums = knapsack.from_bytes(message.digits)
+        bound = knapsack.binds(sums, [hash_from_bytes(said.hash) for said in message.contributions])
+    if not bound:
+        raise ViewMismatch(SERVER, "shows digit sums of other halves than its contributors hashed")
+    return knapsack.residues(sums)

@@ -35,6 +35,7 @@ from protocols.plan import ContextBytes
 from protocols.verifying import Verifier
 from protocols.wire import U32, Bytes32, Supplied
 from secagg.ckks.ceremony import check_commitment, check_probe, covering_sets, probe_plan, transcript_of
+from secagg.ckks.plan import Mode
 from secagg.ckks.share import combine, fits_degree
 from secagg.ckks.wire import unpack
 from secagg.errors import BadShare as WrongShare
@@ -174,6 +175,8 @@ def all_of(room: Committing | Revealing | Certifying) -> None:
 @keymaker.on(Idle, Make)
 def start(state: Idle, sender: PartyId, message: Make) -> Step:
     epoch = message.epoch
+    if epoch.plan.keys.mode is not Mode.THRESHOLD:
+        raise Misused(f"mode {epoch.plan.keys.mode.value} has no holders who share a key: no ceremony makes it")
     if len(message.holders) != len(epoch.holders) or len(set(message.holders)) != len(message.holders):
         raise Misused(f"{len(message.holders)} parties for {len(epoch.holders)} holders: each is one party")
     company = Company(state.known, epoch, epoch.context, message.holders, message.patience_seconds)
@@ -261,6 +264,8 @@ def keep_probe(room: Probing, who: PartyId, letter: Partial) -> Probing:
     shape, width = probe_plan(company.epoch.plan), names.partial_width(company.epoch.plan)
     if letter.context != company.context or letter.question != room.transcript:
         raise ViewMismatch(who, "answers another question than it was asked")
+    if letter.openers != room.sets[0].members:
+        raise ViewMismatch(who, f"answers for holders {letter.openers}, asked are {room.sets[0].members}")
     with blame(who):
         unpack(letter.part, shape.blocks * N, width)
     room.arrived[who] = bytes(letter.part)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from protocols import wire
+from protocols.ckks.binding import LinearHash
 from protocols.ckks.epoch import LABEL_CERTIFICATE, PIECE_BYTES, Epoch, Polynomial, checked_text, from_bytes
 from protocols.errors import ShapeMismatch, Undecodable, blame
 from protocols.messages import Who
@@ -25,6 +26,12 @@ from secagg.ckks.share import check_degree
 
 BOX_BYTES = PIECE_BYTES + TAG_BYTES
 Box = Annotated[bytes, Exactly(BOX_BYTES)]
+
+
+def require_ascending(name: str, places: tuple[int, ...]) -> None:
+    """Raises: Undecodable, since a set has one spelling."""
+    if any(a >= b for a, b in itertools.pairwise(places)):
+        raise Undecodable(f"{name} must strictly ascend")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,39 +102,47 @@ class OpenEncrypted:
 
 @dataclass(frozen=True, slots=True)
 class Ciphertext:
-    """Client -> server: my update, encrypted, and my word for its digests, by which holders know it."""
+    """Client -> server: my update, encrypted, and my word for its digests, by which holders know it.
+
+    `hash` is the linear hash of c1 where holders are shown digit sums, else empty.
+    """
 
     c0: Payload = field(repr=False)
     c1: Payload = field(repr=False)
     signature: Bytes64
+    hash: LinearHash = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """One upload as a holder sees it: whose, and what was signed. The second half itself travels beside it."""
+    """One upload as a holder sees it: whose, and what was signed. Its second half travels beside it, or not at all."""
 
     who: Who
     digest0: Bytes32
     digest1: Bytes32
     signature: Bytes64
+    hash: LinearHash = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class EncryptedSum:
-    """Server -> the holders who are to open: whose uploads, and the second half of each, for each holder to add up.
+    """Server -> the holders who are to open: whose uploads, and what the sum of their second halves is known by.
 
-    `openers` are the holders that open together, by place; contributions strictly ascend.
+    Either `halves`, one of each, for each holder to add up, or `digits`, the sums of their digits, which the hashes
+    bind; the plan says which, and the other is empty. `key` is the certificate's digest, `openers` are the holders
+    that open together, by place; contributions strictly ascend.
     """
 
+    key: Bytes32
     context: ContextBytes
     openers: tuple[U32, ...]
     contributions: tuple[Contribution, ...]
     halves: tuple[Payload, ...] = field(repr=False)
+    digits: Payload = field(repr=False)
 
     def __post_init__(self) -> None:
-        for name, places in (("openers", self.openers), ("contributors", tuple(c.who for c in self.contributions))):
-            if any(a >= b for a, b in itertools.pairwise(places)):
-                raise Undecodable(f"{name} must strictly ascend")
+        require_ascending("openers", self.openers)
+        require_ascending("contributors", tuple(said.who for said in self.contributions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +151,11 @@ class Partial:
 
     context: ContextBytes
     question: Bytes32
+    openers: tuple[U32, ...]
     part: Payload = field(repr=False)
+
+    def __post_init__(self) -> None:
+        require_ascending("openers", self.openers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,12 @@ import numpy as np
 from protocols.ckks.epoch import Epoch
 from protocols.coding import Coding, Exact, Extras, RingVector, coding_of
 from protocols.errors import BadPlan
+from protocols.messages import Aggregate
+from protocols.party import PartyId
 from protocols.plan import Agreement
+from protocols.submission import checked_sums
 from secagg.ckks.plan import Bounded, CkksPlan, Keys, plan
-from secagg.errors import NoParameters
+from secagg.errors import BadParameters, NoParameters
 from secagg.negacyclic import Integers
 
 WORD_BITS = 64
@@ -45,7 +48,7 @@ class Shape:
         dimension = coding.length + extras.length * _limbs(limb_bits)
         try:
             return cls(coding, extras, limb_bits, plan(clients, bits, dimension, keys, bounded))
-        except NoParameters as error:
+        except (NoParameters, BadParameters) as error:
             raise BadPlan(str(error)) from error
 
     def integers(self, vector: RingVector, words: RingVector) -> Integers:
@@ -65,6 +68,14 @@ class Shape:
 
     def _shifts(self) -> range:
         return range(0, WORD_BITS, self.limb_bits)
+
+
+def aggregate_of(agreement: Agreement, keys: Keys, survivors: tuple[PartyId, ...], opened: Integers) -> Aggregate:
+    """The sum of exactly these uploads, after the opened extras have confirmed it.  Raises: ImplausibleSum."""
+    shape = Shape.of(agreement, keys)
+    total, words = shape.sums(opened)
+    weight_sum, metrics = checked_sums(agreement, shape.coding, shape.extras, len(survivors), total, words)
+    return Aggregate(total, weight_sum, survivors, {}, metrics)
 
 
 def _limbs(limb_bits: int) -> int:

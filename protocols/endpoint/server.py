@@ -43,6 +43,7 @@ from protocols.pairwise.session import roster_hash
 from protocols.party import APP, Failed, Party, PartyId, Wait
 from protocols.plan import ENCRYPTED, NOTHING, Agreement, RoundPlan, context_of
 from protocols.wire import Buffer
+from secagg.ckks.binding import HASH_BYTES
 from secagg.errors import BadSignature as WrongSignature
 from secagg.keys import Identity, verify
 from secagg.negacyclic import N
@@ -345,7 +346,7 @@ def _largest_frame(agreement: Agreement, certificate: Certificate | None) -> int
         return coding.ring.packed_bytes(coding.length) + _largest_control(agreement.plan)
     plan = certificate.epoch.plan
     residue = max(plan.width0 + plan.width1, partial_width(plan))
-    return plan.blocks * N * residue + _largest_control(agreement.plan)
+    return plan.blocks * N * residue + HASH_BYTES + _largest_control(agreement.plan)
 
 
 def _certificate_in(state: Any) -> Certificate | None:

@@ -230,6 +230,11 @@ def largest_value(plan: CkksPlan) -> int:
     return plan.largest_sum // (plan.clients if plan.bounded is Bounded.EACH else 1)
 
 
+def largest_opened(plan: CkksPlan) -> int:
+    """What no sum of so many clients exceeds in magnitude."""
+    return min(largest_value(plan) * plan.clients, plan.largest_sum)
+
+
 def add_into(total: Residues, more: Residues) -> None:
     """total <- total + more mod q, in place."""
     np.add(total, more, out=total)
@@ -299,7 +304,6 @@ def open_exact(plan: CkksPlan, plaintext: Residues) -> Opened:
         digits[:, digit] = low
         rounded = (rounded - low) >> plan.bits
     values = digits.reshape(-1)
-    largest = min(largest_value(plan) * plan.clients, plan.largest_sum)
-    within = max(int(values.max()), -int(values.min())) <= largest
+    within = max(int(values.max()), -int(values.min())) <= largest_opened(plan)
     plausible = within and not (values[plan.dimension :].any() or rounded.any())
     return Opened(values[: plan.dimension], squares, plausible)

@@ -17,6 +17,8 @@ CRYPTO 2022 (what it takes to publish them).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from secagg.ckks import ntt
@@ -42,6 +44,22 @@ def key_recovered(plan: CkksPlan, c0: Residues, c1: Residues, released: Integers
     if plan.blocks < 2:
         return whole
     return max(whole, short_share(keys_from_real(c0, c1, with_conjugate(plaintexts)), c1[1:]))
+
+
+# Blocks that a release is tried on: one by one, and as neighbours.
+SAMPLE = 2
+
+
+def exposed(plan: CkksPlan, c0: Residues, c1: Residues, released: Integers) -> bool:
+    """Whether publishing these sums would give the key away: the attack on the first blocks of them, some 20 ms.
+
+    Shapes: min(blocks, SAMPLE) rows of N residues, the first of the sums as the server has them; int64 of the plan's
+        dimension.
+    Raises: BadParameters.
+    """
+    blocks = min(plan.blocks, SAMPLE)
+    first = replace(plan, dimension=min(plan.dimension, blocks * plan.digits * N))
+    return key_recovered(first, c0, c1, released[: first.dimension]) > 0
 
 
 def keys_from(c0: Residues, c1: Residues, plaintexts: Residues) -> Residues:

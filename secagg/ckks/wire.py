@@ -14,6 +14,8 @@ No foreign byte becomes a residue that is not below q, and no bytes of a strange
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,15 +76,22 @@ def pack_into(packed: bytearray | memoryview, residues: Residues, width: int, fi
     Shapes: any number of residues below q, flattened.
     Raises: BadParameters for a width without planes, or a part that does not lie within the vector.
     """
-    short = shorten(residues, width).ravel()
+    write_planes(packed, shorten(residues, width).ravel(), width, first)
+
+
+def write_planes(packed: bytearray | memoryview, numbers: NDArray[np.uint64], width: int, first: int = 0) -> None:
+    """Numbers first, first + 1, ... of the vector whose planes are `packed`, each of `width` bytes.
+
+    Raises: BadParameters for a part that does not lie within the vector.
+    """
     count, partial = divmod(len(packed), width)
-    if partial or not 0 <= first <= count - short.size:
-        raise BadParameters(f"{len(packed)} bytes hold no residues {first} .. {first + short.size} of {width}")
+    if partial or not 0 <= first <= count - numbers.size:
+        raise BadParameters(f"{len(packed)} bytes hold no residues {first} .. {first + numbers.size} of {width}")
     start, shift = 0, 0
     for plane in _PLANES[width]:
         size = np.dtype(plane).itemsize
-        out = np.frombuffer(packed, plane, short.size, start + first * size)
-        np.right_shift(short, np.uint64(shift), out=out, casting="unsafe")
+        out = np.frombuffer(packed, plane, numbers.size, start + first * size)
+        np.right_shift(numbers, np.uint64(shift), out=out, casting="unsafe")
         start, shift = start + size * count, shift + 8 * size
 
 
@@ -92,23 +101,39 @@ def unpack(buffer: Buffer, count: int, width: int) -> Residues:
     Raises: BadCiphertext for another length, or a number that no residue becomes; BadParameters for a width without
     planes.
     """
-    if len(buffer) != packed_bytes(count, width):
-        raise BadCiphertext(f"{len(buffer)} bytes for {count} residues of {width}")
-    low, *higher = _PLANES[width]
-    residues: Residues = np.frombuffer(buffer, low, count).astype(np.uint64)
-    size = np.dtype(low).itemsize
-    start, shift = size * count, 8 * size
-    for plane in higher:
-        size = np.dtype(plane).itemsize
-        part = np.frombuffer(buffer, plane, count, start).astype(np.uint64)
-        part <<= np.uint64(shift)
-        residues |= part
-        start, shift = start + size * count, shift + 8 * size
+    residues = read_planes(buffer, count, width)
     if count and int(residues.max()) > largest(width):
         raise BadCiphertext("a residue is not below the modulus")
     # The largest number stands for a residue below q, so nothing is left to reduce.
     residues <<= np.uint64(dropped(width))
     return residues
+
+
+def read_planes(buffer: Buffer, count: int, width: int) -> NDArray[np.uint64]:
+    """The numbers that `write_planes` wrote; a fresh array.  Raises: as `planes`."""
+    low, *higher = planes(buffer, count, width)
+    numbers: NDArray[np.uint64] = low.astype(np.uint64)
+    shift = 8 * low.itemsize
+    for plane in higher:
+        part = plane.astype(np.uint64)
+        part <<= np.uint64(shift)
+        numbers |= part
+        shift += 8 * plane.itemsize
+    return numbers
+
+
+def planes(buffer: Buffer, count: int, width: int) -> list[NDArray[np.unsignedinteger[Any]]]:
+    """The planes of so many residues where they lie, the low one first.
+
+    Raises: BadCiphertext for another length; BadParameters for a width without planes.
+    """
+    if len(buffer) != packed_bytes(count, width):
+        raise BadCiphertext(f"{len(buffer)} bytes for {count} residues of {width}")
+    found, start = [], 0
+    for plane in _PLANES[width]:
+        found.append(np.frombuffer(buffer, plane, count, start))
+        start += np.dtype(plane).itemsize * count
+    return found
 
 
 def _half(drop: int) -> int:

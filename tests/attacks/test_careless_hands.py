@@ -83,7 +83,7 @@ def test_whoever_comes_while_another_thread_is_inside_is_refused_and_nothing_mov
     client = stage.clients[who]
     client.receive(frame)
     submission, image = client.prepare(np.zeros(LENGTH)), client.freeze()
-    with client._turn():
+    with client._turns.one(client._party):
         for use in (
             lambda: client.receive(frame),
             lambda: client.prepare(np.zeros(LENGTH)),

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from secagg.ckks import cipher
 from secagg.ckks.cipher import Fft, Part, Upload, add_into, check_opened, messages, open_exact
 from secagg.ckks.guard import (
+    SAMPLE,
     conjugate,
+    exposed,
     key_recovered,
     keys_from,
     keys_from_real,
@@ -140,6 +142,7 @@ def test_exact_results_of_fifty_rounds_give_nothing_away(keys: Keys) -> None:
         result = open_exact(each, deployment.plaintext(c0, c1))
         check_opened(each, result)
         assert key_recovered(each, c0, c1, result.values) == 0.0
+        assert not exposed(each, c0[:SAMPLE], c1[:SAMPLE], result.values)
         sums.append((c0, c1))
         known.append(reduced(messages(each, result.values, Part(0, each.blocks))))
     c0, c1 = (np.concatenate(rows) for rows in zip(*sums, strict=True))
@@ -155,6 +158,7 @@ def test_the_guard_sees_a_build_whose_noise_is_missing(dimension: int, monkeypat
     c0, c1 = single.summed([single.upload(random_values(each, who), who) for who in range(3)])
     values = open_exact(each, single.plaintext(c0, c1)).values
     assert key_recovered(each, c0, c1, values) == 1.0
+    assert exposed(each, c0[:SAMPLE], c1[:SAMPLE], values)
     values[0] += 1
     # One block of a spoilt result does not hide the others.
     assert key_recovered(each, c0, c1, values) == float(dimension > N)

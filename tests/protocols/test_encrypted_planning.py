@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols import encrypted_costs, sizes
-from protocols.ckks import server as servers
+from protocols import encrypted_costs
+from protocols.ckks import binding
 from protocols.ckks.vector import Shape
 from protocols.codec import kind_of
 from protocols.committee import HOLDERS, keys_for_one_round
@@ -28,7 +28,7 @@ from protocols.encrypted_costs import (
     timed_cipher_steps,
 )
 from protocols.endpoint import Client, Task
-from protocols.errors import BadPlan, Misused, PolicyViolation
+from protocols.errors import BadPlan, PolicyViolation
 from protocols.messages import Submit
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, NOTHING, Agreement, Metric, Policy, Promise, RoundPlan
@@ -36,6 +36,7 @@ from protocols.planning import KEYS, Choice, Request, plan_ckks, plan_round
 from protocols.simulate import Cohort, Encrypted, Fate, FaultPlan, Lost, Simulation
 from protocols.sizes import EncryptedSizes, RoundSizes, encrypted_sizes
 from protocols.trial import Trial, plan_for, run_trial, vector_of
+from secagg.ckks.binding import HASH_BYTES
 from secagg.ckks.cipher import Fft
 from secagg.ckks.plan import plan as ciphertexts
 from secagg.encode import Encoding
@@ -146,24 +147,28 @@ def test_a_long_vector_is_weighed_without_being_made() -> None:
     plan = plan_of(3, dropout=0)
     encrypted_sizes(agreement_of(plan, 9), FIVE, 3)
     tracemalloc.start()
-    planned = encrypted_sizes(agreement_of(plan, 1 << 23), FIVE, 3)
+    planned = encrypted_sizes(agreement_of(plan, 1 << 31), FIVE, 3)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert planned.client.upload_bytes > 1 << 24
+    assert planned.client.upload_bytes > 1 << 33
     assert peak < 1 << 20
 
 
-def test_halves_that_holders_do_not_add_up_are_refused_by_the_plan_as_by_the_server(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("arrived", [6, 4])
+def test_sums_too_large_to_be_shown_are_weighed_with_their_hashes(
+    arrived: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_of(5)
-    half = encrypted_sizes(agreement_of(plan, 9), FIVE, 5).holder.download_bytes // 5
-    for module in (sizes, servers):
-        monkeypatch.setattr(module, "MOST_HALVES_BYTES", 4 * half)
-    with pytest.raises(BadPlan, match="5 uploads have second halves"):
-        encrypted_sizes(agreement_of(plan, 9), FIVE, 5)
-    with pytest.raises(Misused, match="5 uploads have second halves"):
-        Weighed(plan, 5, 9)
+    plan = plan_of(6, dropout=0.4)
+    shown = encrypted_sizes(agreement_of(plan, 3000), FIVE, 6)
+    monkeypatch.setattr(binding, "MOST_HALVES_BYTES", 0)
+    faults = FaultPlan({PartyId(who): Fate(Encrypted.VECTOR, Lost.REPLY) for who in range(arrived, 6)})
+    played = Weighed(plan, 6, 3000, faults)
+    planned = played.sizes(arrived)
+    assert (played.said[PartyId(0)], played.heard[PartyId(0)]) == letters(planned.client)
+    for who in played.holders:
+        if who in played.heard:
+            assert (played.said[who], played.heard[who]) == letters(planned.holder)
+    assert planned.client.upload_bytes == shown.client.upload_bytes + HASH_BYTES
 
 
 # --- seconds: steps as a real client takes them, and an estimate that grows with the work
@@ -206,7 +211,7 @@ def test_work_grows_with_coordinates_and_at_the_server_with_clients(
 ) -> None:
     one = EncryptedSteps(
         dataclasses.replace(encrypted_costs.NO_STEPS, **dict.fromkeys(("signature", "verification", "digest"), 1.0)),
-        CipherSteps(1, 1, 1, 1, 1),
+        CipherSteps(*(1.0,) * len(dataclasses.fields(CipherSteps))),
     )
     base, longer, more = (
         party(shape_of(plan_of(clients), clients, length)).seconds(one)
@@ -219,8 +224,14 @@ def test_work_grows_with_coordinates_and_at_the_server_with_clients(
 def test_the_server_adds_every_upload_and_t_answers() -> None:
     shape = shape_of(plan_of(10), 10, 100_000)
     blocks = shape.plan.blocks
-    assert adding_server(shape).ciphers == CipherSteps(0, 0, 10 * blocks, FIVE.threshold * blocks, blocks)
-    assert encrypting_client(shape).ciphers == CipherSteps(1, blocks, 0, 0, 0)
+    assert adding_server(shape).ciphers == CipherSteps(0, 1, 0, 0, 10 * blocks, FIVE.threshold * blocks, blocks)
+    assert encrypting_client(shape).ciphers == CipherSteps(1, 0, blocks, 0, 0, 0, 0)
+
+
+def test_hashes_are_made_once_and_checked_once_where_they_bind_the_sum() -> None:
+    shape = shape_of(plan_of(100), 100, 1_000_000)
+    assert encrypting_client(shape).ciphers.bind == shape.plan.blocks
+    assert adding_server(shape).ciphers.bind == 100 * shape.plan.blocks
 
 
 @pytest.mark.parametrize("length", [1, 5000, 10_000_000])
@@ -280,8 +291,8 @@ def test_a_choice_says_of_holders_what_it_cannot_say_of_a_graph() -> None:
 
 
 def test_the_known_upload_of_ten_clients_and_a_million_values() -> None:
-    # Ten bytes a value in 489 polynomials of 2048 residues; beside these two lengths, a signature, and the frame.
-    assert shown(10, 0, dimension=1_000_000).upload_bytes_per_client == 10 * 489 * 2048 + 16 + 64 + 40 + 64
+    # Ten bytes a value in 489 polynomials of 2048 residues; beside these three lengths, a signature, and the frame.
+    assert shown(10, 0, dimension=1_000_000).upload_bytes_per_client == 10 * 489 * 2048 + 24 + 64 + 40 + 64
 
 
 def test_figures_are_positive_and_grow_with_the_vector() -> None:
@@ -323,7 +334,7 @@ def test_masks_come_first_and_encryption_where_they_cannot() -> None:
         (Request(1000, 0.1, 0.0, 100_000, 24), "no ciphertext carries sums of 34 bits .* at most 25 bits would fit"),
         (Request(20, 0.1, 0.0, bits=50), "bits is 2 to 24"),
         (Request(2_000_000, 0.1, 0.0, dimension=1), "clients is 2000000"),
-        (Request(100, 0.1, 0.0), "second halves of"),
+        (Request(70_000, 0.1, 0.0, 1, 2), "digit sums of 70000 clients do not fit 32 bits: invite at most 65536"),
         (Request(9, 0.1, 0.0, dimension=0), "coordinates"),
         (Request(9, 0.1, 0.0, dimension=1 << 32), "dimension is 42949"),
         (Request(10, 0.6, 0.0), r"largest feasible drop-out is 2/5"),

@@ -313,6 +313,7 @@ def test_a_holder_that_answers_the_probe_with_rubbish_voids_the_key() -> None:
     [
         (lambda m: replace(m, context=bytes(32)), "ViewMismatch"),
         (lambda m: replace(m, question=bytes(32)), "ViewMismatch"),
+        (lambda m: replace(m, openers=(1, 2, 3)), "ViewMismatch"),
         (lambda m: replace(m, part=m.part[:-1]), "BadCiphertext"),
     ],
 )
@@ -335,7 +336,9 @@ def test_an_epoch_needs_holders_that_share_a_key() -> None:
     company = Company()
     with pytest.raises(BadPlan, match="each with its own identity"):
         replace(company.epoch, holders=company.epoch.holders[:1] * 5)
-    with pytest.raises(BadPlan, match="has no holders who share a key"):
+    with pytest.raises(BadPlan, match="5 holders for a plan of 1"):
         replace(company.epoch, plan=plan(3, 17, 100, Keys(Mode.SINGLE)))
+    with pytest.raises(BadPlan, match="in mode seeded the clients have the key"):
+        replace(company.epoch, plan=plan(3, 17, 100, Keys(Mode.SEEDED)))
     other = replace(company.epoch, number=1)
     assert other.context != company.epoch.context

@@ -14,7 +14,9 @@ from protocols.ckks import server as servers
 from protocols.ckks.client import Done, Idle
 from protocols.ckks.client import Ready as Prepared
 from protocols.ckks.holder import MOST_RETRIES, Holding
+from protocols.ckks.keys import Openers
 from protocols.ckks.messages import Certificate, Ciphertext, EncryptedSum, OpenEncrypted, Partial
+from protocols.ckks.server import Tried
 from protocols.errors import (
     AlreadyAnswered,
     BadPlan,
@@ -24,6 +26,7 @@ from protocols.errors import (
     KeyMismatch,
     Misbehaved,
     Misused,
+    OutOfTurn,
     PolicyViolation,
     Replay,
     ShapeMismatch,
@@ -36,8 +39,9 @@ from protocols.errors import (
 from protocols.messages import Aggregate
 from protocols.party import APP, SERVER, Failed, Party, PartyId
 from protocols.plan import NoisePlan, context_of
+from secagg.ckks.cipher import add_into
 from secagg.ckks.plan import Keys, Mode
-from secagg.ckks.wire import largest, pack_into
+from secagg.ckks.wire import largest, pack_into, unpack
 from secagg.negacyclic import N
 from tests.protocols.ckks.kit import FIRST_HOLDER, LOST, PLAN, Company, as_it_is
 
@@ -122,20 +126,93 @@ def test_fewer_holders_than_the_threshold_open_nothing(company: Company, certifi
     assert caught.value.missing == (FIRST_HOLDER, FIRST_HOLDER + 3)
 
 
-def test_a_holder_that_answers_rubbish_is_left_out_of_the_next_set(company: Company, certificate: Certificate) -> None:
+def answering_rubbish(certificate: Certificate, *liars: int) -> Any:
+    """These holders, by place, answer with well-formed numbers that mean nothing."""
     width = names.partial_width(certificate.epoch.plan)
 
     def bend(who: PartyId, _to: PartyId, message: Any) -> Any:
-        if who != FIRST_HOLDER or not isinstance(message, Partial):
+        if who - FIRST_HOLDER + 1 not in liars or not isinstance(message, Partial):
             return message
         rubbish = np.random.default_rng(0).integers(0, 1 << 50, len(message.part) // width, dtype=np.uint64)
         part = bytearray(len(message.part))
         pack_into(part, rubbish, width)
         return replace(message, part=bytes(part))
 
-    company.bend = bend
+    return bend
+
+
+@pytest.mark.parametrize("liar", [1, 2])
+def test_a_holder_that_answers_rubbish_is_left_out_of_the_next_set(
+    company: Company, certificate: Certificate, liar: int
+) -> None:
+    company.bend = answering_rubbish(certificate, liar)
     opened = company.round(certificate)
     assert same(opened, company.ideal(company.client_ids, certificate))
+    [note] = company.excluded
+    assert (note.peer, note.error) == (FIRST_HOLDER + liar - 1, "BadShare")
+    assert note.why == "every set of holders with it opened rubbish, and the first without did not"
+    assert not company.failures
+
+
+def test_where_two_are_left_out_together_it_is_one_of_them() -> None:
+    company = Company(keys=Keys.recommended(7, 8))
+    certificate = company.certificate()
+    company.bend = answering_rubbish(certificate, 3)
+    opened = company.round(certificate)
+    assert same(opened, company.ideal(company.client_ids, certificate))
+    assert [(note.peer, note.error) for note in company.excluded] == [
+        (FIRST_HOLDER + 2, "BadShare"),
+        (FIRST_HOLDER + 3, "BadShare"),
+    ]
+    assert all(f"one of [{FIRST_HOLDER + 2}, {FIRST_HOLDER + 3}]" in note.why for note in company.excluded)
+
+
+def test_no_holder_is_asked_so_often_that_it_gives_its_share_up() -> None:
+    """Ten holders, all of whom lie: there would be further sets, but too few are left who were asked at most twice."""
+    company = Company(keys=Keys.recommended(10, 8))
+    certificate = company.certificate()
+    company.bend = answering_rubbish(certificate, *range(1, 11))
+    with pytest.raises(ImplausibleSum, match="4 sets of holders"):
+        company.round(certificate)
+    assert not company.failures
+    assert all(isinstance(party.state, Holding) for party in company.holders.values())
+    assert not company.excluded
+
+
+def test_the_sets_that_follow_have_as_few_suspects_as_can_be() -> None:
+    keys = Keys(Mode.THRESHOLD, 7, 5, 8)
+    first, second = Openers((1, 2, 3, 4, 5)), Openers((3, 4, 5, 6, 7))
+    assert Tried((), (), frozenset()).following(keys) == first
+    assert Tried((first,), (), frozenset({2})).following(keys) == Openers((1, 3, 4, 5, 6))
+    assert Tried((first,), (first,), frozenset()).following(keys) == second
+    assert Tried((first, second), (first, second), frozenset()).following(keys) == Openers((1, 2, 5, 6, 7))
+    assert Tried((first,), (first,), frozenset({6, 7})).following(keys) is None
+    assert Tried((first,), (), frozenset({1, 2, 3})).following(keys) is None
+
+
+def test_an_answer_for_an_earlier_set_is_not_taken_for_a_later_one(company: Company, certificate: Certificate) -> None:
+    """Holder 1 is silent; what holder 2 said in the first set, with its weight there, comes again in the second."""
+    server = company.server()
+    early: list[Partial] = []
+
+    def bend(who: PartyId, _to: PartyId, message: Any) -> Any:
+        if isinstance(message, Partial) and who == FIRST_HOLDER:
+            return LOST
+        if not isinstance(message, Partial) or who > FIRST_HOLDER + 1:
+            return message
+        if message.openers == (1, 2, 3, 4):
+            early.append(message)
+            return message
+        [note] = server.receive(who, early[-1])
+        assert note.message.error == "ViewMismatch"
+        assert note.message.why == "answers for holders (1, 2, 3, 4), asked are (2, 3, 4, 5)"
+        return message
+
+    company.bend = bend
+    opened = company.round(certificate, server=server)
+    assert early
+    assert same(opened, company.ideal(company.client_ids, certificate))
+    assert not company.failures
 
 
 def test_a_sum_that_no_set_of_holders_opens_is_called_rubbish_and_nobody_silent(
@@ -148,11 +225,11 @@ def test_a_sum_that_no_set_of_holders_opens_is_called_rubbish_and_nobody_silent(
         if who != VICTIM or not isinstance(message, Ciphertext):
             return message
         bent = replace(message, c0=bytes([1, 2, 3]) * (len(message.c0) // 3))
-        text = names.upload_text(context, certificate.digest, VICTIM, names.digest(bent.c0), names.digest(bent.c1))
+        text = names.upload_text(context, certificate.digest, VICTIM, names.digest(bent.c0), names.digest(bent.c1), b"")
         return replace(bent, signature=company.client_ids[VICTIM].sign(text))
 
     company.bend = bend
-    with pytest.raises(ImplausibleSum, match="2 sets of holders opened what is no sum"):
+    with pytest.raises(ImplausibleSum, match="3 sets of holders opened what is no sum"):
         company.round(certificate)
 
 
@@ -200,7 +277,7 @@ def test_a_residue_that_is_none_is_refused_even_with_a_good_signature(
         if who != VICTIM or not isinstance(message, Ciphertext):
             return message
         bent = too_large(message)
-        text = names.upload_text(context, certificate.digest, VICTIM, names.digest(bent.c0), names.digest(bent.c1))
+        text = names.upload_text(context, certificate.digest, VICTIM, names.digest(bent.c0), names.digest(bent.c1), b"")
         return replace(bent, signature=company.client_ids[VICTIM].sign(text))
 
     company.bend = bend
@@ -410,6 +487,50 @@ def test_the_same_question_gets_the_same_answer_and_another_set_another(
     assert holder.state.answered == before + 2
 
 
+def test_a_question_about_another_key_changes_nothing(company: Company, question: EncryptedSum) -> None:
+    """Whoever replays a letter of an earlier key must not end this one."""
+    holder = company.holders[company.places[0]]
+    before = holder.state
+    with pytest.raises(OutOfTurn, match="another key than the one I hold"):
+        holder.receive(SERVER, replace(question, key=bytes(32)))
+    assert holder.state is before
+
+
+def test_nothing_is_published_that_gives_the_key_away(
+    company: Company, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "exposed", lambda plan, c0, c1, released: True)
+    with pytest.raises(ImplausibleSum, match="the key follows from what would be published"):
+        company.round(certificate)
+
+
+def test_the_guard_is_shown_what_the_server_has(
+    company: Company, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first blocks of both sums, and the values that are about to be published."""
+    seen: list[Any] = []
+    monkeypatch.setattr(servers, "exposed", lambda *shown: bool(seen.extend(shown)))
+    uploads: list[Ciphertext] = []
+
+    def bend(_who: PartyId, _to: PartyId, message: Any) -> Any:
+        if isinstance(message, Ciphertext):
+            uploads.append(message)
+        return message
+
+    company.bend = bend
+    company.round(certificate)
+    plan, c0, c1, _released = seen
+    for rows, halves, width in (
+        (c0, [upload.c0 for upload in uploads], plan.width0),
+        (c1, [upload.c1 for upload in uploads], plan.width1),
+    ):
+        total = np.zeros(plan.blocks * N, np.uint64)
+        for half in halves:
+            add_into(total, unpack(half, total.size, width))
+        assert np.array_equal(rows.reshape(-1), total[: rows.size])
+        assert rows.shape == (min(plan.blocks, 2), N)
+
+
 def test_an_opening_is_retried_only_so_often(company: Company, question: EncryptedSum) -> None:
     holder = company.holders[company.places[0]]
     sets = [(1, 2, 3, 4), (1, 2, 3, 5), (1, 2, 4, 5), (1, 3, 4, 5)]
@@ -425,12 +546,15 @@ def test_lists_have_one_order(question: EncryptedSum) -> None:
         replace(question, contributions=question.contributions[::-1])
     with pytest.raises(Undecodable, match="openers must strictly ascend"):
         replace(question, openers=(2, 1, 3, 4))
+    with pytest.raises(Undecodable, match="openers must strictly ascend"):
+        Partial(bytes(32), bytes(32), (1, 1), b"")
 
 
-def test_a_partial_for_another_question_is_refused(company: Company, certificate: Certificate) -> None:
-    company.bend = lambda who, _to, m: (
-        replace(m, question=bytes(32)) if who == FIRST_HOLDER and isinstance(m, Partial) else m
-    )
+@pytest.mark.parametrize("change", [{"question": bytes(32)}, {"openers": (1, 2, 3, 5)}, {"context": bytes(32)}])
+def test_a_partial_for_another_question_is_refused(
+    company: Company, certificate: Certificate, change: dict[str, Any]
+) -> None:
+    company.bend = lambda who, _to, m: replace(m, **change) if who == FIRST_HOLDER and isinstance(m, Partial) else m
     opened = company.round(certificate)
     assert same(opened, company.ideal(company.client_ids, certificate))
     assert (FIRST_HOLDER, "ViewMismatch") in [(note.peer, note.error) for note in company.excluded]
@@ -465,13 +589,10 @@ def test_a_key_of_other_parties_is_refused(company: Company, certificate: Certif
         server.receive(APP, begin)
 
 
-def test_more_halves_than_holders_can_take_are_refused(
-    company: Company, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(servers, "MOST_HALVES_BYTES", 1000)
-    begin = servers.Begin(company.agreement(certificate.digest), certificate, tuple(company.client_ids))
-    with pytest.raises(Misused, match="invite fewer clients at a time"):
-        company.server().receive(APP, begin)
+def test_a_plan_beyond_every_ciphertext_is_named() -> None:
+    """Sums of 57 bits, of which the planner says only that they are out of its range."""
+    with pytest.raises(BadPlan, match="bits is 57"):
+        Company(plan=replace(PLAN, bits=24, max_weight=1 << 30))
 
 
 def test_a_plan_that_no_ciphertext_carries_is_named() -> None:
