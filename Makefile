@@ -18,11 +18,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "secagg needs Python 3.11 or newer: make PYTHON=python3.11")'
 	@echo "making $(VENV): downloading and installing takes a minute or two"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,torch,report,verify]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,torch,report,verify,seal-fast]'
 	touch $@
 
 demo: install
 	$(BIN)/secagg demo
+	$(BIN)/secagg demo --protocol ckks
 
 test: install
 	$(BIN)/python -m pytest -q -m "not slow"

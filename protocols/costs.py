@@ -20,6 +20,7 @@ import operator
 import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
+from typing import Self
 
 import numpy as np
 
@@ -42,7 +43,16 @@ REPEATS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class Priced:
+    """One number per kind of step: how often a party takes it, or how many seconds it takes."""
+
+    def seconds(self, each: Self) -> float:
+        """These counts at so many seconds each."""
+        return float(sum(map(operator.mul, astuple(self), astuple(each))))
+
+
+@dataclass(frozen=True, slots=True)
+class Steps(Priced):
     """One number per kind of step: how often a party takes it, or how many seconds it takes.
 
     agreement   X25519, or the public half of a key pair       digest   SHA-256 of one byte
@@ -64,10 +74,6 @@ class Steps:
     encode: float
     pack: float
     unpack: float
-
-    def seconds(self, each: Steps) -> float:
-        """These counts at so many seconds each."""
-        return float(sum(map(operator.mul, astuple(self), astuple(each))))
 
 
 @dataclass(frozen=True, slots=True)

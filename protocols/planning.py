@@ -1,28 +1,42 @@
 """Which protocol, which parameters, at what price: `secagg plan`.
 
     request     n clients, a fraction that drops out, a fraction that is corrupt, d coordinates of so many bits
-    choice      one way to meet it: promise and graph, with every number that follows; or why it cannot be met
+    choice      one way to meet it: promise, and graph or key, with every number that follows; or why it cannot be met
     report      per protocol the choice to take and all the others; the protocol to take
 
 A request is met under the promise it asks for or not at all: a weaker promise is shown beside, never taken
-instead. Bytes are exact (`sizes.py`), seconds an estimate (`costs.py`), probabilities proven bounds
-(`secagg.harary`). The graph is chosen here for everybody: `simulate` plays the plan that is shown.
+instead. Bytes are exact (`sizes.py`), seconds an estimate (`costs.py`, `encrypted_costs.py`), probabilities proven
+bounds (`secagg.harary`, `secagg.ckks.plan`). The graph is chosen here for everybody: `simulate` plays the plan that
+is shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 
+from protocols.ckks.vector import Shape as EncryptedShape
 from protocols.coding import coding_of
+from protocols.committee import HOLDERS, keys_for_one_round
 from protocols.costs import Shape, client_steps, server_steps, timed_steps
+from protocols.encrypted_costs import (
+    EncryptedRound,
+    EncryptedSteps,
+    adding_server,
+    encrypting_client,
+    sample_of,
+    timed_cipher_steps,
+)
 from protocols.errors import BadPlan
-from protocols.plan import NOTHING, Agreement, Promise, RoundPlan
-from protocols.sizes import check_roster_fits, round_sizes
+from protocols.plan import ENCRYPTED, NOTHING, PAIRWISE, Agreement, Promise, RoundPlan
+from protocols.sizes import check_roster_fits, encrypted_sizes, round_sizes
+from secagg.ckks.plan import FAILURE_LOG2, Keys
 from secagg.encode import Encoding
+from secagg.errors import BadParameters
 from secagg.graph import GraphMode
 from secagg.harary import ALWAYS_COMPLETE
+from secagg.negacyclic import PRIME_BITS
 from secagg.parameters import MAX_COMPLETE
 
 # A model of ordinary size: a small convolutional network, or an adapter of a large one.
@@ -49,8 +63,8 @@ class Request:
     bits: int = 16
     promise: Promise = Promise.ACTIVE
 
-    def plan(self, promise: Promise, graph: GraphMode) -> RoundPlan:
-        """The plan of one promise and graph.
+    def plan(self, promise: Promise, graph: GraphMode = GraphMode.COMPLETE, protocol: str = PAIRWISE) -> RoundPlan:
+        """The plan of one promise and, where vectors are masked, of one graph.
 
         Raises: BadPlan when it cannot be met, naming the largest feasible drop-out where that is the reason.
         """
@@ -61,22 +75,31 @@ class Request:
             bits=self.bits,
             promise=promise,
             graph=graph,
+            protocol=protocol,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One promise and graph: all its numbers, or none of them and why not.
+    """One promise, and one graph or key: all its numbers, or none of them and why not.
 
-    Units: bytes of whole frames, for one surviving client; CPU seconds of one client and of the server;
-        log2 of failure bounds, -inf where the guarantee is no matter of chance. `window` is the number of
-        survivors every half neighbourhood of a ring must exceed, None where nothing is demanded of them.
+    Units: bytes of whole frames, for one surviving client, and for one holder of the key that opens one sum; CPU
+        seconds of one client and of the server; log2 of failure bounds, -inf where the guarantee is no matter of
+        chance. `window` is the number of survivors every half neighbourhood of a ring must exceed, None where nothing
+        is demanded of them. Either `graph` or `mode` is None, and with it what only the other has.
+
+    Of encrypted sums, whose `threshold` counts holders, both failures are of one key. Privacy fails where the holders'
+    answers say more of their shares than their noise is for (`Noise.hint_bound`); that ring-LWE holds, at 128 bits by
+    the standard's table, is assumed, no matter of chance, and not in the number. Completion fails where noise reaches
+    a coefficient of a sum; that enough clients and holders answer is assumed.
     """
 
     feasible: bool
     why: str
     promise: str
-    graph: str
+    graph: str | None = None
+    mode: str | None = None
+    holders: int | None = None
     degree: int | None = None
     threshold: int | None = None
     window: int | None = None
@@ -90,7 +113,14 @@ class Choice:
     download_bytes_per_client: int | None = None
     client_seconds: float | None = None
     server_seconds: float | None = None
+    upload_bytes_per_holder: int | None = None
+    download_bytes_per_holder: int | None = None
     advice: tuple[str, ...] = ()
+
+    @property
+    def way(self) -> str:
+        """What hides the vectors, in two words."""
+        return f"{self.mode} key" if self.graph is None else f"{self.graph} graph"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +172,26 @@ def refusals(name: str, report: ProtocolReport) -> Iterator[str]:
     """Why a protocol cannot meet the promise asked for, and whether it could meet another."""
     asked = report.choice.promise
     for choice in (report.choice, *report.variants):
-        what = f"{name} under promise {choice.promise} on a {choice.graph} graph"
+        what = f"{name} under promise {choice.promise} with a {choice.way}"
         if choice.promise == asked:
             yield f"{what}: {choice.why}"
         elif choice.feasible:
             yield f"{what} would be feasible: ask for --promise {choice.promise} if that is enough"
+
+
+def preferred(asked: Sequence[Choice], others: Sequence[Choice]) -> ProtocolReport:
+    """The first that meets the promise asked for, the most preferred where none does; all others beside it."""
+    first = asked[0]
+    taken = next((choice for choice in asked if choice.feasible), first)
+    beside = (*(choice for choice in asked if choice is not taken), *others)
+    if taken is not first:
+        taken = replace(taken, why=f"{taken.why}; a {first.way} would be preferred, but {first.why}")
+    return ProtocolReport(taken, beside)
+
+
+def besides(promise: Promise) -> list[Promise]:
+    """The promises that were not asked for."""
+    return [other for other in Promise if other != promise]
 
 
 # --- pairwise -------------------------------------------------------------------------------------
@@ -164,19 +209,10 @@ def graphs_for(clients: int) -> tuple[GraphMode, ...]:
 def plan_pairwise(request: Request) -> ProtocolReport:
     """The preferred graph that meets the promise asked for; the other graph and the other promise beside it."""
     graphs = graphs_for(request.clients)
-    asked = [choice_of(request, request.promise, graph) for graph in graphs]
-    others = [
-        choice_of(request, promise, graph) for promise in Promise if promise != request.promise for graph in graphs
-    ]
-    first = asked[0]
-    taken = next((choice for choice in asked if choice.feasible), first)
-    beside = (*(choice for choice in asked if choice is not taken), *others)
-    if taken is not first:
-        taken = replace(taken, why=f"{taken.why}; a {first.graph} graph would be preferred, but {first.why}")
-    return ProtocolReport(taken, beside)
-
-
-PLANNERS: Mapping[str, Callable[[Request], ProtocolReport]] = {"pairwise": plan_pairwise}
+    return preferred(
+        [choice_of(request, request.promise, graph) for graph in graphs],
+        [choice_of(request, promise, graph) for promise in besides(request.promise) for graph in graphs],
+    )
 
 
 def choice_of(request: Request, promise: Promise, graph: GraphMode) -> Choice:
@@ -257,3 +293,76 @@ def reductions(encoding: Encoding, largest_sum: int) -> Iterator[str]:
         if clients * weight * coarser.levels <= largest_sum:
             yield f"{bits} bits of precision"
             return
+
+
+# --- ckks -----------------------------------------------------------------------------------------
+
+# How the key may be held, the preferred way first.
+KEYS = (keys_for_one_round(HOLDERS),)
+
+
+def plan_ckks(request: Request) -> ProtocolReport:
+    """The preferred key that meets the promise asked for; the other keys and the other promise beside it."""
+    return preferred(
+        [encrypted_choice(request, request.promise, keys) for keys in KEYS],
+        [encrypted_choice(request, promise, keys) for promise in besides(request.promise) for keys in KEYS],
+    )
+
+
+def encrypted_choice(request: Request, promise: Promise, keys: Keys) -> Choice:
+    """All numbers of one promise and key, or why there are none."""
+    try:
+        plan = request.plan(promise, protocol=ENCRYPTED)
+        agreement = Agreement(plan, 0, bytes(16), request.dimension, NOTHING, NOTHING, NOTHING)
+        return met_encrypted(agreement, keys, request.clients)
+    except (BadPlan, BadParameters) as error:
+        # Bad parameters mean that the library which encrypts is missing.
+        return Choice(False, str(error), promise.value, mode=keys.mode.value)
+
+
+def met_encrypted(agreement: Agreement, keys: Keys, clients: int) -> Choice:
+    """The numbers of an encrypted round that can be met."""
+    plan, carried = agreement.plan, EncryptedShape.of(agreement, keys)
+    sizes = encrypted_sizes(agreement, keys, clients)
+    shape = EncryptedRound(clients, carried.coding.length, carried.plan, sizes)
+    each = EncryptedSteps(timed_steps(plan.encoding), timed_cipher_steps(sample_of(carried.plan)))
+    return Choice(
+        feasible=True,
+        why=f"a client speaks once; {keys.threshold} of {keys.holders} holders open the sum, with a key made for it",
+        promise=plan.promise.value,
+        mode=keys.mode.value,
+        holders=keys.holders,
+        threshold=keys.threshold,
+        min_cohort=plan.min_cohort,
+        modulus_bits=PRIME_BITS,
+        privacy_failure_log2=float(FAILURE_LOG2),
+        completion_failure_log2=float(FAILURE_LOG2),
+        exchanges=sizes.client.exchanges,
+        upload_bytes_per_client=sizes.client.upload_bytes,
+        download_bytes_per_client=sizes.client.download_bytes,
+        client_seconds=encrypting_client(shape).seconds(each),
+        server_seconds=adding_server(shape).seconds(each),
+        upload_bytes_per_holder=sizes.holder.upload_bytes,
+        download_bytes_per_holder=sizes.holder.download_bytes,
+        advice=tuple(trusted_with_keys(plan, keys)),
+    )
+
+
+def trusted_with_keys(plan: RoundPlan, keys: Keys) -> Iterator[str]:
+    """Whom an encrypted round believes, and what a client's policy has to say because it refuses that by default."""
+    yield (
+        f"at most {keys.tolerated} of the {keys.holders} holders may be corrupt: more can open two sums of one round, "
+        f"and {keys.threshold} together have the key"
+    )
+    lie = "one that adds a multiple of the key to its upload gives it away"
+    allowed = ['protocols=frozenset({"ckks"})', "holders=..."]
+    if plan.promise is Promise.ACTIVE:
+        yield f"no client may help whoever sees the opened sum: {lie}"
+    else:
+        yield f"safe only while the server and every client follow the protocol: {lie} to whoever sees the opened sum"
+        allowed.append("promise=Promise.CURIOUS")
+    yield f"clients allow this by Policy(..., {', '.join(allowed)})"
+
+
+# What comes first and meets the request is recommended.
+PLANNERS: Mapping[str, Callable[[Request], ProtocolReport]] = {PAIRWISE: plan_pairwise, ENCRYPTED: plan_ckks}

@@ -8,6 +8,11 @@ plan (the task's name, fractions) travels in `Open` and counts.
 
     sent        Advertise  Shares  Masked  [Witness]  Unmask
     received    Open  Roster  Inbox  Survivors  [Witnesses]  Result          [ ]  promise `active` only
+
+Of an encrypted round the ceremony that makes its key is left out: clients take no part in it.
+
+    client      OpenEncrypted -> Ciphertext    Result
+    holder      EncryptedSum -> Partial        for one opening
 """
 
 from __future__ import annotations
@@ -17,11 +22,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from protocols import codec, messages
+from protocols.ckks.binding import Binding, binding_of, hash_bytes, knapsack_of
+from protocols.ckks.epoch import POLYNOMIAL_BYTES, partial_width
+from protocols.ckks.messages import Certificate, Checked, Ciphertext, Contribution, EncryptedSum, OpenEncrypted, Partial
+from protocols.ckks.vector import key_for
 from protocols.coding import EXTRAS_RING, Extras, coding_of
 from protocols.errors import BadPlan
 from protocols.party import SERVER, PartyId
 from protocols.plan import NOTHING, Agreement, Promise
+from secagg.ckks.plan import CkksPlan, Keys
+from secagg.ckks.wire import packed_bytes
 from secagg.keys import Context
+from secagg.negacyclic import N
 
 SIGNATURE = bytes(codec.SIGNATURE_BYTES)
 NO_CONTEXT = Context(NOTHING)
@@ -110,6 +122,71 @@ def check_roster_fits(clients: int) -> None:
             f"the roster of {clients} clients makes a frame of {needed} bytes, clients take at most {allowed}: "
             f"invite at most {(allowed - empty) // (one - empty)} to one round"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedSizes:
+    """The frames of one client of an encrypted round, and those of one holder for one opening of its sum."""
+
+    client: RoundSizes
+    holder: RoundSizes
+
+
+def encrypted_sizes(agreement: Agreement, keys: Keys, clients: int) -> EncryptedSizes:
+    """The letters of an encrypted round of which `clients` uploads arrive, under a key made for it.
+
+    Raises: BadPlan when no ciphertext carries such a round, or no hash binds its sum.
+    """
+    holders = tuple(place.to_bytes(32, "little") for place in range(keys.holders))
+    epoch = key_for(agreement, keys, 0, holders)
+    certificate = Certificate(epoch, bytes(POLYNOMIAL_BYTES), (Checked(0, SIGNATURE),) * keys.holders)
+    encrypted = ciphertext_sizes(epoch.plan, clients)
+    received = single(OpenEncrypted(agreement, certificate)), single(messages.Result(NO_CONTEXT, NOTHING))
+    return EncryptedSizes(replace(encrypted.client, received=received), encrypted.holder)
+
+
+def ciphertext_sizes(plan: CkksPlan, clients: int) -> EncryptedSizes:
+    """The letters that carry residues, and what is said beside these."""
+    openers, width, residues = tuple(range(1, plan.keys.threshold + 1)), partial_width(plan), plan.blocks * N
+    linear = bytes(hash_bytes(plan))
+
+    def upload(count: int) -> Ciphertext:
+        half0, half1 = (bytes(packed_bytes(count, width)) for width in (plan.width0, plan.width1))
+        return Ciphertext(c0=half0, c1=half1, signature=SIGNATURE, hash=linear)
+
+    def answer(count: int) -> Partial:
+        part = bytes(packed_bytes(count, width))
+        return Partial(context=NO_CONTEXT, question=NOTHING, openers=openers, part=part)
+
+    return EncryptedSizes(
+        client=RoundSizes(sent=(series(upload, residues),), received=()),
+        holder=RoundSizes(sent=(series(answer, residues),), received=(question_size(plan, openers, clients),)),
+    )
+
+
+def question_size(plan: CkksPlan, openers: tuple[int, ...], clients: int) -> Letter:
+    """The frame by which holders are asked to open; it is written without what may be the largest of all letters."""
+    linear = bytes(hash_bytes(plan))
+
+    def question(count: int, halves: int) -> EncryptedSum:
+        said = (Contribution(PartyId(who), NOTHING, NOTHING, SIGNATURE, linear) for who in range(count))
+        return EncryptedSum(
+            key=NOTHING,
+            context=NO_CONTEXT,
+            openers=openers,
+            contributions=tuple(said),
+            halves=(b"",) * halves,
+            digits=b"",
+        )
+
+    match binding_of(plan):
+        case Binding.FULL:
+            empty = series(lambda count: question(count, count), clients)
+            shown = clients * packed_bytes(plan.blocks * N, plan.width1)
+        case Binding.HASHED:
+            empty = series(lambda count: question(count, 0), clients)
+            shown = knapsack_of(plan, NO_CONTEXT).sums_bytes
+    return replace(empty, bytes=empty.bytes + shown)
 
 
 def roster_of(count: int) -> messages.Roster:

@@ -84,7 +84,10 @@ PLANNED = {
     "client_seconds",
     "server_seconds",
 }
-PLANNED_BESIDES = {"promise", "graph", "window", "quorum", "exchanges", "advice"}
+PLANNED_BESIDES = {
+    *("promise", "graph", "mode", "holders", "window", "quorum", "exchanges", "advice"),
+    *("upload_bytes_per_holder", "download_bytes_per_holder"),
+}
 FINE = {
     "demo": {"--clients": "8", "--rounds": "2", "--dropout": "0.15"},
     "simulate": {"--clients": "5", "--dim": "20", "--dropout": "0.2", "--seed": "3"},
@@ -197,8 +200,8 @@ def test_the_table_shows_every_key_and_progress_stays_on_stderr(command: str, se
     labels = {line.split("│")[1].strip() for line in ran.out.splitlines() if line.startswith("│")}
     shown = PROMISED[command] | BESIDES[command]
     if command == "plan":
-        # A table of its own; sentences stand below it.
-        shown = (shown | PLANNED | PLANNED_BESIDES) - {"protocols", "why", "advice"}
+        # Tables of their own; sentences stand below them, and nothing is said of half a ring where there is none.
+        shown = (shown | PLANNED | PLANNED_BESIDES) - {"protocols", "why", "advice", "window"}
     assert labels == {key.replace("_", " ") for key in shown}
     assert "without privacy" not in ran.out
     assert ("without privacy" in ran.err) if command == "demo" else (ran.err == "")
@@ -225,9 +228,10 @@ def test_simulate_with_a_seed_repeats_itself(secagg: Secagg) -> None:
 def test_a_plan_shows_both_adversaries_and_the_bytes_that_simulate_counts(secagg: Secagg) -> None:
     found = secagg(*call("plan", "--json", dropout="0", clients="9", bits="12")).json
     assert found["recommended"] == "pairwise"
+    for shown in found["protocols"].values():
+        assert set(shown) == PLANNED | PLANNED_BESIDES | {"variants"}
+        assert all(set(variant) == PLANNED | PLANNED_BESIDES for variant in shown["variants"])
     shown = found["protocols"]["pairwise"]
-    assert set(shown) == PLANNED | PLANNED_BESIDES | {"variants"}
-    assert all(set(variant) == PLANNED | PLANNED_BESIDES for variant in shown["variants"])
     assert [(one["promise"], one["exchanges"]) for one in (shown, *shown["variants"])] == [
         ("active", 5),
         ("curious", 4),
@@ -237,6 +241,27 @@ def test_a_plan_shows_both_adversaries_and_the_bytes_that_simulate_counts(secagg
     played = secagg(*call("simulate", "--json", dropout="0", clients="9", bits="12", dim="1000")).json
     for name in ("degree", "threshold", "modulus_bits", "upload_bytes_per_client"):
         assert played[name] == shown[name]
+
+
+def test_a_plan_shows_the_encrypted_sum_that_simulate_plays(secagg: Secagg) -> None:
+    options = {"dropout": "0", "clients": "5", "bits": "12"}
+    shown = secagg(*call("plan", "--json", **options, corrupt="0")).json["protocols"]["ckks"]
+    assert [(one["promise"], one["mode"], one["feasible"]) for one in (shown, *shown["variants"])] == [
+        ("active", "threshold", True),
+        ("curious", "threshold", True),
+    ]
+    played = secagg(*call("simulate", "--json", **options, dim="1000", protocol="ckks")).json
+    for name in ("degree", "threshold", "modulus_bits", "upload_bytes_per_client", "download_bytes_per_holder"):
+        assert played[name] == shown[name]
+
+
+def test_a_table_has_no_rows_that_a_protocol_never_fills(secagg: Secagg) -> None:
+    masks, encrypted = secagg(*call("plan", corrupt="0")).out.split(" ckks ")
+    assert "degree" in masks
+    assert "holders" not in masks
+    assert "holders" in encrypted
+    assert "degree" not in encrypted
+    assert "active, threshold key: a client speaks once" in encrypted
 
 
 def test_a_plan_on_a_ring_shows_its_two_failure_probabilities(secagg: Secagg) -> None:

@@ -131,3 +131,12 @@ def test_a_spent_budget_stops_the_processes_before_an_invitation_leaves(
     with pytest.raises(BudgetExceeded):
         processes.main(tmp_path)
     assert (heard, charges(tmp_path / "run.ledger")) == ([], [])
+
+
+def test_the_encrypted_example_opens_the_mean_though_a_holder_dies_and_another_is_gone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mean = load("encrypted").main(tmp_path)
+    # Rounding alone: one step of the lattice, 2^-15 of the clip.
+    assert np.abs(mean - np.mean([0.1 * who for who in range(6)])).max() < 2.0**-15
+    assert capsys.readouterr().out == "the sum of 6 clients was opened by 4 of 5 holders\n"

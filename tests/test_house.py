@@ -68,6 +68,7 @@ ORDER = (
     "faults",
     "sizes",
     "costs",
+    "encrypted_costs",
     "planning",
     "tensors",
     "round",

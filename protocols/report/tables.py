@@ -115,10 +115,12 @@ def show_variants(out: Console, name: str, record: Mapping[str, Any]) -> None:
     for variant in variants:
         table.add_column(justify="right", style="" if variant["feasible"] else "dim")
     for key in record:
-        if key not in BELOW_THE_TABLE:
+        # What has no meaning in this protocol, such as the degree of a graph, is no row.
+        if key not in BELOW_THE_TABLE and any(variant[key] is not None for variant in variants):
             table.add_row(label_of(key), *(text_of(finite(variant[key])) for variant in variants))
     out.print(table)
     for variant in variants:
-        heading = f"{variant['promise']}, {variant['graph']} graph"
+        way = f"{variant['mode']} key" if variant["graph"] is None else f"{variant['graph']} graph"
+        heading = f"{variant['promise']}, {way}"
         for sentence in (variant["why"], *variant["advice"]):
             out.print(Text(f"{heading}: {sentence}"))

@@ -320,7 +320,7 @@ def test_another_protocol_is_recommended_where_the_first_is_infeasible(monkeypat
     monkeypatch.setattr("protocols.planning.PLANNERS", {"never": lambda request: never, **PLANNERS})
     report = plan_round(Request(9, 0.1))
     assert report.recommended == "pairwise"
-    assert list(report.protocols) == ["never", "pairwise"]
+    assert list(report.protocols) == ["never", "pairwise", "ckks"]
     assert not report.protocols["never"].choice.feasible
 
 
@@ -352,7 +352,7 @@ def test_the_refusal_names_the_largest_feasible_drop_out(
 
 
 def test_a_weaker_promise_is_named_but_never_taken_instead() -> None:
-    with pytest.raises(BadPlan, match="curious on a complete graph would be feasible: ask for --promise curious"):
+    with pytest.raises(BadPlan, match="curious with a complete graph would be feasible: ask for --promise curious"):
         plan_round(Request(100, 0.4, 0.33))
     asked = plan_round(Request(100, 0.4, 0.33, promise=CURIOUS)).protocols["pairwise"]
     assert (asked.choice.promise, asked.choice.feasible) == ("curious", True)

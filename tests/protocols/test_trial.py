@@ -20,7 +20,7 @@ from protocols.ideal import Ideal
 from protocols.messages import Submit
 from protocols.party import PartyId
 from protocols.plan import NOTHING, RoundPlan
-from protocols.simulate import Exchange, Fate, FaultPlan, Lost
+from protocols.simulate import Encrypted, Exchange, Fate, FaultPlan, Letters, Lost
 from protocols.trial import LABEL_VECTOR, Trial, TrialReport, plan_for, run_trial, vector_of
 from secagg.graph import GraphMode
 from secagg.keys import Seed, derive
@@ -42,7 +42,9 @@ def force(patch: pytest.MonkeyPatch, fates: dict[int, Fate]) -> None:
 
     class Forced(FaultPlan):
         @classmethod
-        def seeded(cls, clients: tuple[PartyId, ...], dropout: float, seed: int) -> FaultPlan:
+        def seeded(
+            cls, clients: tuple[PartyId, ...], dropout: float, seed: int, letters: Letters = tuple(Exchange)
+        ) -> FaultPlan:
             return planned
 
     patch.setattr(trial, "FaultPlan", Forced)
@@ -55,8 +57,10 @@ def test_fifty_seeds_are_exact_with_clients_lost_at_every_exchange(monkeypatch: 
     fates: list[Fate] = []
     honest = FaultPlan.seeded.__func__
 
-    def noted(cls: type[FaultPlan], clients: tuple[PartyId, ...], dropout: float, seed: int) -> FaultPlan:
-        plan: FaultPlan = honest(cls, clients, dropout, seed)
+    def noted(
+        cls: type[FaultPlan], clients: tuple[PartyId, ...], dropout: float, seed: int, letters: Letters
+    ) -> FaultPlan:
+        plan: FaultPlan = honest(cls, clients, dropout, seed, letters)
         fates.extend(plan.fates.values())
         return plan
 
@@ -273,3 +277,55 @@ def test_an_impossible_vector_is_refused_before_anything_is_allocated(dimension:
 def test_an_impossible_precision_is_refused(bits: int) -> None:
     with pytest.raises(BadPlan, match="bits"):
         plan_for(5, 0, bits)
+
+
+# --- encrypted rounds
+
+
+def encrypted(clients: int = 9, dropout: float = 0.0, seed: int | None = 1, dim: int = DIMENSION) -> TrialReport:
+    return run_trial(Trial(plan_for(clients, dropout, 16, "ckks"), clients, dim, dropout), seed)
+
+
+def test_twenty_seeds_of_encrypted_rounds_are_exact_with_clients_and_a_holder_lost() -> None:
+    survivors = Counter()
+    for seed in range(20):
+        report = encrypted(10, 0.3, seed)
+        assert (report.exact, report.deterministic, report.rounds_trips) == (True, True, 1), seed
+        survivors[report.survivors] += 1
+    # Whether request or reply is lost, a client that vanishes has sent no update.
+    assert survivors == {7: 20}
+
+
+def test_a_holder_is_lost_with_the_clients_and_the_sum_opened_by_the_others() -> None:
+    whole, lossy = encrypted(10, 0.0), encrypted(10, 0.2)
+    assert whole.opened is not None
+    assert lossy.opened is not None
+    # The first set of holders has the lost one in it, so the others are asked twice.
+    assert lossy.opened.download_bytes_per_holder > 1.5 * whole.opened.download_bytes_per_holder
+
+
+def test_encrypted_rounds_repeat_by_seed_and_come_from_the_system_without() -> None:
+    one, two = (encrypted(5, 0.2, 3).to_dict() for _ in range(2))
+    clock = WALL_CLOCK | {"holder_seconds_median"}
+    assert {name: one[name] for name in one.keys() - clock} == {name: two[name] for name in two.keys() - clock}
+    assert not encrypted(5, 0.2, None).deterministic
+
+
+def test_an_encrypted_report_names_the_key() -> None:
+    values = encrypted(6).to_dict()
+    assert (values["degree"], values["threshold"], values["holders"], values["modulus_bits"]) == (None, 4, 5, 54)
+    assert values["mode"] == "threshold"
+    assert values["guard_bits"] > values["smudging_log2"] > 10
+
+
+@pytest.mark.parametrize("dropout", [0.6, 1.0])
+def test_more_drop_outs_than_an_encrypted_sum_survives_lose_the_round_by_name(dropout: float) -> None:
+    with pytest.raises(TooFewClients) as lost:
+        encrypted(10, dropout)
+    assert lost.value.room == "Summing"
+
+
+def test_the_letters_of_an_encrypted_client_are_one() -> None:
+    assert list(Encrypted) == [Encrypted.VECTOR]
+    assert trial.letters_of(plan_for(5, 0.0, 16, "ckks")) == (Encrypted.VECTOR,)
+    assert trial.letters_of(plan_for(5, 0.0, 16)) == tuple(Exchange)

@@ -34,7 +34,9 @@ from protocols.learning.demo import (
 )
 from protocols.learning.loop import load_model
 from protocols.party import PartyId
-from protocols.simulate import Exchange, Fate, FaultPlan, Lost
+from protocols.simulate import Encrypted, Exchange, Fate, FaultPlan, Letters, Lost
+from secagg.ckks.cipher import Engine, Fft
+from secagg.ckks.seal import SealEngine
 
 CLIENTS, SELECTED, DROPOUT = 8, 7, 0.15
 
@@ -72,12 +74,14 @@ def kinds(path: Path) -> list[str]:
     return [kind for kind, _ in said(path)][2:]
 
 
-def lose(patch: pytest.MonkeyPatch, rounds: dict[int, Exchange]) -> None:
+def lose(patch: pytest.MonkeyPatch, rounds: dict[int, Exchange | Encrypted]) -> None:
     """In these rounds, five of the seven invited clients do not answer at this exchange."""
 
     class Planned(FaultPlan):
         @classmethod
-        def seeded(cls, clients: tuple[PartyId, ...], dropout: float, seed: int) -> FaultPlan:
+        def seeded(
+            cls, clients: tuple[PartyId, ...], dropout: float, seed: int, letters: Letters = tuple(Exchange)
+        ) -> FaultPlan:
             exchange = rounds.get(seed % 1_000_003)
             return FaultPlan({} if exchange is None else dict.fromkeys(clients[:5], Fate(exchange, Lost.REPLY)))
 
@@ -187,8 +191,15 @@ def test_two_runs_of_one_seed_share_data_and_losses_but_no_noise(
 # --- beside the same without privacy
 
 
-def test_without_noise_the_secure_model_is_the_plain_one_up_to_the_lattice(tmp_path: Path) -> None:
-    demo = small(tmp_path, private=False, seed=4)
+@pytest.mark.parametrize(
+    ("protocol", "engine"),
+    [("pairwise", None), ("ckks", Fft()), ("ckks", SealEngine())],
+    ids=["pairwise", "ckks-fft", "ckks-seal"],
+)
+def test_without_noise_the_secure_model_is_the_plain_one_up_to_the_lattice(
+    tmp_path: Path, protocol: str, engine: Engine | None
+) -> None:
+    demo = small(tmp_path, private=False, seed=4, protocol=protocol, engine=engine)
     plan = plan_of(demo, "task")
     assert plan.noise is None
     secure = SecureAggregation(demo, plan, None)
@@ -200,6 +211,22 @@ def test_without_noise_the_secure_model_is_the_plain_one_up_to_the_lattice(tmp_p
         for mine, theirs in zip(record.parameters, plain.parameters, strict=True):
             assert np.abs(mine - theirs).max() < 4 * float(plan.clip) / 2**15 * demo.rounds
         assert np.abs(record.parameters[0]).max() > 0.1
+
+
+def test_an_encrypted_run_is_charged_as_a_masked_one(tmp_path: Path) -> None:
+    plans = [plan_of(small(tmp_path, protocol=protocol), "task") for protocol in ("pairwise", "ckks")]
+    assert plans[0].noise == plans[1].noise
+    results = [played(small(tmp_path, protocol=protocol))[1] for protocol in ("pairwise", "ckks")]
+    assert results[0].epsilon == results[1].epsilon
+    assert results[1].exact
+
+
+def test_an_encrypted_round_that_loses_too_many_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lose(monkeypatch, {1: Encrypted.VECTOR})
+    rounds, result = played(small(tmp_path, protocol="ckks"))
+    assert [step.lost is None for step in rounds] == [True, False, True]
+    assert "TooFewClients" in str(rounds[1].lost)
+    assert kinds(Path(result.folder) / "run.ledger").count("ABORT") == 1
 
 
 def test_a_run_without_noise_has_no_ledger_and_no_epsilon(tmp_path: Path) -> None:
