@@ -123,6 +123,10 @@ class Company:
     def server(self) -> Server:
         return Server(self.plan, self.known, self.identity)
 
+    def endpoint(self, who: PartyId, life: int) -> Any:
+        """Whoever has this number, in its n-th life."""
+        return self.server() if who == SERVER else self.client(who)
+
     @property
     def parties(self) -> tuple[PartyId, ...]:
         """Whoever may vanish from a round."""
@@ -175,6 +179,10 @@ class Encrypting(Company):
         )
         self.keys = keys_for_one_round(holders)
 
+    def endpoint(self, who: PartyId, life: int) -> Any:
+        """A holder draws other secrets in every life: what it has not stored is gone."""
+        return self.holder(who, life) if who in self.holder_ids else super().endpoint(who, life)
+
     @property
     def parties(self) -> tuple[PartyId, ...]:
         return self.ids + self.holder_ids
@@ -182,9 +190,9 @@ class Encrypting(Company):
     def speakers(self, room: str) -> tuple[PartyId, ...]:
         return self.holder_ids if room == "Opening" else self.ids
 
-    def holder(self, who: int) -> Holder:
+    def holder(self, who: int, life: int = 1) -> Holder:
         policy = HolderPolicy(frozenset(self.publics.values()), self.known, min_cohort=self.plan.min_cohort)
-        root, mine = seed_of("holder root", self.number, who), self.holder_identities[PartyId(who)]
+        root, mine = seed_of("holder root", self.number, who, life), self.holder_identities[PartyId(who)]
         return Holder.from_root(root, who, policy, mine, self.identity.public, VERIFIER)
 
     def server(self) -> Server:
