@@ -441,6 +441,11 @@ class Table:
         return tuple(entry.who for entry in codec.decode_body(Roster, bodies[0], SERVER).entries)
 
 
+def body_of(data: bytes, who: PartyId) -> Any:
+    """The letter in a frame of this party."""
+    return codec.decode_body(kind_of(data), data[codec.HEADER.size : -codec.SIGNATURE_BYTES], who)
+
+
 def opening(nonce: bytes) -> bytes:
     """The invitation to the round of these tests, under another nonce."""
     [first, *_] = company().server().open(replace(company().task(LENGTH), nonce=nonce))

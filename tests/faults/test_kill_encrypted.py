@@ -27,7 +27,7 @@ from protocols.endpoint import KeyMaker
 from protocols.party import SERVER, PartyId
 from protocols.plan import ENCRYPTED, RoundPlan
 from tests.contracts.company import Encrypting
-from tests.faults.mortal import CLIENTS, LENGTH, Answer, At, Fate, Forgets, Hears, Immortal, Mortal, Nth
+from tests.faults.mortal import CLIENTS, LENGTH, Answer, At, Fate, Forgets, Hears, Immortal, Mortal, Nth, body_of
 from tests.rows import rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -180,10 +180,6 @@ class EncryptedTable:
         for who in company().ids:
             ring.add_into(total, self.parties[who].trained())
         assert aggregate.total.tolist() == ring.reduce(total).tolist()
-
-
-def body_of(data: bytes, who: PartyId) -> Any:
-    return codec.decode_body(kind_of(data), data[codec.HEADER.size : -codec.SIGNATURE_BYTES], who)
 
 
 def place_of(data: bytes) -> tuple[object, ...]:
