@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from protocols.ckks import binding
 from protocols.ckks import client as clients
 from protocols.ckks import holder as holders
 from protocols.ckks import server as servers
@@ -135,3 +136,11 @@ class TestEncrypted(ProtocolContract):
             "EncryptedSum",
             "Result",
         ]
+
+
+class TestHashed(TestEncrypted):
+    """The same where holders are shown digit sums, as for sums too large to be shown in halves."""
+
+    @pytest.fixture(autouse=True)
+    def hashed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(binding, "MOST_HALVES_BYTES", 0)
