@@ -16,7 +16,7 @@ from protocols import codec, wire
 from protocols.ckks import holder as roles
 from protocols.ckks.epoch import Epoch, largest_question
 from protocols.ckks.holder import HolderPolicy
-from protocols.ckks.messages import EncryptedSum, Invite
+from protocols.ckks.messages import EncryptedSum, Invite, Probe
 from protocols.codec import Frame, Header
 from protocols.endpoint.images import HOLDER_STATES, IMAGE_VERSION, TO_HOLDERS, HolderImage, Said, Topic, restored
 from protocols.endpoint.turns import Turns
@@ -119,8 +119,8 @@ class Holder:
         elif not isinstance(message, EncryptedSum):
             self._require_ceremony(header)
         frames = self._signed(header, self._party.receive(SERVER, message))
-        if not self.holding:
-            # What a holder answers later it can say again from its state; the ceremony's secrets it cannot.
+        if not isinstance(message, EncryptedSum | Probe):
+            # An opening can be said again from the state; what the ceremony's secrets said cannot.
             self._answered, self._replies = fingerprint, frames
         return list(frames)
 
