@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from protocols.certificates import Credential as Credential
+    from protocols.ckks.decryptor import DecryptorPolicy as DecryptorPolicy
     from protocols.ckks.holder import HolderPolicy as HolderPolicy
     from protocols.durable import DurableClient as DurableClient
+    from protocols.durable import DurableDecryptor as DurableDecryptor
     from protocols.durable import DurableHolder as DurableHolder
     from protocols.durable import DurableServer as DurableServer
     from protocols.durable import exit_on_sigterm as exit_on_sigterm
     from protocols.endpoint import Client as Client
+    from protocols.endpoint import Decryptor as Decryptor
     from protocols.endpoint import Holder as Holder
     from protocols.endpoint import KeyMaker as KeyMaker
     from protocols.endpoint import Server as Server
@@ -38,7 +41,10 @@ if TYPE_CHECKING:
 _HOME = {
     "Client": "endpoint",
     "Credential": "certificates",
+    "Decryptor": "endpoint",
+    "DecryptorPolicy": "ckks.decryptor",
     "DurableClient": "durable",
+    "DurableDecryptor": "durable",
     "DurableHolder": "durable",
     "DurableServer": "durable",
     "Excess": "plan",

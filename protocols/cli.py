@@ -26,6 +26,7 @@ from dp.events import Sampling
 from protocols.errors import Misused, ProtocolError
 from protocols.report.tables import JsonOutput, Output, TextOutput
 from secagg.ckks.cipher import Engine
+from secagg.ckks.plan import Mode
 from secagg.errors import EntropyUnavailable as NoEntropy
 from secagg.errors import SecaggError
 
@@ -63,6 +64,14 @@ class EngineName(StrEnum):
     FFT = "fft"
 
 
+class ModeName(StrEnum):
+    """Who can open an encrypted sum: t of the holders, one decryptor, or every client."""
+
+    THRESHOLD = "threshold"
+    SINGLE = "single"
+    SEEDED = "seeded"
+
+
 class PromiseName(StrEnum):
     """Servers a round can be safe against."""
 
@@ -89,6 +98,10 @@ class RelationName(StrEnum):
 
 EngineChoice = Annotated[
     EngineName | None, typer.Option(help="with ckks: what encrypts, seal unless said; fft is the faster one")
+]
+ModeChoice = Annotated[
+    ModeName | None,
+    typer.Option(help="with ckks: who can open, threshold unless said; the report names what the mode is weak against"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON object on stdout")]
 Clients = Annotated[int, typer.Option(min=3, max=1024, help="number of clients")]
@@ -144,6 +157,15 @@ def engine_named(name: EngineName | None, seed: int | None = None) -> Engine:
     return Fft() if name is EngineName.FFT or seed is not None else SealEngine()
 
 
+def mode_named(name: ModeName | None, protocol: Protocol, engine: EngineName | None) -> Mode:
+    """What was asked for, and else threshold."""
+    if name is not None and protocol is not Protocol.CKKS:
+        raise typer.BadParameter("--mode says who can open encrypted sums: add --protocol ckks, or leave it out")
+    if name is ModeName.SEEDED and engine is not None:
+        raise typer.BadParameter("no engine encrypts under a key that the clients share: leave --engine out")
+    return Mode.THRESHOLD if name is None else Mode(name.value)
+
+
 @app.command()
 def demo(
     protocol: Annotated[Protocol, typer.Option(help="how updates are hidden")] = Protocol.PAIRWISE,
@@ -185,6 +207,7 @@ def simulate(
     clients: Clients,
     dim: Annotated[int, typer.Option(min=1, max=1 << 27, help="coordinates of the vector")],
     protocol: Annotated[Protocol, typer.Option(help="how vectors are hidden")] = Protocol.PAIRWISE,
+    mode: ModeChoice = None,
     dropout: Dropout = 0.0,
     bits: Bits = 16,
     engine: EngineChoice = None,
@@ -194,8 +217,9 @@ def simulate(
     """One real cryptographic round on random vectors, compared with the ideal sum."""
     from protocols.trial import Trial, plan_for, run_trial
 
+    opened = mode_named(mode, protocol, engine)
     chosen = plan_for(clients, dropout, bits, protocol.value)
-    report = run_trial(Trial(chosen, clients, dim, dropout, engine_named(engine, seed)), seed)
+    report = run_trial(Trial(chosen, clients, dim, dropout, engine_named(engine, seed), opened), seed)
     output(json).result("simulate", {"protocol": protocol.value, **report.to_dict()})
     if not report.exact:
         raise typer.Exit(REFUSED)

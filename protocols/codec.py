@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 from dp.errors import DpError
 from protocols import messages, wire
 from protocols.ckks import messages as ckks
+from protocols.ckks import seeded_messages as seeded
+from protocols.ckks import single_messages as single
 from protocols.errors import BadPlan, Malformed, TooLarge, Undecodable, blame
 from protocols.party import PartyId
 from protocols.wire import Buffer
@@ -65,6 +67,11 @@ KINDS: dict[int, type[Any]] = {
     23: ckks.Ciphertext,
     24: ckks.EncryptedSum,
     25: ckks.Partial,
+    26: single.WholeSum,
+    27: single.Decrypted,
+    28: seeded.OpenSeeded,
+    29: seeded.SeededCiphertext,
+    30: seeded.SeededSum,
 }
 _KIND_OF = {message: kind for kind, message in KINDS.items()}
 

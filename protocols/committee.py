@@ -1,6 +1,7 @@
 """All holders of a key in one process, for whoever plays a whole encrypted round there.
 
     Committee.of(...)       five holders, of whom four open
+    Committee.single(...)   one decryptor
     .key_for(agreement)     one ceremony: a key for one round
 
 A new key for every round costs a fraction of a second and leaves the most room for precision.
@@ -11,16 +12,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from protocols.ckks.decryptor import DecryptorPolicy
 from protocols.ckks.holder import MOST_RETRIES, HolderPolicy
 from protocols.ckks.messages import Certificate
 from protocols.codec import Frame
-from protocols.endpoint import Holder, KeyMaker
+from protocols.endpoint import Decryptor, Holder, KeyMaker, Opener
 from protocols.errors import Misused
 from protocols.party import MAX_CLIENT_ID, PartyId
 from protocols.plan import Agreement, RoundPlan
 from secagg.ckks.ceremony import covering_sets
-from secagg.ckks.plan import Keys
+from secagg.ckks.plan import Keys, Mode
 from secagg.keys import Identity
 
 HOLDERS = 5
@@ -28,6 +31,7 @@ HOLDERS = 5
 FIRST_HOLDER = MAX_CLIENT_ID + 1 - 64
 
 Build = Callable[[int, HolderPolicy, Identity, bytes], Holder]
+BuildDecryptor = Callable[[int, DecryptorPolicy, Identity, bytes], Decryptor]
 
 
 def keys_for_one_round(holders: int) -> Keys:
@@ -38,10 +42,10 @@ def keys_for_one_round(holders: int) -> Keys:
 
 @dataclass(slots=True)
 class Committee:
-    """The holders, by number, and who has them make keys. `made` counts the keys."""
+    """The holders, by number, and who has them make keys. `made` counts the keys. One decryptor is the one holder."""
 
     maker: KeyMaker
-    holders: Mapping[PartyId, Holder]
+    holders: Mapping[PartyId, Opener[Any]]
     keys: Keys
     made: int = field(default=0)
 
@@ -63,6 +67,21 @@ class Committee:
         policy = HolderPolicy(frozenset(publics.values()), clients, min_cohort=plan.min_cohort)
         holders = {who: build(who, policy, identity, server.public) for who, identity in identities.items()}
         return cls(KeyMaker(publics, server, plan.patience_seconds), holders, keys_for_one_round(len(holders)))
+
+    @classmethod
+    def single(
+        cls,
+        plan: RoundPlan,
+        clients: Mapping[PartyId, bytes],
+        server: Identity,
+        identities: Mapping[PartyId, Identity],
+        build: BuildDecryptor = Decryptor,
+    ) -> Committee:
+        """One decryptor, which pins the clients, whose keys open one sum each."""
+        [(who, identity)] = identities.items()
+        policy = DecryptorPolicy(clients, min_cohort=plan.min_cohort)
+        maker = KeyMaker({who: identity.public}, server, plan.patience_seconds)
+        return cls(maker, {who: build(who, policy, identity, server.public)}, Keys(Mode.SINGLE))
 
     @property
     def identities(self) -> Mapping[PartyId, bytes]:

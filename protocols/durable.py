@@ -23,12 +23,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from dp.errors import DpError, StorageRefused
 from protocols.codec import Frame
 from protocols.coding import Floats
-from protocols.endpoint import NO_METRICS, NOBODY, Client, Holder, Server, Task
+from protocols.endpoint import NO_METRICS, NOBODY, Client, Decryptor, Holder, Opener, Server, Task
 from protocols.errors import ProtocolError
 from protocols.messages import Aggregate, Submit
 from protocols.party import Excluded, PartyId, Wait
@@ -39,7 +39,7 @@ from secagg.errors import SecaggError
 
 
 class Endpoint(Protocol):
-    """What is stored: a Client, a Holder or a Server."""
+    """What is stored: a Client, a Holder, a Decryptor or a Server."""
 
     def freeze(self) -> bytes: ...
     def thaw(self, data: Buffer) -> None: ...
@@ -162,31 +162,56 @@ class DurableClient(Durable):
     def compare(self, result: Buffer) -> None:
         self._client.compare(result)
 
+    def mean(self) -> Floats:
+        return self._client.mean()
+
+    def metrics(self) -> dict[str, float]:
+        return self._client.metrics()
+
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """The sum of a round whose key the clients share; it was stored before it is seen here."""
+        return self._client.aggregate
+
     @property
     def clipped(self) -> int:
         return self._client.clipped
 
 
-class DurableHolder(Durable):
-    """A holder in a folder: `Holder`, stored before any part of an opening leaves.
+class DurableOpener(Durable):
+    """Who opens sums, in a folder: stored before any part of an opening leaves.
 
     Limit: a folder put back from a copy is believed, and could then open a second sum of a round: never restore one.
     """
 
-    def __init__(self, holder: Holder, path: AnyPath) -> None:
-        super().__init__(holder, Folder(path, Kind.HOLDER, holder.public))
-        self._holder = holder
+    def __init__(self, opener: Opener[Any], path: AnyPath, kind: Kind) -> None:
+        super().__init__(opener, Folder(path, kind, opener.public))
+        self._opener = opener
 
     def resend(self) -> list[Frame]:
-        """What this holder said last in a ceremony; a question about a sum is answered when it is asked again."""
-        return self._act(self._holder.repeat)
+        """What was said last while the key was made; a question about a sum is answered when it is asked again."""
+        return self._act(self._opener.repeat)
 
     def receive(self, data: Buffer) -> list[Frame]:
-        return self._act(lambda: self._holder.receive(data))
+        return self._act(lambda: self._opener.receive(data))
 
     @property
     def holding(self) -> bool:
-        return self._holder.holding
+        return self._opener.holding
+
+
+class DurableHolder(DurableOpener):
+    """A holder of a part of a key in a folder: `Holder`."""
+
+    def __init__(self, holder: Holder, path: AnyPath) -> None:
+        super().__init__(holder, path, Kind.HOLDER)
+
+
+class DurableDecryptor(DurableOpener):
+    """The one decryptor in a folder: `Decryptor`."""
+
+    def __init__(self, decryptor: Decryptor, path: AnyPath) -> None:
+        super().__init__(decryptor, path, Kind.DECRYPTOR)
 
 
 class DurableServer(Durable):
@@ -252,6 +277,10 @@ class DurableServer(Durable):
     @property
     def aggregate(self) -> Aggregate | None:
         return self._server.aggregate
+
+    @property
+    def handed_out(self) -> tuple[PartyId, ...]:
+        return self._server.handed_out
 
     @property
     def excluded(self) -> list[Excluded]:

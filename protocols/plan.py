@@ -27,6 +27,7 @@ from protocols.certificates import Credential
 from protocols.errors import BadPlan, KeyMismatch, PolicyViolation, blame
 from protocols.party import MAX_CLIENT_ID, SERVER, PartyId
 from protocols.wire import U8, U32, U64, Bytes16, Bytes32, Exactly, Text
+from secagg.ckks.plan import Mode
 from secagg.encode import Encoding, Rounding
 from secagg.errors import BadParameters, NoParameters, SecaggError
 from secagg.graph import Against, Assumption, GraphMode, Parameters, choose_parameters
@@ -41,6 +42,8 @@ MAX_METRICS = 64
 USUAL_LENGTH, USUAL_CLIP = 1 << 27, Fraction(1 << 20)
 MAX_NOISE_MULTIPLIER = Fraction(1 << 64)
 PAIRWISE, ENCRYPTED = "pairwise", "ckks"
+# The other modes of encrypted sums trust one party, or every client, with every upload.
+USUAL_MODES = frozenset({Mode.THRESHOLD})
 
 
 class Promise(enum.Enum):
@@ -487,7 +490,8 @@ class Policy:
     models whose L2 norm is at most `max_model_norm` (`tensors.check_model`). Without noise the sums of two rounds
     differ by what the cohorts differ in: `max_rounds` bounds how often that can be played. `min_degree` and
     `min_threshold` are floors below what the client derives for itself, `suites` the primitives it trusts. Of
-    encrypted sums: `holders` pins who may hold the key, of whom at least `min_opening_threshold` must open together.
+    encrypted sums: `modes` are the ways to open them that this client agreed to, `holders` pins who may hold the key,
+    of whom at least `min_opening_threshold` must open together.
     A client makes removable noise for at most `max_removable` numbers of drop-outs: each takes it a table.
     """
 
@@ -512,6 +516,7 @@ class Policy:
     holders: frozenset[bytes] = frozenset()
     min_opening_threshold: int = 2
     max_removable: int = 256
+    modes: frozenset[Mode] = USUAL_MODES
 
     def __post_init__(self) -> None:
         if self.min_cohort < 3:
@@ -536,6 +541,7 @@ class Policy:
             ("suites", self.suites, Suite),
             ("protocols", self.protocols, str),
             ("tasks", self.tasks, str),
+            ("modes", self.modes, Mode),
         ):
             if members is not None and (
                 not isinstance(members, frozenset) or not all(isinstance(member, kind) for member in members)

@@ -23,7 +23,6 @@ import numpy as np
 from dp.accountant import Interval
 from dp.errors import DpError
 from dp.ledger import Charge, Ledger, Outcome
-from protocols.ckks.messages import Certificate
 from protocols.ckks.summary import Encryption
 from protocols.coding import Counted, Exact, Floats, Layered, Noisy, RingVector, coding_of
 from protocols.endpoint import Client, Task
@@ -34,6 +33,7 @@ from protocols.plan import NOTHING, Agreement, RoundPlan, context_of
 from protocols.simulate import Cohort, Costs, FaultPlan, Seen, Simulation
 from protocols.tensors import Layout
 from protocols.verifying import shared_memory
+from secagg.ckks.plan import CkksPlan
 from secagg.ckks.wire import unpack
 from secagg.errors import SecaggError
 from secagg.negacyclic import PRIME_BITS, N
@@ -133,34 +133,35 @@ def secure_mean(
             # that, whatever stopped the round costs no more than a drop-out.
             give_back = ledger.forfeit if simulation.is_opening else ledger.abort
             give_back(reservation, "the round did not end in a sum")
-    aggregate = simulation.opened
-    mean = cohort.server.mean()
+    aggregate, reader = simulation.opened, simulation.reader
+    plan_of_key = cohort.encryption_of(task)
+    mean = reader.mean()
     warnings = cohort.warnings(aggregate)
     if ledger is not None and reservation is not None:
         ledger.commit(reservation, _outcome(agreement, cohort, aggregate))
     return RoundReport(
         mean=layout.unflatten(mean),
-        metrics=cohort.server.metrics(),
+        metrics=reader.metrics(),
         promise=plan.promise_of(len(flat)),
         warnings=warnings,
         survivors=aggregate.survivors,
         excluded={note.peer: note.error for note in cohort.server.excluded} | dict(aggregate.blamed),
         clipped=_clipped(cohort, aggregate),
         clip=agreement.plan.clip,
-        next_clip=cohort.server.next_clip(),
+        next_clip=reader.next_clip(),
         exact=simulation.exact,
         seen_bytes=0 if simulation.seen is None else len(simulation.seen.packed),
-        seen_chi_square_p=_uniformity(agreement, task.certificate, simulation.seen),
+        seen_chi_square_p=_uniformity(agreement, plan_of_key, simulation.seen),
         epsilon=None if ledger is None else ledger.interval(),
         epsilon_released=None if ledger is None else ledger.interval_released(),
         costs=costs,
         seconds=time.perf_counter() - started,
         deterministic=cohort.deterministic,
-        encryption=None if task.certificate is None else Encryption.of(task.certificate.epoch.plan),
+        encryption=None if plan_of_key is None else Encryption.of(plan_of_key),
     )
 
 
-def _uniformity(agreement: Agreement, certificate: Certificate | None, seen: Seen | None) -> float:
+def _uniformity(agreement: Agreement, plan: CkksPlan | None, seen: Seen | None) -> float:
     """Chi-square p-value of the hidden residues' top bits; uniform residues give uniform p-values.
 
     Source: Pearson's test with at least 16 residues expected in each of 2^k bins.
@@ -169,18 +170,17 @@ def _uniformity(agreement: Agreement, certificate: Certificate | None, seen: See
 
     if seen is None:
         raise Misused("no hidden vector reached the server")
-    residues, bits = _residues(agreement, certificate, seen)
+    residues, bits = _residues(agreement, plan, seen)
     bin_bits = min(8, bits, max(1, (residues.size // 16).bit_length() - 1))
     counts = np.bincount((residues >> (bits - bin_bits)).astype(np.int64), minlength=1 << bin_bits)
     return float(chisquare(counts).pvalue)
 
 
-def _residues(agreement: Agreement, certificate: Certificate | None, seen: Seen) -> tuple[RingVector, int]:
+def _residues(agreement: Agreement, plan: CkksPlan | None, seen: Seen) -> tuple[RingVector, int]:
     """What was seen, as numbers below 2^bits; the modulus of encrypted sums is all but 2^54."""
-    if certificate is None:
+    if plan is None:
         coding = coding_of(agreement)
         return coding.ring.unpack(seen.packed, coding.length), coding.ring.bits
-    plan = certificate.epoch.plan
     return unpack(seen.packed, plan.blocks * N, plan.width0), PRIME_BITS
 
 

@@ -17,27 +17,24 @@ import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial
 
 import numpy as np
 
-from dp.noise import RngSource
 from protocols import codec
 from protocols.ckks.messages import Ciphertext
+from protocols.ckks.seeded_messages import SeededCiphertext
 from protocols.codec import Frame
-from protocols.committee import Build, Committee
-from protocols.endpoint import Client, Holder, Server, Task
+from protocols.cohort import Cohort as Cohort
+from protocols.cohort import identity_from as identity_from
+from protocols.endpoint import Client, Reader, Server, Task
 from protocols.errors import Misbehaved, Misused, RoundLost
 from protocols.ideal import Ideal
 from protocols.messages import Aggregate, Submit
 from protocols.party import SERVER, PartyId
-from protocols.plan import ENCRYPTED, NOTHING, Policy, RoundPlan
-from protocols.verifying import Verifier
-from secagg.ckks.cipher import Engine
-from secagg.keys import Identity, Seed, derive, verify
+from protocols.plan import ENCRYPTED, RoundPlan
 
 
 class Exchange(enum.IntEnum):
@@ -148,135 +145,11 @@ class Seen:
     def of(cls, who: PartyId, frame: Frame) -> Seen:
         body = bytes(frame)[codec.HEADER.size : -codec.SIGNATURE_BYTES]
         letter = codec.decode_body(codec.kind_of(frame), body, who)
-        return cls(who, bytes(letter.c0 if isinstance(letter, Ciphertext) else letter.vector))
+        return cls(who, bytes(letter.c0 if isinstance(letter, Ciphertext | SeededCiphertext) else letter.vector))
 
 
 Application = Callable[[PartyId, Client], Submit]
-Verifiers = Callable[[PartyId], Verifier]
-
-
-def by_itself(who: PartyId) -> Verifier:
-    """Every client checks every signature."""
-    return verify
-
-
-LABEL_COHORT = b"secagg/v1/simulate/cohort"
 LABEL_BEACON = b"secagg/v1/simulate/beacon"
-
-
-def identity_from(root: Seed, who: PartyId) -> Identity:
-    """INSECURE outside tests: the identity that `Cohort.from_root` gives this party."""
-    return Identity.from_seed(derive(root, LABEL_COHORT, NOTHING, who.to_bytes(4, "little")))
-
-
-@dataclass(frozen=True, slots=True)
-class Cohort:
-    """A server and its clients in one process, with identities pinned to each other.
-
-    `committee` are the holders of keys, where the plan's protocol encrypts.
-    """
-
-    server: Server
-    clients: Mapping[PartyId, Client]
-    sums: list[frozenset[PartyId]] = field(default_factory=list)
-    committee: Committee | None = None
-
-    @property
-    def holders(self) -> Mapping[PartyId, Holder]:
-        return {} if self.committee is None else self.committee.holders
-
-    def keyed(self, task: Task) -> Task:
-        """The task with a new key, where updates are encrypted and it has none.
-
-        Raises: as `Committee.key_for`.
-        """
-        if self.committee is None or task.certificate is not None:
-            return task
-        return replace(task, certificate=self.committee.key_for(self.server.agree(task)))
-
-    def warnings(self, opened: Aggregate) -> tuple[str, ...]:
-        """What a reader of this sum and of an earlier one of these endpoints learns beyond both; then remembers it."""
-        survivors, plan = frozenset(opened.survivors), self.server.plan
-        sizes = [len(survivors ^ earlier) for earlier in self.sums]
-        self.sums.append(survivors)
-        close = [size for size in sizes if 0 < size < plan.min_cohort]
-        if plan.noise is not None or not close:
-            return ()
-        return (
-            f"DifferenceOfRounds: without noise, this sum and an earlier one differ in {min(close)} clients, "
-            f"fewer than the {plan.min_cohort} of a cohort: their difference tells on them",
-        )
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether some client's secrets come from a given root instead of the operating system."""
-        return any(client.deterministic for client in self.clients.values())
-
-    @property
-    def rng(self) -> RngSource:
-        """Where the noise comes from, as the ledger calls it."""
-        return "insecure" if self.deterministic else "system"
-
-    @classmethod
-    def fresh(
-        cls, plan: RoundPlan, ids: Iterable[int], verifiers: Verifiers = by_itself, engine: Engine | None = None
-    ) -> Cohort:
-        """New identities and secrets from the operating system. `engine` encrypts, where the protocol does."""
-        identities = {who: Identity.fresh() for who in (SERVER, *_holders_of(plan), *map(PartyId, ids))}
-        return cls._of(plan, identities, partial(Client, engine=engine), Holder, verifiers)
-
-    @classmethod
-    def from_root(
-        cls,
-        plan: RoundPlan,
-        ids: Iterable[int],
-        root: Seed,
-        verifiers: Verifiers = by_itself,
-        engine: Engine | None = None,
-    ) -> Cohort:
-        """INSECURE outside tests: every identity and secret is a function of `root`, so runs can be repeated."""
-        identities = {who: identity_from(root, who) for who in (SERVER, *_holders_of(plan), *map(PartyId, ids))}
-        client = partial(Client.from_root, root, engine=engine)
-        return cls._of(plan, identities, client, partial(Holder.from_root, root), verifiers)
-
-    def invite(self, ids: Iterable[int]) -> Cohort:
-        """The same endpoints, of which only these clients are invited.
-
-        Raises: Misused naming clients that are not in the cohort.
-        """
-        strangers = sorted(set(ids) - set(self.clients))
-        if strangers:
-            raise Misused(f"clients {strangers} have no endpoint in this cohort")
-        return Cohort(self.server, {PartyId(who): self.clients[PartyId(who)] for who in ids}, self.sums, self.committee)
-
-    @classmethod
-    def _of(
-        cls,
-        plan: RoundPlan,
-        known: dict[PartyId, Identity],
-        client: Callable[[Policy, Identity, bytes, Verifier], Client],
-        holder: Build,
-        verifiers: Verifiers,
-    ) -> Cohort:
-        server, holders = known.pop(SERVER), {who: known.pop(who) for who in _holders_of(plan)}
-        identities = {who: identity.public for who, identity in known.items()}
-        committee = Committee.of(plan, identities, server, holders, holder) if holders else None
-        publics = {} if committee is None else committee.identities
-        policy = Policy(
-            identities,
-            min_cohort=plan.min_cohort,
-            promise=plan.promise,
-            graphs=frozenset({plan.graph}),
-            assumption=plan.assumption,
-            protocols=frozenset({plan.protocol}),
-            holders=frozenset(publics.values()),
-        )
-        clients = {who: client(policy, identity, server.public, verifiers(who)) for who, identity in known.items()}
-        return cls(Server(plan, identities, server, holders=publics), clients, committee=committee)
-
-
-def _holders_of(plan: RoundPlan) -> tuple[PartyId, ...]:
-    return Committee.numbers() if plan.protocol == ENCRYPTED else ()
 
 
 def beacon_for(roster: bytes) -> bytes:
@@ -349,20 +222,40 @@ class Simulation:
         return [] if self.server.wait is None else self.server.deadline(self.server.wait.room)
 
     @property
+    def opened_by(self) -> Mapping[PartyId, Aggregate]:
+        """The sum of each who has it: of the server, or of every client where they share the key.
+
+        Raises: Misused before the round has ended in one.
+        """
+        ends: dict[PartyId, Client | Server] = {who: self.clients[who] for who in self.server.handed_out}
+        found = {
+            who: end.aggregate for who, end in (ends or {SERVER: self.server}).items() if end.aggregate is not None
+        }
+        if not found:
+            raise Misused("the round has not ended in a sum")
+        return found
+
+    @property
+    def reader(self) -> Reader:
+        """Who has the sum, the first of them where several have: `mean`, `metrics`, `next_clip`."""
+        first = next(iter(self.opened_by))
+        return self.server if first == SERVER else self.clients[first]
+
+    @property
     def opened(self) -> Aggregate:
         """The sum, once `run` has returned."""
-        if self.server.aggregate is None:
-            raise Misused("the round has not ended in a sum")
-        return self.server.aggregate
+        return next(iter(self.opened_by.values()))
 
     @property
     def exact(self) -> bool:
-        """Whether the opened sum equals, bit for bit, the sum of the vectors that reached the server."""
-        opened, expected = self.opened, self.ideal.aggregate()
-        return (
+        """Whether every opened sum equals, bit for bit, the sum of the vectors that reached the server."""
+        found = self.opened_by.values()
+        expected = self.ideal.aggregate()
+        return all(
             opened.survivors == expected.survivors
             and opened.weight_sum == expected.weight_sum
             and np.array_equal(opened.total, expected.total)
+            for opened in found
         )
 
     def costs(self) -> Costs:

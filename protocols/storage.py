@@ -45,6 +45,7 @@ class Kind(enum.IntEnum):
     CLIENT = 1
     SERVER = 2
     HOLDER = 3
+    DECRYPTOR = 4
 
 
 _open_folders: weakref.WeakSet[Folder] = weakref.WeakSet()

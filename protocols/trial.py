@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from protocols.ckks.messages import Certificate
 from protocols.ckks.summary import Encryption
 from protocols.coding import Floats, coding_of
 from protocols.endpoint import Client, Task
@@ -26,6 +25,7 @@ from protocols.planning import graphs_for
 from protocols.simulate import Cohort, Costs, Encrypted, Fate, FaultPlan, Lost, Simulation, letters_of
 from protocols.verifying import Verifier, remembering
 from secagg.ckks.cipher import Engine
+from secagg.ckks.plan import CkksPlan, Mode
 from secagg.graph import GraphMode, largest_feasible_dropout, largest_feasible_sparse_dropout
 from secagg.keys import Seed, derive, verify
 from secagg.negacyclic import PRIME_BITS
@@ -38,18 +38,22 @@ LABEL_NONCE = b"secagg/v1/trial/nonce"
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What to try: n clients, d coordinates in [-1, 1], a fraction that drops out at random exchanges."""
+    """What to try: n clients, d coordinates in [-1, 1], a fraction that drops out at random exchanges.
+
+    Where the plan's protocol encrypts, `mode` says who can open.
+    """
 
     plan: RoundPlan
     clients: int
     dimension: int
     dropout: float
     engine: Engine | None = None
+    mode: Mode = Mode.THRESHOLD
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedByHolders:
-    """What an encrypted round adds to the report: its key, and what one holder did."""
+    """What an encrypted round adds to the report: its key, and what one holder did, 0 where clients share the key."""
 
     encryption: Encryption
     holder_seconds_median: float
@@ -126,16 +130,16 @@ def run_trial(trial: Trial, seed: int | None) -> TrialReport:
         return verify if who in timed else memory
 
     if seed is None:
-        cohort = Cohort.fresh(trial.plan, ids, verifiers, trial.engine)
+        cohort = Cohort.fresh(trial.plan, ids, verifiers, trial.engine, trial.mode)
     else:
-        cohort = Cohort.from_root(trial.plan, ids, root, verifiers, trial.engine)
+        cohort = Cohort.from_root(trial.plan, ids, root, verifiers, trial.engine, trial.mode)
 
     def train(who: PartyId, client: Client) -> Submit:
         return client.prepare(vector_of(root, who, trial.dimension))
 
     task = cohort.keyed(Task(0, trial.dimension, nonce=nonce))
     simulation = Simulation(cohort, train, with_lost_holders(faults, cohort, trial.dropout), timed=timed)
-    costs = simulation.run(task)
+    costs, encrypted = simulation.run(task), cohort.encryption_of(task)
     return TrialReport(
         exact=simulation.exact,
         survivors=len(simulation.opened.survivors),
@@ -145,7 +149,7 @@ def run_trial(trial: Trial, seed: int | None) -> TrialReport:
         rounds_trips=costs.exchanges,
         peak_rss_bytes=peak_rss_bytes(),
         deterministic=cohort.deterministic,
-        **(of_graph(trial, cohort, task) if task.certificate is None else of_key(task.certificate, costs)),
+        **(of_graph(trial, cohort, task) if encrypted is None else of_key(encrypted, costs)),
     )
 
 
@@ -159,9 +163,8 @@ def of_graph(trial: Trial, cohort: Cohort, task: Task) -> dict[str, Any]:
     }
 
 
-def of_key(certificate: Certificate, costs: Costs) -> dict[str, Any]:
+def of_key(plan: CkksPlan, costs: Costs) -> dict[str, Any]:
     """What an encrypted round says of its key, and what its holders did."""
-    plan = certificate.epoch.plan
     return {
         "degree": None,
         "threshold": plan.keys.threshold,

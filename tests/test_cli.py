@@ -255,6 +255,57 @@ def test_a_plan_shows_the_encrypted_sum_that_simulate_plays(secagg: Secagg) -> N
         assert played[name] == shown[name]
 
 
+ENCRYPTED_BESIDES = {
+    *("mode", "holders", "guard_bits", "smudging_log2", "residue_bytes", "binding", "weakness"),
+    *("holder_seconds_median", "download_bytes_per_holder"),
+}
+
+
+@pytest.mark.parametrize(
+    ("mode", "holders", "binding", "said"),
+    [
+        ("threshold", 5, "full", "a client that helps whoever sees the opened sums"),
+        ("single", 1, None, "the decryptor alone can decrypt every upload"),
+        ("seeded", 1, None, "every client can decrypt every other client's upload"),
+    ],
+)
+def test_simulate_plays_every_way_to_open_and_says_what_is_weak_about_it(
+    mode: str, holders: int, binding: str | None, said: str, secagg: Secagg
+) -> None:
+    found = secagg(*call("simulate", "--json", protocol="ckks", mode=mode)).json
+    assert set(found) == {"version", "command"} | PROMISED["simulate"] | BESIDES["simulate"] | ENCRYPTED_BESIDES
+    assert (found["mode"], found["holders"], found["binding"]) == (mode, holders, binding)
+    assert (found["exact"], found["deterministic"], found["degree"]) == (True, True, None)
+    assert str(found["weakness"]).startswith(said)
+    assert (found["smudging_log2"] is None) is (mode != "threshold")
+    assert (found["download_bytes_per_holder"] == 0) is (mode == "seeded")
+    again = secagg(*call("simulate", "--json", protocol="ckks", mode=mode)).json
+    clock = {"client_seconds_median", "server_seconds", "holder_seconds_median", "peak_rss_bytes"}
+    assert all(again[key] == value for key, value in found.items() if key not in clock)
+    shown = secagg(*call("simulate", protocol="ckks", mode=mode)).out
+    assert "│ weakness" in shown
+
+
+def test_encrypted_sums_are_opened_by_holders_unless_it_is_said(secagg: Secagg) -> None:
+    assert secagg(*call("simulate", "--json", protocol="ckks")).json["mode"] == "threshold"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"mode": "single"}, "add --protocol ckks"),
+        ({"mode": "threshold", "protocol": "pairwise"}, "add --protocol ckks"),
+        ({"mode": "seeded", "protocol": "ckks", "engine": "fft"}, "leave --engine out"),
+        ({"mode": "all", "protocol": "ckks"}, "threshold"),
+        ({"mode": "", "protocol": "ckks"}, "threshold"),
+    ],
+)
+def test_a_mode_that_means_nothing_here_is_wrong_use(options: dict[str, str], said: str, secagg: Secagg) -> None:
+    told = secagg(*call("simulate", "--json", **options))
+    assert (told.code, told.json["error"]) == (2, "UsageError")
+    assert said in str(told.json["message"]).replace("\n", " ")
+
+
 def test_a_table_has_no_rows_that_a_protocol_never_fills(secagg: Secagg) -> None:
     masks, encrypted = secagg(*call("plan", corrupt="0")).out.split(" ckks ")
     assert "degree" in masks

@@ -63,6 +63,7 @@ ORDER = (
     "storage",
     "durable",
     "committee",
+    "cohort",
     "simulate",
     "faults",
     "sizes",
@@ -130,7 +131,7 @@ MAY_ASK_THE_SYSTEM = {
     "protocols.endpoint.server": "the nonce of an attempt",
 }
 # Named by the tree and awaiting the protocol, the plots and the command that raise them.
-NOT_YET_RAISED = {"PolicyConflict"}
+NOT_YET_RAISED: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -636,9 +637,9 @@ PUBLIC = {
         seal split unmask_into verify
     """,
     "protocols": """
-        Client Credential DurableClient DurableHolder DurableServer Excess FaultPlan Holder HolderPolicy KeyMaker Layout
-        Metric NoisePlan Policy PrivateTraining Promise RoundPlan RoundReport Server Task check_model exit_on_sigterm
-        make_private secure_mean
+        Client Credential Decryptor DecryptorPolicy DurableClient DurableDecryptor DurableHolder DurableServer Excess
+        FaultPlan Holder HolderPolicy KeyMaker Layout Metric NoisePlan Policy PrivateTraining Promise RoundPlan
+        RoundReport Server Task check_model exit_on_sigterm make_private secure_mean
     """,
 }
 

@@ -16,7 +16,7 @@ from typing import Annotated
 from protocols.ckks import epoch as names
 from protocols.ckks.binding import hash_of
 from protocols.ckks.messages import Certificate, Ciphertext, OpenEncrypted
-from protocols.ckks.modes import USUAL, check_mode
+from protocols.ckks.modes import check_mode
 from protocols.ckks.vector import Shape
 from protocols.errors import BadPlan, KeyMismatch, PolicyViolation, Replay, ViewMismatch
 from protocols.messages import NeedUpdate, Result, Submit
@@ -45,7 +45,6 @@ class Own:
     server: bytes
     engine: Engine
     workers: Workers = ALONE
-    modes: frozenset[Mode] = USUAL
 
 
 Self = Annotated[Own, Supplied]
@@ -103,7 +102,7 @@ def check_key(own: Own, agreement: Agreement, certificate: Certificate) -> None:
         raise ViewMismatch(SERVER, "shows another key than the round names")
     if epoch.task != agreement.plan.task:
         raise ViewMismatch(SERVER, f"shows a key made for task {epoch.task!r}")
-    check_mode(keys.mode, own.modes)
+    check_mode(keys.mode, policy.modes)
     if own.server in epoch.holders:
         raise PolicyViolation(SERVER, "holds a part of the key itself, and with it adds up what it also opens")
     if not policy.holders.issuperset(epoch.holders):

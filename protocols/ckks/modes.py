@@ -8,9 +8,6 @@ from protocols.errors import PolicyViolation
 from protocols.party import SERVER
 from secagg.ckks.plan import Mode
 
-# What a party takes part in unless it says otherwise: the other modes trust one party, or every client, with it all.
-USUAL = frozenset({Mode.THRESHOLD})
-
 _WEAKNESSES = {
     Mode.THRESHOLD: "a client that helps whoever sees the opened sums can recover the key, and with it every upload "
     "made under it",

@@ -23,7 +23,7 @@ import numpy as np
 
 from protocols.ckks import epoch as names
 from protocols.ckks.messages import Contribution
-from protocols.ckks.modes import USUAL, check_mode
+from protocols.ckks.modes import check_mode
 from protocols.ckks.questions import check_cohort, signed_texts
 from protocols.ckks.seeded_messages import OpenSeeded, SeededCiphertext, SeededSum
 from protocols.ckks.vector import Shape, aggregate_of
@@ -67,7 +67,6 @@ class Own:
     sign: Callable[[bytes], bytes] = field(repr=False)
     verify: Verifier
     shared: SharedKey
-    modes: frozenset[Mode] = USUAL
     workers: Workers = ALONE
 
 
@@ -114,7 +113,7 @@ def prepare(state: Idle, sender: PartyId, message: OpenSeeded) -> Step:
     own, agreement = state.own, message.agreement
     if agreement.round <= state.last_round:
         raise Replay(SERVER, f"round {agreement.round} of this task is spent; open a later one")
-    check_mode(Mode.SEEDED, own.modes)
+    check_mode(Mode.SEEDED, own.policy.modes)
     own.policy.check(agreement)
     if not hmac.compare_digest(own.shared.name, agreement.key):
         raise ViewMismatch(SERVER, "names another key than the one I share")

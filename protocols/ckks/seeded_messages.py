@@ -5,10 +5,14 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
+from protocols.ckks.epoch import CONTRIBUTION_BYTES, WIDTH
 from protocols.ckks.messages import Contribution
 from protocols.errors import Undecodable
 from protocols.plan import Agreement, ContextBytes
 from protocols.wire import Bytes32, Bytes64, Payload
+from secagg.ckks.plan import CkksPlan
+from secagg.ckks.wire import packed_bytes
+from secagg.negacyclic import N
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +46,8 @@ class SeededSum:
     def __post_init__(self) -> None:
         if any(a.who >= b.who for a, b in itertools.pairwise(self.contributions)):
             raise Undecodable("contributors must strictly ascend")
+
+
+def largest_sum(plan: CkksPlan) -> int:
+    """Bytes that no letter with a sum of this plan exceeds."""
+    return packed_bytes(plan.blocks * N, WIDTH) + plan.clients * CONTRIBUTION_BYTES

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from protocols.ckks.epoch import CONTRIBUTION_BYTES
 from protocols.ckks.messages import Contribution
 from protocols.errors import Undecodable
 from protocols.plan import ContextBytes
 from protocols.wire import Buffer, Bytes32, Payload
 from secagg.ckks.cipher import largest_opened
 from secagg.ckks.plan import CkksPlan
+from secagg.ckks.wire import packed_bytes
 from secagg.errors import BadCiphertext
-from secagg.negacyclic import Integers
+from secagg.negacyclic import Integers, N
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,13 @@ class Decrypted:
     context: ContextBytes
     question: Bytes32
     sums: Payload | None = field(repr=False)
+
+
+def largest_question(plan: CkksPlan) -> int:
+    """Bytes that no letter asking to open a sum of this plan exceeds."""
+    count = plan.blocks * N
+    halves = packed_bytes(count, plan.width0) + packed_bytes(count, plan.width1)
+    return plan.clients * (halves + CONTRIBUTION_BYTES)
 
 
 def sums_bytes(plan: CkksPlan) -> int:

@@ -16,7 +16,7 @@ from typing import Annotated
 from protocols.ckks import epoch as names
 from protocols.ckks.keys import Certified, Company, Idle, Made, Make
 from protocols.ckks.messages import Certificate, Ciphertext, Contribution, Invite, OpenEncrypted
-from protocols.ckks.server import Begin, Closed, Known, Unopened, check_begin
+from protocols.ckks.server import Begin, Known, Unopened, check_begin
 from protocols.ckks.single_messages import Decrypted, WholeSum, sums_bytes, sums_from_bytes
 from protocols.ckks.vector import aggregate_of
 from protocols.errors import (
@@ -97,6 +97,11 @@ class Decrypting:
     @property
     def invited(self) -> Set[PartyId]:
         return frozenset(self.known.holders)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The sum was opened and handed to the application; nothing is kept."""
 
 
 def everybody(room: Asking | Gathering | Decrypting) -> bool:

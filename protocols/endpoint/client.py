@@ -6,37 +6,47 @@ import hmac
 import operator
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from protocols import codec, wire
 from protocols.certificates import Credential
 from protocols.ckks import client as ckks_client
+from protocols.ckks import seeded
 from protocols.ckks.messages import OpenEncrypted
+from protocols.ckks.seeded_messages import OpenSeeded, SeededSum, largest_sum
+from protocols.ckks.vector import Shape
 from protocols.codec import Frame, Header
 from protocols.coding import Extras, Floats, Randomness, coding_of
 from protocols.endpoint.images import (
     CLIENT_ROLES,
     CLIENT_STATES,
     IMAGE_VERSION,
+    INVITATIONS,
+    SEEDED_CLIENT_STATES,
     TO_CLIENTS,
     ClientImage,
     Said,
     Topic,
     beacon_of,
     restored,
+    stage_of,
 )
+from protocols.endpoint.reader import OpenedSum, Reader
 from protocols.endpoint.turns import Turns
 from protocols.errors import (
     Malformed,
     Misused,
     OutOfTurn,
+    PolicyConflict,
     PolicyViolation,
     Replay,
+    TooLarge,
     ViewMismatch,
     WrongUpdate,
 )
-from protocols.messages import Open, Result, Submit
+from protocols.messages import Aggregate, Open, Result, Submit
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise.session import roster_hash
 from protocols.party import APP, SERVER, Envelope, Failed, Party
@@ -45,20 +55,27 @@ from protocols.verifying import Verifier
 from protocols.wire import Buffer
 from secagg.ckks.cipher import Engine, Fft
 from secagg.ckks.seal import SealEngine
+from secagg.ckks.whole import SharedKey
 from secagg.errors import BadSignature as WrongSignature
 from secagg.keys import Context, Identity, Seed, derive, verify
 from secagg.workers import ALONE, Workers
 
 LABEL_ROOT = b"secagg/v1/endpoint/root"
-READY = pairwise_client.Ready | ckks_client.Ready
+READY = pairwise_client.Ready | ckks_client.Ready | seeded.Ready
+DONE = pairwise_client.Done | ckks_client.Done | seeded.Done
 NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 
-class Client:
+class Client(Reader):
     """One client over many rounds, each by whichever protocol its invitation names and its policy allows.
 
+    Of a round whose key it shares (`shared_key`) it has the sum in the end: `aggregate`, `mean`. Of any other it has
+    none: the server does.
+
     Guarantee: whatever the server sends, at most one masked vector leaves per (task, round), and
-    nothing that the policy forbids. Misbehaviour raises and ends the round; the next `Open` starts anew.
+    nothing that the policy forbids; at most one sum of a round is opened here. Misbehaviour raises and ends the
+    round; the next `Open` starts anew.
+    Raises: PolicyConflict where the policy pins the server itself as one who opens sums.
     """
 
     def __init__(
@@ -70,6 +87,7 @@ class Client:
         workers: Workers = ALONE,
         credential: Credential | None = None,
         engine: Engine | None = None,
+        shared_key: SharedKey | None = None,
     ) -> None:
         mine = [who for who, public in policy.identities.items() if public == identity.public]
         if len(mine) != 1:
@@ -77,6 +95,8 @@ class Client:
         if not isinstance(server_key, bytes) or len(server_key) != len(NOTHING):
             raise Misused("server_key is the server's public key, 32 bytes: server.public, or its identity's")
         self.me = mine[0]
+        if server_key in policy.holders:
+            raise PolicyConflict("the policy pins the server as a holder, and it adds up what holders open")
         if credential is not None and credential.identity != identity.public:
             raise Misused("this credential is for another identity than the one given")
         if credential is not None and policy.authority is not None:
@@ -94,8 +114,12 @@ class Client:
         self._encrypting = ckks_client.Own(
             self.me, policy, identity.sign, verifier, server_key, engine or SealEngine(), workers
         )
+        self._sharing: seeded.Own | None = None
+        if shared_key is not None:
+            self._sharing = seeded.Own(self.me, policy, identity.sign, verifier, shared_key, workers)
         self._draw_root: Callable[[Agreement], Seed] = lambda agreement: Seed.fresh()
         self.result: bytes | None = None
+        self.aggregate: Aggregate | None = None
         self._spent: dict[bytes, int] = {}
         self._taken: dict[bytes, int] = {}
         self._turns = Turns("client")
@@ -116,12 +140,13 @@ class Client:
         workers: Workers = ALONE,
         credential: Credential | None = None,
         engine: Engine | None = None,
+        shared_key: SharedKey | None = None,
     ) -> Client:
         """INSECURE outside tests: every secret is a function of `root`, so runs can be repeated.
 
         The engine is then the one that draws nothing by itself, unless another is given.
         """
-        made = cls(policy, identity, server_key, verifier, workers, credential, engine or Fft())
+        made = cls(policy, identity, server_key, verifier, workers, credential, engine or Fft(), shared_key)
         made.deterministic = True
         made._draw_root = lambda agreement: derive(
             root, LABEL_ROOT, context_of(agreement), made.me.to_bytes(4, "little")
@@ -142,7 +167,7 @@ class Client:
     @property
     def done(self) -> bool:
         """Whether this client has nothing more to say in the present round."""
-        return isinstance(self._party.state, pairwise_client.Done | ckks_client.Done | Failed)
+        return isinstance(self._party.state, DONE | Failed)
 
     @property
     def offer(self) -> Agreement:
@@ -156,33 +181,47 @@ class Client:
 
         Raises: Misbehaved of the kind that fits. A frame that is not the server's, does not parse, is
             OutOfTurn or invites to a spent round (Replay) changes nothing; after any other the round is over
-            here. Misused in a forked process, or while another thread is inside.
+            here. ImplausibleSum where clients open the sum, and it is none. Misused in a forked process, or while
+            another thread is inside.
         """
         with self._turns.one(self._party):
             return self._receive(data)
 
     def _receive(self, data: Buffer) -> list[Frame]:
-        header = codec.read_header(data, SERVER, codec.MAX_CONTROL_BYTES)
+        header = codec.read_header(data, SERVER, self._limit())
         if header.sender != SERVER:
             raise Malformed(SERVER, f"relayed a frame that names party {header.sender} as its sender")
-        if codec.KINDS[header.kind] not in TO_CLIENTS:
-            raise OutOfTurn(SERVER, f"sends a {codec.KINDS[header.kind].__name__}, which only clients say")
+        kind = codec.KINDS[header.kind]
+        if kind not in TO_CLIENTS:
+            raise OutOfTurn(SERVER, f"sends a {kind.__name__}, which only clients say")
+        if kind is not SeededSum and header.length > codec.MAX_CONTROL_BYTES:
+            raise TooLarge(SERVER, f"announces {header.length} bytes of {kind.__name__}")
         fingerprint = codec.fingerprint(data)
         if hmac.compare_digest(fingerprint, self._answered):
             return list(self._replies)
         if fingerprint in self._heard:
             raise OutOfTurn(SERVER, "repeats a letter of this round that was answered before the latest one")
         message = codec.open_frame(data, header, self.server_key)
-        if isinstance(message, Open | OpenEncrypted):
+        if kind in INVITATIONS:
             self._begin(header, message)
         elif self._agreement is None or not Topic.of(self._agreement).covers(header):
             raise OutOfTurn(SERVER, f"speaks of round {header.round}, which is not open here")
-        frames = self._send(self._party.receive(SERVER, message))
+        envelopes = self._party.receive(SERVER, message)
+        self.aggregate = next(
+            (each.message for each in envelopes if isinstance(each.message, Aggregate)), self.aggregate
+        )
+        frames = self._send(envelopes)
         if isinstance(message, Result):
             self._keep_result(bytes(data), message)
         self._answered, self._replies = fingerprint, frames
         self._heard.add(fingerprint)
         return list(frames)
+
+    def _limit(self) -> int:
+        state = self._party.state
+        if not isinstance(state, seeded.Sent):
+            return codec.MAX_CONTROL_BYTES
+        return max(codec.MAX_CONTROL_BYTES, largest_sum(Shape.of(state.agreement, seeded.KEYS).plan))
 
     def beacon(self, value: bytes) -> list[Frame]:
         """Go on with the public value that seeds the graph, one that nobody knew when the roster was fixed.
@@ -293,6 +332,7 @@ class Client:
             heard=frozenset(self._heard),
             replies=tuple(Said(frame.to, bytes(frame)) for frame in self._replies),
             result=self.result,
+            aggregate=self.aggregate,
             agreement=self._agreement,
             kind=CLIENT_STATES.index(type(state)),
             state=codec.freeze(state),
@@ -302,33 +342,43 @@ class Client:
     def thaw(self, data: Buffer) -> None:
         """Become the client that `freeze` described; policy and identity are those given at construction.
 
-        Raises: Misused when the bytes are no image of this version, or older than this very client: going back to
-            before a vector left would mask a second one, and going back within a round would deal, sign or answer
-            a second time.
+        Raises: Misused when the bytes are no image of this version, of a round whose shared key is not given here, or
+            older than this very client: going back to before a vector left would mask a second one, and going back
+            within a round would deal, sign, answer or open a second time.
         """
         with self._turns.one(self._party):
             self._thaw(data)
 
     def _thaw(self, data: Buffer) -> None:
-        own = {pairwise_client.Own: self._own, ckks_client.Own: self._encrypting}
-        image, state = restored(ClientImage, data, CLIENT_STATES, lambda _: own)
+        image, state = restored(ClientImage, data, CLIENT_STATES, self._supplied)
         if any(image.spent.get(task, -1) < spent for task, spent in self._spent.items()):
             raise Misused("this image is older than the client it is given to: a round it knows nothing of is spent")
-        if image.agreement == self._agreement is not None and image.kind < CLIENT_STATES.index(type(self._party.state)):
+        stages = [stage_of(CLIENT_STATES, each) for each in (state, self._party.state)]
+        if image.agreement == self._agreement is not None and stages[0] < stages[1]:
             raise Misused("this image is older than the client it is given to, which has gone on in this very round")
         self._spent, self._taken = dict(image.spent), dict(image.taken)
         self._answered, self._heard = image.answered, set(image.heard)
         self._replies = [Frame(said.to, (bytes(said.data),)) for said in image.replies]
         self.result = None if image.result is None else bytes(image.result)
+        self.aggregate = image.aggregate
         self._agreement = image.agreement
         self._party.abandon("the client was restored")
         self._party = Party(CLIENT_ROLES[type(state)], state)
 
-    def _begin(self, header: Header, invitation: Open | OpenEncrypted) -> None:
+    def _supplied(self, image: ClientImage) -> Mapping[Any, object]:
+        """Raises: Misused for a round under another shared key than the one given at construction."""
+        own = {pairwise_client.Own: self._own, ckks_client.Own: self._encrypting}
+        if CLIENT_STATES[image.kind] not in SEEDED_CLIENT_STATES:
+            return own
+        if self._sharing is None or image.agreement is None or self._sharing.shared.name != image.agreement.key:
+            raise Misused("these bytes are of a round whose key the clients share, and it is not the one given here")
+        return own | {seeded.Own: self._sharing}
+
+    def _begin(self, header: Header, invitation: Open | OpenEncrypted | OpenSeeded) -> None:
         agreement = invitation.agreement
         if not Topic.of(agreement).covers(header):
             raise Malformed(SERVER, "the frame and the agreement inside it name different rounds")
-        if isinstance(invitation, OpenEncrypted) is not (agreement.plan.protocol == ENCRYPTED):
+        if isinstance(invitation, Open) is (agreement.plan.protocol == ENCRYPTED):
             # Against: the checks of one protocol on a plan that is safe under another alone.
             raise Malformed(SERVER, f"invites to {agreement.plan.protocol!r} by the letter of another protocol")
         if agreement == self._agreement:
@@ -341,17 +391,32 @@ class Client:
         if most is not None and self._taken.get(header.task, 0) >= most:
             raise PolicyViolation(SERVER, f"asks for more than the {most} rounds of this task that my policy allows")
         # Drawn before anything is given up: where the system refuses, the same invitation may come again.
-        root, last = self._draw_root(agreement), self._spent.get(header.task, -1)
-        idle: pairwise_client.Idle | ckks_client.Idle
-        if isinstance(invitation, Open):
-            idle = pairwise_client.Idle(self._own, root, last)
-        else:
-            idle = ckks_client.Idle(self._encrypting, root, last)
+        idle = self._idle(invitation, self._draw_root(agreement), self._spent.get(header.task, -1))
         self._party.abandon("the server opened another round")
-        self.result = None
+        self.result = self.aggregate = None
         self._heard = set()
         self._agreement = agreement
         self._party = Party(CLIENT_ROLES[type(idle)], idle)
+
+    def _idle(self, invitation: Open | OpenEncrypted | OpenSeeded, root: Seed, last: int) -> Any:
+        """The state before the round, by what invites to it.
+
+        Raises: PolicyViolation for a round of a key that clients share, where I was given none.
+        """
+        match invitation:
+            case Open():
+                return pairwise_client.Idle(self._own, root, last)
+            case OpenEncrypted():
+                return ckks_client.Idle(self._encrypting, root, last)
+            case OpenSeeded():
+                if self._sharing is None:
+                    raise PolicyViolation(SERVER, "invites to a round whose key the clients share, and I share none")
+                return seeded.Idle(self._sharing, root, last)
+
+    def _opened_sum(self) -> OpenedSum:
+        if self.aggregate is None:
+            raise Misused("there is no sum here: only clients who share the key of a round have one, once it is over")
+        return OpenedSum(self.offer, self.aggregate)
 
     def _send(self, envelopes: list[Envelope]) -> list[Frame]:
         letters = [envelope for envelope in envelopes if envelope.to != (APP,)]

@@ -1,4 +1,4 @@
-"""What both endpoints keep: their states by number, their images, and frames said and heard.
+"""What endpoints keep: their states by number, their images, and frames said and heard.
 
 An image is what must not be forgotten, as bytes; whoever restores one supplies again what it does not hold
 (identity, policy, verifier). States are stored by their place in the lists below: new ones go to the end of a
@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 from protocols import codec, wire
 from protocols.ckks import client as ckks_client
+from protocols.ckks import decryptor as ckks_decryptor
 from protocols.ckks import holder as ckks_holder
+from protocols.ckks import seeded, seeded_server, single_server
 from protocols.ckks import server as ckks_server
 from protocols.ckks.epoch import Epoch
 from protocols.ckks.messages import (
@@ -32,6 +34,8 @@ from protocols.ckks.messages import (
     Reveal,
     Summands,
 )
+from protocols.ckks.seeded_messages import OpenSeeded, SeededCiphertext, SeededSum
+from protocols.ckks.single_messages import Decrypted, WholeSum
 from protocols.codec import Frame, Header
 from protocols.errors import Misused, Undecodable
 from protocols.messages import (
@@ -55,7 +59,7 @@ from protocols.party import Envelope, Failed, PartyId, Role
 from protocols.plan import NOTHING, Agreement
 from protocols.wire import U8, U64, Buffer, Bytes16, Bytes32, Payload
 
-IMAGE_VERSION = 4
+IMAGE_VERSION = 5
 
 PAIRWISE_CLIENT_STATES: tuple[type[Any], ...] = (
     pairwise_client.Idle,
@@ -86,8 +90,19 @@ CKKS_SERVER_STATES: tuple[type[Any], ...] = (
     ckks_server.Opening,
     ckks_server.Closed,
 )
-CLIENT_STATES = PAIRWISE_CLIENT_STATES + CKKS_CLIENT_STATES
-SERVER_STATES = PAIRWISE_SERVER_STATES + CKKS_SERVER_STATES
+SINGLE_SERVER_STATES: tuple[type[Any], ...] = (
+    single_server.Gathering,
+    single_server.Decrypting,
+    single_server.Closed,
+)
+SEEDED_CLIENT_STATES: tuple[type[Any], ...] = (seeded.Idle, seeded.Ready, seeded.Sent, seeded.Done)
+SEEDED_SERVER_STATES: tuple[type[Any], ...] = (
+    seeded_server.Unopened,
+    seeded_server.Summing,
+    seeded_server.Closed,
+)
+CLIENT_STATES = PAIRWISE_CLIENT_STATES + CKKS_CLIENT_STATES + SEEDED_CLIENT_STATES
+SERVER_STATES = PAIRWISE_SERVER_STATES + CKKS_SERVER_STATES + SINGLE_SERVER_STATES + SEEDED_SERVER_STATES
 HOLDER_STATES: tuple[type[Any], ...] = (
     ckks_holder.Uninvited,
     ckks_holder.Committed,
@@ -96,23 +111,28 @@ HOLDER_STATES: tuple[type[Any], ...] = (
     ckks_holder.Holding,
     Failed,
 )
+DECRYPTOR_STATES: tuple[type[Any], ...] = (ckks_decryptor.Uninvited, ckks_decryptor.Holding, Failed)
 
 # Whose table a state belongs to; what failed belongs to the first, and is refused everything by each.
 CLIENT_ROLES: Mapping[type[Any], Role] = {
     **dict.fromkeys(PAIRWISE_CLIENT_STATES, pairwise_client.client),
     **dict.fromkeys(CKKS_CLIENT_STATES, ckks_client.client),
+    **dict.fromkeys(SEEDED_CLIENT_STATES, seeded.seeded_client),
 }
 SERVER_ROLES: Mapping[type[Any], Role] = {
     **dict.fromkeys(PAIRWISE_SERVER_STATES, pairwise_server.server),
     **dict.fromkeys(CKKS_SERVER_STATES, ckks_server.server),
+    **dict.fromkeys(SINGLE_SERVER_STATES, single_server.single_server),
+    **dict.fromkeys(SEEDED_SERVER_STATES, seeded_server.seeded_server),
 }
 
 # What each end takes from the other; anything else is refused before it is parsed.
-INVITATIONS = frozenset({Open, OpenEncrypted})
-TO_CLIENTS = INVITATIONS | {Roster, Inbox, Survivors, Witnesses, Result}
-TO_SERVERS = frozenset({Advertise, Shares, Masked, Witness, Unmask, Ciphertext, Partial})
+INVITATIONS = frozenset({Open, OpenEncrypted, OpenSeeded})
+TO_CLIENTS = INVITATIONS | {Roster, Inbox, Survivors, Witnesses, Result, SeededSum}
+TO_SERVERS = frozenset({Advertise, Shares, Masked, Witness, Unmask, Ciphertext, Partial, Decrypted, SeededCiphertext})
 TO_HOLDERS = frozenset({Invite, Commits, Deals, Certificate, Dispute, Probe, EncryptedSum})
-TO_KEY_MAKERS = frozenset({Commit, Reveal, Checked, Summands, Partial})
+TO_DECRYPTORS = frozenset({Invite, WholeSum})
+TO_KEY_MAKERS = frozenset({Commit, Reveal, Checked, Summands, Partial, Certificate})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +145,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class ClientImage:
-    """A client endpoint as it is stored. It holds the round's secrets."""
+    """A client endpoint as it is stored. It holds the round's secrets, and the sum where clients open it."""
 
     version: U8
     spent: dict[Bytes16, U64]
@@ -134,6 +154,7 @@ class ClientImage:
     heard: frozenset[Bytes32]
     replies: tuple[Said, ...]
     result: Payload | None
+    aggregate: Aggregate | None
     agreement: Agreement | None
     kind: U8
     state: Payload
@@ -141,7 +162,7 @@ class ClientImage:
 
 @dataclass(frozen=True, slots=True)
 class HolderImage:
-    """A holder of a part of a key as it is stored. It holds that part."""
+    """Whoever opens sums as it is stored: a holder with its part of a key, or a decryptor with all of it."""
 
     version: U8
     numbers: dict[Bytes16, U64]
@@ -167,7 +188,8 @@ NOT_YET_ANSWERED = Answered(0, NOTHING)
 class ServerImage:
     """A server endpoint as it is stored. It holds hidden sums and relayed shares, no client's secret.
 
-    `opening_parties` are the holders of this round's key, in its order.
+    `opening_parties` are the holders of this round's key, in its order; `handed_out` are the clients that have what
+    opens to their sum.
     """
 
     version: U8
@@ -178,6 +200,7 @@ class ServerImage:
     certified: dict[PartyId, Bytes32]
     aggregate: Aggregate | None
     opening_parties: tuple[PartyId, ...]
+    handed_out: tuple[PartyId, ...]
     kind: U8
     state: Payload
 
@@ -186,6 +209,11 @@ def beacon_of(value: bytes) -> Beacon:
     if not isinstance(value, bytes) or len(value) != len(NOTHING) or value == NOTHING:
         raise Misused("a beacon is 32 bytes of public randomness: hash a longer value first")
     return Beacon(value)
+
+
+def stage_of(states: tuple[type[Any], ...], state: object) -> int:
+    """How far a party has come; whoever failed goes nowhere from there."""
+    return len(states) if isinstance(state, Failed) else states.index(type(state))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The server of a key ceremony behind the codec: frames of holders in, and in the end a certificate.
+"""The server that has a key made, behind the codec: frames of holders, or of the one decryptor, in; a certificate out.
 
     maker = KeyMaker(holders, identity)
     send(maker.open(server.agree(task), keys, number))
@@ -10,32 +10,41 @@ Nothing of it needs to survive a crash: a ceremony that broke off is begun again
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from protocols import codec
 from protocols.ckks import keys as keymaker
+from protocols.ckks import single_server
 from protocols.ckks.epoch import Epoch
 from protocols.ckks.messages import Certificate
 from protocols.ckks.vector import key_for
 from protocols.codec import Frame, Header
 from protocols.endpoint.hub import Hub
 from protocols.endpoint.images import TO_KEY_MAKERS, Topic
-from protocols.errors import BadSignature, Misused, OutOfTurn
-from protocols.party import APP, Failed, Party, PartyId
+from protocols.errors import BadSignature, Misused, OutOfTurn, PolicyConflict
+from protocols.party import APP, Failed, Party, PartyId, Role
 from protocols.plan import Agreement
 from protocols.wire import Buffer
-from secagg.ckks.plan import Keys
+from secagg.ckks.plan import Keys, Mode
 from secagg.keys import Identity, verify
+
+# Clients who share a key make it without anybody's help.
+KEY_MAKERS: Mapping[Mode, Role] = MappingProxyType(
+    {Mode.THRESHOLD: keymaker.keymaker, Mode.SINGLE: single_server.single_keymaker}
+)
 
 
 class KeyMaker(Hub):
-    """One ceremony after the other, with holders of these identities.
+    """One ceremony after the other, with holders of these identities; one decryptor is the one holder of its key.
 
     Guarantee: a certificate that every holder of the epoch signed, and whose holders opened a public pattern with it,
         or TooFewMembers, BadCommittee naming who is missing or dealt wrongly.
     """
 
     def __init__(self, holders: Mapping[PartyId, bytes], identity: Identity, patience_seconds: int = 60) -> None:
+        if identity.public in holders.values():
+            raise PolicyConflict("who adds up must not hold a key, or a part of one: take the server out of `holders`")
         self.holders = dict(holders)
         self.patience_seconds = patience_seconds
         self._made: Certificate | None = None
@@ -58,11 +67,12 @@ class KeyMaker(Hub):
         """Begin the ceremony of a key for rounds such as this, shared by all registered holders; its invitations.
 
         `number` counts the keys of a task upwards: holders refuse one that is not above the last.
-        Raises: BadPlan when no ciphertext carries such a round, or there are more or fewer holders than `keys` says.
+        Raises: BadPlan when no ciphertext carries such a round, there are more or fewer holders than `keys` says, or
+            the clients are to share the key.
         """
         parties = tuple(sorted(self.holders))
         epoch = key_for(agreement, keys, number, tuple(self.holders[who] for who in parties))
-        party = Party(keymaker.keymaker, keymaker.Idle(keymaker.Known(verify)))
+        party = Party(KEY_MAKERS[keys.mode], keymaker.Idle(keymaker.Known(verify)))
         envelopes = party.receive(APP, keymaker.Make(epoch, parties, self.patience_seconds))
         self._epoch, self._made = epoch, None
         self._begin(party)

@@ -10,11 +10,11 @@ from types import MappingProxyType
 from typing import Any
 
 from protocols import codec, wire
+from protocols.ckks import seeded_server, single_server
 from protocols.ckks import server as ckks_server
-from protocols.ckks.epoch import partial_width
-from protocols.ckks.messages import Certificate, Ciphertext, Partial
+from protocols.ckks.messages import Certificate
+from protocols.ckks.seeded_messages import SeededSum
 from protocols.codec import Frame, Header
-from protocols.coding import Counted, Extras, Floats, coding_of
 from protocols.endpoint.hub import Hub
 from protocols.endpoint.images import (
     IMAGE_VERSION,
@@ -26,7 +26,9 @@ from protocols.endpoint.images import (
     beacon_of,
     restored,
 )
+from protocols.endpoint.limits import LARGEST_ADVERTISE, VECTORS, largest_control, largest_frame
 from protocols.endpoint.outbox import Outbox
+from protocols.endpoint.reader import OpenedSum, Reader
 from protocols.errors import (
     BadPlan,
     BadSignature,
@@ -34,28 +36,28 @@ from protocols.errors import (
     Malformed,
     Misused,
     OutOfTurn,
+    PolicyConflict,
     TooLarge,
     Undecodable,
 )
-from protocols.messages import SHARE_BYTES, Advertise, Aggregate, Masked, Result, Start
+from protocols.messages import Advertise, Aggregate, Result, Start
 from protocols.pairwise import server as pairwise_server
 from protocols.pairwise.session import roster_hash
-from protocols.party import APP, Failed, Party, PartyId, Wait
-from protocols.plan import ENCRYPTED, NOTHING, Agreement, RoundPlan, context_of
+from protocols.party import APP, Failed, Party, PartyId, Role, Wait
+from protocols.plan import ENCRYPTED, NOTHING, Agreement, RoundPlan
 from protocols.wire import Buffer
-from secagg.ckks.binding import HASH_BYTES
+from secagg.ckks.plan import CkksPlan, Mode
 from secagg.errors import BadSignature as WrongSignature
 from secagg.keys import Identity, verify
-from secagg.negacyclic import N
 from secagg.workers import ALONE, Workers
 
-# Everything else that a client says is short, but for what grows with the number of clients.
-VECTORS = (Masked, Ciphertext, Partial)
 NO_HOLDERS: Mapping[PartyId, bytes] = MappingProxyType({})
-# Read before its sender is known: keys, commitment, signature and credential.
-LARGEST_ADVERTISE = 512
-# A share of one seed of removable noise, and its tag.
-LINK_BYTES = SHARE_BYTES + 32
+# Who plays a round under a certified key.
+CERTIFIED: Mapping[Mode, Role] = MappingProxyType(
+    {Mode.THRESHOLD: ckks_server.server, Mode.SINGLE: single_server.single_server}
+)
+# What a round ends with, and all that is repeated when it is over.
+LAST_WORDS = (Result, SeededSum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,9 @@ class Task:
     `length` is the number of parameters; `layout` and `model` are digests all clients must agree on;
     `clip` is this round's where the plan's clip adapts: `next_clip` of the round before; None means the plan's own.
     `nonce` tells two attempts at one round apart. `certificate` is the key that updates are encrypted under, where the
-    protocol encrypts them (`KeyMaker`).
-    Raises: Misused for a round that is no counter of 64 bits.
+    protocol encrypts them (`KeyMaker`); `shared_key` is the public name of the key instead, where clients share it
+    (`SharedKey.name`).
+    Raises: Misused for a round that is no counter of 64 bits, two keys, or what names none.
     """
 
     round: int
@@ -77,17 +80,31 @@ class Task:
     nonce: bytes = field(default_factory=lambda: os.urandom(16))
     clip: Fraction | None = None
     certificate: Certificate | None = None
+    shared_key: bytes | None = None
 
     def __post_init__(self) -> None:
         if type(self.round) is not int or not 0 <= self.round < 1 << 64:
             raise Misused(f"round is {self.round!r}, it must be an integer in 0..2^64 - 1")
+        named = self.shared_key
+        if named is not None and (not isinstance(named, bytes) or len(named) != len(NOTHING) or named == NOTHING):
+            raise Misused("shared_key is the public name of the clients' key, 32 bytes: SharedKey.name")
+        if named is not None and self.certificate is not None:
+            raise Misused("a round has one key: a certificate, or the name of the one that clients share")
+
+    @property
+    def key(self) -> bytes:
+        """What the agreement names the key by, nothing where masks hide."""
+        if self.certificate is not None:
+            return self.certificate.digest
+        return NOTHING if self.shared_key is None else self.shared_key
 
 
-class Server(Hub):
+class Server(Hub, Reader):
     """One server over many rounds, one round at a time, by the protocol that its plan names.
 
     `identities` are the keys of the clients it knows; with an `authority` it also admits whoever advertises with a
-    credential that the authority issued. `holders` are those who open encrypted sums, none of them a client.
+    credential that the authority issued. `holders` are those who open encrypted sums, none of them a client. Where
+    clients share the key they alone have the sum, and `handed_out` says who was sent it.
 
     Guarantee: no frame of a client ends the process or another client's round; the sum is exact over
     `aggregate.survivors` or the round ends in TooFewClients, TooFewMembers or ImplausibleSum.
@@ -102,6 +119,8 @@ class Server(Hub):
         authority: bytes | None = None,
         holders: Mapping[PartyId, bytes] = NO_HOLDERS,
     ) -> None:
+        if identity.public in holders.values():
+            raise PolicyConflict("who adds up must not open what it added: take the server out of `holders`")
         keys = [*identities.values(), *holders.values(), identity.public]
         if len(set(keys)) != len(keys):
             raise Misused("two parties are registered under one identity key: each needs its own, the server too")
@@ -111,24 +130,27 @@ class Server(Hub):
         self.identities = dict(identities)
         self.holders = dict(holders)
         self.aggregate: Aggregate | None = None
+        self.handed_out: tuple[PartyId, ...] = ()
         self._authority = authority
         self._certified: dict[PartyId, bytes] = {}
         self._agreement: Agreement | None = None
         self._opening_parties: tuple[PartyId, ...] = ()
         self._known = pairwise_server.Registry(self.identities, workers, authority)
+        self._sharing = seeded_server.Known(self.identities, verify)
         super().__init__(identity, Party(pairwise_server.server, pairwise_server.Unopened(self._known)))
 
     @property
     def done(self) -> bool:
-        """Whether the round is over; `aggregate` holds the sum unless it failed."""
-        return isinstance(self._party.state, pairwise_server.Closed | ckks_server.Closed | Failed)
+        """Whether the round is over; `aggregate` holds the sum unless it failed, or clients alone have it."""
+        closed = pairwise_server.Closed | ckks_server.Closed | single_server.Closed | seeded_server.Closed
+        return isinstance(self._party.state, closed | Failed)
 
     @property
     def opening(self) -> bool:
         """Whether the frames just returned ask for what opens the sum, or did so before."""
-        pairwise, encrypted = pairwise_server, ckks_server
-        asked = pairwise.Unmasking | pairwise.Closed | encrypted.Opening | encrypted.Closed
-        return isinstance(self._party.state, asked)
+        masked = pairwise_server.Unmasking | pairwise_server.Closed
+        certified = ckks_server.Opening | ckks_server.Closed | single_server.Decrypting | single_server.Closed
+        return isinstance(self._party.state, masked | certified | seeded_server.Closed)
 
     @property
     def agreement(self) -> Agreement:
@@ -149,7 +171,7 @@ class Server(Hub):
             layout=task.layout,
             model=task.model,
             ledger_head=task.ledger_head,
-            key=NOTHING if task.certificate is None else task.certificate.digest,
+            key=task.key,
         )
 
     def open(self, task: Task, invited: tuple[PartyId, ...] | None = None) -> list[Frame]:
@@ -159,20 +181,28 @@ class Server(Hub):
         """
         agreement = self.agree(task)
         everyone = tuple(sorted(self.identities)) if invited is None else invited
-        if (self.plan.protocol == ENCRYPTED) is not (task.certificate is not None):
+        if (self.plan.protocol == ENCRYPTED) is (task.key == NOTHING):
             raise Misused(f"protocol {self.plan.protocol!r}, and a key given or not: only encrypted rounds take one")
-        places: tuple[PartyId, ...] = ()
-        if task.certificate is None:
-            party = Party(pairwise_server.server, pairwise_server.Unopened(self._known))
-            envelopes = party.receive(APP, Start(agreement, everyone))
-        else:
-            places = self._places_of(task.certificate)
-            party = Party(ckks_server.server, ckks_server.Unopened(self._openers(places)))
-            envelopes = party.receive(APP, ckks_server.Begin(agreement, task.certificate, everyone))
-        self._limit = _largest_frame(agreement, task.certificate)
-        self._agreement, self._opening_parties, self.aggregate = agreement, places, None
+        places = () if task.certificate is None else self._places_of(task.certificate)
+        party, begin = self._unopened(task, agreement, everyone, places)
+        envelopes = party.receive(APP, begin)
+        self._limit = largest_frame(agreement, _plan_in(party.state))
+        self._agreement, self._opening_parties, self.aggregate, self.handed_out = agreement, places, None, ()
         self._begin(party)
         return self._deliver(envelopes)
+
+    def _unopened(
+        self, task: Task, agreement: Agreement, invited: tuple[PartyId, ...], places: tuple[PartyId, ...]
+    ) -> tuple[Party, object]:
+        """Who plays this round, by its protocol and the mode of its key, and what begins it."""
+        if task.certificate is not None:
+            role = CERTIFIED[task.certificate.epoch.plan.keys.mode]
+            party = Party(role, ckks_server.Unopened(self._openers(places)))
+            return party, ckks_server.Begin(agreement, task.certificate, invited)
+        if task.shared_key is not None:
+            party = Party(seeded_server.seeded_server, seeded_server.Unopened(self._sharing))
+            return party, seeded_server.Begin(agreement, invited)
+        return Party(pairwise_server.server, pairwise_server.Unopened(self._known)), Start(agreement, invited)
 
     def _openers(self, places: tuple[PartyId, ...]) -> ckks_server.Known:
         return ckks_server.Known(self.identities, places, verify)
@@ -191,6 +221,8 @@ class Server(Hub):
     def _take(self, note: Any) -> None:
         if isinstance(note, Aggregate):
             self.aggregate, self.wait = note, None
+        elif isinstance(note, seeded_server.HandedOut):
+            self.handed_out, self.wait = note.survivors, None
 
     @property
     def needs_beacon(self) -> bytes | None:
@@ -205,44 +237,16 @@ class Server(Hub):
         """
         return self._deliver(self._party.receive(APP, beacon_of(value)))
 
-    def mean(self) -> Floats:
-        """The weighted mean of the survivors' updates, float64, after the round is done."""
-        opened = self._opened_sum()
-        context = context_of(self.agreement)
-        return coding_of(self.agreement).decode(opened.total, opened.weight_sum, context, opened.surplus)
-
-    def metrics(self) -> dict[str, float]:
-        """The weighted means of the survivors' metrics, after the round is done."""
-        opened = self._opened_sum()
-        return Extras.of(self.agreement.plan).means(opened.metrics, opened.weight_sum)
-
-    def fraction_within_clip(self) -> Fraction:
-        """The noisy fraction of the survivors whose norm was within the clip, after the round is done.
-
-        Raises: Misused where the clip is fixed: then nobody was asked.
-        """
-        opened, coding = self._opened_sum(), coding_of(self.agreement)
-        if not isinstance(coding, Counted):
-            raise Misused("this plan's clip is fixed: give its noise an AdaptiveClip")
-        return coding.fraction(opened.total, len(opened.survivors))
-
-    def next_clip(self) -> Fraction:
-        """The clip of the next round's `Task`, after the round is done; the same again where it is fixed."""
-        opened, coding = self._opened_sum(), coding_of(self.agreement)
-        if not isinstance(coding, Counted):
-            return self.agreement.plan.clip
-        return coding.next_clip(opened.total, len(opened.survivors))
-
-    def _opened_sum(self) -> Aggregate:
+    def _opened_sum(self) -> OpenedSum:
+        if self.handed_out:
+            raise Misused("the clients share the key: they have the sum (`Client.mean`), and the server never has it")
         if self.aggregate is None:
             raise Misused("the round has not ended in a sum")
-        return self.aggregate
+        return OpenedSum(self.agreement, self.aggregate)
 
     def repeat(self) -> list[Frame]:
         """To each client what it was sent since it last spoke; when the round is over, its result and nothing else."""
-        if self.aggregate is None and self.done:
-            return []
-        return [frame for frame in self._outbox.everything() if not self.done or codec.kind_of(frame) is Result]
+        return [frame for frame in self._outbox.everything() if not self.done or codec.kind_of(frame) in LAST_WORDS]
 
     def freeze(self) -> bytes:
         """The round so far, as bytes."""
@@ -256,6 +260,7 @@ class Server(Hub):
             certified=self._certified,
             aggregate=self.aggregate,
             opening_parties=self._opening_parties,
+            handed_out=self.handed_out,
             kind=SERVER_STATES.index(type(state)),
             state=codec.freeze(state),
         )
@@ -270,14 +275,14 @@ class Server(Hub):
         try:
             outbox = Outbox.of(image.said)
             agreement = image.agreement
-            limit = codec.MAX_CONTROL_BYTES if agreement is None else _largest_frame(agreement, _certificate_in(state))
+            limit = codec.MAX_CONTROL_BYTES if agreement is None else largest_frame(agreement, _plan_in(state))
         except (BadPlan, Undecodable) as error:
             raise Misused(f"these bytes are no frozen server: {error}") from error
         self._agreement, self._limit, self._outbox = agreement, limit, outbox
         self._answered = dict(image.answered)
         self._opening_parties = image.opening_parties
         self._restore_certified(image.certified)
-        self.aggregate = image.aggregate
+        self.aggregate, self.handed_out = image.aggregate, image.handed_out
         self._party = Party(SERVER_ROLES[type(state)], state)
         self.wait = Wait(image.wait, self.plan.patience_seconds) if image.wait else None
 
@@ -285,14 +290,18 @@ class Server(Hub):
         """Raises: Misused when the holders of the stored round are not those given at construction."""
         if not self.holders.keys() >= set(image.opening_parties):
             raise Misused("these bytes are of a round whose holders are not registered here")
-        return {pairwise_server.Registry: self._known, ckks_server.Known: self._openers(image.opening_parties)}
+        return {
+            pairwise_server.Registry: self._known,
+            ckks_server.Known: self._openers(image.opening_parties),
+            seeded_server.Known: self._sharing,
+        }
 
     def _check_kind(self, header: Header, speaker: PartyId) -> None:
         """Raises: OutOfTurn, TooLarge for a letter no client says, or none of this length, before it is parsed."""
         kind = codec.KINDS[header.kind]
         if kind not in TO_SERVERS:
             raise OutOfTurn(speaker, f"sends a {kind.__name__}, which is not said to a server")
-        most = _largest_control(self.plan)
+        most = largest_control(self.plan)
         if kind not in VECTORS and header.length > most:
             raise TooLarge(speaker, f"announces {header.length} bytes of {kind.__name__}, {most} are allowed here")
 
@@ -339,23 +348,13 @@ class Server(Hub):
         self.identities.update(self._certified)
 
 
-def _largest_frame(agreement: Agreement, certificate: Certificate | None) -> int:
-    """No letter of this round is longer: a hidden vector, or shares and ids for every other client."""
-    if certificate is None:
-        coding = coding_of(agreement)
-        return coding.ring.packed_bytes(coding.length) + _largest_control(agreement.plan)
-    plan = certificate.epoch.plan
-    residue = max(plan.width0 + plan.width1, partial_width(plan))
-    return plan.blocks * N * residue + HASH_BYTES + _largest_control(agreement.plan)
-
-
-def _certificate_in(state: Any) -> Certificate | None:
-    """The key of the round that this state is about; one that is over hears nothing as long as an upload."""
-    if isinstance(state, ckks_server.Opening):
-        return state.summed.certificate
-    return state.certificate if isinstance(state, ckks_server.Summing) else None
-
-
-def _largest_control(plan: RoundPlan) -> int:
-    """No letter of a client but its vector is longer: shares and ids for every other client."""
-    return (256 + LINK_BYTES * plan.links) * plan.max_clients + 1024
+def _plan_in(state: Any) -> CkksPlan | None:
+    """The plan of the key that this state is about; one that is over hears nothing as long as an upload."""
+    match state:
+        case ckks_server.Summing():
+            return state.certificate.epoch.plan
+        case ckks_server.Opening():
+            return state.summed.certificate.epoch.plan
+        case single_server.Gathering() | single_server.Decrypting() | seeded_server.Summing():
+            return state.plan
+    return None

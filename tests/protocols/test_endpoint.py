@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from protocols import codec, wire
 from protocols.codec import kind_of
-from protocols.endpoint import NOBODY, Client, Server, Task
+from protocols.endpoint import CLIENT_STATES, IMAGE_VERSION, NOBODY, SERVER_STATES, Client, Server, Task
 from protocols.errors import (
     BadPlan,
     Malformed,
@@ -532,10 +532,18 @@ def test_a_mutated_image_is_refused_as_misuse_or_is_another_image(data: st.DataO
     assert endpoint.freeze() == image
 
 
-@pytest.mark.parametrize(("version", "kind"), [(2, 0), (4, 0), (3, 9), (3, 255)])
+@pytest.mark.parametrize(
+    ("version", "kind"),
+    [
+        (IMAGE_VERSION - 1, 0),
+        (IMAGE_VERSION + 1, 0),
+        (IMAGE_VERSION, max(len(CLIENT_STATES), len(SERVER_STATES))),
+        (IMAGE_VERSION, 255),
+    ],
+)
 def test_another_version_or_an_unknown_state_is_refused(version: int, kind: int) -> None:
     stage, who, of_client, of_server = IMAGES[-1]
-    assert of_client[0] == of_server[0] == 3
+    assert of_client[0] == of_server[0] == IMAGE_VERSION
     image = bytearray(of_server)
     image[0] = version
     # The kind stands before the state, which is empty once the round is closed.

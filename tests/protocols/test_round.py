@@ -110,9 +110,9 @@ def test_the_test_of_uniformity_refutes_a_vector_that_is_not_masked(monkeypatch:
     original = module._uniformity
     seen = []
 
-    def on_the_plain_one(agreement, masked):
-        seen.append(original(agreement, type(masked)(masked.who, plain)))
-        return original(agreement, masked)
+    def on_the_plain_one(agreement, plan, masked):
+        seen.append(original(agreement, plan, type(masked)(masked.who, plain)))
+        return original(agreement, plan, masked)
 
     monkeypatch.setattr(module, "_uniformity", on_the_plain_one)
     report = secure_mean({who: [np.zeros(40_000, np.float32)] for who in range(5)}, PLAN, round=0)

@@ -52,10 +52,13 @@ class SingleCompany(Company):
         assert isinstance(state, keys.Certified)
         return state.certificate
 
+    def policy(self) -> Policy:
+        return replace(super().policy(), modes=frozenset({Mode.SINGLE}))
+
     def client(self, who: PartyId, policy: Policy | None = None) -> Party:
         engine = self.engines[who % len(self.engines)]
         own = clients.Own(who, policy or self.policy(), self.client_ids[who].sign, verify, bytes(32), engine)
-        own = replace(own, server=SERVER_IDENTITY.public, modes=frozenset({Mode.SINGLE}))
+        own = replace(own, server=SERVER_IDENTITY.public)
         return Party(clients.client, clients.Idle(own, seed("update", who), -1))
 
     def server(self) -> Party:
@@ -90,11 +93,10 @@ class SeededCompany(Company):
 
     def policy(self) -> Policy:
         identities = {who: each.public for who, each in self.client_ids.items()}
-        return Policy(identities, protocols=frozenset({"ckks"}))
+        return Policy(identities, protocols=frozenset({"ckks"}), modes=frozenset({Mode.SEEDED}))
 
     def client(self, who: PartyId, policy: Policy | None = None) -> Party:
-        sign, modes = self.client_ids[who].sign, frozenset({Mode.SEEDED})
-        own = seeded.Own(who, policy or self.policy(), sign, verify, self.shared, modes)
+        own = seeded.Own(who, policy or self.policy(), self.client_ids[who].sign, verify, self.shared)
         return Party(seeded.seeded_client, seeded.Idle(own, seed("update", who), -1))
 
     def server(self) -> Party:

@@ -13,7 +13,6 @@ from protocols import codec, wire
 from protocols.ckks import epoch as names
 from protocols.ckks import seeded, seeded_server
 from protocols.ckks.messages import Contribution
-from protocols.ckks.modes import USUAL
 from protocols.ckks.seeded import Done, Idle, Ready, Sent
 from protocols.ckks.seeded_messages import OpenSeeded, SeededCiphertext, SeededSum
 from protocols.errors import (
@@ -36,7 +35,7 @@ from protocols.errors import (
 )
 from protocols.messages import Aggregate, Submit
 from protocols.party import APP, SERVER, Deadline, Failed, Party, PartyId
-from protocols.plan import NoisePlan, context_of
+from protocols.plan import USUAL_MODES, NoisePlan, Policy, context_of
 from secagg.ckks.cipher import open_exact, subtract_into
 from secagg.ckks.plan import Mode
 from secagg.ckks.whole import SharedKey, decrypt
@@ -157,11 +156,10 @@ def opened_by_client(company: SeededCompany, agreement: Any = None, **change: An
 
 def test_a_client_shares_a_key_only_where_it_said_so(company: SeededCompany) -> None:
     assert isinstance(opened_by_client(company).state, Ready)
-    for modes in (USUAL, frozenset({Mode.SINGLE}), frozenset[Mode]()):
+    for modes in (USUAL_MODES, frozenset({Mode.SINGLE}), frozenset[Mode]()):
         with pytest.raises(PolicyViolation, match="mode seeded, which I have not agreed to: every client can"):
-            opened_by_client(company, modes=modes)
-    usual = seeded.Own(VICTIM, company.policy(), company.client_ids[VICTIM].sign, lambda *_: None, company.shared)
-    assert usual.modes == USUAL
+            opened_by_client(company, policy=replace(company.policy(), modes=modes))
+    assert Policy({}).modes == USUAL_MODES
 
 
 def test_a_client_enters_only_rounds_of_the_key_it_shares(company: SeededCompany) -> None:

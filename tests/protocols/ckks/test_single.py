@@ -18,7 +18,7 @@ from protocols.ckks import server as servers
 from protocols.ckks import single_messages as letters
 from protocols.ckks.decryptor import Holding
 from protocols.ckks.messages import Certificate, Ciphertext, Invite, OpenEncrypted
-from protocols.ckks.modes import USUAL, weakness
+from protocols.ckks.modes import weakness
 from protocols.ckks.single_messages import Decrypted, WholeSum, sums_from_bytes, sums_to_bytes
 from protocols.errors import (
     AlreadyAnswered,
@@ -38,7 +38,7 @@ from protocols.errors import (
 )
 from protocols.messages import Aggregate
 from protocols.party import APP, SERVER, Deadline, Failed, Party, PartyId, secrets_in
-from protocols.plan import NoisePlan, context_of
+from protocols.plan import USUAL_MODES, NoisePlan, context_of
 from secagg.ckks.cipher import Fft, PublicKey, encrypt, largest_opened, open_exact
 from secagg.ckks.plan import Keys, Mode, plan
 from secagg.ckks.seal import SealEngine
@@ -223,10 +223,9 @@ def test_a_client_takes_part_with_one_decryptor_only_where_it_said_so(
     company: SingleCompany, certificate: Certificate
 ) -> None:
     assert isinstance(opened_by_client(company, certificate).state, clients.Ready)
-    lenient = replace(company.policy(), min_opening_threshold=1)
-    for change in ({"modes": USUAL}, {"modes": frozenset()}, {"modes": USUAL, "policy": lenient}):
+    for change in ({"modes": USUAL_MODES}, {"modes": frozenset()}, {"modes": USUAL_MODES, "min_opening_threshold": 1}):
         with pytest.raises(PolicyViolation, match="mode single, which I have not agreed to: the decryptor alone can"):
-            opened_by_client(company, certificate, **change)
+            opened_by_client(company, certificate, policy=replace(company.policy(), **change))
 
 
 def test_a_client_refuses_a_decryptor_that_is_the_server(company: SingleCompany, certificate: Certificate) -> None:
@@ -243,8 +242,7 @@ def test_a_client_refuses_a_decryptor_it_does_not_pin(company: SingleCompany, ce
 def test_a_client_that_agreed_to_one_decryptor_agreed_to_no_holders() -> None:
     company = Company()
     certificate = company.certificate()
-    party = company.client(VICTIM)
-    party.state = replace(party.state, own=replace(party.state.own, modes=frozenset({Mode.SINGLE})))
+    party = company.client(VICTIM, replace(company.policy(), modes=frozenset({Mode.SINGLE})))
     with pytest.raises(PolicyViolation, match="mode threshold, which I have not agreed to"):
         party.receive(SERVER, OpenEncrypted(company.agreement(certificate.digest), certificate))
 
@@ -503,7 +501,7 @@ def test_an_answer_that_is_none_is_refused_and_a_late_one_unread(
         with pytest.raises(TooFewMembers):
             company.round(certificate)
         assert [(note.peer, note.error) for note in company.excluded] == [(DECRYPTOR, error)]
-    closed = Party(single_server.single_server, servers.Closed())
+    closed = Party(single_server.single_server, single_server.Closed())
     assert closed.receive(DECRYPTOR, Decrypted(bytes(32), bytes(32), None)) == []
 
 

@@ -1,0 +1,235 @@
+"""Whoever opens sums behind the codec, with a part of a key or with all of it: frames of the server in, answers out.
+
+    opener = Holder(me, policy, identity, server_key)            or Decryptor(...)
+    send(opener.receive(data))            a key is made, then one answer for each sum; store `freeze()` before it leaves
+
+An answer about a sum is a function of what is stored, so a question that comes again, after a crash or a lost answer,
+gets the same bytes without their being kept.
+"""
+
+from __future__ import annotations
+
+import hmac
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from protocols import codec, wire
+from protocols.ckks.decryptor import DecryptorPolicy
+from protocols.ckks.epoch import Epoch
+from protocols.ckks.holder import HolderPolicy
+from protocols.ckks.messages import Invite
+from protocols.codec import Frame, Header
+from protocols.endpoint.images import IMAGE_VERSION, HolderImage, Said, Topic, restored, stage_of
+from protocols.endpoint.turns import Turns
+from protocols.errors import Malformed, Misused, OutOfTurn, Replay
+from protocols.party import MAX_CLIENT_ID, SERVER, Envelope, Failed, Party, PartyId, Role
+from protocols.plan import NOTHING
+from protocols.verifying import Verifier
+from protocols.wire import Buffer
+from secagg.ckks.plan import CkksPlan
+from secagg.keys import Identity, Seed, derive, verify
+
+LABEL_ROOT = b"secagg/v1/endpoint/holder-root"
+
+PolicyOf = TypeVar("PolicyOf", HolderPolicy, DecryptorPolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What an opener plays: its role, its states in order and two of them by name, and what it is told.
+
+    `question` is the letter that asks for a sum; under a plan none is longer than `largest_question` says, in bytes.
+    Answers to `openings` follow from the state, and so can be said again without being kept.
+    """
+
+    role: Role
+    states: tuple[type[Any], ...]
+    uninvited: type[Any]
+    holding: type[Any]
+    told: frozenset[type[Any]]
+    question: type[Any]
+    openings: frozenset[type[Any]]
+    largest_question: Callable[[CkksPlan], int]
+
+
+class Opener(ABC, Generic[PolicyOf]):
+    """One party that opens sums, over many keys, one key at a time. What it plays its subclass says.
+
+    Guarantee: whatever the server sends, one sum of a round is opened at most, over at least `policy.min_cohort` pinned
+        clients who signed for it under this very key, and no more sums than the key was made for.
+    Limit: an older image that is put back is believed, unless it is given to the very party that has gone on.
+    """
+
+    part: ClassVar[Part]
+
+    def __init__(
+        self,
+        me: int,
+        policy: PolicyOf,
+        identity: Identity,
+        server_key: bytes,
+        verifier: Verifier = verify,
+    ) -> None:
+        if not 0 <= me <= MAX_CLIENT_ID:
+            raise Misused(f"holders are numbered 0..{MAX_CLIENT_ID}, got {me}")
+        if not isinstance(server_key, bytes) or len(server_key) != len(NOTHING):
+            raise Misused("server_key is the server's public key, 32 bytes: server.public, or its identity's")
+        self.me = PartyId(me)
+        self.policy: PolicyOf = policy
+        self.server_key = server_key
+        self.deterministic = False
+        self._identity = identity
+        self._draw_root: Callable[[Epoch], Seed] = lambda epoch: Seed.fresh()
+        self._own = self._owned(verifier)
+        self._numbers: dict[bytes, int] = {}
+        self._name = type(self).__name__.lower()
+        self._turns = Turns(self._name)
+        self._answered = NOTHING
+        self._replies: list[Frame] = []
+        self._epoch: Epoch | None = None
+        self._party = Party(self.part.role, Failed("NoKey", "no ceremony has been held"))
+
+    @classmethod
+    def from_root(
+        cls,
+        root: Seed,
+        me: int,
+        policy: PolicyOf,
+        identity: Identity,
+        server_key: bytes,
+        verifier: Verifier = verify,
+    ) -> Self:
+        """INSECURE outside tests: every secret is a function of `root`, so runs can be repeated."""
+        made = cls(me, policy, identity, server_key, verifier)
+        made.deterministic = True
+        made._draw_root = lambda epoch: derive(root, LABEL_ROOT, epoch.context, made.me.to_bytes(4, "little"))
+        return made
+
+    @abstractmethod
+    def _owned(self, verifier: Verifier) -> Any:
+        """Who this is, as its role has it: given again after a restart, never stored."""
+
+    @property
+    def holding(self) -> bool:
+        """Whether there is a certified key here, or a part of one, to open sums with."""
+        return isinstance(self._party.state, self.part.holding)
+
+    @property
+    def public(self) -> bytes:
+        """The identity key under which others know this party."""
+        return self._identity.public
+
+    def receive(self, data: Buffer) -> list[Frame]:
+        """Take one frame from the server and return the answer; a repeated frame gets the same answer.
+
+        Raises: Misbehaved of the kind that fits. A frame that is not the server's, does not parse, is OutOfTurn or
+            invites to a spent number (Replay) changes nothing; after any other this key is given up here. Misused in a
+            forked process, or while another thread is inside.
+        """
+        with self._turns.one(self._party):
+            return self._receive(data)
+
+    def _receive(self, data: Buffer) -> list[Frame]:
+        header = codec.read_header(data, SERVER, self._limit())
+        if header.sender != SERVER:
+            raise Malformed(SERVER, f"relayed a frame that names party {header.sender} as its sender")
+        kind = codec.KINDS[header.kind]
+        if kind not in self.part.told:
+            raise OutOfTurn(SERVER, f"sends a {kind.__name__}, which is not said to {self._name}s")
+        if kind is not self.part.question and header.length > codec.MAX_CONTROL_BYTES:
+            raise OutOfTurn(SERVER, f"sends a {kind.__name__} of {header.length} bytes")
+        fingerprint = codec.fingerprint(data)
+        if hmac.compare_digest(fingerprint, self._answered):
+            return list(self._replies)
+        message = codec.open_frame(data, header, self.server_key)
+        if isinstance(message, Invite):
+            self._begin(header, message.epoch)
+        elif kind is not self.part.question:
+            self._require_ceremony(header)
+        frames = self._signed(header, self._party.receive(SERVER, message))
+        if kind not in self.part.openings:
+            self._answered, self._replies = fingerprint, frames
+        return list(frames)
+
+    def repeat(self) -> list[Frame]:
+        """What was said here last while the key was made: after a restart or a lost connection."""
+        return list(self._replies)
+
+    def freeze(self) -> bytes:
+        """Everything that must not be forgotten, as bytes. Secret: store it readable by its owner only."""
+        with self._turns.one(self._party):
+            state = self._party.state
+            image = HolderImage(
+                version=IMAGE_VERSION,
+                numbers=self._numbers,
+                answered=self._answered,
+                replies=tuple(Said(frame.to, bytes(frame)) for frame in self._replies),
+                epoch=self._epoch,
+                kind=self.part.states.index(type(state)),
+                state=codec.freeze(state),
+            )
+            return wire.encode(image)
+
+    def thaw(self, data: Buffer) -> None:
+        """Become the party that `freeze` described; policy and identity are those given at construction.
+
+        Raises: Misused when the bytes are no image of this version, or older than this very party: going back would
+            open a second sum of a round.
+        """
+        with self._turns.one(self._party):
+            image, state = restored(HolderImage, data, self.part.states, lambda _: {type(self._own): self._own})
+            if self._is_older(image, state):
+                raise Misused(
+                    f"this image is older than the {self._name} it is given to: it would open sums a second time"
+                )
+            self._numbers, self._epoch = dict(image.numbers), image.epoch
+            self._answered = image.answered
+            self._replies = [Frame(said.to, (bytes(said.data),)) for said in image.replies]
+            self._party.abandon(f"the {self._name} was restored")
+            self._party = Party(self.part.role, state)
+
+    def _is_older(self, image: HolderImage, state: Any) -> bool:
+        if any(image.numbers.get(task, -1) < number for task, number in self._numbers.items()):
+            return True
+        mine, states = self._party.state, self.part.states
+        if image.epoch != self._epoch or self._epoch is None:
+            return False
+        if isinstance(mine, self.part.holding) and isinstance(state, self.part.holding):
+            return bool(state.answered < mine.answered)
+        return stage_of(states, state) < stage_of(states, mine)
+
+    def _limit(self) -> int:
+        state = self._party.state
+        if not isinstance(state, self.part.holding):
+            return codec.MAX_CONTROL_BYTES
+        return max(codec.MAX_CONTROL_BYTES, self.part.largest_question(state.certificate.epoch.plan))
+
+    def _begin(self, header: Header, epoch: Epoch) -> None:
+        """Raises: Replay for a key whose number is not above the last: an old invitation is anybody's to replay."""
+        if not Topic.of_key(epoch).covers(header):
+            raise Malformed(SERVER, "the frame and the invitation inside it name different keys")
+        if epoch.number <= self._numbers.get(header.task, -1):
+            raise Replay(SERVER, f"key {epoch.number} of this task is past; make one of a higher number")
+        # Drawn before anything is given up: where the system refuses, the same invitation may come again.
+        state = self.part.uninvited(self._own, self._draw_root(epoch))
+        self._party.abandon("the server began another key")
+        self._numbers[header.task] = epoch.number
+        self._epoch, self._party = epoch, Party(self.part.role, state)
+
+    def _require_ceremony(self, header: Header) -> None:
+        if self._epoch is None or not Topic.of_key(self._epoch).covers(header):
+            raise OutOfTurn(SERVER, f"speaks of key {header.round}, which is not being made here")
+
+    def _signed(self, asked: Header, envelopes: list[Envelope]) -> list[Frame]:
+        """Answers name what they answer: the ceremony, or the attempt at a round that asks for its sum."""
+        about_key = self._epoch is not None and codec.KINDS[asked.kind] is not self.part.question
+        frames = []
+        for envelope in envelopes:
+            if about_key and self._epoch is not None:
+                frames.append(Topic.of_key(self._epoch).frame(envelope, self.me, self._identity.sign))
+            else:
+                parts = codec.encode(envelope.message, self.me, asked.task, asked.round, self._identity.sign)
+                frames.append(Frame(envelope.to, parts))
+        return frames
