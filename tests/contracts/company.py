@@ -9,7 +9,8 @@ Repeated    hears every message twice
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,8 +53,8 @@ class StandIn:
     def send(self, submission: Submit) -> list[Frame]:
         return self.act(lambda: self.live.send(submission))
 
-    def open(self, task: Task, invited: tuple[PartyId, ...]) -> list[Frame]:
-        return self.act(lambda: self.live.open(task, invited))
+    def open(self, *particulars: Any) -> list[Frame]:
+        return self.act(lambda: self.live.open(*particulars))
 
     def deadline(self, room: str) -> list[Frame]:
         return self.act(lambda: self.live.deadline(room))
@@ -97,6 +98,9 @@ class Repeated(StandIn):
 class Company:
     """Endpoints over one plan, with identities pinned to each other."""
 
+    # Whoever holds a part of a key, where sums are encrypted.
+    holders: Mapping[PartyId, bytes] = {}
+
     def __init__(self, plan: RoundPlan, clients: int, number: int = 0) -> None:
         self.plan = plan
         self.number = number
@@ -112,6 +116,10 @@ class Company:
 
     def server(self) -> Server:
         return Server(self.plan, self.known, self.identity)
+
+    def conditions(self) -> AbstractContextManager[None]:
+        """Inside, what this company's rounds take for granted holds."""
+        return nullcontext()
 
     def cohort(self, kind: type[StandIn] = StandIn) -> Cohort:
         """Stand-ins of one kind for the server and every client."""
@@ -140,6 +148,13 @@ class Played:
         stand_in = self.simulation.server if who == SERVER else self.simulation.clients[who]
         return [bytes(frame) for frame in stand_in.emitted]
 
+    def said_by_all(self) -> list[bytes]:
+        """What holders and the maker of their key said is there too."""
+        clients, committee = self.simulation.clients.values(), self.simulation.cohort.committee
+        key = () if committee is None else (committee.maker, *committee.holders.values())
+        everybody: list[Any] = [self.simulation.server, *clients, *key]
+        return [bytes(frame) for stand_in in everybody for frame in stand_in.emitted]
+
     def kinds_said_by_clients(self) -> set[type[Any]]:
         return {kind_of(frame) for who in self.company.ids for frame in self.said(who)}
 
@@ -161,7 +176,8 @@ def play(
 
     def train(who: PartyId, client: Client) -> Submit:
         weight = 1 + (who * 2**30) % company.plan.max_weight
-        submission = client.prepare(update_of(company, who, length), weight=weight)
+        metrics = {metric.name: 0.5 for metric in company.plan.metrics}
+        submission = client.prepare(update_of(company, who, length), weight=weight, metrics=metrics)
         played.submitted[who] = submission
         return submission
 
