@@ -50,7 +50,7 @@ def encrypted_plan(clients: int) -> RoundPlan:
 
 
 class Company(Pairwise):
-    """Endpoints over one encrypted plan; halves that together are longer than `most_halves` are not shown to holders."""
+    """Endpoints over one encrypted plan; halves longer than `most_halves` together are not shown to holders."""
 
     def __init__(self, clients: int = 4, number: int = 0, most_halves: int = binding.MOST_HALVES_BYTES) -> None:
         super().__init__(encrypted_plan(clients), clients, number)
