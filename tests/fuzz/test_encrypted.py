@@ -236,6 +236,17 @@ def test_a_server_that_checks_no_sum_would_be_found(monkeypatch: pytest.MonkeyPa
             [bout.play() for _ in range(20)]
 
 
+def recorded_without_tenseal() -> list[str]:
+    """Ceremonies and rounds, clients and all, played where tenseal cannot be called."""
+    with targets.without_tenseal():
+        return [recording.name for recording in encrypted_recordings.__wrapped__()]
+
+
+def test_a_round_whose_clients_draw_for_themselves_needs_no_tenseal_at_any_end() -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        assert process.submit(recorded_without_tenseal).result() == ["shown", "hashed", "disputed"]
+
+
 def asks_tenseal() -> None:
     """What `without_tenseal` is there to notice, in a process that has not loaded it."""
     key = PublicKey(np.ones(N, np.uint64), np.ones(N, np.uint64))
