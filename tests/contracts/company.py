@@ -11,7 +11,8 @@ Repeated    hears every message twice
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -107,6 +108,9 @@ class Repeated(StandIn):
 class Company:
     """Endpoints over one plan, with identities pinned to each other."""
 
+    # Whoever holds a part of a key, where sums are encrypted.
+    holders: Mapping[PartyId, bytes] = {}
+
     def __init__(self, plan: RoundPlan, clients: int, number: int = 0) -> None:
         self.plan = plan
         self.number = number
@@ -135,6 +139,10 @@ class Company:
     def speakers(self, room: str) -> tuple[PartyId, ...]:
         """For whose letters the server waits in this room."""
         return self.ids
+
+    def conditions(self) -> AbstractContextManager[None]:
+        """Inside, what this company's rounds take for granted holds."""
+        return nullcontext()
 
     def cohort(self, kind: type[StandIn] = StandIn) -> Cohort:
         """Stand-ins of one kind for the server and every client."""
@@ -233,6 +241,13 @@ class Played:
         stand_in: Any = {SERVER: simulation.server, **simulation.clients, **simulation.holders}[who]
         return [bytes(frame) for frame in stand_in.emitted]
 
+    def said_by_all(self) -> list[bytes]:
+        """What holders and the maker of their key said is there too."""
+        clients, committee = self.simulation.clients.values(), self.simulation.cohort.committee
+        key = () if committee is None else (committee.maker, *committee.holders.values())
+        everybody: list[Any] = [self.simulation.server, *clients, *key]
+        return [bytes(frame) for stand_in in everybody for frame in stand_in.emitted]
+
     def kinds_said_by_clients(self) -> set[type[Any]]:
         return {kind_of(frame) for who in self.company.ids for frame in self.said(who)}
 
@@ -254,7 +269,8 @@ def play(
 
     def train(who: PartyId, client: Client) -> Submit:
         weight = 1 + (who * 2**30) % company.plan.max_weight
-        submission = client.prepare(update_of(company, who, length), weight=weight)
+        metrics = {metric.name: 0.5 for metric in company.plan.metrics}
+        submission = client.prepare(update_of(company, who, length), weight=weight, metrics=metrics)
         played.submitted[who] = submission
         return submission
 
