@@ -3,7 +3,8 @@
     ring vector  --centre-->  signed integers, whose sums the coding bounds
     64-bit words --limbs-->   numbers of l bits, unsigned, with n 2^l below half of the sum's range: no limb wraps
 
-Sums of limbs are put together again modulo 2^64, so weights, checksum and metrics mean what they mean elsewhere.
+Sums of limbs are put together again modulo 2^64, so weights, checksum and metrics mean what they mean elsewhere; on the
+way the checksum covers the other extras as well.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from secagg.errors import BadParameters, NoParameters
 from secagg.negacyclic import Integers
 
 WORD_BITS = 64
+# The place of the vector's checksum among the extras.
+CHECKSUM = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class Shape:
     def integers(self, vector: RingVector, words: RingVector) -> Integers:
         """What is encrypted.  Shapes: the coding's vector, the extras' words; int64 of the plan's dimension."""
         mask = np.uint64((1 << self.limb_bits) - 1)
-        limbs = [(words >> np.uint64(shift)) & mask for shift in self._shifts()]
+        tied = _tied(words)
+        limbs = [(tied >> np.uint64(shift)) & mask for shift in self._shifts()]
         return np.concatenate([self.coding.ring.centre(vector), *(limb.astype(np.int64) for limb in limbs)])
 
     def sums(self, opened: Integers) -> tuple[RingVector, RingVector]:
@@ -64,7 +68,7 @@ class Shape:
         words = np.zeros(size, np.uint64)
         for limb, shift in zip(limbs, self._shifts(), strict=True):
             words += limb << np.uint64(shift)
-        return self.coding.ring.reduce(opened[:length]), words
+        return self.coding.ring.reduce(opened[:length]), _untied(words)
 
     def _shifts(self) -> range:
         return range(0, WORD_BITS, self.limb_bits)
@@ -76,6 +80,24 @@ def aggregate_of(agreement: Agreement, keys: Keys, survivors: tuple[PartyId, ...
     total, words = shape.sums(opened)
     weight_sum, metrics = checked_sums(agreement, shape.coding, shape.extras, len(survivors), total, words)
     return Aggregate(total, weight_sum, survivors, {}, metrics)
+
+
+def _tied(words: RingVector) -> RingVector:
+    """The checksum plus all other extras, modulo 2^64.
+
+    Against: an answer that is bent by a whole multiple of 2^g where a weight or a metric is opened. What was rounded
+    away does not show it, and masks would have covered it together with the vector; here the checksum must.
+    """
+    tied = words.copy()
+    tied[CHECKSUM:][:1] += np.delete(words, CHECKSUM).sum(keepdims=True)
+    return tied
+
+
+def _untied(words: RingVector) -> RingVector:
+    """What `_tied` was given; tying is linear, so sums are taken apart too."""
+    untied = words.copy()
+    untied[CHECKSUM:][:1] -= np.delete(words, CHECKSUM).sum(keepdims=True)
+    return untied
 
 
 def _limbs(limb_bits: int) -> int:

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from protocols.ckks.messages import EncryptedSum, OpenEncrypted
 from protocols.codec import kind_of
 from protocols.endpoint import Task
 from protocols.errors import Misbehaved, RoundLost
 from protocols.faults.network import Forger, Network
-from protocols.faults.parties import Boot, Event, Hear, Step, Train
+from protocols.faults.parties import Again, Boot, Event, Hear, Step, Train
 from protocols.faults.schedule import Arrow, Crash, Moment, Schedule, ServerCrash, WrongDeadline
 from protocols.messages import Aggregate, Inbox, Open, Roster, Survivors, Witnesses
 from protocols.party import SERVER, Deadline, Excluded, PartyId
@@ -24,12 +25,16 @@ from protocols.simulate import Exchange
 
 ROOMS = ("Gathering", "Relaying", "Summing", "Witnessing", "Unmasking")
 NAME_OF = dict(zip(Exchange, ROOMS, strict=True))
+# The rooms of encrypted rounds are those of the letters that they have.
+EXCHANGE_IN = {room: exchange for exchange, room in NAME_OF.items()} | {"Opening": Exchange.UNMASK}
 ARROW_OF: dict[type, Arrow] = {
     Open: Arrow.OPEN,
     Roster: Arrow.ROSTER,
     Inbox: Arrow.INBOX,
     Survivors: Arrow.SURVIVORS,
     Witnesses: Arrow.WITNESSES,
+    OpenEncrypted: Arrow.OPEN,
+    EncryptedSum: Arrow.WITNESSES,
 }
 
 Stepper = Callable[[PartyId, bytes, Event], Step]
@@ -58,7 +63,7 @@ class Played:
 def play(
     schedule: Schedule, ids: tuple[PartyId, ...], task: Task, patience: int, step: Stepper, forge: Forger
 ) -> Played:
-    """The round of these clients under this schedule, until nobody has anything more to say.
+    """The round of these clients, and holders, under this schedule, until nobody has anything more to say.
 
     `step` is `Parties.step`, or the same function with a memory; `forge` makes a hostile letter of a good one.
     """
@@ -72,7 +77,7 @@ class _Driver:
     def __init__(
         self, schedule: Schedule, ids: tuple[PartyId, ...], patience: int, step: Stepper, forge: Forger
     ) -> None:
-        self.network = Network(schedule, ids, self.deliver, forge)
+        self.network = Network(schedule, ids, self.deliver, forge, self.greet)
         self.patience = patience
         self.step = step
         self.room = ""
@@ -88,10 +93,8 @@ class _Driver:
         self.crashes: dict[tuple[PartyId, Arrow | None], Moment] = {
             (ids[fault.client], fault.arrow): fault.moment for fault in schedule.faults if isinstance(fault, Crash)
         }
-        self.server_crashes = {
-            (NAME_OF[fault.room], fault.arrival): fault.moment
-            for fault in schedule.faults
-            if isinstance(fault, ServerCrash)
+        self.server_crashes: dict[tuple[Exchange | None, int | None], Moment] = {
+            (fault.room, fault.arrival): fault.moment for fault in schedule.faults if isinstance(fault, ServerCrash)
         }
         self.wrong_deadlines = {
             NAME_OF[fault.room]: NAME_OF[fault.other] for fault in schedule.faults if isinstance(fault, WrongDeadline)
@@ -142,11 +145,11 @@ class _Driver:
         before = self.disk[SERVER]
         step = self.step(SERVER, before, event)
         place = None if step.room != self.room else self.arrivals
-        crash = self.server_crashes.pop((self.room, place), None) if step.image != before else None
+        crash = self.server_crashes.pop((EXCHANGE_IN.get(self.room), place), None) if step.image != before else None
         if crash is not Moment.BEFORE:
-            self.store(step)
+            self.store(event, step)
         if crash is not None:
-            self.restart(SERVER, partial(self.at_server, event))
+            self.restart(SERVER, partial(self.resume, event, crash))
             return
         self.excluded += step.excluded
         for frame in step.frames:
@@ -154,10 +157,22 @@ class _Driver:
         if self.arrivals and self.room in self.wrong_deadlines:
             self.at_server(Deadline(self.wrong_deadlines.pop(self.room)))
 
-    def store(self, step: Step) -> None:
+    def resume(self, event: Task | Hear | Deadline, died: Moment) -> None:
+        """A deadline that was stored is over: the clock of whoever comes back starts anew."""
+        if not (isinstance(event, Deadline) and died is Moment.AFTER):
+            self.at_server(event)
+
+    def greet(self, who: PartyId) -> None:
+        for frame in self.step(SERVER, self.disk[SERVER], Again()).frames:
+            if who in frame.to:
+                self.say(SERVER, (who,), bytes(frame))
+
+    def store(self, event: Event, step: Step) -> None:
+        # When holders were silent, others are asked in a room of the same name.
+        asked_anew = isinstance(event, Deadline) and step.image != self.disk[SERVER]
         self.disk[SERVER] = step.image
         self.arrivals += 1
-        if step.room != self.room:
+        if step.room != self.room or asked_anew:
             self.room, self.arrivals = step.room, 0
             if self.room:
                 self.network.after(self.patience, partial(self.expire, self.room))

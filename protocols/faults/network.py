@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 
+from protocols.ckks.messages import Ciphertext, EncryptedSum, OpenEncrypted, Partial
 from protocols.codec import kind_of
 from protocols.errors import Misused
 from protocols.faults.schedule import (
@@ -58,6 +59,10 @@ EXCHANGE_OF: dict[type, Exchange] = {
     Witness: Exchange.WITNESS,
     Witnesses: Exchange.UNMASK,
     Unmask: Exchange.UNMASK,
+    OpenEncrypted: Exchange.MASKED,
+    Ciphertext: Exchange.MASKED,
+    EncryptedSum: Exchange.UNMASK,
+    Partial: Exchange.UNMASK,
 }
 SPOILED_BY = {
     Deed.WRONG_LENGTH: Exchange.MASKED,
@@ -66,18 +71,32 @@ SPOILED_BY = {
 
 Forger = Callable[[PartyId, Deed, bytes], bytes]
 Deliver = Callable[[PartyId, PartyId, bytes], None]
+Greet = Callable[[PartyId], None]
+
+
+def nobody(who: PartyId) -> None:
+    """Where everybody is invited before anything can break, nobody connects that was never spoken to."""
 
 
 class Network:
     """Carries frames between the server and these clients; `deliver(sender, recipient, data)` takes them.
 
-    `forge` makes a hostile letter of a good one.
+    `forge` makes a hostile letter of a good one. `greet` says to a party that connects, and was never spoken to, what
+    the server may have meant to say before it died.
     """
 
-    def __init__(self, schedule: Schedule, ids: tuple[PartyId, ...], deliver: Deliver, forge: Forger) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        ids: tuple[PartyId, ...],
+        deliver: Deliver,
+        forge: Forger,
+        greet: Greet = nobody,
+    ) -> None:
         self.ids = ids
         self.deliver = deliver
         self.forge = forge
+        self.greet = greet
         self.now = 0
         self._position = {who: index for index, who in enumerate(ids)}
         # Against a server that is only curious nobody witnesses: the list is answered with shares at once.
@@ -153,8 +172,10 @@ class Network:
             return
         if client in self._last_words:
             self._transmit(client, SERVER, self._last_words[client])
-        else:
+        elif client in self._invitation:
             self._transmit(SERVER, client, self._invitation[client])
+        else:
+            self.greet(client)
 
     # --- letters ------------------------------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ different schedules may be computed once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from protocols.codec import Frame
-from protocols.endpoint import Client, Server, Task
+from protocols.endpoint import Client, Holder, Server, Task
 from protocols.errors import Misbehaved, RoundLost
 from protocols.messages import Aggregate
 from protocols.party import SERVER, Deadline, Excluded, PartyId
@@ -35,7 +35,13 @@ class Boot:
     """The process starts for the first time and stores what it is."""
 
 
-Event = Boot | Task | Hear | Train | Deadline
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The server says again what it has not been answered."""
+
+
+Event = Boot | Task | Hear | Train | Again | Deadline
+Endpoint = Client | Holder | Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Parties:
-    """How to build each endpoint anew, and the application of the clients. Every build must be the same."""
+    """How to build each endpoint anew, and the application of the clients. Every build must be the same.
+
+    Holders are built with their part of the key, where there is one.
+    """
 
     server: Callable[[], Server]
     clients: Mapping[PartyId, Callable[[], Client]]
     train: Application
+    holders: Mapping[PartyId, Callable[[], Holder]] = field(default_factory=dict)
 
     def step(self, who: PartyId, image: bytes, event: Event) -> Step:
         """Build the endpoint, thaw its image unless it boots, let it act, and freeze it again.
@@ -67,15 +77,22 @@ class Parties:
         """
         return self.act(self.thawed(who, image), event)
 
-    def thawed(self, who: PartyId, image: bytes) -> Client | Server:
-        endpoint = self.server() if who == SERVER else self.clients[who]()
+    def thawed(self, who: PartyId, image: bytes) -> Endpoint:
+        endpoint = self._built(who)
         if image:
             endpoint.thaw(image)
         return endpoint
 
-    def act(self, endpoint: Client | Server, event: Event) -> Step:
+    def _built(self, who: PartyId) -> Endpoint:
+        if who == SERVER:
+            return self.server()
+        return self.holders[who]() if who in self.holders else self.clients[who]()
+
+    def act(self, endpoint: Endpoint, event: Event) -> Step:
         if isinstance(endpoint, Server):
             return self._server_step(endpoint, event)
+        if isinstance(endpoint, Holder):
+            return self._holder_step(endpoint, event)
         return self._client_step(endpoint, event)
 
     def _server_step(self, server: Server, event: Event) -> Step:
@@ -87,6 +104,8 @@ class Parties:
                 frames = server.receive(event.data, event.speaker)
             elif isinstance(event, Deadline):
                 frames = server.deadline(event.room)
+            elif isinstance(event, Again):
+                frames = server.repeat()
             elif isinstance(event, Task):
                 frames = server.open(event, tuple(sorted(self.clients)))
         except RoundLost as lost:
@@ -94,6 +113,16 @@ class Parties:
         room = "" if server.done or server.wait is None else server.wait.room
         notes = tuple(server.excluded[noted:])
         return Step(server.freeze(), tuple(frames), error, room=room, aggregate=server.aggregate, excluded=notes)
+
+    def _holder_step(self, holder: Holder, event: Event) -> Step:
+        frames: list[Frame] = []
+        error = None
+        try:
+            if isinstance(event, Hear):
+                frames = holder.receive(event.data)
+        except Misbehaved as refusal:
+            error = refusal.with_traceback(None)
+        return Step(holder.freeze(), tuple(frames), error)
 
     def _client_step(self, client: Client, event: Event) -> Step:
         frames: list[Frame] = []
@@ -116,7 +145,7 @@ class Alive:
 
     def __init__(self, parties: Parties) -> None:
         self._parties = parties
-        self._last: dict[PartyId, tuple[bytes, Client | Server]] = {}
+        self._last: dict[PartyId, tuple[bytes, Endpoint]] = {}
 
     def step(self, who: PartyId, image: bytes, event: Event) -> Step:
         last, endpoint = self._last.pop(who, (b"", None))

@@ -93,6 +93,22 @@ def test_without_the_policy_the_older_protocol_gets_keys(row: str, monkeypatch: 
 
 
 @rows("M25")
+def test_an_encrypted_plan_in_a_letter_of_masks_is_refused_by_a_client_that_allows_both(row: str) -> None:
+    """What an encrypted round is safe under says nothing of masks: it has no threshold, for one."""
+    stage = Stage(4)
+    stage.open()
+    agreement = stage.server.agreement
+    encrypted = replace(agreement, plan=replace(agreement.plan, protocol="ckks"))
+    for who in stage.ids:
+        policy = stage.clients[who].policy
+        object.__setattr__(policy, "protocols", frozenset({"pairwise", "ckks"}))
+        image = stage.clients[who].freeze()
+        with pytest.raises(Malformed, match="by the letter of another protocol"):
+            stage.clients[who].receive(stage.framed(SERVER, Open(encrypted)))
+        assert stage.clients[who].freeze() == image
+
+
+@rows("M25")
 def test_without_the_version_byte_an_older_frame_is_read_as_a_new_one(
     row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

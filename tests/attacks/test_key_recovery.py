@@ -26,6 +26,7 @@ from secagg.ckks.share import scaled
 from secagg.ckks.wire import pack_into, packed_bytes
 from secagg.errors import BadCiphertext, BadParameters
 from secagg.negacyclic import PRIME, N, Residues, big_product, centred, reduced
+from tests.rows import rows
 from tests.secagg.ckks.committee import (
     CONTEXT,
     SEEDED,
@@ -93,7 +94,8 @@ def test_the_peer_is_right_up_to_its_noise() -> None:
     assert 0 < np.abs(peer.slots - peer.exact).max() < 2.0**-22
 
 
-def test_approximate_results_in_doubles_give_the_whole_key_away() -> None:
+@rows("M24")
+def test_approximate_results_in_doubles_give_the_whole_key_away(row: str) -> None:
     peer = Approximate(2)
     keys = keys_from(peer.c0, peer.c1, rounded(encoded(peer.slots)))
     assert np.array_equal(keys, [peer.secret, peer.secret])
@@ -128,8 +130,9 @@ def test_fewer_bits_of_the_result_do_not_give_the_key_to_this_attack(kind: str) 
 # --- what we publish
 
 
+@rows("M24")
 @each_mode
-def test_exact_results_of_fifty_rounds_give_nothing_away(keys: Keys) -> None:
+def test_exact_results_of_fifty_rounds_give_nothing_away(keys: Keys, row: str) -> None:
     each = plan(3, 18, 3 * N, keys)
     assert each.blocks > 1
     deployment = deployed(each)
@@ -218,11 +221,11 @@ def test_conjugation_turns_slots_around() -> None:
 def test_the_guard_wants_matching_rows() -> None:
     good = random_residues("x", rows=2)
     for bad in (good[0], good[:1], good[:, 1:], good.astype(np.int64), good + np.uint64(PRIME)):
-        for rows in ((bad, good, good), (good, bad, good), (good, good, bad)):
+        for three in ((bad, good, good), (good, bad, good), (good, good, bad)):
             with pytest.raises(BadParameters):
-                keys_from(*rows)
+                keys_from(*three)
             with pytest.raises(BadParameters):
-                keys_from_real(*rows)
+                keys_from_real(*three)
 
 
 # --- a client's own ciphertext: the limit that SECURITY.md states

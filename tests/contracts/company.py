@@ -1,7 +1,9 @@
 """A server, its clients and their identities, all functions of one number; and stand-ins that watch them.
 
 Company     builds endpoints: twice the same number gives twice the same bytes
+Encrypting  one with a committee, whose rounds are encrypted
 StandIn     an endpoint that remembers what it said and which states it went through
+Keyed       one for many rounds: the key they need is made once in this process
 Restarted   dies before every message and comes back from its frozen bytes in a newly built endpoint
 Repeated    hears every message twice
 """
@@ -9,18 +11,23 @@ Repeated    hears every message twice
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from protocols.ckks.holder import HolderPolicy
+from protocols.ckks.messages import Certificate
+from protocols.ckks.vector import key_for
 from protocols.codec import Frame, kind_of
-from protocols.endpoint import Client, Server, Task
+from protocols.committee import HOLDERS, Committee, keys_for_one_round
+from protocols.endpoint import Client, Holder, Server, Task
 from protocols.errors import RoundLost
 from protocols.messages import Aggregate, Submit
 from protocols.party import SERVER, PartyId
-from protocols.plan import Policy, RoundPlan
+from protocols.plan import Agreement, Policy, RoundPlan
 from protocols.simulate import Cohort, FaultPlan, Simulation
 from protocols.verifying import remembering
 from secagg.keys import Identity, Seed
@@ -52,8 +59,8 @@ class StandIn:
     def send(self, submission: Submit) -> list[Frame]:
         return self.act(lambda: self.live.send(submission))
 
-    def open(self, task: Task, invited: tuple[PartyId, ...]) -> list[Frame]:
-        return self.act(lambda: self.live.open(task, invited))
+    def open(self, *particulars: Any) -> list[Frame]:
+        return self.act(lambda: self.live.open(*particulars))
 
     def deadline(self, room: str) -> list[Frame]:
         return self.act(lambda: self.live.deadline(room))
@@ -67,6 +74,10 @@ class StandIn:
             self.aggregate = getattr(self.live, "aggregate", None) or self.aggregate
         self.emitted += frames
         return frames
+
+
+class Keyed(StandIn):
+    """Where a round needs a key, its holders may come back with one that they made before."""
 
 
 class Restarted(StandIn):
@@ -97,6 +108,9 @@ class Repeated(StandIn):
 class Company:
     """Endpoints over one plan, with identities pinned to each other."""
 
+    # Whoever holds a part of a key, where sums are encrypted.
+    holders: Mapping[PartyId, bytes] = {}
+
     def __init__(self, plan: RoundPlan, clients: int, number: int = 0) -> None:
         self.plan = plan
         self.number = number
@@ -113,13 +127,99 @@ class Company:
     def server(self) -> Server:
         return Server(self.plan, self.known, self.identity)
 
+    def endpoint(self, who: PartyId, life: int) -> Any:
+        """Whoever has this number, in its n-th life."""
+        return self.server() if who == SERVER else self.client(who)
+
+    @property
+    def parties(self) -> tuple[PartyId, ...]:
+        """Whoever may vanish from a round."""
+        return self.ids
+
+    def speakers(self, room: str) -> tuple[PartyId, ...]:
+        """For whose letters the server waits in this room."""
+        return self.ids
+
+    def conditions(self) -> AbstractContextManager[None]:
+        """Inside, what this company's rounds take for granted holds."""
+        return nullcontext()
+
     def cohort(self, kind: type[StandIn] = StandIn) -> Cohort:
         """Stand-ins of one kind for the server and every client."""
-        clients = {who: kind(lambda who=who: self.client(who)) for who in self.ids}
-        return Cohort(kind(self.server), clients)
+        return Cohort(kind(self.server), self.stand_ins(kind))
+
+    def stand_ins(self, kind: type[StandIn]) -> dict[PartyId, Any]:
+        return {who: kind(lambda who=who: self.client(who)) for who in self.ids}
 
     def task(self, length: int, round: int = 0) -> Task:
         return Task(round, length, nonce=bytes(16))
+
+
+# Certificates and what their holders must remember, by the context of the key: a function of its company's number.
+_MADE: dict[bytes, tuple[Certificate, dict[PartyId, bytes]]] = {}
+
+
+class Remembering(Committee):
+    """A committee that makes no key twice in one process."""
+
+    def key_for(self, agreement: Agreement) -> Certificate:
+        publics = tuple(self.identities[who] for who in sorted(self.identities))
+        context = key_for(agreement, self.keys, 0, publics).context
+        if context not in _MADE:
+            certificate = super().key_for(agreement)
+            _MADE[context] = certificate, {who: holder.freeze() for who, holder in self.holders.items()}
+        certificate, images = _MADE[context]
+        for who, image in images.items():
+            self.holders[who].thaw(image)
+        return certificate
+
+
+class Encrypting(Company):
+    """Endpoints of encrypted rounds, with five holders of the key unless it is said."""
+
+    def __init__(self, plan: RoundPlan, clients: int, number: int = 0, holders: int = HOLDERS) -> None:
+        super().__init__(plan, clients, number)
+        self.holder_ids = Committee.numbers(holders)
+        self.holder_identities = {who: Identity.from_seed(seed_of("holder", number, who)) for who in self.holder_ids}
+        self.publics = {who: identity.public for who, identity in self.holder_identities.items()}
+        self.policy = replace(
+            self.policy, protocols=frozenset({plan.protocol}), holders=frozenset(self.publics.values())
+        )
+        self.keys = keys_for_one_round(holders)
+
+    def endpoint(self, who: PartyId, life: int) -> Any:
+        """A holder draws other secrets in every life: what it has not stored is gone."""
+        return self.holder(who, life) if who in self.holder_ids else super().endpoint(who, life)
+
+    @property
+    def parties(self) -> tuple[PartyId, ...]:
+        return self.ids + self.holder_ids
+
+    def speakers(self, room: str) -> tuple[PartyId, ...]:
+        return self.holder_ids if room == "Opening" else self.ids
+
+    def holder(self, who: int, life: int = 1) -> Holder:
+        policy = HolderPolicy(frozenset(self.publics.values()), self.known, min_cohort=self.plan.min_cohort)
+        root, mine = seed_of("holder root", self.number, who, life), self.holder_identities[PartyId(who)]
+        return Holder.from_root(root, who, policy, mine, self.identity.public, VERIFIER)
+
+    def server(self) -> Server:
+        return Server(self.plan, self.known, self.identity, holders=self.publics)
+
+    def committee(self, kind: type[StandIn] = StandIn) -> Committee:
+        """Stand-ins of one kind for the holders; who has them make a key is heard, and lives on."""
+
+        def build(who: int, *_: object) -> Any:
+            return kind(lambda: self.holder(who))
+
+        committee = Remembering if kind is Keyed else Committee
+        made = committee.of(self.plan, self.known, self.identity, self.holder_identities, build)
+        maker: Any = made.maker
+        made.maker = StandIn(lambda: maker)  # type: ignore[assignment]
+        return made
+
+    def cohort(self, kind: type[StandIn] = StandIn) -> Cohort:
+        return Cohort(kind(self.server), self.stand_ins(kind), committee=self.committee(kind))
 
 
 @dataclass
@@ -137,8 +237,16 @@ class Played:
         return self.simulation.opened
 
     def said(self, who: PartyId) -> list[bytes]:
-        stand_in = self.simulation.server if who == SERVER else self.simulation.clients[who]
+        simulation = self.simulation
+        stand_in: Any = {SERVER: simulation.server, **simulation.clients, **simulation.holders}[who]
         return [bytes(frame) for frame in stand_in.emitted]
+
+    def said_by_all(self) -> list[bytes]:
+        """What holders and the maker of their key said is there too."""
+        clients, committee = self.simulation.clients.values(), self.simulation.cohort.committee
+        key = () if committee is None else (committee.maker, *committee.holders.values())
+        everybody: list[Any] = [self.simulation.server, *clients, *key]
+        return [bytes(frame) for stand_in in everybody for frame in stand_in.emitted]
 
     def kinds_said_by_clients(self) -> set[type[Any]]:
         return {kind_of(frame) for who in self.company.ids for frame in self.said(who)}
@@ -161,7 +269,8 @@ def play(
 
     def train(who: PartyId, client: Client) -> Submit:
         weight = 1 + (who * 2**30) % company.plan.max_weight
-        submission = client.prepare(update_of(company, who, length), weight=weight)
+        metrics = {metric.name: 0.5 for metric in company.plan.metrics}
+        submission = client.prepare(update_of(company, who, length), weight=weight, metrics=metrics)
         played.submitted[who] = submission
         return submission
 

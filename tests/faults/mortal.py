@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from multiprocessing.connection import Connection
@@ -28,9 +28,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from protocols import codec, storage
+from protocols.ckks.messages import Certificate
 from protocols.codec import Frame, kind_of
-from protocols.durable import DurableClient, DurableServer, exit_on_sigterm
-from protocols.endpoint import Client, Server
+from protocols.durable import DurableClient, DurableHolder, DurableServer, exit_on_sigterm
+from protocols.endpoint import Client, Holder, Server
 from protocols.errors import ProtocolError
 from protocols.messages import Aggregate, Roster, Submit
 from protocols.party import SERVER, PartyId
@@ -48,6 +49,9 @@ def company() -> Company:
         CLIENTS, dropout=Fraction(1, 4), corrupt=Fraction(0), max_weight=8, min_cohort=3, bits=16
     )
     return Company(plan, CLIENTS)
+
+
+Cast = Callable[[], Company]
 
 
 def die() -> None:
@@ -160,6 +164,13 @@ def vector_of(who: PartyId, life: int) -> np.ndarray[Any, Any]:
     return update
 
 
+DURABLE: dict[type[Any], Callable[[Any, Path], Any]] = {
+    Client: DurableClient,
+    Holder: DurableHolder,
+    Server: DurableServer,
+}
+
+
 class Hears(enum.Enum):
     """What a server's driver does when a frame was heard and nothing is to be said."""
 
@@ -171,19 +182,23 @@ class Life:
     """One life of one endpoint, plain or durable."""
 
     def __init__(
-        self, who: PartyId, folder: Path | None, number: int, fate: Fate, hears: Hears = Hears.AND_STORES
+        self,
+        who: PartyId,
+        folder: Path | None,
+        number: int,
+        fate: Fate,
+        hears: Hears = Hears.AND_STORES,
+        cast: Cast = company,
     ) -> None:
-        self.hears = hears
+        self.hears, self.cast = hears, cast
         self.who, self.number, self.fate, self.arrow = who, number, fate, "start"
         self.trained: Submit | None = None
         self.notes = None if folder is None else folder.with_suffix(".trained")
         if folder is not None:
             storage.os = DeadlySystem(self)  # type: ignore[assignment]
-        made = company()
-        plain: Client | Server = made.server() if who == SERVER else made.client(who)
-        self.endpoint: Any = plain
+        self.endpoint: Any = cast().endpoint(who, number)
         if folder is not None:
-            self.endpoint = DurableServer(plain, folder) if isinstance(plain, Server) else DurableClient(plain, folder)
+            self.endpoint = DURABLE[type(self.endpoint)](self.endpoint, folder)
 
     def reach(self, moment: str) -> None:
         if self.fate.ends(self.arrow, moment):
@@ -198,15 +213,19 @@ class Life:
         one = self.endpoint
         if self.who == SERVER:
             return Answer(said, False, one.done, one.wait and one.wait.room, one.aggregate, error)
+        if isinstance(one, Holder | DurableHolder):
+            return Answer(said, error=error)
         return Answer(said, one.needs_update, one.done, error=error)
 
     def resend(self) -> list[Frame]:
         self.arrow = "resend"
-        return self.endpoint.resend()  # type: ignore[no-any-return]
+        again = self.endpoint.repeat if self.notes is None else self.endpoint.resend
+        return again()  # type: ignore[no-any-return]
 
-    def open(self, nonce: bytes) -> list[Frame]:
+    def open(self, nonce: bytes, certificate: Certificate | None = None) -> list[Frame]:
         self.arrow = "open"
-        return self.endpoint.open(replace(company().task(LENGTH), nonce=nonce))  # type: ignore[no-any-return]
+        task = replace(self.cast().task(LENGTH), nonce=nonce, certificate=certificate)
+        return self.endpoint.open(task)  # type: ignore[no-any-return]
 
     def receive(self, data: bytes) -> list[Frame]:
         room = self.endpoint.wait.room if self.who == SERVER and self.endpoint.wait else ""
@@ -230,10 +249,10 @@ class Life:
         return self.endpoint.send(submission)  # type: ignore[no-any-return]
 
 
-def live(connection: Connection, who: PartyId, folder: Path, number: int, fate: Fate, hears: Hears) -> None:
+def live(connection: Connection, who: PartyId, folder: Path, number: int, fate: Fate, hears: Hears, cast: Cast) -> None:
     """The child: answers until the pipe is closed, it is killed, or it is told to go."""
     with exit_on_sigterm():
-        life = Life(who, folder, number, fate, hears)
+        life = Life(who, folder, number, fate, hears, cast)
         with contextlib.suppress(EOFError):
             while True:
                 verb, arguments = connection.recv()
@@ -247,9 +266,9 @@ def live(connection: Connection, who: PartyId, folder: Path, number: int, fate: 
 class Immortal:
     """An endpoint in this process."""
 
-    def __init__(self, who: PartyId) -> None:
+    def __init__(self, who: PartyId, cast: Cast = company) -> None:
         self.who, self.deaths, self.exit_code = who, 0, 0
-        self.life = Life(who, None, 1, Never())
+        self.life = Life(who, None, 1, Never(), cast=cast)
 
     def ask(self, verb: str, *arguments: Any) -> Answer:
         return self.life.answer(verb, *arguments)
@@ -266,9 +285,15 @@ class Mortal:
     """An endpoint in a child process; whoever asks a dead one is told what its successor says first."""
 
     def __init__(
-        self, who: PartyId, folder: Path, fates: tuple[Fate, ...], method: str = "fork", hears: Hears = Hears.AND_STORES
+        self,
+        who: PartyId,
+        folder: Path,
+        fates: tuple[Fate, ...],
+        method: str = "fork",
+        hears: Hears = Hears.AND_STORES,
+        cast: Cast = company,
     ) -> None:
-        self.who, self.folder, self.fates, self.hears = who, folder, list(fates), hears
+        self.who, self.folder, self.fates, self.hears, self.cast = who, folder, list(fates), hears, cast
         self.processes = multiprocessing.get_context(method)
         self.deaths, self.exit_code = 0, -signal.SIGKILL
         self._start()
@@ -276,7 +301,7 @@ class Mortal:
     def _start(self) -> None:
         self.connection, theirs = self.processes.Pipe()
         fate = self.fates.pop(0) if self.fates else Never()
-        arguments = (theirs, self.who, self.folder, self.deaths + 1, fate, self.hears)
+        arguments = (theirs, self.who, self.folder, self.deaths + 1, fate, self.hears, self.cast)
         self.process: Any = self.processes.Process(target=live, args=arguments, daemon=True)  # type: ignore[attr-defined]
         self.process.start()
         theirs.close()
@@ -301,7 +326,7 @@ class Mortal:
     def trained(self) -> np.ndarray[Any, Any]:
         """The vector it encoded last, in whichever life: what was encoded before that never left."""
         found = self.folder.with_suffix(".trained").read_bytes()
-        return np.frombuffer(found, company().plan.encoding.ring.dtype)
+        return np.frombuffer(found, self.cast().plan.encoding.ring.dtype)
 
     def end(self) -> None:
         self.connection.close()
@@ -414,6 +439,11 @@ class Table:
         if not bodies:
             return tuple(who for who in self.clients if any(who == speaker for speaker, _, _ in self.said))
         return tuple(entry.who for entry in codec.decode_body(Roster, bodies[0], SERVER).entries)
+
+
+def body_of(data: bytes, who: PartyId) -> Any:
+    """The letter in a frame of this party."""
+    return codec.decode_body(kind_of(data), data[codec.HEADER.size : -codec.SIGNATURE_BYTES], who)
 
 
 def opening(nonce: bytes) -> bytes:

@@ -13,9 +13,11 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from protocols.codec import kind_of
 from protocols.errors import Malformed, TooLarge
 from tests.fuzz import targets
 from tests.fuzz.corpus import frame_seeds, recordings
+from tests.fuzz.encrypted import encrypted_frames
 from tests.fuzz.mutate import Seed
 
 MIB = 1 << 20
@@ -23,7 +25,9 @@ HUGE = tuple(n.to_bytes(8, "little") for n in (2**24, 2**31, 2**32 - 1, 2**32, 2
 
 
 def seeds() -> list[Seed]:
-    return [seed for recording in recordings() for seed in frame_seeds(recording.frames)]
+    """Every pairwise frame, and one of each kind about keys and encrypted sums."""
+    about_keys = {kind_of(frame): frame for frame in encrypted_frames()}.values()
+    return [*(seed for recording in recordings() for seed in frame_seeds(recording.frames)), *frame_seeds(about_keys)]
 
 
 def bombs(seed: Seed) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ Three rounds, each a function of its number, so that the corpus is the same byte
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -18,7 +18,16 @@ from typing import Any
 
 from protocols import codec, wire
 from protocols.codec import HEADER, SIGNATURE_BYTES, Frame, kind_of
-from protocols.endpoint import CLIENT_STATES, SERVER_STATES, Client, ClientImage, ServerImage
+from protocols.committee import FIRST_HOLDER
+from protocols.endpoint import (
+    CLIENT_STATES,
+    HOLDER_STATES,
+    SERVER_STATES,
+    Client,
+    ClientImage,
+    HolderImage,
+    ServerImage,
+)
 from protocols.messages import Roster, SealedShares, Shares, Submit
 from protocols.pairwise.client import Advertised, Enrolled, Idle, Own
 from protocols.pairwise.server import Registry, Relaying, Seeding
@@ -31,11 +40,13 @@ from tests.fuzz.mutate import Count, Seed, counts_in
 
 LENGTH = 3
 ROUND = 2
+# In a ceremony the server's number is the key maker's too; here they are told apart.
+MAKER = PartyId(2**32 - 5)
 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """One endpoint at one moment: the stored image, and the party's state inside it."""
+    """One endpoint at one moment: the stored image, and the party's state inside it. A maker of keys has no image."""
 
     who: PartyId
     kind: type[Any]
@@ -45,7 +56,7 @@ class Pose:
     @classmethod
     def of(cls, who: PartyId, endpoint: Any) -> Pose:
         state = endpoint._party.state
-        return cls(who, type(state), endpoint.freeze(), codec.freeze(state))
+        return cls(who, type(state), b"" if who == MAKER else endpoint.freeze(), codec.freeze(state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +76,9 @@ class Recording:
 class Watched(StandIn):
     """Remembers a pose before and after everything it does."""
 
-    def __init__(self, build: Callable[[], Any]) -> None:
+    def __init__(self, build: Callable[[], Any], who: PartyId | None = None) -> None:
         super().__init__(build)
-        self.who = getattr(self.live, "me", SERVER)
+        self.who = getattr(self.live, "me", SERVER) if who is None else who
         self.poses = [Pose.of(self.who, self.live)]
 
     def act(self, deed: Callable[[], list[Frame]]) -> list[Frame]:
@@ -152,10 +163,24 @@ def by_hand(poses: list[Pose], frames: tuple[bytes, ...]) -> Iterator[Pose]:
 
 def restaged(pose: Pose, state: Any) -> Pose:
     """The same endpoint in another state."""
-    kind, states = (ServerImage, SERVER_STATES) if pose.who == SERVER else (ClientImage, CLIENT_STATES)
+    kind = image_kind(pose)
     frozen = codec.freeze(state)
-    image = replace(wire.decode(kind, pose.image), kind=states.index(type(state)), state=frozen)
+    image = replace(wire.decode(kind, pose.image), kind=STATES[kind].index(type(state)), state=frozen)
     return Pose(pose.who, type(state), wire.encode(image), frozen)
+
+
+STATES: Mapping[type[Any], tuple[type[Any], ...]] = {
+    ServerImage: SERVER_STATES,
+    ClientImage: CLIENT_STATES,
+    HolderImage: HOLDER_STATES,
+}
+
+
+def image_kind(pose: Pose) -> type[Any]:
+    """As what such an endpoint is stored."""
+    if pose.who == SERVER:
+        return ServerImage
+    return HolderImage if pose.who >= FIRST_HOLDER else ClientImage
 
 
 def failed(who: PartyId, endpoint: Any) -> Pose:
@@ -195,6 +220,4 @@ def frame_seeds(found: Iterable[bytes]) -> list[Seed]:
 
 def image_seeds(poses: Iterable[Pose]) -> list[Seed]:
     """Stored endpoints to damage."""
-    return [
-        Seed(pose.image, counts_in(ServerImage if pose.who == SERVER else ClientImage, pose.image)) for pose in poses
-    ]
+    return [Seed(pose.image, counts_in(image_kind(pose), pose.image)) for pose in poses if pose.who != MAKER]

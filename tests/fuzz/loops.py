@@ -10,14 +10,18 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Any
 
 from protocols import codec
+from protocols.committee import FIRST_HOLDER
+from protocols.endpoint.images import TO_CLIENTS, TO_HOLDERS, TO_KEY_MAKERS, TO_SERVERS
 from protocols.errors import Misbehaved
-from protocols.party import SERVER
+from protocols.party import MAX_CLIENT_ID, SERVER, PartyId
 from tests.fuzz import targets
-from tests.fuzz.corpus import frame_seeds, frames, image_seeds, recordings
-from tests.fuzz.mutate import Mutator
+from tests.fuzz.corpus import MAKER, Pose, Recording, frame_seeds, frames, image_seeds, recordings
+from tests.fuzz.encrypted import encrypted_frames, encrypted_recordings
+from tests.fuzz.mutate import Focused, Mutator
 
 SHARDS = 20
 Loop = Callable[[int, int], Counter[Any]]
@@ -56,12 +60,42 @@ def frame_loop(number: int, count: int) -> Counter[str]:
         return Counter(shot(targets.open_any, data) for data in itertools.islice(found, count))
 
 
-def state_loop(number: int, count: int) -> Counter[tuple[str, str, str, str]]:
+def encrypted_frame_loop(number: int, count: int) -> Counter[str]:
+    """The same, from what is said about keys and encrypted sums."""
+    found = mutants(Focused(number, frame_seeds(evenly(encrypted_frames()))))
+    with targets.trusting():
+        return Counter(shot(targets.open_any, data) for data in itertools.islice(found, count))
+
+
+def foreign(recording: Recording) -> list[bytes]:
+    """The shortest frame of each kind that nobody says in this recording."""
+    said = set(map(targets.kind_byte, recording.frames))
+    others = sorted((*frames(), *encrypted_frames()), key=lambda frame: (targets.kind_byte(frame), len(frame)))
+    by_kind = itertools.groupby(others, key=targets.kind_byte)
+    return [next(group) for kind, group in by_kind if kind not in said]
+
+
+Said = tuple[str, str, str, str]
+
+
+def state_loop(number: int, count: int) -> Counter[Said]:
     """Mutated messages, each said to every state of every role: (role, state, message, outcome)."""
-    tally: Counter[tuple[str, str, str, str]] = Counter()
     recording = recordings()[number % len(recordings())]
+    seeds = frame_seeds([*evenly(recording.frames), *foreign(recording)])
+    return heard(recording, Mutator(number, seeds), count)
+
+
+def encrypted_state_loop(number: int, count: int) -> Counter[Said]:
+    """The same where keys are made and sums encrypted."""
+    recording = encrypted_recordings()[number % len(encrypted_recordings())]
+    seeds = frame_seeds([*evenly(recording.frames), *4 * foreign(recording)])
+    with recording.company.conditions(), targets.without_tenseal():
+        return heard(recording, Focused(number, seeds), count)
+
+
+def heard(recording: Recording, mutator: Mutator, count: int) -> Counter[Said]:
+    tally: Counter[Said] = Counter()
     scenes = [targets.Scene(recording, pose) for pose in recording.poses]
-    mutator = Mutator(number, frame_seeds(evenly(recording.frames)))
     with targets.trusting():
         for data in mutants(mutator):
             tally.update(shot(functools.partial(say, scenes=scenes, draw=mutator.below), data))
@@ -102,12 +136,68 @@ def door_loop(number: int, count: int) -> Counter[tuple[str, str]]:
     return tally
 
 
+def gate_loop(number: int, count: int, gate: Gate) -> Counter[tuple[str, str]]:
+    """Mutated frames to the endpoints at one gate of an encrypted round, at every stage: (state, outcome).
+
+    Two in three are of kinds that are said there.
+    """
+    recording = encrypted_recordings()[number % gate.recordings]
+    mutator = Focused(number, frame_seeds(weighed(recording, gate)))
+    tally: Counter[tuple[str, str]] = Counter()
+    with recording.company.conditions(), targets.trusting(), targets.without_tenseal():
+        doors = [targets.Door(recording, pose) for pose in recording.poses if gate.leads_to(pose)]
+        for data in itertools.islice(mutants(mutator), -(-count // len(doors))):
+            for door in doors:
+                tally[door.pose.kind.__name__, shot(door.receive, data)] += 1
+    return tally
+
+
+def weighed(recording: Recording, gate: Gate) -> list[bytes]:
+    """Frames of every kind, and those that are said at this gate as often as makes two thirds of all."""
+    every = [*evenly(recording.frames), *foreign(recording)]
+    said = [frame for frame in every if codec.kind_of(frame) in gate.kinds]
+    return [*every, *itertools.islice(itertools.cycle(said), 2 * len(every))]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Endpoints of one sort: what is said to them, and in how many of the recordings they have anything to do."""
+
+    first: PartyId
+    last: PartyId
+    kinds: frozenset[type[Any]]
+    recordings: int
+
+    def leads_to(self, pose: Pose) -> bool:
+        return self.first <= pose.who <= self.last
+
+
+SERVERS = Gate(SERVER, SERVER, TO_SERVERS, 2)
+MAKERS = Gate(MAKER, MAKER, TO_KEY_MAKERS, 3)
+HOLDERS = Gate(FIRST_HOLDER, PartyId(MAX_CLIENT_ID), TO_HOLDERS, 3)
+CLIENTS = Gate(PartyId(0), PartyId(FIRST_HOLDER - 1), TO_CLIENTS, 2)
+server_loop = functools.partial(gate_loop, gate=SERVERS)
+maker_loop = functools.partial(gate_loop, gate=MAKERS)
+holder_loop = functools.partial(gate_loop, gate=HOLDERS)
+client_loop = functools.partial(gate_loop, gate=CLIENTS)
+
+
 def image_loop(number: int, count: int) -> Counter[tuple[str, str]]:
     """Mutated images to the `thaw` of the endpoint they belong to: (state, outcome)."""
     recording = recordings()[number % len(recordings())]
-    doors = [targets.Door(recording, pose) for pose in recording.poses]
-    mutator = Mutator(number, image_seeds(recording.poses))
+    return restored(recording, Mutator(number, image_seeds(recording.poses)), count)
+
+
+def encrypted_image_loop(number: int, count: int) -> Counter[tuple[str, str]]:
+    """The same where sums are encrypted."""
+    recording = encrypted_recordings()[number % len(encrypted_recordings())]
+    with recording.company.conditions():
+        return restored(recording, Focused(number, image_seeds(recording.poses)), count)
+
+
+def restored(recording: Recording, mutator: Mutator, count: int) -> Counter[tuple[str, str]]:
     tally: Counter[tuple[str, str]] = Counter()
+    doors = [targets.Door(recording, pose) for pose in recording.poses if pose.who != MAKER]
     for _ in range(count // len(doors)):
         for door, seed in zip(doors, mutator.seeds, strict=True):
             tally[door.pose.kind.__name__, shot(door.thaw, mutator.mutant(seed))] += 1

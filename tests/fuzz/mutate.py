@@ -164,3 +164,26 @@ class Mutator:
 
     def truncate(self, _: Seed, data: bytearray) -> None:
         del data[self.place(data) :]
+
+
+class Focused(Mutator):
+    """Every other place it draws in long bytes lies near a count or an end: what lies between is residues."""
+
+    LONG, NEAR = 2048, 256
+
+    def __init__(self, number: int, seeds: Sequence[Seed]) -> None:
+        super().__init__(number, seeds)
+        self.near = [0]
+
+    def mutant(self, seed: Seed | None = None) -> bytes:
+        """A damaged copy of this seed, or of any."""
+        seed = seed or self.any_seed()
+        self.near = [0, len(seed.data) - self.NEAR, *(count.place for count in seed.counts)]
+        return super().mutant(seed)
+
+    def below(self, most: int) -> int:
+        """An integer in 0..most-1."""
+        drawn = super().below(most)
+        if most < self.LONG or super().below(2):
+            return drawn
+        return min(self.near[super().below(len(self.near))] + super().below(self.NEAR), most - 1)

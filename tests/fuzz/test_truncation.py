@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
@@ -10,31 +10,48 @@ import pytest
 
 from protocols import codec, wire
 from protocols.codec import HEADER, SIGNATURE_BYTES, kind_of
-from protocols.endpoint import PAIRWISE_CLIENT_STATES, PAIRWISE_SERVER_STATES
+from protocols.endpoint import (
+    CKKS_CLIENT_STATES,
+    CKKS_SERVER_STATES,
+    HOLDER_STATES,
+    PAIRWISE_CLIENT_STATES,
+    PAIRWISE_SERVER_STATES,
+)
 from protocols.errors import Malformed, Misused, Undecodable
 from protocols.party import SERVER
 from tests.attacks.villain import rows
 from tests.fuzz import targets
-from tests.fuzz.corpus import Pose, frames, recordings
+from tests.fuzz.corpus import MAKER, Pose, Recording, frames, recordings
+from tests.fuzz.encrypted import encrypted_frames, encrypted_recordings
+
+# Bytes that are cut everywhere; of longer ones so many at either end, and so many places between.
+LONG, NEAR, BETWEEN = 8192, 400, 150
 
 Tell = Callable[[str], None]
 
 
+def heads(size: int) -> Sequence[int]:
+    """Every length below this one; of long bytes, most of which are residues, all near both ends and some between."""
+    if size <= LONG:
+        return range(size)
+    return [*range(NEAR), *range(NEAR, size - NEAR, size // BETWEEN), *range(size - NEAR, size)]
+
+
 def refuses(error: type[Exception], take: Callable[[bytes], object], data: bytes) -> int:
-    """Every head of these bytes is refused with this error; how many there are."""
-    for size in range(len(data)):
+    """The heads of these bytes are refused with this error; how many were tried."""
+    for size in heads(len(data)):
         try:
             take(data[:size])
         except error:
             continue
         raise AssertionError(f"{size} of {len(data)} bytes were taken for the whole")
-    return len(data)
+    return len(heads(len(data)))
 
 
-def cut_frames() -> int:
-    """Every frame cut at every byte, and every body under a header that fits what is left."""
+def cut_frames(found: Iterable[bytes]) -> int:
+    """Every frame cut, and every body under a header that fits what is left."""
     cuts = 0
-    for frame in frames():
+    for frame in found:
         decode = partial(codec.decode_body, kind_of(frame), peer=SERVER)
         cuts += refuses(Malformed, partial(codec.read_header, peer=SERVER, limit=targets.LIMIT), frame)
         cuts += refuses(Malformed, decode, frame[HEADER.size : -SIGNATURE_BYTES])
@@ -48,18 +65,30 @@ def poses() -> list[Pose]:
     return found
 
 
+def encrypted_poses() -> list[Pose]:
+    """Every kind of state of server, client and holder where sums are encrypted, at its fullest."""
+    poses = (pose for pose in encrypted_recordings()[0].poses if pose.who != MAKER)
+    found = list({(pose.kind, pose.who): pose for pose in poses}.values())
+    assert {pose.kind for pose in found} == {*CKKS_CLIENT_STATES, *CKKS_SERVER_STATES, *HOLDER_STATES}
+    return found
+
+
+def recording_of(pose: Pose) -> Recording:
+    return recordings()[0] if pose in recordings()[0].poses else encrypted_recordings()[0]
+
+
 def cut_states(chosen: Iterable[Pose]) -> int:
-    """Frozen states cut at every byte."""
+    """Frozen states cut."""
     cuts = 0
-    for scene in (targets.Scene(recordings()[0], pose) for pose in chosen):
+    for scene in (targets.Scene(recording_of(pose), pose) for pose in chosen):
         cuts += refuses(Undecodable, partial(codec.thaw, scene.pose.kind, supplied=scene.supplied), scene.pose.state)
     return cuts
 
 
 def cut_images(chosen: Iterable[Pose]) -> int:
-    """Stored endpoints cut at every byte; an endpoint that refuses such an image stays what it was."""
+    """Stored endpoints cut; an endpoint that refuses such an image stays what it was."""
     cuts = 0
-    for door in (targets.Door(recordings()[0], pose) for pose in chosen):
+    for door in (targets.Door(recording_of(pose), pose) for pose in chosen):
         cuts += refuses(Misused, door.endpoint.thaw, door.pose.image)
         targets.require(door.endpoint.freeze() == door.pose.image, "a cut image has left something behind")
     return cuts
@@ -67,7 +96,7 @@ def cut_images(chosen: Iterable[Pose]) -> int:
 
 @rows("D15")
 def test_every_frame_cut_at_every_byte_is_malformed(row: str, tell: Tell) -> None:
-    cuts = cut_frames()
+    cuts = cut_frames(frames())
     tell(f"{cuts:,} cut frames and bodies, all Malformed")
     assert cuts == sum(2 * len(frame) - HEADER.size - SIGNATURE_BYTES for frame in frames())
 
@@ -86,6 +115,16 @@ def test_every_image_cut_at_every_byte_is_misused(row: str, pool: Executor, tell
     assert cuts == sum(len(pose.image) for pose in poses())
 
 
+@rows("D15")
+def test_whatever_is_said_or_stored_of_encrypted_sums_is_refused_when_cut(row: str, pool: Executor, tell: Tell) -> None:
+    found = list({kind_of(frame): frame for frame in encrypted_frames()}.values())
+    cuts = sum(pool.map(cut_frames, (found[::2], found[1::2])))
+    stored = sum(pool.map(cut_states, (encrypted_poses()[::2], encrypted_poses()[1::2])))
+    images = sum(pool.map(cut_images, (encrypted_poses()[::2], encrypted_poses()[1::2])))
+    tell(f"{cuts:,} cut frames and bodies, {stored:,} cut states, {images:,} cut images")
+    assert min(cuts, stored, images) > 4_000
+
+
 def test_a_decoder_that_pads_what_is_missing_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: a reader that makes up the bytes it does not have."""
 
@@ -95,4 +134,4 @@ def test_a_decoder_that_pads_what_is_missing_would_be_found(monkeypatch: pytest.
 
     monkeypatch.setattr(wire.Reader, "take", take)
     with pytest.raises(AssertionError, match="were taken for the whole"):
-        cut_frames()
+        cut_frames(frames())

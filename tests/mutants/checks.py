@@ -21,8 +21,10 @@ CHECKED = {
     "protocols/codec.py": {"read_header", "open_frame", "decode_body"},
     "protocols/party.py": {"arrive"},
     "protocols/submission.py": None,
-    "protocols/endpoint/client.py": {"_receive", "_begin", "_thaw", "_turn", "_keep_result"},
-    "protocols/endpoint/server.py": {"receive", "_opened", "_admit"},
+    "protocols/endpoint/client.py": {"_receive", "_begin", "_thaw", "_keep_result"},
+    "protocols/endpoint/hub.py": {"receive", "_opened"},
+    "protocols/endpoint/server.py": {"_admit"},
+    "protocols/endpoint/turns.py": {"one"},
 }
 CALLS = {
     "enough",

@@ -15,11 +15,11 @@ from protocols.ideal import Ideal, aggregate
 from protocols.messages import Submit
 from protocols.party import PartyId
 from protocols.plan import Agreement, RoundPlan
-from tests.contracts.protocols import RINGS
+from tests.contracts.models import Pairwise
 
 
 def agreement(ring: str = "b17", length: int = 3) -> Agreement:
-    bits, weight, most = RINGS[ring]
+    bits, weight, most = Pairwise.rings[ring]
     plan = replace(
         RoundPlan.recommend(8, bits=bits, max_weight=weight, min_cohort=3, dropout=0, corrupt=0), max_clients=most
     )
@@ -35,7 +35,7 @@ def test_three_vectors_added_by_hand() -> None:
     assert (opened.weight_sum, opened.survivors, opened.blamed) == (8, (1, 2, 5), {})
 
 
-@pytest.mark.parametrize("ring", RINGS)
+@pytest.mark.parametrize("ring", Pairwise.rings)
 @given(data=st.data())
 def test_the_sum_is_that_of_python_integers(ring: str, data: st.DataObject) -> None:
     agreed = agreement(ring)

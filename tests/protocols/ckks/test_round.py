@@ -43,7 +43,7 @@ from secagg.ckks.cipher import add_into
 from secagg.ckks.plan import Keys, Mode
 from secagg.ckks.wire import largest, pack_into, unpack
 from secagg.negacyclic import N
-from tests.protocols.ckks.kit import FIRST_HOLDER, LOST, PLAN, Company, as_it_is
+from tests.protocols.ckks.kit import FIRST_HOLDER, LENGTH, LOST, PLAN, Company, as_it_is
 
 VICTIM = PartyId(1)
 
@@ -152,6 +152,38 @@ def test_a_holder_that_answers_rubbish_is_left_out_of_the_next_set(
     assert (note.peer, note.error) == (FIRST_HOLDER + liar - 1, "BadShare")
     assert note.why == "every set of holders with it opened rubbish, and the first without did not"
     assert not company.failures
+
+
+def adding_one(certificate: Certificate, coordinate: int) -> Any:
+    """The first holder bends its answer so that this opened coordinate is one larger, and nothing else is seen."""
+    plan = certificate.epoch.plan
+    width, row = names.partial_width(plan), plan.digits * N
+    digit, place = divmod(coordinate % row, N)
+
+    def bend(who: PartyId, _to: PartyId, message: Any) -> Any:
+        if who != FIRST_HOLDER or not isinstance(message, Partial):
+            return message
+        part = unpack(message.part, plan.blocks * N, width)
+        more = np.zeros_like(part)
+        more[coordinate // row * N + place] = 1 << (plan.guard + digit * plan.bits)
+        add_into(part, more)
+        packed = bytearray(len(message.part))
+        pack_into(packed, part, width)
+        return replace(message, part=packed)
+
+    return bend
+
+
+@pytest.mark.parametrize(
+    "coordinate", [0, LENGTH, LENGTH + 1, LENGTH + 2], ids=["vector", "weight", "checksum", "metric"]
+)
+def test_an_answer_that_makes_one_opened_number_larger_is_no_sum(
+    company: Company, certificate: Certificate, coordinate: int
+) -> None:
+    """What was rounded away is as it should be; the checksum covers the other extras as it covers the vector."""
+    company.bend = adding_one(certificate, coordinate)
+    with pytest.raises(ImplausibleSum, match="contradicts its checksum"):
+        company.round(certificate)
 
 
 def test_where_two_are_left_out_together_it_is_one_of_them() -> None:
