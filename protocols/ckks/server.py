@@ -36,7 +36,7 @@ from protocols.errors import (
     ViewMismatch,
     blame,
 )
-from protocols.messages import Result, digest_of
+from protocols.messages import Aggregate, Result, digest_of
 from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait, report
 from protocols.plan import Agreement, ContextBytes, context_of
 from protocols.verifying import Verifier
@@ -325,10 +325,12 @@ def close_opening(room: Opening) -> Step:
     silent, tried = room.invited - room.arrived.keys(), room.tried
     if silent:
         return ask(room.summed, room.question, replace(tried, silent=tried.silent | places_of(room, silent)))
-    opened = opened_by(room)
-    if not plausible(plan_of(room.summed), opened):
+    try:
+        aggregate = plausible_sum(room.summed, opened_by(room))
+    except (Rubbish, ImplausibleSum):
+        # Noise of another width, or a checksum that disagrees: an answer was no part of the sum, or an upload is none.
         return ask(room.summed, room.question, replace(tried, spoilt=(*tried.spoilt, tried.sets[-1])))
-    closed, out = finish(room.summed, opened)
+    closed, out = finish(room.summed, aggregate)
     return closed, [*accused(room), *out]
 
 
@@ -356,24 +358,23 @@ def opened_by(room: Opening) -> Opened:
     return open_exact(plan, combine(room.summed.sum0, parts).reshape(plan.blocks, N))
 
 
-def plausible(plan: CkksPlan, opened: Opened) -> bool:
-    """Whether what was rounded away, and what must be zero, looks like a sum of this plan."""
-    try:
-        check_opened(plan, opened)
-    except Rubbish:
-        return False
-    return True
+def plausible_sum(summed: Summing, opened: Opened) -> Aggregate:
+    """What was opened, if what was rounded away, and what must be zero or agree, looks like a sum of this plan.
 
-
-def finish(summed: Summing, opened: Opened) -> Step:
-    """Raises: ImplausibleSum, and nothing is published, where what would be published gives the key away."""
+    Raises: secagg.errors.BadCiphertext, ImplausibleSum.
+    """
+    plan = plan_of(summed)
+    check_opened(plan, opened)
     guarded = summed.guarded.reshape(-1, N)
-    if exposed(plan_of(summed), summed.sum0.reshape(-1, N)[: len(guarded)], guarded, opened.values):
+    aggregate = aggregate_of(summed.agreement, plan.keys, tuple(sorted(summed.arrived)), opened.values)
+    if exposed(plan, summed.sum0.reshape(-1, N)[: len(guarded)], guarded, opened.values):
         raise ImplausibleSum("the key follows from what would be published: nothing is; update this package")
-    survivors = tuple(sorted(summed.arrived))
-    aggregate = aggregate_of(summed.agreement, plan_of(summed).keys, survivors, opened.values)
+    return aggregate
+
+
+def finish(summed: Summing, aggregate: Aggregate) -> Step:
     letter = Result(summed.context, digest_of(summed.context, aggregate))
-    return Closed(), [Envelope((APP,), aggregate), Envelope(survivors, letter)]
+    return Closed(), [Envelope((APP,), aggregate), Envelope(aggregate.survivors, letter)]
 
 
 server.room(Summing, Ciphertext, keep=keep_upload, complete=everybody, close=close_summing)

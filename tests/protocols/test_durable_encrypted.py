@@ -127,10 +127,10 @@ def test_a_holder_comes_back_as_it_was_stored_and_says_the_same(hall: Hall) -> N
     hall.sum(hall.key())
     question = hall.asked[hall.who]
     [first] = hall.holders[hall.who].receive(question)
-    image = hall.holders[hall.who]._holder.freeze()
+    image = hall.holders[hall.who]._opener.freeze()
     again = hall.reborn(hall.who)
     assert again.holding
-    assert again._holder.freeze() == image
+    assert again._opener.freeze() == image
     assert [bytes(frame) for frame in again.receive(question)] == [bytes(first)]
 
 
@@ -201,7 +201,7 @@ def test_a_second_sum_of_a_round_is_refused_after_a_restart_too(hall: Hall) -> N
 
 
 def test_an_older_image_is_refused_by_the_holder_that_has_gone_on(hall: Hall) -> None:
-    plain = hall.holders[hall.who]._holder
+    plain = hall.holders[hall.who]._opener
     images = [plain.freeze()]
     hall.sum(hall.key())
     images.append(plain.freeze())
@@ -221,7 +221,7 @@ def test_an_image_of_an_earlier_step_of_the_ceremony_is_refused(hall: Hall) -> N
     for who in hall.company.holder_ids:
         [commit] = hall.holders[who].receive(bytes(invitation))
         heard += maker.receive(bytes(commit), who)
-    plain = hall.holders[hall.who]._holder
+    plain = hall.holders[hall.who]._opener
     before = plain.freeze()
     [reveal] = plain.receive(bytes(heard[0]))
     with pytest.raises(Misused, match="older"):
@@ -230,7 +230,7 @@ def test_an_image_of_an_earlier_step_of_the_ceremony_is_refused(hall: Hall) -> N
 
 
 def test_bytes_that_are_no_image_are_refused(hall: Hall) -> None:
-    plain = hall.holders[hall.who]._holder
+    plain = hall.holders[hall.who]._opener
     for wrong in (b"", b"\0" * 100, hall.server._server.freeze(), plain.freeze()[:-1]):
         with pytest.raises(Misused, match="no frozen holder"):
             plain.thaw(wrong)
@@ -247,7 +247,7 @@ def test_a_spent_number_makes_no_second_key_after_a_restart(hall: Hall) -> None:
 
 def test_letters_that_are_not_for_holders_change_nothing(hall: Hall) -> None:
     hall.sum(hall.key())
-    plain, sign = hall.holders[hall.who]._holder, hall.company.identity.sign
+    plain, sign = hall.holders[hall.who]._opener, hall.company.identity.sign
     question = hall.asked[hall.who]
     header = codec.read_header(question, SERVER, len(question))
     image = plain.freeze()
@@ -265,7 +265,7 @@ def test_letters_that_are_not_for_holders_change_nothing(hall: Hall) -> None:
     [({"me": -1}, "numbered"), ({"stranger": True}, "at least its own key"), ({"server": b"x"}, "32 bytes")],
 )
 def test_a_holder_is_built_from_what_fits_together(changes: dict[str, Any], match: str, hall: Hall) -> None:
-    policy = hall.holders[hall.who]._holder.policy
+    policy = hall.holders[hall.who]._opener.policy
     mine = Identity.from_seed(seed_of("nobody")) if "stranger" in changes else hall.company.holder_identities[hall.who]
     with pytest.raises(Misused, match=match):
         Holder(changes.get("me", hall.who), policy, mine, changes.get("server", hall.company.identity.public))
