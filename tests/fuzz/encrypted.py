@@ -26,7 +26,9 @@ from protocols.errors import BadCommittee
 from protocols.messages import Aggregate
 from protocols.party import SERVER, PartyId
 from protocols.simulate import Encrypted, Fate, FaultPlan, Lost, Simulation
+from tests.contracts.company import play
 from tests.contracts.encrypted import Company, bad_dealer
+from tests.contracts.modes import Seeded, Single
 from tests.fuzz.corpus import LENGTH, MAKER, ROUND, Pose, Recording, Watched, failed, first_and_last, restaged, train
 
 # Hardly any halves may be shown.
@@ -124,5 +126,6 @@ def encrypted_recordings() -> tuple[EncryptedRecording, ...]:
 
 @functools.cache
 def encrypted_frames() -> tuple[bytes, ...]:
-    """Every frame of every encrypted recording."""
-    return tuple(frame for recording in encrypted_recordings() for frame in recording.frames)
+    """Every frame of every encrypted recording, and of a round in each of the other key modes."""
+    others = (frame for company in (Single(), Seeded()) for frame in play(company, LENGTH).said_by_all())
+    return (*(frame for recording in encrypted_recordings() for frame in recording.frames), *others)

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from protocols import codec, messages, wire
 from protocols.ckks import client as ckks_client
+from protocols.ckks import decryptor as ckks_decryptor
 from protocols.ckks import holder as ckks_holder
 from protocols.ckks import messages as ckks_messages
+from protocols.ckks import seeded, seeded_messages, seeded_server, single_messages
 from protocols.ckks import server as ckks_server
 from protocols.codec import kind_of
-from protocols.endpoint import CLIENT_STATES, HOLDER_STATES, SERVER_STATES
+from protocols.endpoint import CLIENT_STATES, DECRYPTOR_STATES, HOLDER_STATES, SERVER_STATES
 from protocols.errors import BadSignature, Malformed, TooLarge, Undecodable
 from protocols.messages import Masked, Witness
 from protocols.pairwise import client as pairwise_client
@@ -30,6 +32,7 @@ from tests.attacks.villain import plan_of
 from tests.contracts.company import Company, Restarted, play
 from tests.contracts.encrypted import Company as EncryptedCompany
 from tests.contracts.encrypted import bad_dealer
+from tests.contracts.modes import Seeded, Single
 from tests.rows import rows
 
 IDENTITY = Identity.from_seed(Seed(b"\x05" * 32))
@@ -61,15 +64,22 @@ NAMES = {
     23: "Ciphertext",
     24: "EncryptedSum",
     25: "Partial",
+    26: "WholeSum",
+    27: "Decrypted",
+    28: "OpenSeeded",
+    29: "SeededCiphertext",
+    30: "SeededSum",
 }
-STATES_OF_ALL = {*CLIENT_STATES, *SERVER_STATES, *HOLDER_STATES}
+HOMES = (messages, ckks_messages, single_messages, seeded_messages)
+STATES_OF_ALL = {*CLIENT_STATES, *SERVER_STATES, *HOLDER_STATES, *DECRYPTOR_STATES}
 LENGTH = 3
 # Most bytes of a letter about keys are residues: of a long one these many are tried at either end, and in between.
 NEAR, BETWEEN = 600, 400
 
 
 class Recorded:
-    """Every letter of four small rounds, with a drop-out, a silent holder, or one that deals wrongly; and the states.
+    """Every letter of six small rounds, one in each other key mode; with a drop-out, a silent holder, or one that deals
+    wrongly; and the states.
 
     `frames` are by name: the kind's, and a second spelling where holders are shown digit sums and hashes.
     """
@@ -84,6 +94,8 @@ class Recorded:
         self.record(hashed, {hashed.ids[3]: Fate(Encrypted.VECTOR, Lost.REPLY)}, " hashed")
         with bad_dealer(disputed, disputed.holder_ids[1]):
             self.record(disputed, {}, " disputed")
+        self.record(Single(), {}, " single")
+        self.record(Seeded(), {}, " seeded")
 
     def record(self, company: Company, fates: dict[PartyId, Fate], suffix: str) -> None:
         found = self.states
@@ -132,7 +144,8 @@ def opened(data: bytes, limit: int = 1 << 20) -> Any:
 def test_the_table_of_kinds_is_pinned() -> None:
     assert {kind: message.__name__ for kind, message in codec.KINDS.items()} == NAMES
     for kind, name in NAMES.items():
-        assert getattr(messages if kind <= 11 else ckks_messages, name) is codec.KINDS[kind]
+        home = next(home for home in HOMES if hasattr(home, name))
+        assert getattr(home, name) is codec.KINDS[kind]
 
 
 def test_a_frame_is_header_body_and_signature_as_the_docstring_draws_it() -> None:
@@ -207,7 +220,7 @@ def test_every_flipped_bit_of_a_frame_is_noticed() -> None:
         (0, b"X", Malformed, "another protocol"),
         (2, b"\x02", Malformed, "another protocol or version"),
         (2, b"\x00", Malformed, "another protocol or version"),
-        (3, b"\x1a", Malformed, "unknown kind 26"),
+        (3, b"\x1f", Malformed, "unknown kind 31"),
         (3, b"\x00", Malformed, "unknown kind 0"),
         (4, b"\x08", BadSignature, "does not belong"),
         (8, b"\x00", BadSignature, "does not belong"),
@@ -318,6 +331,9 @@ SUPPLIED = {
     ckks_client.Own: object(),
     ckks_server.Known: object(),
     ckks_holder.Own: object(),
+    ckks_decryptor.Own: object(),
+    seeded.Own: object(),
+    seeded_server.Known: object(),
 }
 STATES = RECORDED.states
 
@@ -331,6 +347,9 @@ def test_every_kind_of_state_of_the_rounds_can_be_frozen() -> None:
         ckks_client.Idle,
         ckks_server.Unopened,
         ckks_holder.Uninvited,
+        ckks_decryptor.Uninvited,
+        seeded.Idle,
+        seeded_server.Unopened,
     }
     assert set(STATES) == STATES_OF_ALL - passing
 

@@ -14,7 +14,6 @@ import pytest
 from dp.errors import WrongVersion
 from protocols import codec
 from protocols.ckks import epoch as names
-from protocols.ckks.decryptor import DecryptorPolicy
 from protocols.ckks.holder import HolderPolicy
 from protocols.ckks.messages import EncryptedSum
 from protocols.ckks.modes import weakness
@@ -22,9 +21,8 @@ from protocols.ckks.seeded_messages import OpenSeeded, SeededCiphertext
 from protocols.ckks.single_messages import Decrypted, WholeSum
 from protocols.codec import Frame, kind_of
 from protocols.cohort import Cohort
-from protocols.committee import Committee
 from protocols.durable import DurableClient, DurableDecryptor, DurableHolder, DurableServer
-from protocols.endpoint import Client, Decryptor, Holder, KeyMaker, Server, Task
+from protocols.endpoint import Decryptor, Holder, KeyMaker, Server, Task
 from protocols.errors import (
     AlreadyAnswered,
     BadPlan,
@@ -43,68 +41,18 @@ from protocols.errors import (
 )
 from protocols.messages import Aggregate, Open, Result
 from protocols.party import SERVER, PartyId
-from protocols.plan import ENCRYPTED, NOTHING, Metric, RoundPlan, context_of
+from protocols.plan import NOTHING, Metric, RoundPlan, context_of
 from protocols.round import secure_mean
 from protocols.simulate import Encrypted, Fate, FaultPlan, Lost
 from secagg.ckks.plan import Keys, Mode
 from secagg.ckks.whole import SharedKey
 from secagg.keys import Context, Identity
-from tests.contracts.company import VERIFIER, Company, Played, Repeated, Restarted, StandIn, play, seed_of
+from tests.contracts.company import Company, Played, Repeated, Restarted, StandIn, play, seed_of
+from tests.contracts.modes import CLIENTS, DECRYPTOR, PLAN, SHARED, Seeded, Single
+from tests.rows import rows
 
-CLIENTS, LENGTH = 6, 40
-PLAN = RoundPlan.recommend(
-    CLIENTS, dropout=Fraction(1, 3), corrupt=0, bits=12, max_weight=8, task="t", protocol=ENCRYPTED
-)
-[DECRYPTOR] = Committee.numbers(1)
-SHARED = SharedKey(seed_of("owner"))
+LENGTH = 40
 GONE = Fate(Encrypted.VECTOR, Lost.REPLY)
-
-
-class Single(Company):
-    """A server, its clients, and one decryptor."""
-
-    def __init__(self, plan: RoundPlan = PLAN) -> None:
-        super().__init__(plan, plan.max_clients)
-        self.decryptor_identity = Identity.from_seed(seed_of("decryptor"))
-        self.openers = {DECRYPTOR: self.decryptor_identity.public}
-        self.policy = replace(
-            self.policy,
-            protocols=frozenset({ENCRYPTED}),
-            modes=frozenset({Mode.SINGLE}),
-            holders=frozenset(self.openers.values()),
-        )
-        self.decryptor_policy = DecryptorPolicy(self.known, min_cohort=plan.min_cohort)
-
-    def decryptor(self) -> Decryptor:
-        root, policy, mine = seed_of("decryptor root"), self.decryptor_policy, self.decryptor_identity
-        return Decryptor.from_root(root, DECRYPTOR, policy, mine, self.identity.public, VERIFIER)
-
-    def server(self) -> Server:
-        return Server(self.plan, self.known, self.identity, holders=self.openers)
-
-    def cohort(self, kind: type[StandIn] = StandIn) -> Cohort:
-        def build(*_: object) -> Any:
-            return kind(self.decryptor)
-
-        made = Committee.single(self.plan, self.known, self.identity, {DECRYPTOR: self.decryptor_identity}, build)
-        return replace(super().cohort(kind), committee=made)
-
-
-class Seeded(Company):
-    """A server, and clients who share a key."""
-
-    def __init__(self, plan: RoundPlan = PLAN) -> None:
-        super().__init__(plan, plan.max_clients)
-        self.policy = replace(self.policy, protocols=frozenset({ENCRYPTED}), modes=frozenset({Mode.SEEDED}))
-
-    def client(self, who: PartyId, policy: Any = None, shared: SharedKey | None = SHARED) -> Client:
-        root, mine = seed_of("root", who), self.identities[who]
-        return Client.from_root(root, policy or self.policy, mine, self.identity.public, VERIFIER, shared_key=shared)
-
-    def cohort(self, kind: type[StandIn] = StandIn) -> Cohort:
-        return replace(super().cohort(kind), shared=SHARED.name)
-
-
 COMPANIES: dict[Mode, type[Single] | type[Seeded]] = {Mode.SINGLE: Single, Mode.SEEDED: Seeded}
 each_mode = pytest.mark.parametrize("mode", COMPANIES, ids=lambda mode: mode.value)
 
@@ -570,7 +518,10 @@ def test_the_letters_of_one_protocol_do_not_open_a_round_of_another(handed: Hand
             handed.company.client(handed.victim).receive(frame)
 
 
-def test_a_frame_longer_than_any_legal_one_is_refused(handed: HandedOut, monkeypatch: pytest.MonkeyPatch) -> None:
+@rows("D16")
+def test_a_frame_longer_than_any_legal_one_is_refused(
+    row: str, handed: HandedOut, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(codec, "MAX_CONTROL_BYTES", 1 << 10)
     assert len(handed.total) > 1 << 10
     most = handed.client._limit()
