@@ -325,12 +325,13 @@ def close_opening(room: Opening) -> Step:
     silent, tried = room.invited - room.arrived.keys(), room.tried
     if silent:
         return ask(room.summed, room.question, replace(tried, silent=tried.silent | places_of(room, silent)))
+    opened = opened_by(room)
     try:
-        aggregate = plausible_sum(room.summed, opened_by(room))
+        aggregate = plausible_sum(room.summed, opened)
     except (Rubbish, ImplausibleSum):
         # Noise of another width, or a checksum that disagrees: an answer was no part of the sum, or an upload is none.
         return ask(room.summed, room.question, replace(tried, spoilt=(*tried.spoilt, tried.sets[-1])))
-    closed, out = finish(room.summed, aggregate)
+    closed, out = finish(room.summed, opened, aggregate)
     return closed, [*accused(room), *out]
 
 
@@ -365,14 +366,14 @@ def plausible_sum(summed: Summing, opened: Opened) -> Aggregate:
     """
     plan = plan_of(summed)
     check_opened(plan, opened)
+    return aggregate_of(summed.agreement, plan.keys, tuple(sorted(summed.arrived)), opened.values)
+
+
+def finish(summed: Summing, opened: Opened, aggregate: Aggregate) -> Step:
+    """Raises: ImplausibleSum, and nothing is published, where what would be published gives the key away."""
     guarded = summed.guarded.reshape(-1, N)
-    aggregate = aggregate_of(summed.agreement, plan.keys, tuple(sorted(summed.arrived)), opened.values)
-    if exposed(plan, summed.sum0.reshape(-1, N)[: len(guarded)], guarded, opened.values):
+    if exposed(plan_of(summed), summed.sum0.reshape(-1, N)[: len(guarded)], guarded, opened.values):
         raise ImplausibleSum("the key follows from what would be published: nothing is; update this package")
-    return aggregate
-
-
-def finish(summed: Summing, aggregate: Aggregate) -> Step:
     letter = Result(summed.context, digest_of(summed.context, aggregate))
     return Closed(), [Envelope((APP,), aggregate), Envelope(aggregate.survivors, letter)]
 

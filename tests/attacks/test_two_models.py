@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from protocols.endpoint import client as client_endpoint
-from protocols.endpoint import server as server_endpoint
+from protocols.endpoint import reader
 from protocols.errors import BadBox, BadSignature, CohortTooSmall, ViewMismatch
 from protocols.messages import SHARE_BYTES, Advertise, Inbox, Masked, Open, Roster, RosterEntry, Shares, to_bitmap
 from protocols.pairwise import client as pairwise_client
@@ -227,7 +227,7 @@ def test_with_the_model_left_out_of_the_context_the_sum_is_the_odd_update(
     row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(villain, "LENGTH", COORDINATES)
-    for module in (pairwise_client, pairwise_server, client_endpoint, server_endpoint):
+    for module in (pairwise_client, pairwise_server, client_endpoint, reader):
         monkeypatch.setattr(module, "context_of", blind_to_the_model)
     stage = TwoModels()
     stage.until(None)
