@@ -8,9 +8,10 @@ STAMP := $(VENV)/.installed
 FLOWER := $(if $(PEERS_HOME),$(PEERS_HOME)/flower,.venv-flower)
 DP := $(if $(PEERS_HOME),$(PEERS_HOME)/dp,.venv-dp)
 TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/tenseal,.venv-tenseal)
+LEAST_TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/least-tenseal,.venv-least-tenseal)
 PINS = $(1)/bin/python -c 'from benchmarks.peers import pinned; print(*pinned("$(2)"))'
 
-.PHONY: install peers demo test test-slow test-flower lint bench fuzz clean
+.PHONY: install peers demo test test-slow test-flower test-tenseal lint bench fuzz clean
 
 install: $(STAMP)
 
@@ -61,6 +62,16 @@ test-flower: $(FLOWER)/.installed
 	@test -d tests/frameworks || echo "no tests/frameworks in this checkout: nothing to test beside Flower"
 	test ! -d tests/frameworks || $(FLOWER)/bin/python -m pytest -q tests/frameworks -k flower
 
+# The oldest tenseal that is taken, which nvflare[he] pins; `make test` has the newest.
+$(LEAST_TENSEAL)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(LEAST_TENSEAL)
+	$(LEAST_TENSEAL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[seal-fast]' \
+		$$(sed -n 's/.*"tenseal>=\([0-9.]*\)".*/tenseal==\1/p' pyproject.toml) pytest hypothesis
+	touch $@
+
+test-tenseal: $(LEAST_TENSEAL)/.installed
+	$(LEAST_TENSEAL)/bin/python -m pytest -q tests/secagg/ckks/test_seal.py tests/attacks/test_key_recovery_seal.py
+
 bench: install peers
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks --peers
@@ -74,4 +85,4 @@ fuzz: install
 	$(BIN)/python -m tests.fuzz.guided -runs=$(FUZZ_RUNS) -max_len=4096 -artifact_prefix=build/fuzz/ build/fuzz/found
 
 clean:
-	rm -rf $(VENV) .venv-flower .venv-dp .venv-tenseal build dist *.egg-info
+	rm -rf $(VENV) .venv-flower .venv-dp .venv-tenseal .venv-least-tenseal build dist *.egg-info
