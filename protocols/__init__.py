@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from protocols.certificates import Credential as Credential
     from protocols.ckks.decryptor import DecryptorPolicy as DecryptorPolicy
     from protocols.ckks.holder import HolderPolicy as HolderPolicy
+    from protocols.ckks.keys import keys_for_rounds as keys_for_rounds
     from protocols.durable import DurableClient as DurableClient
     from protocols.durable import DurableDecryptor as DurableDecryptor
     from protocols.durable import DurableHolder as DurableHolder
@@ -64,6 +65,7 @@ _HOME = {
     "Task": "endpoint",
     "check_model": "tensors",
     "exit_on_sigterm": "durable",
+    "keys_for_rounds": "ckks.keys",
     "make_private": "private",
     "secure_mean": "round",
 }

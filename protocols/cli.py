@@ -147,11 +147,13 @@ def sampling_of(rate: str | None, cohort: int | None, population: int | None) ->
     raise typer.BadParameter(NO_SAMPLING)
 
 
-def engine_named(name: EngineName | None, seed: int | None = None) -> Engine:
+def engine_named(name: EngineName | None, protocol: Protocol, seed: int | None = None) -> Engine:
     """What was asked for, and else SEAL, which draws by itself: a run that must repeat has the other."""
     from secagg.ckks.cipher import Fft
     from secagg.ckks.seal import SealEngine
 
+    if name is not None and protocol is not Protocol.CKKS:
+        raise typer.BadParameter("--engine says what encrypts: add --protocol ckks, or leave it out")
     if name is EngineName.SEAL and seed is not None:
         raise typer.BadParameter("SEAL draws its own randomness, so --seed cannot repeat it: take --engine fft")
     return Fft() if name is EngineName.FFT or seed is not None else SealEngine()
@@ -194,7 +196,7 @@ def demo(
         seed=seed,
         folder=runs,
         ledger=ledger,
-        engine=engine_named(engine),
+        engine=engine_named(engine, protocol),
     )
     result = follow(run_demo(settings), settings)
     output(json).result("demo", result.to_dict())
@@ -219,7 +221,7 @@ def simulate(
 
     opened = mode_named(mode, protocol, engine)
     chosen = plan_for(clients, dropout, bits, protocol.value)
-    report = run_trial(Trial(chosen, clients, dim, dropout, engine_named(engine, seed), opened), seed)
+    report = run_trial(Trial(chosen, clients, dim, dropout, engine_named(engine, protocol, seed), opened), seed)
     output(json).result("simulate", {"protocol": protocol.value, **report.to_dict()})
     if not report.exact:
         raise typer.Exit(REFUSED)

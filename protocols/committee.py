@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from protocols.ckks.decryptor import DecryptorPolicy
-from protocols.ckks.holder import MOST_RETRIES, HolderPolicy
+from protocols.ckks.holder import HolderPolicy
+from protocols.ckks.keys import keys_for_rounds
 from protocols.ckks.messages import Certificate
 from protocols.codec import Frame
 from protocols.endpoint import Decryptor, Holder, KeyMaker, Opener
 from protocols.errors import Misused
 from protocols.party import MAX_CLIENT_ID, PartyId
 from protocols.plan import Agreement, RoundPlan
-from secagg.ckks.ceremony import covering_sets
 from secagg.ckks.plan import Keys, Mode
 from secagg.keys import Identity
 
@@ -36,8 +36,7 @@ BuildDecryptor = Callable[[int, DecryptorPolicy, Identity, bytes], Decryptor]
 
 def keys_for_one_round(holders: int) -> Keys:
     """A key that opens what its ceremony tries out, one sum, and that sum again by other holders."""
-    threshold = Keys.recommended(holders, 1).threshold
-    return Keys.recommended(holders, len(covering_sets(holders, threshold)) + 1 + MOST_RETRIES)
+    return keys_for_rounds(holders)
 
 
 @dataclass(slots=True)

@@ -231,6 +231,9 @@ class DurableServer(Durable):
         """To each client what it was sent since it last spoke; when the round is over, its result alone."""
         return self._act(self._server.repeat)
 
+    def agree(self, task: Task) -> Agreement:
+        return self._server.agree(task)
+
     def open(self, task: Task, invited: tuple[PartyId, ...] | None = None) -> list[Frame]:
         return self._act(lambda: self._server.open(task, invited))
 

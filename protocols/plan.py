@@ -435,6 +435,28 @@ def _require_key(name: str, key: object) -> None:
         raise BadPlan(f"{name} must be a public key of 32 bytes (identity.public), not a {type(key).__name__}")
 
 
+def require_pinned(name: str, keys: object) -> None:
+    """Raises: BadPlan for what is no frozen set of public keys."""
+    if not isinstance(keys, frozenset):
+        raise BadPlan(f"{name} must be a frozenset of public keys, not a {type(keys).__name__}: frozenset({name})")
+    for key in keys:
+        _require_key(f"each of {name}", key)
+
+
+def require_clients(clients: object) -> None:
+    """Raises: BadPlan for what is no mapping of numbers to public keys."""
+    if not isinstance(clients, Mapping):
+        raise BadPlan(f"clients must map each client's number to its public key, not be a {type(clients).__name__}")
+    for who, key in clients.items():
+        _require_key(f"the identity of client {who}", key)
+
+
+def require_floor(min_cohort: object) -> None:
+    """Raises: BadPlan for a floor under which a sum hides nobody."""
+    if type(min_cohort) is not int or min_cohort < 3:
+        raise BadPlan(f"min_cohort is {min_cohort!r}: a sum over fewer than 3 hides nobody")
+
+
 def _require_short(name: str, value: Fraction) -> None:
     """Raises: BadPlan for a number too long to be sent; nobody means so many digits."""
     if len(f"{value.numerator}/{value.denominator}") > wire.MOST_DIGITS:
@@ -547,6 +569,7 @@ class Policy:
                 not isinstance(members, frozenset) or not all(isinstance(member, kind) for member in members)
             ):
                 raise BadPlan(f"{name} must be a frozenset of {kind.__name__}, got {members!r}")
+        require_pinned("holders", self.holders)
         if not isinstance(self.promise, Promise) or not isinstance(self.assumption, Assumption):
             raise BadPlan("promise must be a Promise and assumption an Assumption")
         least = self.min_noise_multiplier

@@ -190,6 +190,7 @@ class Simulation:
         self.seen: Seen | None = None
         self._queue: deque[tuple[PartyId, PartyId, bytes]] = deque()
         self._gone: set[PartyId] = set()
+        self._last = len(letters_of(cohort.server.plan)) - 1
 
     def run(self, task: Task) -> Costs:
         """Play the round to its end, making its key first where it needs one.
@@ -284,7 +285,9 @@ class Simulation:
     def _loses(self, who: PartyId, side: Lost) -> bool:
         """Whether this client is gone, or vanishes now."""
         fate = self.faults.fates.get(who)
-        if fate is not None and fate.lost is side and self.traffic[who].exchanges == fate.exchange:
+        # Whoever says one letter only vanishes at that one, whichever a fate names.
+        at = None if fate is None else min(fate.exchange, self._last)
+        if fate is not None and fate.lost is side and self.traffic[who].exchanges == at:
             self._gone.add(who)
         return who in self._gone
 

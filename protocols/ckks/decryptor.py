@@ -27,7 +27,7 @@ from protocols.ckks.questions import Question, answered, check_cohort, check_key
 from protocols.ckks.single_messages import Decrypted, WholeSum, sums_to_bytes
 from protocols.errors import PolicyViolation, ShapeMismatch, ViewMismatch, blame
 from protocols.party import SERVER, Blame, Envelope, PartyId, Role, Step
-from protocols.plan import ContextBytes
+from protocols.plan import ContextBytes, require_clients, require_floor
 from protocols.verifying import Verifier
 from protocols.wire import Buffer, Supplied
 from secagg.ckks.cipher import add_into, check_opened, open_exact
@@ -59,6 +59,10 @@ class DecryptorPolicy:
     clients: Mapping[PartyId, bytes]
     min_cohort: int = 3
     max_openings: int = 1000
+
+    def __post_init__(self) -> None:
+        require_clients(self.clients)
+        require_floor(self.min_cohort)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ from protocols.errors import (
     blame,
 )
 from protocols.party import SERVER, Blame, Envelope, Failed, PartyId, Role, Step
-from protocols.plan import ContextBytes
+from protocols.plan import ContextBytes, require_clients, require_floor, require_pinned
 from protocols.verifying import Verifier
 from protocols.wire import U32, U64, Buffer, Bytes32, Exactly, Supplied
 from secagg.box import open_box, seal
@@ -90,6 +90,11 @@ class HolderPolicy:
     min_cohort: int = 3
     min_threshold: int = 2
     max_openings: int = 1000
+
+    def __post_init__(self) -> None:
+        require_pinned("holders", self.holders)
+        require_clients(self.clients)
+        require_floor(self.min_cohort)
 
     def check(self, epoch: Epoch) -> None:
         """Raises: PolicyViolation in the server's name, saying what was proposed and what is required."""

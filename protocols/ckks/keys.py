@@ -29,13 +29,14 @@ from protocols.ckks.messages import (
     Revealed,
     Summands,
 )
+from protocols.ckks.questions import MOST_RETRIES
 from protocols.errors import BadCommittee, BadShare, Misused, ShapeMismatch, TooFewMembers, ViewMismatch, blame
 from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
 from protocols.plan import ContextBytes
 from protocols.verifying import Verifier
 from protocols.wire import U32, Bytes32, Supplied
 from secagg.ckks.ceremony import check_commitment, check_probe, covering_sets, probe_plan, transcript_of
-from secagg.ckks.plan import Mode
+from secagg.ckks.plan import Keys, Mode
 from secagg.ckks.share import combine, fits_degree
 from secagg.ckks.wire import unpack
 from secagg.errors import BadShare as WrongShare
@@ -155,6 +156,17 @@ class Certified:
     """The key is made."""
 
     certificate: Certificate
+
+
+def keys_for_rounds(holders: int, rounds: int = 1) -> Keys:
+    """The recommended threshold, and as many openings as the ceremony tries out and the rounds may take.
+
+    A round takes one opening, and one more for each further set of holders that is asked; every opening leaves a
+    little less precision, so that a key for one round has the most.
+    Raises: secagg.errors.BadParameters for numbers no key has.
+    """
+    tried = len(covering_sets(holders, Keys.recommended(holders, 1).threshold))
+    return Keys.recommended(holders, tried + rounds * (1 + MOST_RETRIES))
 
 
 def everybody(room: Committing | Revealing | Certifying | Disputing | Probing) -> bool:

@@ -26,6 +26,7 @@ from protocols.errors import BadSignature, Misused, OutOfTurn, PolicyConflict
 from protocols.party import APP, Failed, Party, PartyId, Role
 from protocols.plan import Agreement
 from protocols.wire import Buffer
+from secagg.ckks.ceremony import covering_sets
 from secagg.ckks.plan import Keys, Mode
 from secagg.keys import Identity, verify
 
@@ -66,10 +67,16 @@ class KeyMaker(Hub):
     def open(self, agreement: Agreement, keys: Keys, number: int) -> list[Frame]:
         """Begin the ceremony of a key for rounds such as this, shared by all registered holders; its invitations.
 
+        A key opens what its ceremony tries out as well: `keys_for_rounds` counts.
         `number` counts the keys of a task upwards: holders refuse one that is not above the last.
         Raises: BadPlan when no ciphertext carries such a round, there are more or fewer holders than `keys` says, or
             the clients are to share the key.
         """
+        if keys.mode is Mode.THRESHOLD and keys.openings <= len(covering_sets(keys.holders, keys.threshold)):
+            raise Misused(
+                f"a key of {keys.openings} openings has none left for a round once its ceremony has tried it out: take "
+                "keys_for_rounds(holders, rounds)"
+            )
         parties = tuple(sorted(self.holders))
         epoch = key_for(agreement, keys, number, tuple(self.holders[who] for who in parties))
         party = Party(KEY_MAKERS[keys.mode], keymaker.Idle(keymaker.Known(verify)))

@@ -182,7 +182,11 @@ class Server(Hub, Reader):
         agreement = self.agree(task)
         everyone = tuple(sorted(self.identities)) if invited is None else invited
         if (self.plan.protocol == ENCRYPTED) is (task.key == NOTHING):
-            raise Misused(f"protocol {self.plan.protocol!r}, and a key given or not: only encrypted rounds take one")
+            raise Misused(
+                "updates are to be encrypted, and the task names no key: Task(..., certificate=maker.certificate)"
+                if self.plan.protocol == ENCRYPTED
+                else f"the task names a key, and a round of protocol {self.plan.protocol!r} encrypts nothing"
+            )
         places = () if task.certificate is None else self._places_of(task.certificate)
         party, begin = self._unopened(task, agreement, everyone, places)
         envelopes = party.receive(APP, begin)

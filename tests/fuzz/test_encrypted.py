@@ -226,7 +226,7 @@ def test_a_server_that_checks_no_sum_would_be_found(monkeypatch: pytest.MonkeyPa
             data[-SIGNATURE_BYTES - N] ^= 1
         return bytes(data)
 
-    monkeypatch.setattr(ckks_server, "plausible", lambda plan, opened: True)
+    monkeypatch.setattr(ckks_server, "check_opened", lambda plan, opened: None)
     monkeypatch.setattr(ckks_server, "aggregate_of", unchecked)
     monkeypatch.setattr(sums.Bout, "bend", bend)
     recording = encrypted_recordings()[0]
