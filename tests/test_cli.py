@@ -248,6 +248,8 @@ def test_a_plan_shows_the_encrypted_sum_that_simulate_plays(secagg: Secagg) -> N
     shown = secagg(*call("plan", "--json", **options, corrupt="0")).json["protocols"]["ckks"]
     assert [(one["promise"], one["mode"], one["feasible"]) for one in (shown, *shown["variants"])] == [
         ("active", "threshold", True),
+        ("active", "single", True),
+        ("active", "seeded", True),
         ("curious", "threshold", True),
     ]
     played = secagg(*call("simulate", "--json", **options, dim="1000", protocol="ckks")).json
