@@ -217,11 +217,14 @@ def simulate(
     json: Json = False,
 ) -> None:
     """One real cryptographic round on random vectors, compared with the ideal sum."""
+    from protocols.report.progress import counted
     from protocols.trial import Trial, plan_for, run_trial
 
     opened = mode_named(mode, protocol, engine)
     chosen = plan_for(clients, dropout, bits, protocol.value)
-    report = run_trial(Trial(chosen, clients, dim, dropout, engine_named(engine, protocol, seed), opened), seed)
+    trial = Trial(chosen, clients, dim, dropout, engine_named(engine, protocol, seed), opened)
+    with counted(clients) as told:
+        report = run_trial(trial, seed, told)
     output(json).result("simulate", {"protocol": protocol.value, **report.to_dict()})
     if not report.exact:
         raise typer.Exit(REFUSED)

@@ -4,9 +4,10 @@ As `costs`, and with what `costs` counts and times: signatures, digests, roundin
 polynomials, timed on a part of the ciphertext at hand, with the engine that endpoints take by default.
 
     client      it checks the certificate, loads the key, and encrypts
-    server      every upload arrives, the dearest case for it; t holders answer at once
+    server      every upload arrives, the dearest case for it; t holders answer at once, or one decryptor
 
-What holders do is not estimated, nor the ceremony, which costs milliseconds: see `secagg simulate --protocol ckks`.
+What holders do is not estimated, nor the ceremony, which costs milliseconds, nor rounds whose key the clients share:
+see `secagg simulate --protocol ckks`.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from protocols.ckks.binding import Binding, binding_of, knapsack_of
-from protocols.ckks.epoch import partial_width
+from protocols.ckks.epoch import WIDTH, partial_width
 from protocols.costs import Priced, Steps, best_of
 from protocols.plan import NOTHING
 from protocols.sizes import EncryptedSizes
 from secagg.ckks.cipher import CHUNK, PublicKey, Upload, add_into, encrypt, open_exact
 from secagg.ckks.guard import SAMPLE, exposed
-from secagg.ckks.plan import CkksPlan
+from secagg.ckks.plan import CkksPlan, Mode
 from secagg.ckks.seal import SealEngine
 from secagg.ckks.share import common_polynomial
 from secagg.ckks.wire import packed_bytes, unpack
@@ -123,6 +124,12 @@ def adding_server(shape: EncryptedRound) -> EncryptedSteps:
     return EncryptedSteps(common, ciphers)
 
 
+def keeping_server(shape: EncryptedRound) -> EncryptedSteps:
+    """What the server does where one decryptor opens: it reads every upload, and tries and opens nothing itself."""
+    adding = adding_server(shape)
+    return replace(adding, ciphers=replace(adding.ciphers, attack=0, part=0, opening=0))
+
+
 def hashed(plan: CkksPlan) -> int:
     """How many polynomials of an upload are hashed."""
     return plan.blocks if binding_of(plan) is Binding.HASHED else 0
@@ -139,7 +146,9 @@ def timed_cipher_steps(sample: CkksPlan) -> CipherSteps:
 
     Raises: BadParameters where tenseal is missing or too old.
     """
-    blocks, count, width = sample.blocks, sample.blocks * N, partial_width(sample)
+    blocks, count = sample.blocks, sample.blocks * N
+    # Where one party opens alone nobody answers with a part, and this step is never counted.
+    width = partial_width(sample) if sample.keys.mode is Mode.THRESHOLD else WIDTH
     half0, half1, answer = (bytes(packed_bytes(count, each)) for each in (sample.width0, sample.width1, width))
     total = np.zeros(count, np.uint64)
 

@@ -56,7 +56,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """From SELF: the time of this room is over. It closes no other room."""
+    """From SELF: the time of this room is over. It closes no other room, not even a later one of its type."""
 
     room: str
 
@@ -104,6 +104,17 @@ State = TypeVar("State")
 Message = TypeVar("Message")
 RoomState = TypeVar("RoomState", bound=Room)
 
+
+def name_of_type(room: object) -> str:
+    """The name of a room that is the only one of its type."""
+    return type(room).__name__
+
+
+def name_of_place(room: type, place: int) -> str:
+    """The name of the first, second, ... of the rooms of one type: the first has that of the type."""
+    return room.__name__ if place == 1 else f"{room.__name__} {place}"
+
+
 Step = tuple[Any, list[Envelope]]
 Arrow = Callable[[Any, PartyId, Any], Step]
 
@@ -139,11 +150,13 @@ class Role:
         keep: Callable[[RoomState, PartyId, Message], RoomState],
         complete: Callable[[RoomState], bool],
         close: Callable[[RoomState], Step],
+        name: Callable[[RoomState], str] = name_of_type,
     ) -> None:
         """Register both ways into `close`: the last arrival that completes the room, and its deadline.
 
         `keep` checks one message and stores it; only after its last check may it change the room's
-        own mutable sum.
+        own mutable sum. `name` is what the room's deadline says; rooms of one type that follow each other
+        have different ones.
         """
 
         def arrive(room: RoomState, who: PartyId, letter: Message) -> Step:
@@ -155,7 +168,7 @@ class Role:
             return close(room) if complete(room) else (room, [])
 
         def expire(room: RoomState, _: PartyId, deadline: Deadline) -> Step:
-            return close(room) if deadline.room == state.__name__ else (room, [])
+            return close(room) if deadline.room == name(room) else (room, [])
 
         self._add(state, message, arrive)
         self._add(state, Deadline, expire)

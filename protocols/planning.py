@@ -12,10 +12,13 @@ is shown.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 
+from protocols.ckks import seeded
+from protocols.ckks.modes import weakness
 from protocols.ckks.vector import Shape as EncryptedShape
 from protocols.coding import coding_of
 from protocols.committee import HOLDERS, keys_for_one_round
@@ -25,13 +28,14 @@ from protocols.encrypted_costs import (
     EncryptedSteps,
     adding_server,
     encrypting_client,
+    keeping_server,
     sample_of,
     timed_cipher_steps,
 )
 from protocols.errors import BadPlan
-from protocols.plan import ENCRYPTED, NOTHING, PAIRWISE, Agreement, Promise, RoundPlan
+from protocols.plan import ENCRYPTED, NOTHING, PAIRWISE, USUAL_MODES, Agreement, Promise, RoundPlan
 from protocols.sizes import check_roster_fits, encrypted_sizes, round_sizes
-from secagg.ckks.plan import FAILURE_LOG2, Keys
+from secagg.ckks.plan import FAILURE_LOG2, Keys, Mode
 from secagg.encode import Encoding
 from secagg.errors import BadParameters
 from secagg.graph import GraphMode
@@ -90,8 +94,10 @@ class Choice:
 
     Of encrypted sums, whose `threshold` counts holders, both failures are of one key. Privacy fails where the holders'
     answers say more of their shares than their noise is for (`Noise.hint_bound`); that ring-LWE holds, at 128 bits by
-    the standard's table, is assumed, no matter of chance, and not in the number. Completion fails where noise reaches
-    a coefficient of a sum; that enough clients and holders answer is assumed.
+    the standard's table, is assumed, no matter of chance, and not in the number: where one party opens alone no
+    answer says anything of a share. Completion fails where noise reaches a coefficient of a sum; that enough clients
+    and holders answer is assumed. Where clients share the key, `holders` is 1, its bytes are 0, and seconds are not
+    estimated.
     """
 
     feasible: bool
@@ -169,14 +175,16 @@ def plan_round(request: Request) -> PlanReport:
 
 
 def refusals(name: str, report: ProtocolReport) -> Iterator[str]:
-    """Why a protocol cannot meet the promise asked for, and whether it could meet another."""
+    """Why a protocol cannot meet the promise asked for, and whether it could meet another, or by another key."""
     asked = report.choice.promise
     for choice in (report.choice, *report.variants):
         what = f"{name} under promise {choice.promise} with a {choice.way}"
-        if choice.promise == asked:
-            yield f"{what}: {choice.why}"
-        elif choice.feasible:
+        if choice.feasible and choice.promise != asked:
             yield f"{what} would be feasible: ask for --promise {choice.promise} if that is enough"
+        elif choice.feasible:
+            yield f"{what} would be feasible, but {choice.advice[0]}"
+        elif choice.promise == asked and (choice is report.choice or choice.why != report.choice.why):
+            yield f"{what}: {choice.why}"
 
 
 def preferred(asked: Sequence[Choice], others: Sequence[Choice]) -> ProtocolReport:
@@ -297,15 +305,22 @@ def reductions(encoding: Encoding, largest_sum: int) -> Iterator[str]:
 
 # --- ckks -----------------------------------------------------------------------------------------
 
-# How the key may be held, the preferred way first.
-KEYS = (keys_for_one_round(HOLDERS),)
+# How the key is held, and how else it may be. In every other way one party more can decrypt single uploads.
+KEYS = keys_for_one_round(HOLDERS)
+OTHER_KEYS = (Keys(Mode.SINGLE), seeded.KEYS)
 
 
 def plan_ckks(request: Request) -> ProtocolReport:
-    """The preferred key that meets the promise asked for; the other keys and the other promise beside it."""
+    """The key that holders share, if it meets the promise asked for; beside it other keys, and the other promise.
+
+    Keys that protect less are shown, never taken.
+    """
     return preferred(
-        [encrypted_choice(request, request.promise, keys) for keys in KEYS],
-        [encrypted_choice(request, promise, keys) for promise in besides(request.promise) for keys in KEYS],
+        [encrypted_choice(request, request.promise, KEYS)],
+        [
+            *(encrypted_choice(request, request.promise, keys) for keys in OTHER_KEYS),
+            *(encrypted_choice(request, promise, KEYS) for promise in besides(request.promise)),
+        ],
     )
 
 
@@ -325,43 +340,83 @@ def met_encrypted(agreement: Agreement, keys: Keys, clients: int) -> Choice:
     plan, carried = agreement.plan, EncryptedShape.of(agreement, keys)
     sizes = encrypted_sizes(agreement, keys, clients)
     shape = EncryptedRound(clients, carried.coding.length, carried.plan, sizes)
-    each = EncryptedSteps(timed_steps(plan.encoding), timed_cipher_steps(sample_of(carried.plan)))
+    client_seconds, server_seconds = seconds_of(shape, plan)
     return Choice(
         feasible=True,
-        why=f"a client speaks once; {keys.threshold} of {keys.holders} holders open the sum, with a key made for it",
+        why=f"a client speaks once; {opening_of(keys)}",
         promise=plan.promise.value,
         mode=keys.mode.value,
         holders=keys.holders,
         threshold=keys.threshold,
         min_cohort=plan.min_cohort,
         modulus_bits=PRIME_BITS,
-        privacy_failure_log2=float(FAILURE_LOG2),
+        privacy_failure_log2=float(FAILURE_LOG2) if keys.mode is Mode.THRESHOLD else -math.inf,
         completion_failure_log2=float(FAILURE_LOG2),
         exchanges=sizes.client.exchanges,
         upload_bytes_per_client=sizes.client.upload_bytes,
         download_bytes_per_client=sizes.client.download_bytes,
-        client_seconds=encrypting_client(shape).seconds(each),
-        server_seconds=adding_server(shape).seconds(each),
+        client_seconds=client_seconds,
+        server_seconds=server_seconds,
         upload_bytes_per_holder=sizes.holder.upload_bytes,
         download_bytes_per_holder=sizes.holder.download_bytes,
         advice=tuple(trusted_with_keys(plan, keys)),
     )
 
 
+def opening_of(keys: Keys) -> str:
+    """Who opens the sum, and with what."""
+    match keys.mode:
+        case Mode.THRESHOLD:
+            return f"{keys.threshold} of {keys.holders} holders open the sum, with a key made for it"
+        case Mode.SINGLE:
+            return "one decryptor, who is not the server, opens the sum, with a key made for it"
+        case Mode.SEEDED:
+            return "every client opens the sum, with a key that all of them share, and the server never has it"
+
+
+def seconds_of(shape: EncryptedRound, plan: RoundPlan) -> tuple[float, float] | tuple[None, None]:
+    """CPU seconds of one client and of the server, where they are estimated."""
+    mode = shape.plan.keys.mode
+    if mode is Mode.SEEDED:
+        return None, None
+    each = EncryptedSteps(timed_steps(plan.encoding), timed_cipher_steps(sample_of(shape.plan)))
+    at_server = adding_server(shape) if mode is Mode.THRESHOLD else keeping_server(shape)
+    return encrypting_client(shape).seconds(each), at_server.seconds(each)
+
+
 def trusted_with_keys(plan: RoundPlan, keys: Keys) -> Iterator[str]:
     """Whom an encrypted round believes, and what a client's policy has to say because it refuses that by default."""
-    yield (
+    yield believed(keys)
+    if keys.mode is Mode.SEEDED:
+        helped, lie = "the server", "each of them has the key and can give it away"
+    else:
+        helped, lie = "whoever sees the opened sum", "one that adds a multiple of the key to its upload gives it away"
+    if plan.promise is Promise.ACTIVE:
+        yield f"no client may help {helped}: {lie}"
+    else:
+        yield f"safe only while the server and every client follow the protocol: {lie} to {helped}"
+    yield f"clients allow this by Policy(..., {', '.join(allowances(plan, keys))})"
+
+
+def believed(keys: Keys) -> str:
+    """How many holders may be corrupt; or, of another key, what is weak about it."""
+    if keys.mode is not Mode.THRESHOLD:
+        return weakness(keys.mode)
+    return (
         f"at most {keys.tolerated} of the {keys.holders} holders may be corrupt: more can open two sums of one round, "
         f"and {keys.threshold} together have the key"
     )
-    lie = "one that adds a multiple of the key to its upload gives it away"
-    allowed = ['protocols=frozenset({"ckks"})', "holders=..."]
-    if plan.promise is Promise.ACTIVE:
-        yield f"no client may help whoever sees the opened sum: {lie}"
-    else:
-        yield f"safe only while the server and every client follow the protocol: {lie} to whoever sees the opened sum"
-        allowed.append("promise=Promise.CURIOUS")
-    yield f"clients allow this by Policy(..., {', '.join(allowed)})"
+
+
+def allowances(plan: RoundPlan, keys: Keys) -> Iterator[str]:
+    """What a policy has to say beyond its defaults."""
+    yield 'protocols=frozenset({"ckks"})'
+    if keys.mode is not Mode.SEEDED:
+        yield "holders=..."
+    if keys.mode not in USUAL_MODES:
+        yield f"modes=frozenset({{Mode.{keys.mode.name}}})"
+    if plan.promise is Promise.CURIOUS:
+        yield "promise=Promise.CURIOUS"
 
 
 # What comes first and meets the request is recommended.

@@ -18,7 +18,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -148,7 +148,16 @@ class Seen:
         return cls(who, bytes(letter.c0 if isinstance(letter, Ciphertext | SeededCiphertext) else letter.vector))
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a round is: the clients whose update has left, and the answers that holders gave about its sum."""
+
+    updates: int = 0
+    answers: int = 0
+
+
 Application = Callable[[PartyId, Client], Submit]
+Told = Callable[[Standing], None]
 LABEL_BEACON = b"secagg/v1/simulate/beacon"
 
 
@@ -164,7 +173,7 @@ class Simulation:
     `opening` is called once, before anybody is asked for the shares that open the sum: what must be durable
     by then is written there. `timed` names the clients whose seconds count, everybody's where it is left out.
     `seen` is one client's hidden vector as the server received it. `ideal` adds, in the clear, exactly the
-    vectors that reach the server: what the sum must equal.
+    vectors that reach the server: what the sum must equal. `told` hears how far the round is, outside of what is timed.
     """
 
     def __init__(
@@ -174,7 +183,10 @@ class Simulation:
         faults: FaultPlan | None = None,
         opening: Callable[[], None] = lambda: None,
         timed: Collection[PartyId] | None = None,
+        told: Told = lambda standing: None,
     ) -> None:
+        self.told = told
+        self.standing = Standing()
         self.server = cohort.server
         self.clients = cohort.clients
         self.holders = cohort.holders
@@ -312,6 +324,7 @@ class Simulation:
         if submission is not None:
             self.ideal.add(who, submission)
             self.seen = self.seen or Seen.of(who, frames[0])
+            self._tell(replace(self.standing, updates=self.standing.updates + 1))
         self._post(who, frames)
 
     def _at_holder(self, who: PartyId, data: bytes) -> None:
@@ -326,7 +339,12 @@ class Simulation:
             account.seconds += time.process_time() - started
         if not self._loses(who, Lost.REPLY):
             account.exchanges += bool(frames)
+            self._tell(replace(self.standing, answers=self.standing.answers + len(frames)))
             self._post(who, frames)
+
+    def _tell(self, standing: Standing) -> None:
+        self.standing = standing
+        self.told(standing)
 
     def _post(self, who: PartyId, frames: list[Frame]) -> None:
         for frame in frames:

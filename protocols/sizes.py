@@ -13,6 +13,9 @@ Of an encrypted round the ceremony that makes its key is left out: clients take 
 
     client      OpenEncrypted -> Ciphertext    Result
     holder      EncryptedSum -> Partial        for one opening
+    decryptor   WholeSum -> Decrypted          where it is the one who opens
+
+    client      OpenSeeded -> SeededCiphertext    SeededSum    where clients share the key
 """
 
 from __future__ import annotations
@@ -23,14 +26,17 @@ from typing import Any
 
 from protocols import codec, messages
 from protocols.ckks.binding import Binding, binding_of, hash_bytes, knapsack_of
-from protocols.ckks.epoch import POLYNOMIAL_BYTES, partial_width
+from protocols.ckks.epoch import POLYNOMIAL_BYTES, WIDTH, partial_width
 from protocols.ckks.messages import Certificate, Checked, Ciphertext, Contribution, EncryptedSum, OpenEncrypted, Partial
-from protocols.ckks.vector import key_for
+from protocols.ckks.seeded_messages import OpenSeeded, SeededCiphertext, SeededSum
+from protocols.ckks.single_messages import Decrypted, WholeSum, sums_bytes
+from protocols.ckks.single_server import check_halves
+from protocols.ckks.vector import Shape, key_for
 from protocols.coding import EXTRAS_RING, Extras, coding_of
 from protocols.errors import BadPlan
 from protocols.party import SERVER, PartyId
 from protocols.plan import NOTHING, Agreement, Promise
-from secagg.ckks.plan import CkksPlan, Keys
+from secagg.ckks.plan import CkksPlan, Keys, Mode
 from secagg.ckks.wire import packed_bytes
 from secagg.keys import Context
 from secagg.negacyclic import N
@@ -126,17 +132,23 @@ def check_roster_fits(clients: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EncryptedSizes:
-    """The frames of one client of an encrypted round, and those of one holder for one opening of its sum."""
+    """The frames of one client of an encrypted round, and those of one holder for one opening of its sum.
+
+    One decryptor is the one holder; where clients share the key there is none, and no frame of it.
+    """
 
     client: RoundSizes
     holder: RoundSizes
 
 
 def encrypted_sizes(agreement: Agreement, keys: Keys, clients: int) -> EncryptedSizes:
-    """The letters of an encrypted round of which `clients` uploads arrive, under a key made for it.
+    """The letters of an encrypted round of which `clients` uploads arrive, under a key made for it or shared.
 
-    Raises: BadPlan when no ciphertext carries such a round, or no hash binds its sum.
+    Raises: BadPlan when no ciphertext carries such a round, no hash binds its sum, or a decryptor does not add up so
+        many uploads for itself.
     """
+    if keys.mode is Mode.SEEDED:
+        return EncryptedSizes(shared_sizes(agreement, keys, clients), RoundSizes((), ()))
     holders = tuple(place.to_bytes(32, "little") for place in range(keys.holders))
     epoch = key_for(agreement, keys, 0, holders)
     certificate = Certificate(epoch, bytes(POLYNOMIAL_BYTES), (Checked(0, SIGNATURE),) * keys.holders)
@@ -147,21 +159,56 @@ def encrypted_sizes(agreement: Agreement, keys: Keys, clients: int) -> Encrypted
 
 def ciphertext_sizes(plan: CkksPlan, clients: int) -> EncryptedSizes:
     """The letters that carry residues, and what is said beside these."""
-    openers, width, residues = tuple(range(1, plan.keys.threshold + 1)), partial_width(plan), plan.blocks * N
-    linear = bytes(hash_bytes(plan))
+    residues, linear = plan.blocks * N, bytes(hash_bytes(plan))
 
     def upload(count: int) -> Ciphertext:
         half0, half1 = (bytes(packed_bytes(count, width)) for width in (plan.width0, plan.width1))
         return Ciphertext(c0=half0, c1=half1, signature=SIGNATURE, hash=linear)
 
+    opening = decrypting_sizes(plan, clients) if plan.keys.mode is Mode.SINGLE else opening_sizes(plan, clients)
+    return EncryptedSizes(client=RoundSizes(sent=(series(upload, residues),), received=()), holder=opening)
+
+
+def opening_sizes(plan: CkksPlan, clients: int) -> RoundSizes:
+    """The letters of one of t holders."""
+    openers, width = tuple(range(1, plan.keys.threshold + 1)), partial_width(plan)
+
     def answer(count: int) -> Partial:
         part = bytes(packed_bytes(count, width))
         return Partial(context=NO_CONTEXT, question=NOTHING, openers=openers, part=part)
 
-    return EncryptedSizes(
-        client=RoundSizes(sent=(series(upload, residues),), received=()),
-        holder=RoundSizes(sent=(series(answer, residues),), received=(question_size(plan, openers, clients),)),
+    return RoundSizes(sent=(series(answer, plan.blocks * N),), received=(question_size(plan, openers, clients),))
+
+
+def decrypting_sizes(plan: CkksPlan, clients: int) -> RoundSizes:
+    """The letters of the one decryptor, which is sent both halves of every upload."""
+    check_halves(plan, clients)
+
+    def question(count: int) -> WholeSum:
+        said = tuple(Contribution(PartyId(who), NOTHING, NOTHING, SIGNATURE, b"") for who in range(count))
+        return WholeSum(NOTHING, NO_CONTEXT, said, (b"",) * count, (b"",) * count)
+
+    empty = series(question, clients)
+    halves = clients * sum(packed_bytes(plan.blocks * N, width) for width in (plan.width0, plan.width1))
+    answer = series(lambda size: Decrypted(NO_CONTEXT, NOTHING, bytes(size)), sums_bytes(plan))
+    return RoundSizes(sent=(answer,), received=(replace(empty, bytes=empty.bytes + halves),))
+
+
+def shared_sizes(agreement: Agreement, keys: Keys, clients: int) -> RoundSizes:
+    """The letters of one of the clients who share the key."""
+    plan = Shape.of(agreement, keys).plan
+    residues = plan.blocks * N
+
+    def total(count: int) -> SeededSum:
+        said = tuple(Contribution(PartyId(who), NOTHING, NOTHING, SIGNATURE, b"") for who in range(count))
+        return SeededSum(NO_CONTEXT, said, (NOTHING,) * count, b"")
+
+    upload = series(
+        lambda count: SeededCiphertext(bytes(packed_bytes(count, plan.width0)), NOTHING, SIGNATURE), residues
     )
+    empty = series(total, clients)
+    summed = replace(empty, bytes=empty.bytes + packed_bytes(residues, WIDTH))
+    return RoundSizes(sent=(upload,), received=(single(OpenSeeded(agreement)), summed))
 
 
 def question_size(plan: CkksPlan, openers: tuple[int, ...], clients: int) -> Letter:

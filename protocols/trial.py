@@ -22,7 +22,7 @@ from protocols.messages import Submit
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, NOTHING, PAIRWISE, RoundPlan
 from protocols.planning import graphs_for
-from protocols.simulate import Cohort, Costs, Encrypted, Fate, FaultPlan, Lost, Simulation, letters_of
+from protocols.simulate import Cohort, Costs, Encrypted, Fate, FaultPlan, Lost, Simulation, Told, letters_of
 from protocols.verifying import Verifier, remembering
 from secagg.ckks.cipher import Engine
 from secagg.ckks.plan import CkksPlan, Mode
@@ -113,9 +113,10 @@ def most_assumable(clients: int, bits: int, graph: GraphMode) -> float:
     return float(largest(clients, assumed))
 
 
-def run_trial(trial: Trial, seed: int | None) -> TrialReport:
+def run_trial(trial: Trial, seed: int | None, told: Told = lambda standing: None) -> TrialReport:
     """Play the round. With a seed, identities, secrets, vectors and faults are functions of it (insecure).
 
+    `told` hears how far the round is.
     Raises: TooFewClients when the drop-outs are too many; BadPlan, Misused for impossible requests.
     """
     root = _root(seed)
@@ -138,7 +139,8 @@ def run_trial(trial: Trial, seed: int | None) -> TrialReport:
         return client.prepare(vector_of(root, who, trial.dimension))
 
     task = cohort.keyed(Task(0, trial.dimension, nonce=nonce))
-    simulation = Simulation(cohort, train, with_lost_holders(faults, cohort, trial.dropout), timed=timed)
+    faults = with_lost_holders(faults, cohort, trial.dropout)
+    simulation = Simulation(cohort, train, faults, timed=timed, told=told)
     costs, encrypted = simulation.run(task), cohort.encryption_of(task)
     return TrialReport(
         exact=simulation.exact,

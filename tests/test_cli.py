@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from dp.accountant import Budget
 from dp.errors import AccountantDisagreement, BudgetExceeded, ClipExceeded, DpError, EntropyUnavailable, LedgerError
@@ -25,6 +27,7 @@ from protocols.cli import app, exit_code, main
 from protocols.errors import Misbehaved, Misused, ProtocolError, RoundLost
 from protocols.learning import demo as demo_module
 from protocols.learning.demo import BUDGET
+from protocols.report import progress
 from protocols.simulate import Simulation
 from secagg.errors import EntropyUnavailable as NoEntropy
 from secagg.errors import SecaggError
@@ -189,7 +192,7 @@ def test_json_is_one_object_with_the_promised_keys_and_nothing_else(command: str
     assert ran.code == 0
     assert set(ran.json) == {"version", "command"} | PROMISED[command] | BESIDES[command]
     assert ran.json["command"] == command
-    # Only the demo takes long enough to say how far it is.
+    # Only the demo says how far it is where nobody watches.
     assert ("round" in ran.err) if command == "demo" else (ran.err == "")
 
 
@@ -248,6 +251,8 @@ def test_a_plan_shows_the_encrypted_sum_that_simulate_plays(secagg: Secagg) -> N
     shown = secagg(*call("plan", "--json", **options, corrupt="0")).json["protocols"]["ckks"]
     assert [(one["promise"], one["mode"], one["feasible"]) for one in (shown, *shown["variants"])] == [
         ("active", "threshold", True),
+        ("active", "single", True),
+        ("active", "seeded", True),
         ("curious", "threshold", True),
     ]
     played = secagg(*call("simulate", "--json", **options, dim="1000", protocol="ckks")).json
@@ -284,6 +289,21 @@ def test_simulate_plays_every_way_to_open_and_says_what_is_weak_about_it(
     assert all(again[key] == value for key, value in found.items() if key not in clock)
     shown = secagg(*call("simulate", protocol="ckks", mode=mode)).out
     assert "│ weakness" in shown
+
+
+@pytest.mark.parametrize("protocol", ["pairwise", "ckks"])
+def test_simulate_says_on_a_terminal_how_far_it_is_and_nothing_of_it_on_stdout(
+    protocol: str, secagg: Secagg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = io.StringIO()
+    monkeypatch.setattr(progress, "NOTES", Console(file=terminal, force_terminal=True))
+    ran = secagg(*call("simulate", "--json", protocol=protocol, dropout="0"))
+    assert (ran.json["exact"], ran.err) == (True, "")
+    assert "5/5" in terminal.getvalue()
+    assert (
+        ("answers of holders: 4" in terminal.getvalue()) is ("answers" in terminal.getvalue()) is (protocol == "ckks")
+    )
 
 
 def test_encrypted_sums_are_opened_by_holders_unless_it_is_said(secagg: Secagg) -> None:

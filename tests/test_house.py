@@ -117,7 +117,7 @@ ONLY_IN = {
     "torch": {"protocols.tensors", "protocols.learning.models"},
     "sklearn": {"protocols.learning.data"},
     "matplotlib": {"protocols.report.plots"},
-    "rich": {"protocols.report.tables", "protocols.report.live", "protocols.cli"},
+    "rich": {"protocols.report.tables", "protocols.report.live", "protocols.report.progress", "protocols.cli"},
     "typer": {"protocols.cli"},
 }
 ONLY_INSIDE_FUNCTIONS = {"scipy", "torch", "sklearn", "matplotlib", "tenseal", "zstandard"}

@@ -31,7 +31,7 @@ from protocols.ckks.messages import (
 )
 from protocols.ckks.questions import MOST_RETRIES
 from protocols.errors import BadCommittee, BadShare, Misused, ShapeMismatch, TooFewMembers, ViewMismatch, blame
-from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
+from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait, name_of_place
 from protocols.plan import ContextBytes
 from protocols.verifying import Verifier
 from protocols.wire import U32, Bytes32, Supplied
@@ -139,6 +139,12 @@ class Probing:
     arrived: dict[PartyId, bytes]
 
     @property
+    def name(self) -> str:
+        """Every set has a room of its own: the time of an earlier one, running out late, closes nothing."""
+        keys = self.company.epoch.plan.keys
+        return name_of_place(Probing, len(covering_sets(keys.holders, keys.threshold)) - len(self.sets) + 1)
+
+    @property
     def invited(self) -> Set[PartyId]:
         return frozenset(self.company.holders[place - 1] for place in self.sets[0].members)
 
@@ -173,8 +179,8 @@ def everybody(room: Committing | Revealing | Certifying | Disputing | Probing) -
     return len(room.arrived) == len(room.invited)
 
 
-def wait(room: type, company: Company) -> Envelope:
-    return Envelope((APP,), Wait(room.__name__, company.patience_seconds))
+def wait(room: str, company: Company) -> Envelope:
+    return Envelope((APP,), Wait(room, company.patience_seconds))
 
 
 def all_of(room: Committing | Revealing | Certifying) -> None:
@@ -192,7 +198,7 @@ def start(state: Idle, sender: PartyId, message: Make) -> Step:
     if len(message.holders) != len(epoch.holders) or len(set(message.holders)) != len(message.holders):
         raise Misused(f"{len(message.holders)} parties for {len(epoch.holders)} holders: each is one party")
     company = Company(state.known, epoch, epoch.context, message.holders, message.patience_seconds)
-    return Committing(company, {}), [Envelope(message.holders, Invite(epoch)), wait(Committing, company)]
+    return Committing(company, {}), [Envelope(message.holders, Invite(epoch)), wait(Committing.__name__, company)]
 
 
 def keep_commit(room: Committing, who: PartyId, letter: Commit) -> Committing:
@@ -210,7 +216,7 @@ def close_committing(room: Committing) -> Step:
     company = room.company
     letter = Commits(tuple(room.arrived[who] for who in company.holders))
     revealing = Revealing(company, dict(room.arrived), {})
-    return revealing, [Envelope(company.holders, letter), wait(Revealing, company)]
+    return revealing, [Envelope(company.holders, letter), wait(Revealing.__name__, company)]
 
 
 def keep_reveal(room: Revealing, who: PartyId, letter: Reveal) -> Revealing:
@@ -238,7 +244,7 @@ def close_revealing(room: Revealing) -> Step:
         return Deals(tuple(Revealed(r.nonce, r.public, r.hashes, r.boxes[place]) for r in reveals))
 
     out = [Envelope((who,), deals(place)) for place, who in enumerate(company.holders)]
-    return Certifying(company, public, transcript, {}), [*out, wait(Certifying, company)]
+    return Certifying(company, public, transcript, {}), [*out, wait(Certifying.__name__, company)]
 
 
 def keep_checked(room: Certifying, who: PartyId, letter: Checked) -> Certifying:
@@ -257,7 +263,7 @@ def close_certifying(room: Certifying) -> Step:
     checks = tuple(room.arrived[who] for who in company.holders)
     if not of_one_dealing([said.value for said in checks], company):
         letter = Envelope(company.holders, Dispute(checks))
-        return Disputing(company, checks, {}), [letter, wait(Disputing, company)]
+        return Disputing(company, checks, {}), [letter, wait(Disputing.__name__, company)]
     certificate = Certificate(company.epoch, room.public, checks)
     keys = company.epoch.plan.keys
     sets = tuple(Openers(members) for members in covering_sets(keys.holders, keys.threshold))
@@ -268,7 +274,7 @@ def close_certifying(room: Certifying) -> Step:
 def ask(room: Probing) -> tuple[Probing, list[Envelope]]:
     """The first of the sets that are left is to open the pattern."""
     letter = Envelope(tuple(sorted(room.invited)), Probe(room.sets[0].members))
-    return room, [letter, wait(Probing, room.company)]
+    return room, [letter, wait(room.name, room.company)]
 
 
 def keep_probe(room: Probing, who: PartyId, letter: Partial) -> Probing:
@@ -328,7 +334,7 @@ def close_disputing(room: Disputing) -> Step:
     raise BadCommittee(tuple(who for who, column in dealt if not of_one_dealing(column, company)))
 
 
-keymaker.room(Probing, Partial, keep=keep_probe, complete=everybody, close=close_probing)
+keymaker.room(Probing, Partial, keep=keep_probe, complete=everybody, close=close_probing, name=lambda room: room.name)
 keymaker.room(Disputing, Summands, keep=keep_summands, complete=everybody, close=close_disputing)
 keymaker.room(Committing, Commit, keep=keep_commit, complete=everybody, close=close_committing)
 keymaker.room(Revealing, Reveal, keep=keep_reveal, complete=everybody, close=close_revealing)

@@ -37,7 +37,7 @@ from protocols.errors import (
     blame,
 )
 from protocols.messages import Aggregate, Result, digest_of
-from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait, report
+from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait, name_of_place, name_of_type, report
 from protocols.plan import Agreement, ContextBytes, context_of
 from protocols.verifying import Verifier
 from protocols.wire import U32, Payload, Supplied, Vector
@@ -149,6 +149,11 @@ class Opening:
     arrived: dict[PartyId, bytes]
 
     @property
+    def name(self) -> str:
+        """Every set has a room of its own: the time of an earlier one, running out late, closes nothing."""
+        return name_of_place(Opening, len(self.tried.sets))
+
+    @property
     def openers(self) -> tuple[int, ...]:
         return self.tried.sets[-1].members
 
@@ -162,8 +167,8 @@ class Closed:
     """The sum was opened and handed to the application; nothing is kept."""
 
 
-def wait(room: type, agreement: Agreement) -> Envelope:
-    return Envelope((APP,), Wait(room.__name__, agreement.plan.patience_seconds))
+def wait(room: str, agreement: Agreement) -> Envelope:
+    return Envelope((APP,), Wait(room, agreement.plan.patience_seconds))
 
 
 def plan_of(room: Summing) -> CkksPlan:
@@ -205,7 +210,8 @@ def start(state: Unopened, sender: PartyId, message: Begin) -> Step:
     context = context_of(agreement)
     sum0, guarded = np.zeros(plan.blocks * N, np.uint64), np.zeros(min(plan.blocks, SAMPLE) * N, np.uint64)
     room = Summing(state.known, agreement, certificate, context, invited, sum0, guarded, no_digits(plan, context), {})
-    return room, [Envelope(tuple(sorted(invited)), OpenEncrypted(agreement, certificate)), wait(Summing, agreement)]
+    letter = Envelope(tuple(sorted(invited)), OpenEncrypted(agreement, certificate))
+    return room, [letter, wait(name_of_type(room), agreement)]
 
 
 def no_digits(plan: CkksPlan, context: ContextBytes) -> Vector:
@@ -294,7 +300,7 @@ def ask(room: Summing, question: bytes, tried: Tried) -> Step:
         raise TooFewMembers(len(tried.able(keys)), keys.threshold, "Opening", silent)
     letter = EncryptedSum(room.agreement.key, room.context, openers.members, contributions_of(room), *shown(room))
     opening = Opening(room.known, room, question, replace(tried, sets=(*tried.sets, openers)), {})
-    return opening, [Envelope(tuple(sorted(opening.invited)), letter), wait(Opening, room.agreement)]
+    return opening, [Envelope(tuple(sorted(opening.invited)), letter), wait(opening.name, room.agreement)]
 
 
 def shown(room: Summing) -> tuple[tuple[Payload, ...], bytes]:
@@ -379,7 +385,7 @@ def finish(summed: Summing, opened: Opened, aggregate: Aggregate) -> Step:
 
 
 server.room(Summing, Ciphertext, keep=keep_upload, complete=everybody, close=close_summing)
-server.room(Opening, Partial, keep=keep_partial, complete=everybody, close=close_opening)
+server.room(Opening, Partial, keep=keep_partial, complete=everybody, close=close_opening, name=lambda room: room.name)
 
 # A holder that was given up on answers late.
 server.ignore(Closed, Partial)

@@ -20,6 +20,7 @@ from protocols.ckks.server import Begin, Known, Unopened, check_begin
 from protocols.ckks.single_messages import Decrypted, WholeSum, sums_bytes, sums_from_bytes
 from protocols.ckks.vector import aggregate_of
 from protocols.errors import (
+    BadPlan,
     ImplausibleSum,
     Misused,
     ShapeMismatch,
@@ -139,17 +140,22 @@ def close_asking(room: Asking) -> Step:
     return Certified(certificate), [Envelope((APP,), Made(certificate))]
 
 
+def check_halves(plan: CkksPlan, clients: int) -> None:
+    """Raises: BadPlan for more than a decryptor adds up for itself."""
+    halves = (plan.width0 + plan.width1) * plan.blocks * N * clients
+    if halves > MOST_HALVES_BYTES:
+        raise BadPlan(
+            f"{clients} uploads take {halves >> 20} MiB, more than the {MOST_HALVES_BYTES >> 20} MiB that a "
+            "decryptor adds up for itself: invite fewer clients at a time"
+        )
+
+
 @single_server.on(Unopened, Begin)
 def start(state: Unopened, sender: PartyId, message: Begin) -> Step:
     check_begin(state.known, message, Mode.SINGLE)
     agreement, certificate, invited = message.agreement, message.certificate, frozenset(message.invited)
     plan = certificate.epoch.plan
-    halves = (plan.width0 + plan.width1) * plan.blocks * N * len(invited)
-    if halves > MOST_HALVES_BYTES:
-        raise Misused(
-            f"{len(invited)} uploads take {halves >> 20} MiB, more than the {MOST_HALVES_BYTES >> 20} MiB that a "
-            "decryptor adds up for itself: invite fewer clients at a time"
-        )
+    check_halves(plan, len(invited))
     room = Gathering(state.known, agreement, certificate, context_of(agreement), invited, {})
     letter = Envelope(tuple(sorted(invited)), OpenEncrypted(agreement, certificate))
     return room, [letter, wait(Gathering, agreement.plan.patience_seconds)]

@@ -37,6 +37,12 @@ ARROW_OF: dict[type, Arrow] = {
     EncryptedSum: Arrow.WITNESSES,
 }
 
+
+def exchange_in(room: str) -> Exchange | None:
+    """Whose letters this room waits for. Further sets of holders are asked for the same letter as the first."""
+    return EXCHANGE_IN.get(room.partition(" ")[0])
+
+
 Stepper = Callable[[PartyId, bytes, Event], Step]
 
 
@@ -145,9 +151,9 @@ class _Driver:
         before = self.disk[SERVER]
         step = self.step(SERVER, before, event)
         place = None if step.room != self.room else self.arrivals
-        crash = self.server_crashes.pop((EXCHANGE_IN.get(self.room), place), None) if step.image != before else None
+        crash = self.server_crashes.pop((exchange_in(self.room), place), None) if step.image != before else None
         if crash is not Moment.BEFORE:
-            self.store(event, step)
+            self.store(step)
         if crash is not None:
             self.restart(SERVER, partial(self.resume, event, crash))
             return
@@ -167,12 +173,10 @@ class _Driver:
             if who in frame.to:
                 self.say(SERVER, (who,), bytes(frame))
 
-    def store(self, event: Event, step: Step) -> None:
-        # When holders were silent, others are asked in a room of the same name.
-        asked_anew = isinstance(event, Deadline) and step.image != self.disk[SERVER]
+    def store(self, step: Step) -> None:
         self.disk[SERVER] = step.image
         self.arrivals += 1
-        if step.room != self.room or asked_anew:
+        if step.room != self.room:
             self.room, self.arrivals = step.room, 0
             if self.room:
                 self.network.after(self.patience, partial(self.expire, self.room))

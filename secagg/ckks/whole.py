@@ -66,7 +66,9 @@ class SharedKey:
 
     def __init__(self, root: Seed) -> None:
         if not isinstance(root, Seed):
-            raise BadParameters(f"a shared key is made of a secagg.Seed of 32 secret bytes, not of {type(root).__name__}")
+            raise BadParameters(
+                f"a shared key is made of a secagg.Seed of 32 secret bytes, not of {type(root).__name__}"
+            )
         self._root = root
         self.name = derive(root, LABEL_SHARED_NAME, bytes(CONTEXT_BYTES)).expose()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import tracemalloc
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols import encrypted_costs
-from protocols.ckks import binding
+from protocols.ckks import binding, single_server
+from protocols.ckks.modes import check_mode, weakness
 from protocols.ckks.vector import Shape
 from protocols.codec import kind_of
 from protocols.committee import HOLDERS, keys_for_one_round
@@ -24,6 +26,7 @@ from protocols.encrypted_costs import (
     EncryptedSteps,
     adding_server,
     encrypting_client,
+    keeping_server,
     sample_of,
     timed_cipher_steps,
 )
@@ -32,12 +35,13 @@ from protocols.errors import BadPlan, PolicyViolation
 from protocols.messages import Submit
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, NOTHING, Agreement, Metric, Policy, Promise, RoundPlan
-from protocols.planning import KEYS, Choice, Request, plan_ckks, plan_round
+from protocols.planning import KEYS, OTHER_KEYS, Choice, Request, plan_ckks, plan_round
 from protocols.simulate import Cohort, Encrypted, Fate, FaultPlan, Lost, Simulation
 from protocols.sizes import EncryptedSizes, RoundSizes, encrypted_sizes
 from protocols.trial import Trial, plan_for, run_trial, vector_of
 from secagg.ckks.binding import HASH_BYTES
 from secagg.ckks.cipher import Fft
+from secagg.ckks.plan import Keys, Mode
 from secagg.ckks.plan import plan as ciphertexts
 from secagg.encode import Encoding
 from secagg.errors import BadParameters, NoParameters
@@ -46,6 +50,8 @@ from secagg.keys import Seed
 ROOT = Seed(bytes(range(32)))
 ACTIVE, CURIOUS = Promise.ACTIVE, Promise.CURIOUS
 FIVE = keys_for_one_round(HOLDERS)
+SINGLE, SHARED = OTHER_KEYS
+each_other_key = pytest.mark.parametrize("keys", OTHER_KEYS, ids=lambda keys: keys.mode.value)
 
 Letters = list[tuple[str, int]]
 
@@ -61,11 +67,14 @@ def agreement_of(plan: RoundPlan, length: int) -> Agreement:
 class Weighed(Simulation):
     """A round that remembers every frame by its sender and by its recipient."""
 
-    def __init__(self, plan: RoundPlan, clients: int, length: int, faults: FaultPlan | None = None) -> None:
+    def __init__(
+        self, plan: RoundPlan, clients: int, length: int, faults: FaultPlan | None = None, keys: Keys = FIVE
+    ) -> None:
         def train(who: PartyId, client: Client) -> Submit:
             return client.prepare(vector_of(ROOT, who, length), metrics={each.name: 1.0 for each in plan.metrics})
 
-        super().__init__(Cohort.from_root(plan, range(clients), ROOT), train, faults)
+        super().__init__(Cohort.from_root(plan, range(clients), ROOT, mode=keys.mode), train, faults)
+        self.keys = keys
         self.said: dict[PartyId, Letters] = {}
         self.heard: dict[PartyId, Letters] = {}
         self.bill = self.run(Task(0, length, nonce=bytes(16)))
@@ -77,7 +86,7 @@ class Weighed(Simulation):
         super()._deliver(sender, recipient, data)
 
     def sizes(self, arrived: int) -> EncryptedSizes:
-        return encrypted_sizes(self.server.agreement, FIVE, arrived)
+        return encrypted_sizes(self.server.agreement, self.keys, arrived)
 
 
 def letters(planned: RoundSizes) -> tuple[Letters, Letters]:
@@ -109,6 +118,38 @@ def test_every_letter_of_a_played_round_has_the_planned_size(plan: RoundPlan, cl
     assert played.bill.upload_bytes_per_client == planned.client.upload_bytes
     assert played.bill.download_bytes_per_holder == planned.holder.download_bytes
     assert played.bill.exchanges == planned.client.exchanges == 1
+
+
+@each_other_key
+@pytest.mark.parametrize(("plan", "clients", "length"), PLAYED)
+def test_every_letter_of_a_round_opened_by_others_has_the_planned_size(
+    plan: RoundPlan, clients: int, length: int, keys: Keys
+) -> None:
+    played = Weighed(plan, clients, length, keys=keys)
+    planned = encrypted_sizes(agreement_of(plan, length), keys, clients)
+    for who in played.clients:
+        assert (played.said[who], played.heard[who]) == letters(planned.client)
+    assert len(played.holders) == (keys.mode is Mode.SINGLE)
+    for who in played.holders:
+        assert (played.said[who], played.heard[who]) == letters(planned.holder)
+    if not played.holders:
+        assert planned.holder == RoundSizes((), ())
+    assert played.bill.upload_bytes_per_client == planned.client.upload_bytes
+    assert played.bill.download_bytes_per_holder == planned.holder.download_bytes
+    assert played.bill.exchanges == planned.client.exchanges == 1
+
+
+@each_other_key
+def test_a_lost_client_shortens_what_is_sent_to_whoever_opens(keys: Keys) -> None:
+    fate = Fate(Encrypted.VECTOR, Lost.REPLY)
+    played = Weighed(plan_of(6, dropout=0.4), 6, 3000, FaultPlan({PartyId(2): fate}), keys)
+    everybody, survivors = played.sizes(6), played.sizes(5)
+    assert (played.said[PartyId(0)], played.heard[PartyId(0)]) == letters(survivors.client)
+    for who in played.holders:
+        assert (played.said[who], played.heard[who]) == letters(survivors.holder)
+    assert survivors.client.sent == everybody.client.sent
+    opener = (everybody.holder, survivors.holder) if played.holders else (everybody.client, survivors.client)
+    assert opener[0].download_bytes > opener[1].download_bytes
 
 
 @pytest.mark.parametrize("side", Lost)
@@ -143,14 +184,15 @@ def test_a_name_in_the_plan_travels_with_agreement_and_key_and_counts() -> None:
     assert (long.client.sent, long.holder) == (short.client.sent, short.holder)
 
 
-def test_a_long_vector_is_weighed_without_being_made() -> None:
+@pytest.mark.parametrize("keys", [FIVE, SHARED], ids=lambda keys: keys.mode.value)
+def test_a_long_vector_is_weighed_without_being_made(keys: Keys) -> None:
     plan = plan_of(3, dropout=0)
-    encrypted_sizes(agreement_of(plan, 9), FIVE, 3)
+    encrypted_sizes(agreement_of(plan, 9), keys, 3)
     tracemalloc.start()
-    planned = encrypted_sizes(agreement_of(plan, 1 << 31), FIVE, 3)
+    planned = encrypted_sizes(agreement_of(plan, 1 << 31), keys, 3)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert planned.client.upload_bytes > 1 << 33
+    assert planned.client.upload_bytes > 1 << 32
     assert peak < 1 << 20
 
 
@@ -226,6 +268,16 @@ def test_the_server_adds_every_upload_and_t_answers() -> None:
     blocks = shape.plan.blocks
     assert adding_server(shape).ciphers == CipherSteps(0, 1, 0, 0, 10 * blocks, FIVE.threshold * blocks, blocks)
     assert encrypting_client(shape).ciphers == CipherSteps(1, 0, blocks, 0, 0, 0, 0)
+
+
+def test_where_one_decryptor_opens_the_server_reads_every_upload_and_opens_nothing() -> None:
+    agreement = agreement_of(plan_of(10), 100_000)
+    carried = Shape.of(agreement, SINGLE)
+    shape = EncryptedRound(10, carried.coding.length, carried.plan, encrypted_sizes(agreement, SINGLE, 10))
+    assert keeping_server(shape).ciphers == CipherSteps(0, 0, 0, 0, 10 * carried.plan.blocks, 0, 0)
+    # The decryptor's answer is one more letter to verify, and its question is as long as all uploads.
+    assert keeping_server(shape).common.verification == 2 * 10 + 1
+    assert keeping_server(shape).common.digest > 3 * 10 * 100_000
 
 
 def test_hashes_are_made_once_and_checked_once_where_they_bind_the_sum() -> None:
@@ -311,10 +363,81 @@ def test_figures_are_positive_and_grow_with_the_vector() -> None:
 @pytest.mark.parametrize("promise", Promise)
 def test_the_other_promise_stands_beside(promise: Promise) -> None:
     report = plan_ckks(Request(10, 0.1, corrupt=0, dimension=10, promise=promise))
-    assert report.choice.promise == promise.value
-    assert [one.promise for one in report.variants] == [other.value for other in Promise if other is not promise]
+    assert (report.choice.promise, report.choice.mode) == (promise.value, "threshold")
+    [other] = [other for other in Promise if other is not promise]
+    assert [(one.promise, one.mode) for one in report.variants] == [
+        (promise.value, "single"),
+        (promise.value, "seeded"),
+        (other.value, "threshold"),
+    ]
     assert all(one.feasible for one in report.variants)
-    assert len(KEYS) == 1
+    assert (KEYS, [keys.mode for keys in OTHER_KEYS]) == (FIVE, [Mode.SINGLE, Mode.SEEDED])
+
+
+def other_choices(request: Request) -> dict[Mode, Choice]:
+    """What is shown of the keys that are never taken."""
+    variants = plan_ckks(request).variants
+    return {Mode(one.mode): one for one in variants if one.promise == request.promise.value}
+
+
+@each_other_key
+def test_another_key_is_shown_as_it_is_simulated(keys: Keys) -> None:
+    choice = other_choices(Request(9, 0.1, corrupt=0, dimension=31, bits=10))[keys.mode]
+    report = run_trial(Trial(plan_for(9, 0.1, 10, ENCRYPTED), 9, 31, 0.0, Fft(), keys.mode), 1)
+    for name in ("degree", "threshold", "modulus_bits", "upload_bytes_per_client"):
+        assert getattr(report, name) == getattr(choice, name)
+    assert report.rounds_trips == choice.exchanges
+    assert report.opened is not None
+    assert report.opened.download_bytes_per_holder == choice.download_bytes_per_holder
+    assert (report.opened.encryption.mode, report.opened.encryption.holders) == (choice.mode, choice.holders)
+    assert report.opened.encryption.weakness == choice.advice[0]
+
+
+@each_other_key
+@pytest.mark.parametrize("promise", Promise)
+def test_another_key_says_what_is_weak_about_it_and_what_a_policy_must_allow(keys: Keys, promise: Promise) -> None:
+    mode = keys.mode
+    choice = other_choices(Request(10, 0.1, corrupt=0, dimension=10, promise=promise))[mode]
+    assert choice.advice[0] == weakness(mode)
+    holders = "holders=..., " if mode is Mode.SINGLE else ""
+    allowed = f'protocols=frozenset({{"ckks"}}), {holders}modes=frozenset({{Mode.{mode.name}}})'
+    told = ", promise=Promise.CURIOUS" if promise is CURIOUS else ""
+    assert choice.advice[-1] == f"clients allow this by Policy(..., {allowed}{told})"
+    with pytest.raises(PolicyViolation, match=re.escape(weakness(mode))):
+        check_mode(mode, Policy({}).modes)
+    check_mode(mode, Policy({}, modes=frozenset({mode})).modes)
+
+
+def test_whoever_opens_alone_leaves_nothing_of_a_share_to_chance() -> None:
+    single, shared = other_choices(Request(10, 0.1, corrupt=0, dimension=10)).values()
+    assert (single.privacy_failure_log2, single.completion_failure_log2) == (-math.inf, -40)
+    assert (shared.privacy_failure_log2, shared.completion_failure_log2) == (-math.inf, -40)
+    assert single.client_seconds is not None
+    assert single.server_seconds is not None
+    assert single.client_seconds > 0
+    assert single.server_seconds > 0
+    # What a client does to open is not estimated, and half of an estimate would mislead.
+    assert (shared.client_seconds, shared.server_seconds) == (None, None)
+    assert shared.download_bytes_per_client > single.download_bytes_per_client
+
+
+def test_more_than_a_decryptor_adds_up_is_infeasible_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(single_server, "MOST_HALVES_BYTES", 1000)
+    choice = other_choices(Request(10, 0.1, corrupt=0, dimension=10))[Mode.SINGLE]
+    assert (choice.feasible, choice.mode) == (False, "single")
+    assert choice.why.endswith("decryptor adds up for itself: invite fewer clients at a time")
+
+
+def test_a_weaker_key_is_named_but_never_taken_instead() -> None:
+    """Sums of 36 bits: too wide beside what t holders add to hide their shares."""
+    request = Request(3000, Fraction(47, 100), 0, 100_000, 24)
+    report = plan_ckks(request)
+    assert (report.choice.mode, report.choice.feasible) == ("threshold", False)
+    assert other_choices(request)[Mode.SEEDED].feasible
+    with pytest.raises(BadPlan) as refused:
+        plan_round(request)
+    said = "ckks under promise active with a seeded key would be feasible, but every client can decrypt every other"
+    assert said in str(refused.value)
 
 
 def test_masks_come_first_and_encryption_where_they_cannot() -> None:
@@ -392,11 +515,13 @@ def test_what_the_policy_must_allow_is_what_it_refuses_by_default(
 
 def test_whoever_is_believed_is_named() -> None:
     report = plan_ckks(Request(10, 0.1, corrupt=0, dimension=10))
-    active, curious = (" ".join(choice.advice) for choice in (report.choice, *report.variants))
+    active, single, shared, curious = (" ".join(choice.advice) for choice in (report.choice, *report.variants))
     for said in (active, curious):
         assert "at most 2 of the 5 holders may be corrupt" in said
         assert "one that adds a multiple of the key to its upload gives it away" in said
-    assert "no client may help whoever sees the opened sum" in active
+    for said in (active, single):
+        assert "no client may help whoever sees the opened sum" in said
+    assert "no client may help the server: each of them has the key and can give it away" in shared
     assert "only while the server and every client follow the protocol" in curious
 
 

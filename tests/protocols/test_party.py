@@ -25,6 +25,8 @@ from protocols.party import (
     PartyId,
     Role,
     Wait,
+    name_of_place,
+    name_of_type,
     report,
     secrets_in,
 )
@@ -291,6 +293,29 @@ def test_the_deadline_of_another_room_closes_nothing() -> None:
     party.receive(SELF, Deadline("Table"))
     assert party.receive(SELF, Deadline("Table")) == []
     assert closed == ["a"]
+
+
+def test_of_rooms_of_one_type_a_deadline_closes_the_one_it_names() -> None:
+    role = Role("host", Blame.EXCLUDE)
+
+    def keep(room: Table, who: PartyId, message: Say) -> Table:
+        return room
+
+    def name(room: Table) -> str:
+        return name_of_place(Table, 3 - len(room.invited))
+
+    def close(room: Table):
+        left = frozenset(sorted(room.invited)[1:])
+        return Table(left, {}) if left else End(), []
+
+    role.room(Table, Say, keep=keep, complete=lambda _: False, close=close, name=name)
+    party = Party(role, Table(frozenset({ANN, BOB}), {}))
+    assert name(party.state) == name_of_type(party.state) == "Table"
+    for room, invited in (("Table 2", 2), ("Table", 1), ("Table", 1), ("Table 3", 1)):
+        party.receive(SELF, Deadline(room))
+        assert len(party.state.invited) == invited
+    party.receive(SELF, Deadline("Table 2"))
+    assert party.state == End()
 
 
 @pytest.mark.parametrize(

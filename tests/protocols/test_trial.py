@@ -20,7 +20,7 @@ from protocols.ideal import Ideal
 from protocols.messages import Submit
 from protocols.party import PartyId
 from protocols.plan import NOTHING, RoundPlan
-from protocols.simulate import Encrypted, Exchange, Fate, FaultPlan, Letters, Lost
+from protocols.simulate import Encrypted, Exchange, Fate, FaultPlan, Letters, Lost, Standing
 from protocols.trial import LABEL_VECTOR, Trial, TrialReport, plan_for, run_trial, vector_of
 from secagg.graph import GraphMode
 from secagg.keys import Seed, derive
@@ -302,6 +302,27 @@ def test_a_holder_is_lost_with_the_clients_and_the_sum_opened_by_the_others() ->
     assert lossy.opened is not None
     # The first set of holders has the lost one in it, so the others are asked twice.
     assert lossy.opened.download_bytes_per_holder > 1.5 * whole.opened.download_bytes_per_holder
+
+
+def test_it_is_told_of_every_update_that_leaves_and_every_answer() -> None:
+    heard: list[Standing] = []
+    whole = Trial(plan_for(6, 0.0, 16, "ckks"), 6, DIMENSION, 0.0)
+    run_trial(whole, 1, heard.append)
+    assert heard == [*(Standing(count, 0) for count in range(1, 7)), *(Standing(6, count) for count in range(1, 5))]
+
+
+def test_whoever_vanishes_is_not_counted_and_a_second_set_answers_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Standing] = []
+    force(monkeypatch, {2: Fate(Encrypted.VECTOR, Lost.REQUEST), 4: Fate(Encrypted.VECTOR, Lost.REPLY)})
+    run_trial(Trial(plan_for(6, 0.3, 16, "ckks"), 6, DIMENSION, 0.3), 1, heard.append)
+    # One of the first four holders is lost.
+    assert heard[-1] == Standing(4, 3 + 4)
+
+
+def test_masked_rounds_count_updates_and_no_answers() -> None:
+    heard: list[Standing] = []
+    run_trial(Trial(plan_for(5, 0.0, 16), 5, DIMENSION, 0.0), 1, heard.append)
+    assert heard == [Standing(count, 0) for count in range(1, 6)]
 
 
 def test_encrypted_rounds_repeat_by_seed_and_come_from_the_system_without() -> None:

@@ -36,7 +36,7 @@ from protocols.errors import (
     TooFewMembers,
     ViewMismatch,
 )
-from protocols.party import SERVER, Failed, PartyId
+from protocols.party import SELF, SERVER, Deadline, Failed, PartyId
 from secagg.ckks.cipher import add_into
 from secagg.ckks.plan import Keys, Mode, plan
 from secagg.ckks.share import Dealt, SecretResidues, deal, lagrange, scaled
@@ -306,6 +306,36 @@ def test_a_holder_that_answers_the_probe_with_rubbish_voids_the_key() -> None:
     with pytest.raises(BadCommittee) as caught:
         Company(bend=bend).certificate()
     assert LIAR in caught.value.culprits
+
+
+def test_the_late_deadline_of_a_set_that_was_tried_closes_no_later_one() -> None:
+    company = Company()
+    rung: list[tuple[str, str]] = []
+
+    def bend(_who: PartyId, _to: PartyId, message: Any) -> Any:
+        state = company.maker.state
+        if isinstance(message, Partial):
+            late = "Certifying" if state.name == "Probing" else "Probing"
+            assert company.maker.receive(SELF, Deadline(late)) == []
+            assert company.maker.state is state
+            rung.append((state.name, late))
+        return message
+
+    company.bend = bend
+    company.certificate()
+    assert set(rung) == {("Probing", "Certifying"), ("Probing 2", "Probing")}
+
+
+def test_the_deadline_of_a_later_set_names_who_is_silent_in_it() -> None:
+    """The last holder is in the second set only."""
+    company = Company(bend=lambda who, _, message: LOST if is_last_answer(who, message) else message)
+    with pytest.raises(TooFewMembers) as caught:
+        company.certificate()
+    assert caught.value.missing == (FIRST_HOLDER + 4,)
+
+
+def is_last_answer(who: PartyId, message: Any) -> bool:
+    return isinstance(message, Partial) and who == FIRST_HOLDER + 4
 
 
 @pytest.mark.parametrize(

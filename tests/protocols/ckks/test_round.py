@@ -37,7 +37,7 @@ from protocols.errors import (
     WrongUpdate,
 )
 from protocols.messages import Aggregate
-from protocols.party import APP, SERVER, Failed, Party, PartyId
+from protocols.party import APP, SELF, SERVER, Deadline, Failed, Party, PartyId
 from protocols.plan import NoisePlan, context_of
 from secagg.ckks.cipher import add_into
 from secagg.ckks.plan import Keys, Mode
@@ -246,6 +246,40 @@ def test_an_answer_for_an_earlier_set_is_not_taken_for_a_later_one(company: Comp
     assert early
     assert same(opened, company.ideal(company.client_ids, certificate))
     assert not company.failures
+
+
+def test_the_late_deadline_of_an_earlier_set_closes_no_later_one(company: Company, certificate: Certificate) -> None:
+    """Holder 2 lies, so the first set ends before its time, which runs out while the next ones are asked."""
+    server, rubbish = company.server(), answering_rubbish(certificate, 2)
+    rung: list[tuple[str, str]] = []
+
+    def bend(who: PartyId, to: PartyId, message: Any) -> Any:
+        if isinstance(message, Partial):
+            sets = len(server.state.tried.sets)
+            for late in ["Summing", "Opening", "Opening 2", "Opening 3"][:sets]:
+                state = server.state
+                assert server.receive(SELF, Deadline(late)) == []
+                assert server.state is state
+                rung.append((state.name, late))
+        return rubbish(who, to, message)
+
+    company.bend = bend
+    opened = company.round(certificate, server=server)
+    assert set(rung) == {
+        ("Opening", "Summing"),
+        ("Opening 2", "Summing"),
+        ("Opening 2", "Opening"),
+        *(("Opening 3", late) for late in ("Summing", "Opening", "Opening 2")),
+    }
+    assert same(opened, company.ideal(company.client_ids, certificate))
+
+
+def test_the_deadline_of_a_later_set_closes_it(company: Company, certificate: Certificate) -> None:
+    company.bend = losing((Partial, FIRST_HOLDER), (Partial, FIRST_HOLDER + 4))
+    server = company.server()
+    with pytest.raises(TooFewMembers, match="Opening") as caught:
+        company.round(certificate, server=server)
+    assert caught.value.missing == (FIRST_HOLDER, FIRST_HOLDER + 4)
 
 
 def test_a_sum_that_no_set_of_holders_opens_is_called_rubbish_and_nobody_silent(
