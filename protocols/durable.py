@@ -192,6 +192,12 @@ class DurableOpener(Durable):
         """What was said last while the key was made; a question about a sum is answered when it is asked again."""
         return self._act(self._opener.repeat)
 
+    def retire(self) -> None:
+        """Erase the key, here and on disk: its rounds are over."""
+        with self._step():
+            self._opener.retire()
+            self._keep()
+
     def receive(self, data: Buffer) -> list[Frame]:
         return self._act(lambda: self._opener.receive(data))
 

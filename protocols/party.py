@@ -11,7 +11,8 @@ Rules, kept here once for all protocols:
   1. `Party.receive` is the only change of state.
   2. A pair outside the table is refused and leaves the very state object in place.
   3. An arrow checks everything, then returns; one that raises has changed nothing.
-  4. A misbehaving peer aborts a client and is excluded by a server; a lost round ends either.
+  4. A misbehaving peer aborts a client and is excluded by a server; a lost round ends either. A state that `lasts`
+     refuses and stays.
   5. A room gathers one message per invited party and closes when it is complete or at its deadline.
   6. A secret that the new state no longer holds is overwritten.
 """
@@ -130,6 +131,7 @@ class Role:
         self.name = name
         self.blame = blame
         self.arrows: dict[tuple[type[Any], type[Any]], Arrow] = {}
+        self.lasting: set[type[Any]] = set()
 
     def on(
         self, state: type[State], message: type[Message]
@@ -173,6 +175,10 @@ class Role:
         self._add(state, message, arrive)
         self._add(state, Deadline, expire)
 
+    def lasts(self, state: type[Any]) -> None:
+        """Say that this state outlives what it refuses: it is for many rounds, and no one may end it by one lie."""
+        self.lasting.add(state)
+
     def ignore(self, state: type[Any], message: type[Any]) -> None:
         """Register a late message that is expected, harmless and unread."""
         self._add(state, message, lambda present, _sender, _message: (present, []))
@@ -210,7 +216,10 @@ class Party:
         except Misbehaved as error:
             if self.role.blame is Blame.EXCLUDE:
                 return [report(error)]
-            self._fail(error)
+            if type(self.state) in self.role.lasting:
+                forget_locals(error)
+            else:
+                self._fail(error)
             raise
         except RoundLost as error:
             self._fail(error)

@@ -107,17 +107,24 @@ def check_key(own: Own, agreement: Agreement, certificate: Certificate) -> None:
         raise PolicyViolation(SERVER, "holds a part of the key itself, and with it adds up what it also opens")
     if not policy.holders.issuperset(epoch.holders):
         raise KeyMismatch(SERVER, "shows a key with a holder whom my policy does not pin")
-    if not epoch.plan.keys.tolerates_a_third:
+    # Whoever agreed to one decryptor has no two sets of holders to fear.
+    if keys.mode is Mode.THRESHOLD and not keys.tolerates_a_third_of(len(policy.holders)):
         raise PolicyViolation(
             SERVER,
-            f"shows a key of which {epoch.plan.keys.threshold} of {epoch.plan.keys.holders} holders may open two sums "
-            "of one round if some are corrupt",
+            f"shows a key of which {keys.threshold} of {keys.holders} holders may open two sums of one round if a "
+            f"third of the {len(policy.holders)} whom my policy pins is corrupt",
+        )
+    if epoch.min_cohort < agreement.plan.min_cohort:
+        raise PolicyViolation(
+            SERVER,
+            f"shows a key whose holders open sums over {epoch.min_cohort} clients; this round is for at least "
+            f"{agreement.plan.min_cohort}",
         )
     # Whoever agreed to one decryptor asks for no second one.
     if keys.mode is Mode.THRESHOLD and keys.threshold < policy.min_opening_threshold:
         raise PolicyViolation(
             SERVER,
-            f"shows a key that {epoch.plan.keys.threshold} holders open; I ask for {policy.min_opening_threshold}",
+            f"shows a key that {keys.threshold} holders open; I ask for {policy.min_opening_threshold}",
         )
     try:
         shape = Shape.of(agreement, epoch.plan.keys)
@@ -134,7 +141,7 @@ def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
     shape = Shape.of(agreement, state.certificate.epoch.plan.keys)
     words = words_of(agreement, shape.coding, shape.extras, message)
     key = PublicKey(common_polynomial(state.certificate.epoch.context), names.from_bytes(state.certificate.public))
-    integers = shape.integers(message.vector, words)
+    integers = shape.integers(agreement, message.vector, words)
     sent = encrypt(shape.plan, key, integers, state.root, context, own.engine, own.workers)
     linear = hash_of(shape.plan, context, sent.c1, own.workers)
     digests = names.digest(sent.c0), names.digest(sent.c1)

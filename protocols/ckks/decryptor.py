@@ -149,7 +149,8 @@ def checked_question(state: Holding, message: WholeSum) -> bytes:
     or moves a sum by little to learn from what is refused.
     """
     own, key, cohort = state.own, state.certificate.digest, len(message.contributions)
-    check_cohort(cohort, own.policy.min_cohort, state.certificate.epoch.plan.clients)
+    epoch = state.certificate.epoch
+    check_cohort(cohort, max(own.policy.min_cohort, epoch.min_cohort), epoch.plan.clients)
     if (len(message.firsts), len(message.seconds)) != (cohort, cohort):
         raise ShapeMismatch(
             SERVER, f"sends {len(message.firsts)} and {len(message.seconds)} halves of {cohort} uploads"
@@ -186,3 +187,7 @@ def added_up(state: Holding, halves: Sequence[Buffer], width: int) -> Residues:
         for half in halves:
             add_into(total, unpack(half, total.size, width))
     return total.reshape(plan.blocks, N)
+
+
+# A key is for many rounds: what is refused in one of them must not cost the others.
+decryptor.lasts(Holding)

@@ -17,7 +17,7 @@ import numpy as np
 from protocols import wire
 from protocols.ckks.binding import Binding, binding_of, hash_bytes, knapsack_of
 from protocols.errors import BadPlan
-from protocols.wire import U64, Buffer, Bytes32, Exactly, Text
+from protocols.wire import U32, U64, Buffer, Bytes32, Exactly, Text
 from secagg.ckks.ceremony import Reveal, probe, probe_plan
 from secagg.ckks.cipher import PublicKey, add_into
 from secagg.ckks.plan import CkksPlan, Mode
@@ -40,6 +40,7 @@ LABEL_UPDATE = PREFIX + b"update"
 LABEL_UPLOAD = PREFIX + b"upload"
 LABEL_PUBLIC_BYTES = PREFIX + b"public-bytes"
 LABEL_QUESTION = PREFIX + b"question"
+LABEL_FINGERPRINT = PREFIX + b"fingerprint"
 LABEL_SMUDGING = PREFIX + b"holder-smudging"
 
 # Residues travel and are stored whole here: nothing is dropped from a key.
@@ -60,7 +61,8 @@ Polynomial = Annotated[bytes, Exactly(POLYNOMIAL_BYTES)]
 class Epoch:
     """One key: for which task, sums and holders. `holders` are identity keys, holder i the i-th, counted from 1.
 
-    In mode single there is one holder, the decryptor, who has the key whole.
+    In mode single there is one holder, the decryptor, who has the key whole. Whoever opens does so for no fewer than
+    `min_cohort` clients, whatever a server asks: noise is sized for that many.
 
     Raises: BadPlan when the holders do not fit the plan, or no hash binds sums too large to be shown.
     """
@@ -69,6 +71,7 @@ class Epoch:
     number: U64
     plan: CkksPlan
     holders: tuple[Bytes32, ...]
+    min_cohort: U32
 
     def __post_init__(self) -> None:
         if self.plan.keys.mode is Mode.SEEDED:

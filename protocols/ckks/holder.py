@@ -45,6 +45,7 @@ from protocols.ckks.questions import answered, check_cohort, check_key, next_of,
 from protocols.errors import (
     BadShare,
     KeyMismatch,
+    OutOfTurn,
     PolicyViolation,
     ShapeMismatch,
     ViewMismatch,
@@ -103,8 +104,8 @@ class HolderPolicy:
             (keys.mode is Mode.THRESHOLD, f"mode {keys.mode.value} has no holders who share a key"),
             (self.holders.issuperset(epoch.holders), "shares the key with a holder whom this policy does not pin"),
             (
-                keys.tolerates_a_third,
-                f"{keys.threshold} of {keys.holders} holders may open two sums if some are corrupt",
+                keys.tolerates_a_third_of(len(self.holders)),
+                f"{keys.threshold} of {keys.holders} holders may open two sums if a third of those pinned is corrupt",
             ),
             (keys.threshold >= self.min_threshold, f"threshold {keys.threshold} is below {self.min_threshold}"),
             (keys.openings <= self.max_openings, f"{keys.openings} openings are above {self.max_openings}"),
@@ -230,6 +231,8 @@ def reveal(state: Committed, sender: PartyId, message: Commits) -> Step:
 @holder.on(Dealt, Deals)
 def check(state: Dealt, sender: PartyId, message: Deals) -> Step:
     epoch, context, me = state.epoch, state.context, state.me
+    if message.to != me:
+        raise OutOfTurn(SERVER, f"brings me what is for holder {message.to}")
     if len(message.reveals) != len(epoch.holders):
         raise ShapeMismatch(SERVER, f"{len(message.reveals)} reveals of {len(epoch.holders)} holders")
     pair = box_pair(state.root, context)
@@ -364,7 +367,8 @@ def checked_question(state: Holding, message: EncryptedSum) -> bytes:
     Against: a server that asks to open the upload of one client under a list of many, or sums of clients it made up.
     """
     own, key = state.own, state.certificate.digest
-    check_cohort(len(message.contributions), own.policy.min_cohort, state.certificate.epoch.plan.clients)
+    epoch = state.certificate.epoch
+    check_cohort(len(message.contributions), max(own.policy.min_cohort, epoch.min_cohort), epoch.plan.clients)
     texts = signed_texts(message.context, key, message.contributions, own.policy.clients, own.verify)
     return names.question_of(message.context, key, texts)
 
@@ -422,3 +426,7 @@ def sum_of_digits(plan: CkksPlan, message: EncryptedSum) -> Residues:
     if not bound:
         raise ViewMismatch(SERVER, "shows digit sums of other halves than its contributors hashed")
     return knapsack.residues(sums)
+
+
+# A key is for many rounds: what is refused in one of them must not cost the others.
+holder.lasts(Holding)

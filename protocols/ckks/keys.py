@@ -30,7 +30,16 @@ from protocols.ckks.messages import (
     Summands,
 )
 from protocols.ckks.questions import MOST_RETRIES
-from protocols.errors import BadCommittee, BadShare, Misused, ShapeMismatch, TooFewMembers, ViewMismatch, blame
+from protocols.errors import (
+    BadCommittee,
+    BadShare,
+    KeyMismatch,
+    Misused,
+    ShapeMismatch,
+    TooFewMembers,
+    ViewMismatch,
+    blame,
+)
 from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait, name_of_place
 from protocols.plan import ContextBytes
 from protocols.verifying import Verifier
@@ -40,6 +49,7 @@ from secagg.ckks.plan import Keys, Mode
 from secagg.ckks.share import combine, fits_degree
 from secagg.ckks.wire import unpack
 from secagg.errors import BadShare as WrongShare
+from secagg.keys import check_point
 from secagg.negacyclic import PRIME, N
 
 keymaker = Role("ckks key maker", Blame.EXCLUDE)
@@ -207,6 +217,9 @@ def keep_commit(room: Committing, who: PartyId, letter: Commit) -> Committing:
     text = names.committed_text(company.context, place, letter.commitment, letter.box_key)
     with blame(who):
         company.known.verify(company.epoch.holders[place - 1], text, letter.signature)
+        check_point(letter.box_key)
+    if any(letter.box_key == other.box_key for other in room.arrived.values()):
+        raise KeyMismatch(who, "shows the box key of another holder")
     room.arrived[who] = letter
     return room
 
@@ -241,7 +254,7 @@ def close_revealing(room: Revealing) -> Step:
     transcript = transcript_of(company.context, committed)
 
     def deals(place: int) -> Deals:
-        return Deals(tuple(Revealed(r.nonce, r.public, r.hashes, r.boxes[place]) for r in reveals))
+        return Deals(place + 1, tuple(Revealed(r.nonce, r.public, r.hashes, r.boxes[place]) for r in reveals))
 
     out = [Envelope((who,), deals(place)) for place, who in enumerate(company.holders)]
     return Certifying(company, public, transcript, {}), [*out, wait(Certifying.__name__, company)]

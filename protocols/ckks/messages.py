@@ -79,8 +79,9 @@ class Revealed:
 
 @dataclass(frozen=True, slots=True)
 class Deals:
-    """Server -> holder: everybody's reveal, in the order of the epoch's holders."""
+    """Server -> holder: everybody's reveal, in the order of the epoch's holders, to the holder in this place."""
 
+    to: U32
     reveals: tuple[Revealed, ...]
 
 

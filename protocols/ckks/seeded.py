@@ -130,7 +130,7 @@ def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
     own, agreement, context = state.own, state.agreement, context_of(state.agreement)
     shape = Shape.of(agreement, KEYS)
     words = words_of(agreement, shape.coding, shape.extras, message)
-    integers = shape.integers(message.vector, words)
+    integers = shape.integers(agreement, message.vector, words)
     public = derive(state.root, names.LABEL_PUBLIC_BYTES, context, names.number(own.me)).expose()
     secret = own.shared.of(context)
     transformed = secret.transformed

@@ -200,6 +200,10 @@ def check_begin(known: Known, message: Begin, mode: Mode) -> None:
     plan = certificate.epoch.plan
     if Shape.of(agreement, plan.keys).plan != plan:
         raise Misused("this key was made for another plan: make one for this round's clients, length and bits")
+    if certificate.epoch.min_cohort != agreement.plan.min_cohort:
+        raise Misused(
+            f"this key is for sums over at least {certificate.epoch.min_cohort} clients, the round for others"
+        )
 
 
 @server.on(Unopened, Begin)

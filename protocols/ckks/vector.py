@@ -3,30 +3,36 @@
     ring vector  --centre-->  signed integers, whose sums the coding bounds
     64-bit words --limbs-->   numbers of l bits, unsigned, with n 2^l below half of the sum's range: no limb wraps
 
-Sums of limbs are put together again modulo 2^64, so weights, checksum and metrics mean what they mean elsewhere; on the
-way the checksum covers the other extras as well.
+Sums of limbs are put together again modulo 2^64, so weights and metrics mean what they mean elsewhere. In place of the
+checksum, which whoever bends a sum could bend with it, travels a fingerprint that holders cannot compute.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
+from protocols.ckks import epoch as names
 from protocols.ckks.epoch import Epoch
 from protocols.coding import Coding, Exact, Extras, RingVector, coding_of
-from protocols.errors import BadPlan
+from protocols.errors import BadPlan, ImplausibleSum
 from protocols.messages import Aggregate
 from protocols.party import PartyId
 from protocols.plan import Agreement
-from protocols.submission import checked_sums
+from protocols.submission import checked_sums, checksum_of
 from secagg.ckks.plan import Bounded, CkksPlan, Keys, plan
 from secagg.errors import BadParameters, NoParameters
+from secagg.keys import Seed
 from secagg.negacyclic import Integers
+from secagg.prg import Stream
 
 WORD_BITS = 64
 # The place of the vector's checksum among the extras.
 CHECKSUM = 1
+# Words of keystream that are made at a time.
+STEP = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +60,29 @@ class Shape:
         except (NoParameters, BadParameters) as error:
             raise BadPlan(str(error)) from error
 
-    def integers(self, vector: RingVector, words: RingVector) -> Integers:
+    def integers(self, agreement: Agreement, vector: RingVector, words: RingVector) -> Integers:
         """What is encrypted.  Shapes: the coding's vector, the extras' words; int64 of the plan's dimension."""
-        mask = np.uint64((1 << self.limb_bits) - 1)
-        tied = _tied(words)
+        mask, numbers = np.uint64((1 << self.limb_bits) - 1), self.coding.ring.centre(vector)
+        tied = words.copy()
+        tied[CHECKSUM] = fingerprint(agreement, numbers, words)
         limbs = [(tied >> np.uint64(shift)) & mask for shift in self._shifts()]
-        return np.concatenate([self.coding.ring.centre(vector), *(limb.astype(np.int64) for limb in limbs)])
+        return np.concatenate([numbers, *(limb.astype(np.int64) for limb in limbs)])
 
-    def sums(self, opened: Integers) -> tuple[RingVector, RingVector]:
-        """(the coding's sum modulo 2^b, the extras' sums modulo 2^64)."""
+    def sums(self, agreement: Agreement, opened: Integers) -> tuple[RingVector, RingVector]:
+        """(the coding's sum modulo 2^b, the extras' sums modulo 2^64), whose fingerprint is theirs.
+
+        Raises: ImplausibleSum.
+        """
         length, size = self.coding.length, self.extras.length
         limbs = opened[length:].reshape(-1, size).view(np.uint64)
         words = np.zeros(size, np.uint64)
         for limb, shift in zip(limbs, self._shifts(), strict=True):
             words += limb << np.uint64(shift)
-        return self.coding.ring.reduce(opened[:length]), _untied(words)
+        if int(words[CHECKSUM]) != fingerprint(agreement, opened[:length], words):
+            raise ImplausibleSum("the opened vector contradicts its checksum: discard it and open a new round")
+        total = self.coding.ring.reduce(opened[:length])
+        words[CHECKSUM] = checksum_of(self.coding.ring, total)
+        return total, words
 
     def _shifts(self) -> range:
         return range(0, WORD_BITS, self.limb_bits)
@@ -77,27 +91,26 @@ class Shape:
 def aggregate_of(agreement: Agreement, keys: Keys, survivors: tuple[PartyId, ...], opened: Integers) -> Aggregate:
     """The sum of exactly these uploads, after the opened extras have confirmed it.  Raises: ImplausibleSum."""
     shape = Shape.of(agreement, keys)
-    total, words = shape.sums(opened)
+    total, words = shape.sums(agreement, opened)
     weight_sum, metrics = checked_sums(agreement, shape.coding, shape.extras, len(survivors), total, words)
     return Aggregate(total, weight_sum, survivors, {}, metrics)
 
 
-def _tied(words: RingVector) -> RingVector:
-    """The checksum plus all other extras, modulo 2^64.
+def fingerprint(agreement: Agreement, numbers: Integers, words: RingVector) -> int:
+    """sum_j r_j x_j over the vector and all extras but this one, modulo 2^64, with r uniform from the nonce.
 
-    Against: an answer that is bent by a whole multiple of 2^g where a weight or a metric is opened. What was rounded
-    away does not show it, and masks would have covered it together with the vector; here the checksum must.
+    Linear, so that sums of fingerprints are those of sums.
+    Guarantee: whoever does not know the nonce, as a holder that no client or server helps, and shifts what is opened by
+        less than 2^b, passes with probability at most 2^-(64 - b): its shift of the fingerprint is a guess.
+    Against: an answer bent by whole multiples of 2^g, which what is rounded away does not show.
     """
-    tied = words.copy()
-    tied[CHECKSUM:][:1] += np.delete(words, CHECKSUM).sum(keepdims=True)
-    return tied
-
-
-def _untied(words: RingVector) -> RingVector:
-    """What `_tied` was given; tying is linear, so sums are taken apart too."""
-    untied = words.copy()
-    untied[CHECKSUM:][:1] -= np.delete(words, CHECKSUM).sum(keepdims=True)
-    return untied
+    stream = Stream(Seed(hashlib.sha256(names.LABEL_FINGERPRINT + agreement.nonce).digest()))
+    covered = np.concatenate([np.delete(words, CHECKSUM), numbers.view(np.uint64)])
+    total = 0
+    for first in range(0, covered.size, STEP):
+        part = covered[first : first + STEP]
+        total += int(np.dot(stream.words(first, part.size), part))
+    return total % (1 << WORD_BITS)
 
 
 def _limbs(limb_bits: int) -> int:
@@ -109,4 +122,7 @@ def key_for(agreement: Agreement, keys: Keys, number: int, holders: tuple[bytes,
 
     Raises: BadPlan when no ciphertext carries such a round, or there are more or fewer holders than `keys` says.
     """
-    return Epoch(agreement.plan.task, number, Shape.of(agreement, keys).plan, holders)
+    plan = agreement.plan
+    if type(number) is not int or not 0 <= number < 1 << 64:
+        raise BadPlan(f"a key's number is {number!r}, it must be an integer in 0..2^64 - 1")
+    return Epoch(plan.task, number, Shape.of(agreement, keys).plan, holders, plan.min_cohort)

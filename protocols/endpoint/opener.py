@@ -125,8 +125,9 @@ class Opener(ABC, Generic[PolicyOf]):
         """Take one frame from the server and return the answer; a repeated frame gets the same answer.
 
         Raises: Misbehaved of the kind that fits. A frame that is not the server's, does not parse, is OutOfTurn or
-            invites to a spent number (Replay) changes nothing; after any other this key is given up here. Misused in a
-            forked process, or while another thread is inside.
+            invites to a spent number (Replay) or to a key that the policy refuses changes nothing, nor does a question
+            that is refused; after any other a key that is being made is given up. Misused in a forked process, or while
+            another thread is inside.
         """
         with self._turns.one(self._party):
             return self._receive(data)
@@ -145,10 +146,12 @@ class Opener(ABC, Generic[PolicyOf]):
             return list(self._replies)
         message = codec.open_frame(data, header, self.server_key)
         if isinstance(message, Invite):
-            self._begin(header, message.epoch)
-        elif kind is not self.part.question:
-            self._require_ceremony(header)
-        frames = self._signed(header, self._party.receive(SERVER, message))
+            envelopes = self._begun(header, message)
+        else:
+            if kind is not self.part.question:
+                self._require_ceremony(header)
+            envelopes = self._party.receive(SERVER, message)
+        frames = self._signed(header, envelopes)
         if kind not in self.part.openings:
             self._answered, self._replies = fingerprint, frames
         return list(frames)
@@ -206,17 +209,28 @@ class Opener(ABC, Generic[PolicyOf]):
             return codec.MAX_CONTROL_BYTES
         return max(codec.MAX_CONTROL_BYTES, self.part.largest_question(state.certificate.epoch.plan))
 
-    def _begin(self, header: Header, epoch: Epoch) -> None:
-        """Raises: Replay for a key whose number is not above the last: an old invitation is anybody's to replay."""
+    def _begun(self, header: Header, invitation: Invite) -> list[Envelope]:
+        """What is said to a key that is agreed to; only then is the one before given up.
+
+        Raises: Replay for a key whose number is not above the last: an old invitation is anybody's to replay.
+        """
+        epoch = invitation.epoch
         if not Topic.of_key(epoch).covers(header):
             raise Malformed(SERVER, "the frame and the invitation inside it name different keys")
         if epoch.number <= self._numbers.get(header.task, -1):
             raise Replay(SERVER, f"key {epoch.number} of this task is past; make one of a higher number")
-        # Drawn before anything is given up: where the system refuses, the same invitation may come again.
-        state = self.part.uninvited(self._own, self._draw_root(epoch))
+        party = Party(self.part.role, self.part.uninvited(self._own, self._draw_root(epoch)))
+        envelopes = party.receive(SERVER, invitation)
         self._party.abandon("the server began another key")
         self._numbers[header.task] = epoch.number
-        self._epoch, self._party = epoch, Party(self.part.role, state)
+        self._epoch, self._party = epoch, party
+        return envelopes
+
+    def retire(self) -> None:
+        """Erase the key: its rounds are over. Whoever finds the folder later can open nothing with it."""
+        with self._turns.one(self._party):
+            self._party.abandon("the key was retired")
+            self._answered, self._replies = NOTHING, []
 
     def _require_ceremony(self, header: Header) -> None:
         if self._epoch is None or not Topic.of_key(self._epoch).covers(header):

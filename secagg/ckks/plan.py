@@ -103,10 +103,12 @@ class Keys:
         _require_within("corrupt", assumed, 0, holders)
         return cls(Mode.THRESHOLD, holders, max(2, assumed + 1, (holders + assumed) // 2 + 1), openings)
 
-    @property
-    def tolerates_a_third(self) -> bool:
-        """Whether floor((C - 1) / 3) corrupt holders cannot open two sums of one round; what parties insist on."""
-        return self.tolerated >= (self.holders - 1) // 3
+    def tolerates_a_third_of(self, pinned: int) -> bool:
+        """Whether floor((P - 1) / 3) corrupt of P parties, all among these C, cannot open two sums of one round.
+
+        Against: a server that makes a key with few of those whom a policy pins, the corrupt ones among them.
+        """
+        return self.tolerated >= (pinned - 1) // 3
 
     @property
     def tolerated(self) -> int:

@@ -67,7 +67,9 @@ class Company:
         self.holder_ids = [Identity.from_seed(seed("holder", n)) for n in range(self.keys.holders)]
         self.places = tuple(PartyId(FIRST_HOLDER + n) for n in range(self.keys.holders))
         self.shape = Shape.of(self.agreement(NOTHING), self.keys)
-        self.epoch = Epoch(self.plan.task, 0, self.shape.plan, tuple(each.public for each in self.holder_ids))
+        self.epoch = Epoch(
+            self.plan.task, 0, self.shape.plan, tuple(each.public for each in self.holder_ids), self.plan.min_cohort
+        )
         policy = holders.HolderPolicy(
             frozenset(self.epoch.holders),
             {who: each.public for who, each in self.client_ids.items()},

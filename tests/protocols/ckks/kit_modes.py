@@ -38,7 +38,7 @@ class SingleCompany(Company):
         self.client_ids = {PartyId(n): Identity.from_seed(seed("client", n)) for n in range(self.plan.max_clients)}
         self.identity = Identity.from_seed(seed("decryptor", 0))
         self.shape = Shape.of(self.agreement(NOTHING), self.keys)
-        self.epoch = Epoch(self.plan.task, 0, self.shape.plan, (self.identity.public,))
+        self.epoch = Epoch(self.plan.task, 0, self.shape.plan, (self.identity.public,), self.plan.min_cohort)
         policy = decryptors.DecryptorPolicy(
             {who: each.public for who, each in self.client_ids.items()}, min_cohort=self.plan.min_cohort
         )

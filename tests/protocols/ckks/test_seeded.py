@@ -438,7 +438,7 @@ def test_every_client_can_decrypt_an_upload_it_gets_to_see(company: SeededCompan
     c0 = unpack(seen[0].c0, agreed.blocks * N, agreed.width0).reshape(agreed.blocks, N)
     c1 = seeded.expanded(agreed, (seen[0].public,), ALONE)
     opened = open_exact(agreed, decrypt(company.shared.of(context_of(company.seeded_agreement())), c0, c1))
-    total, _ = company.shape.sums(opened.values)
+    total, _ = company.shape.sums(company.seeded_agreement(), opened.values)
     ring = company.shape.coding.ring
     assert np.array_equal(ring.centre(total), ring.centre(ring.reduce(company.submitted[VICTIM].vector.copy())))
 
