@@ -639,7 +639,7 @@ PUBLIC = {
     "protocols": """
         Client Credential Decryptor DecryptorPolicy DurableClient DurableDecryptor DurableHolder DurableServer Excess
         FaultPlan Holder HolderPolicy KeyMaker Layout Metric NoisePlan Policy PrivateTraining Promise RoundPlan
-        RoundReport Server Task check_model exit_on_sigterm make_private secure_mean
+        RoundReport Server Task check_model exit_on_sigterm keys_for_rounds make_private secure_mean
     """,
 }
 

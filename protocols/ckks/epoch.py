@@ -40,7 +40,7 @@ LABEL_UPDATE = PREFIX + b"update"
 LABEL_UPLOAD = PREFIX + b"upload"
 LABEL_PUBLIC_BYTES = PREFIX + b"public-bytes"
 LABEL_QUESTION = PREFIX + b"question"
-LABEL_FINGERPRINT = PREFIX + b"fingerprint"
+LABEL_WEIGHTS = PREFIX + b"weights"
 LABEL_SMUDGING = PREFIX + b"holder-smudging"
 
 # Residues travel and are stored whole here: nothing is dropped from a key.

@@ -4,7 +4,7 @@
     64-bit words --limbs-->   numbers of l bits, unsigned, with n 2^l below half of the sum's range: no limb wraps
 
 Sums of limbs are put together again modulo 2^64, so weights and metrics mean what they mean elsewhere. In place of the
-checksum, which whoever bends a sum could bend with it, travels a fingerprint that holders cannot compute.
+checksum, which whoever bends a sum could bend with it, travels a weighted sum that holders cannot compute.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class Shape:
         """What is encrypted.  Shapes: the coding's vector, the extras' words; int64 of the plan's dimension."""
         mask, numbers = np.uint64((1 << self.limb_bits) - 1), self.coding.ring.centre(vector)
         tied = words.copy()
-        tied[CHECKSUM] = fingerprint(agreement, numbers, words)
+        tied[CHECKSUM] = weighted_sum(agreement, numbers, words)
         limbs = [(tied >> np.uint64(shift)) & mask for shift in self._shifts()]
         return np.concatenate([numbers, *(limb.astype(np.int64) for limb in limbs)])
 
     def sums(self, agreement: Agreement, opened: Integers) -> tuple[RingVector, RingVector]:
-        """(the coding's sum modulo 2^b, the extras' sums modulo 2^64), whose fingerprint is theirs.
+        """(the coding's sum modulo 2^b, the extras' sums modulo 2^64), whose weighted sum is theirs.
 
         Raises: ImplausibleSum.
         """
@@ -78,7 +78,7 @@ class Shape:
         words = np.zeros(size, np.uint64)
         for limb, shift in zip(limbs, self._shifts(), strict=True):
             words += limb << np.uint64(shift)
-        if int(words[CHECKSUM]) != fingerprint(agreement, opened[:length], words):
+        if int(words[CHECKSUM]) != weighted_sum(agreement, opened[:length], words):
             raise ImplausibleSum("the opened vector contradicts its checksum: discard it and open a new round")
         total = self.coding.ring.reduce(opened[:length])
         words[CHECKSUM] = checksum_of(self.coding.ring, total)
@@ -96,15 +96,15 @@ def aggregate_of(agreement: Agreement, keys: Keys, survivors: tuple[PartyId, ...
     return Aggregate(total, weight_sum, survivors, {}, metrics)
 
 
-def fingerprint(agreement: Agreement, numbers: Integers, words: RingVector) -> int:
+def weighted_sum(agreement: Agreement, numbers: Integers, words: RingVector) -> int:
     """sum_j r_j x_j over the vector and all extras but this one, modulo 2^64, with r uniform from the nonce.
 
-    Linear, so that sums of fingerprints are those of sums.
+    Linear, so that sums of weighted sums are those of sums.
     Guarantee: whoever does not know the nonce, as a holder that no client or server helps, and shifts what is opened by
-        less than 2^b, passes with probability at most 2^-(64 - b): its shift of the fingerprint is a guess.
+        less than 2^b, passes with probability at most 2^-(64 - b): its shift of this sum is a guess.
     Against: an answer bent by whole multiples of 2^g, which what is rounded away does not show.
     """
-    stream = Stream(Seed(hashlib.sha256(names.LABEL_FINGERPRINT + agreement.nonce).digest()))
+    stream = Stream(Seed(hashlib.sha256(names.LABEL_WEIGHTS + agreement.nonce).digest()))
     covered = np.concatenate([np.delete(words, CHECKSUM), numbers.view(np.uint64)])
     total = 0
     for first in range(0, covered.size, STEP):

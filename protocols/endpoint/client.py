@@ -95,6 +95,7 @@ class Client(Reader):
         if not isinstance(server_key, bytes) or len(server_key) != len(NOTHING):
             raise Misused("server_key is the server's public key, 32 bytes: server.public, or its identity's")
         self.me = mine[0]
+        self._identity_key = identity.public
         if server_key in policy.holders:
             raise PolicyConflict("the policy pins the server as a holder, and it adds up what holders open")
         if credential is not None and credential.identity != identity.public:
@@ -152,6 +153,10 @@ class Client(Reader):
             root, LABEL_ROOT, context_of(agreement), made.me.to_bytes(4, "little")
         )
         return made
+
+    def __copy__(self) -> Client:
+        """Raises: Misused; two clients of one state would send two vectors under one secret."""
+        raise Misused("a client is never copied: freeze it and thaw it in a new one, and go on with that alone")
 
     @property
     def needs_update(self) -> bool:
@@ -326,6 +331,7 @@ class Client(Reader):
         state = self._party.state
         image = ClientImage(
             version=IMAGE_VERSION,
+            owner=self._identity_key,
             spent=self._spent,
             taken=self._taken,
             answered=self._answered,
@@ -350,7 +356,7 @@ class Client(Reader):
             self._thaw(data)
 
     def _thaw(self, data: Buffer) -> None:
-        image, state = restored(ClientImage, data, CLIENT_STATES, self._supplied)
+        image, state = restored(ClientImage, data, self._identity_key, CLIENT_STATES, self._supplied)
         if any(image.spent.get(task, -1) < spent for task, spent in self._spent.items()):
             raise Misused("this image is older than the client it is given to: a round it knows nothing of is spent")
         stages = [stage_of(CLIENT_STATES, each) for each in (state, self._party.state)]

@@ -15,6 +15,7 @@ from protocols import codec
 from protocols.codec import Frame, Header
 from protocols.endpoint.images import NOT_YET_ANSWERED, Answered, Topic
 from protocols.endpoint.outbox import Outbox
+from protocols.endpoint.turns import Turns
 from protocols.errors import BadSignature, Misbehaved, Misused, OutOfTurn
 from protocols.party import APP, SELF, SERVER, Deadline, Envelope, Excluded, Party, PartyId, Wait, report
 from protocols.wire import Buffer
@@ -38,6 +39,7 @@ class Hub(ABC):
         self._answered: dict[PartyId, Answered] = {}
         self._outbox = Outbox()
         self._limit = codec.MAX_CONTROL_BYTES
+        self._turns = Turns(type(self).__name__.lower())
 
     @property
     def public(self) -> bytes:
@@ -76,8 +78,13 @@ class Hub(ABC):
         """Take one frame and return what to send. A faulty frame is noted in `excluded`.
 
         `speaker` is whom the transport believes is speaking, if it knows.
-        Raises: a RoundLost when this frame closed a room that cannot go on.
+        Raises: a RoundLost when this frame closed a room that cannot go on; Misused while another thread is inside, and
+            in a forked process.
         """
+        with self._turns.one(self._party):
+            return self._receive(data, speaker)
+
+    def _receive(self, data: Buffer, speaker: PartyId) -> list[Frame]:
         try:
             header = codec.read_header(data, speaker, self._limit)
             if speaker not in (NOBODY, header.sender):
@@ -104,9 +111,10 @@ class Hub(ABC):
     def deadline(self, room: str) -> list[Frame]:
         """The time of this room is over; an older room's deadline, arriving late, closes nothing.
 
-        Raises: a RoundLost when the room cannot go on.
+        Raises: a RoundLost when the room cannot go on; Misused as `receive`.
         """
-        return self._deliver(self._party.receive(SELF, Deadline(room)))
+        with self._turns.one(self._party):
+            return self._deliver(self._party.receive(SELF, Deadline(room)))
 
     def repeat(self) -> list[Frame]:
         """To each party what it was sent since it last spoke."""

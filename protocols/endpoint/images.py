@@ -7,6 +7,7 @@ released version.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -148,6 +149,7 @@ class ClientImage:
     """A client endpoint as it is stored. It holds the round's secrets, and the sum where clients open it."""
 
     version: U8
+    owner: Bytes32
     spent: dict[Bytes16, U64]
     taken: dict[Bytes16, U64]
     answered: Bytes32
@@ -165,6 +167,7 @@ class HolderImage:
     """Whoever opens sums as it is stored: a holder with its part of a key, or a decryptor with all of it."""
 
     version: U8
+    owner: Bytes32
     numbers: dict[Bytes16, U64]
     answered: Bytes32
     replies: tuple[Said, ...]
@@ -193,6 +196,7 @@ class ServerImage:
     """
 
     version: U8
+    owner: Bytes32
     agreement: Agreement | None
     wait: wire.Text
     answered: dict[PartyId, Answered]
@@ -255,17 +259,21 @@ Image = TypeVar("Image", bound=ClientImage | ServerImage | HolderImage)
 def restored(
     kind: type[Image],
     data: Buffer,
+    owner: bytes,
     states: tuple[type[Any], ...],
     supply: Callable[[Image], Mapping[Any, object]],
 ) -> tuple[Image, Any]:
     """An endpoint's image and the state inside it, completed by what `supply` gives again.
 
-    Raises: Misused when the bytes are no image of this kind and version.
+    Raises: Misused when the bytes are no image of this kind and version, or of another identity: one party's secrets
+        in another's hands would be used twice.
     """
     try:
         image = codec.thaw(kind, data, {})
         if image.version != IMAGE_VERSION or image.kind >= len(states):
             raise Undecodable(f"image version {image.version}, state kind {image.kind}")
+        if not hmac.compare_digest(image.owner, owner):
+            raise Undecodable("they belong to another identity")
         return image, codec.thaw(states[image.kind], image.state, supply(image))
     except Undecodable as error:
         name = kind.__name__.removesuffix("Image").lower()

@@ -107,6 +107,10 @@ class Opener(ABC, Generic[PolicyOf]):
         made._draw_root = lambda epoch: derive(root, LABEL_ROOT, epoch.context, made.me.to_bytes(4, "little"))
         return made
 
+    def __copy__(self) -> Self:
+        """Raises: Misused; two openers of one state would open two sums of one round."""
+        raise Misused(f"a {self._name} is never copied: freeze it and thaw it in a new one, and go on with that alone")
+
     @abstractmethod
     def _owned(self, verifier: Verifier) -> Any:
         """Who this is, as its role has it: given again after a restart, never stored."""
@@ -166,6 +170,7 @@ class Opener(ABC, Generic[PolicyOf]):
             state = self._party.state
             image = HolderImage(
                 version=IMAGE_VERSION,
+                owner=self.public,
                 numbers=self._numbers,
                 answered=self._answered,
                 replies=tuple(Said(frame.to, bytes(frame)) for frame in self._replies),
@@ -182,7 +187,9 @@ class Opener(ABC, Generic[PolicyOf]):
             open a second sum of a round.
         """
         with self._turns.one(self._party):
-            image, state = restored(HolderImage, data, self.part.states, lambda _: {type(self._own): self._own})
+            image, state = restored(
+                HolderImage, data, self.public, self.part.states, lambda _: {type(self._own): self._own}
+            )
             if self._is_older(image, state):
                 raise Misused(
                     f"this image is older than the {self._name} it is given to: it would open sums a second time"

@@ -257,6 +257,7 @@ class Server(Hub, Reader):
         state = self._party.state
         image = ServerImage(
             version=IMAGE_VERSION,
+            owner=self.public,
             agreement=self._agreement,
             wait="" if self.wait is None else self.wait.room,
             answered=self._answered,
@@ -275,7 +276,7 @@ class Server(Hub, Reader):
 
         Raises: Misused when the bytes are no image of this version.
         """
-        image, state = restored(ServerImage, data, SERVER_STATES, self._supplied)
+        image, state = restored(ServerImage, data, self.public, SERVER_STATES, self._supplied)
         try:
             outbox = Outbox.of(image.said)
             agreement = image.agreement

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,11 +14,11 @@ import pytest
 
 from dp.errors import WrongVersion
 from protocols import codec
-from protocols.ckks.messages import Certificate, EncryptedSum, Partial
+from protocols.ckks.messages import Certificate, EncryptedSum, Invite, Partial
 from protocols.codec import Frame, kind_of
 from protocols.durable import DurableClient, DurableHolder, DurableServer
 from protocols.endpoint import Holder, KeyMaker, Task
-from protocols.errors import AlreadyAnswered, Malformed, Misused, OutOfTurn, Replay
+from protocols.errors import AlreadyAnswered, Malformed, Misused, OutOfTurn, PolicyViolation, Replay
 from protocols.party import SERVER, PartyId
 from protocols.plan import ENCRYPTED, RoundPlan
 from protocols.storage import IMAGE
@@ -273,7 +274,7 @@ def test_a_holder_is_built_from_what_fits_together(changes: dict[str, Any], matc
 
 def test_an_encrypted_round_takes_a_key_of_holders_that_are_known(hall: Hall) -> None:
     certificate = hall.key()
-    with pytest.raises(Misused, match="only encrypted rounds take one"):
+    with pytest.raises(Misused, match="the task names no key"):
         hall.server.open(hall.company.task(LENGTH))
     hall.company.publics = {}
     with pytest.raises(Misused, match="not registered here"):
@@ -306,3 +307,43 @@ def question_in(data: Any) -> bytes:
     assert kind_of(data) is Partial
     body = bytes(data)[codec.HEADER.size : -codec.SIGNATURE_BYTES]
     return bytes(codec.decode_body(Partial, body, SERVER).question)
+
+
+def test_a_retired_key_is_in_no_folder_any_more(hall: Hall) -> None:
+    hall.key()
+    holder = hall.holders[hall.who]
+    share = holder._opener._party.state.share.expose()
+    assert share in holder._opener.freeze()
+    holder.retire()
+    assert not holder.holding
+    assert share not in holder._opener.freeze()
+    assert share not in holder._opener._party.state.__repr__().encode()
+
+
+def test_the_image_of_another_identity_is_refused(hall: Hall) -> None:
+    """Whoever took another's part of the key for its own would be blamed for what it opens."""
+    hall.key()
+    one, other = (hall.holders[who]._opener for who in sorted(hall.holders)[:2])
+    with pytest.raises(Misused, match="another identity"):
+        other.thaw(one.freeze())
+    assert other.holding
+
+
+def test_a_holder_is_never_copied(hall: Hall) -> None:
+    hall.key()
+    with pytest.raises(Misused, match="never copied"):
+        copy.copy(hall.holders[hall.who]._opener)
+
+
+def test_an_invitation_that_is_refused_costs_no_key(hall: Hall) -> None:
+    """A key of other holders, rightly signed by the server, that was meant for others or for nobody."""
+    certificate = hall.key()
+    opener, sign = hall.holders[hall.who]._opener, hall.company.identity.sign
+    epoch = replace(certificate.epoch, number=certificate.epoch.number + 1, min_cohort=3)
+    strange = replace(epoch, holders=(bytes(31) + b"x", *epoch.holders[1:]))
+    task = codec.task_id(epoch.task)
+    frame = b"".join(codec.encode(Invite(strange), SERVER, task, strange.number, sign))
+    image = opener.freeze()
+    with pytest.raises(PolicyViolation):
+        opener.receive(frame)
+    assert opener.freeze() == image

@@ -228,9 +228,9 @@ def test_the_same_question_gets_the_same_bytes_after_a_restart_and_another_sum_n
     assert bytes(restarted) == answering.answer
     with pytest.raises(AlreadyAnswered):
         other.receive(answering.bent(without_the_last))
-    assert not other.holding
-    with pytest.raises(OutOfTurn):
-        other.receive(answering.question)
+    # The lie cost nothing: what was asked first is still answered alike.
+    [still] = other.receive(answering.question)
+    assert bytes(still) == answering.answer
 
 
 def test_an_older_image_is_not_put_back_into_the_decryptor_that_went_on() -> None:
@@ -596,10 +596,10 @@ def test_a_task_names_one_key_that_is_one(handed: HandedOut) -> None:
     keyed = company.cohort().keyed(company.task(LENGTH))
     with pytest.raises(Misused, match="a round has one key"):
         replace(keyed, shared_key=SHARED.name)
-    with pytest.raises(Misused, match="only encrypted rounds take one"):
+    with pytest.raises(Misused, match="the task names no key"):
         handed.company.server().open(Task(0, LENGTH))
     masks = Company(RoundPlan.recommend(CLIENTS), CLIENTS)
-    with pytest.raises(Misused, match="only encrypted rounds take one"):
+    with pytest.raises(Misused, match="encrypts nothing"):
         masks.server().open(Task(0, LENGTH, shared_key=SHARED.name))
 
 

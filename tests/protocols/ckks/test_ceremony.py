@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +32,7 @@ from protocols.errors import (
     BadShare,
     BadSignature,
     KeyMismatch,
+    OutOfTurn,
     PolicyViolation,
     ShapeMismatch,
     TooFewMembers,
@@ -43,7 +45,7 @@ from secagg.ckks.share import Dealt, SecretResidues, deal, lagrange, scaled
 from secagg.keys import verify
 from secagg.negacyclic import PRIME, N
 from secagg.prg import Stream
-from tests.protocols.ckks.kit import FIRST_HOLDER, LOST, Company, seed
+from tests.protocols.ckks.kit import FIRST_HOLDER, LOST, Bend, Company, seed
 
 LIAR = PartyId(FIRST_HOLDER + 2)
 
@@ -376,3 +378,45 @@ def test_an_epoch_needs_holders_that_share_a_key() -> None:
         replace(company.epoch, plan=plan(3, 17, 100, Keys(Mode.SEEDED)))
     other = replace(company.epoch, number=1)
     assert other.context != company.epoch.context
+
+
+def showing_the_box_key(company: Company, choose: Callable[[list[Commit]], bytes]) -> Bend:
+    """The last holder signs for a box key that is not its own."""
+    seen: list[Commit] = []
+
+    def bend(who: PartyId, _to: PartyId, message: Any) -> Any:
+        if not isinstance(message, Commit):
+            return message
+        seen.append(message)
+        if who != company.places[-1]:
+            return message
+        key = choose(seen)
+        text = names.committed_text(company.epoch.context, len(company.places), message.commitment, key)
+        return replace(message, box_key=key, signature=company.holder_ids[-1].sign(text))
+
+    return bend
+
+
+@pytest.mark.parametrize("choose", [lambda seen: bytes(32), lambda seen: seen[0].box_key], ids=["useless", "borrowed"])
+def test_a_box_key_that_cannot_be_the_holder_s_names_it(choose: Any) -> None:
+    """Without this the holders would find it out, and blame the server."""
+    company = Company()
+    company.bend = showing_the_box_key(company, choose)
+    with pytest.raises(TooFewMembers):
+        company.certificate()
+    assert [(note.peer, note.error) for note in company.excluded] == [(company.places[-1], "KeyMismatch")]
+
+
+def test_what_is_for_another_holder_changes_nothing() -> None:
+    company = Company()
+
+    def bend(_who: PartyId, to: PartyId, message: Any) -> Any:
+        if isinstance(message, Deals) and to == company.places[0]:
+            state = company.holders[to].state
+            with pytest.raises(OutOfTurn, match="for holder 2"):
+                company.holders[to].receive(SERVER, replace(message, to=2))
+            assert company.holders[to].state is state
+        return message
+
+    company.bend = bend
+    company.certificate()
