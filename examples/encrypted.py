@@ -1,8 +1,8 @@
 """One encrypted round between a server, its clients and five key holders: `python examples/encrypted.py`.
 
 Bytes are all that the parties exchange; the queues stand for any transport, the folder for each process's own disk.
-Four of the five holders open a sum. Holder 0 dies before it is asked, and a new process takes its place; holder 4 never
-comes back. Identities and the number of each party are handed out before the round.
+Four of the five holders open a sum. The first dies before it is asked, and a new process takes its place; the last
+never comes back. Identities and the number of each party are handed out before the round.
 """
 
 from __future__ import annotations
@@ -25,17 +25,16 @@ from protocols import (
     Server,
     Task,
     exit_on_sigterm,
+    keys_for_rounds,
 )
 from secagg import Identity
-from secagg.ckks.plan import Keys
 
 CLIENTS, HOLDERS = range(6), range(100, 105)
 
 
 def main(folder: Path) -> np.ndarray:
     plan = RoundPlan.recommend(len(CLIENTS), dropout=0.2, corrupt=0, clip=1.0, protocol="ckks", task="encrypted")
-    # Threshold and openings: what a ceremony tries out takes two, a sum one, and each further set of holders one.
-    keys = Keys.recommended(holders=len(HOLDERS), openings=5)
+    keys = keys_for_rounds(holders=len(HOLDERS))
     server_identity = Identity.fresh()
     identities = {who: Identity.fresh() for who in (*CLIENTS, *HOLDERS)}
     clients = {who: identities[who].public for who in CLIENTS}
