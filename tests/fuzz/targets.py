@@ -194,6 +194,9 @@ class Scene:
         except (Misbehaved, RoundLost) as error:
             excludes = self.role.blame is Blame.EXCLUDE
             require(not excludes or isinstance(error, RoundLost), "a message has ended a server's call")
+            if type(before) in self.role.lasting:
+                require(self.party.state is before, "a refusal has changed a state that outlives it")
+                return type(error).__name__
             require(isinstance(self.party.state, Failed), "a party goes on after a refusal")
             self.reset()
             return type(error).__name__

@@ -22,7 +22,7 @@ CHECKED = {
     "protocols/party.py": {"arrive"},
     "protocols/submission.py": None,
     "protocols/endpoint/client.py": {"_receive", "_begin", "_thaw", "_keep_result"},
-    "protocols/endpoint/hub.py": {"receive", "_opened"},
+    "protocols/endpoint/hub.py": {"_receive", "_opened"},
     "protocols/endpoint/server.py": {"_admit"},
     "protocols/endpoint/turns.py": {"one"},
 }
