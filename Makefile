@@ -11,7 +11,7 @@ TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/tenseal,.venv-tenseal)
 LEAST_TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/least-tenseal,.venv-least-tenseal)
 PINS = $(1)/bin/python -c 'from benchmarks.peers import pinned; print(*pinned("$(2)"))'
 
-.PHONY: install peers demo test test-slow test-flower test-tenseal lint bench fuzz clean
+.PHONY: install peers demo test test-half test-other-half test-slow test-flower test-tenseal lint bench fuzz clean
 
 install: $(STAMP)
 
@@ -26,8 +26,17 @@ demo: install
 	$(BIN)/secagg demo
 	$(BIN)/secagg demo --protocol ckks
 
+# Two halves at once, of about equal length: most machines have two cores, and one test uses one.
+HALF := tests/mutants tests/protocols tests/secagg
+
 test: install
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(MAKE) --no-print-directory --jobs=2 test-half test-other-half
+
+test-half:
+	$(BIN)/python -m pytest -q -m "not slow" $(HALF)
+
+test-other-half:
+	$(BIN)/python -m pytest -q -m "not slow" tests $(addprefix --ignore=,$(HALF))
 
 test-slow: install
 	$(BIN)/python -m pytest -q -m slow
