@@ -1,8 +1,10 @@
 """Everybody whom a round needs, in one process, with identities pinned to each other.
 
-Cohort.fresh(plan, ids)              identities and secrets from the operating system
-Cohort.from_root(plan, ids, root)    insecure: all of it a function of the root
-.keyed(task)                         with the key that an encrypted round needs
+    Cohort.fresh(plan, ids)              identities and secrets from the operating system
+    Cohort.from_root(plan, ids, root)    insecure: all of it a function of the root
+    .keyed(task)                         with the key that an encrypted round needs
+
+Nothing of it is for parties that must not trust each other: they run endpoints of their own.
 """
 
 from __future__ import annotations

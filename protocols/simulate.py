@@ -17,7 +17,7 @@ import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -53,12 +53,9 @@ class Encrypted(enum.IntEnum):
     VECTOR = 0
 
 
-Letters = Sequence[Exchange | Encrypted]
-
-
-def letters_of(plan: RoundPlan) -> Letters:
-    """What a client says in a round of this plan, in order."""
-    return tuple(Encrypted) if plan.protocol == ENCRYPTED else tuple(Exchange)
+def letters_of(plan: RoundPlan) -> type[Exchange] | type[Encrypted]:
+    """What a client says in a round of this plan."""
+    return Encrypted if plan.protocol == ENCRYPTED else Exchange
 
 
 class Lost(enum.Enum):
@@ -83,9 +80,7 @@ class FaultPlan:
     fates: Mapping[PartyId, Fate] = field(default_factory=dict)
 
     @classmethod
-    def seeded(
-        cls, clients: tuple[PartyId, ...], dropout: float, seed: int, letters: Letters = tuple(Exchange)
-    ) -> FaultPlan:
+    def seeded(cls, clients: tuple[PartyId, ...], dropout: float, seed: int) -> FaultPlan:
         """floor(dropout * n) clients, each lost at a random exchange and side. `seed` decides; no secret does.
 
         Raises: Misused when dropout is no fraction, or `clients` no tuple of ids.
@@ -98,11 +93,11 @@ class FaultPlan:
         # As the plan counts them: a plan for one tenth of seven clients expects to lose none.
         count = math.floor(Fraction(repr(float(dropout))) * len(clients))
         chosen = generator.choice(len(clients), size=count, replace=False)
-        sides = list(Lost)
+        exchanges, sides = list(Exchange), list(Lost)
         return cls(
             {
                 clients[index]: Fate(
-                    letters[int(generator.integers(len(letters)))], sides[generator.integers(len(sides))]
+                    exchanges[generator.integers(len(exchanges))], sides[generator.integers(len(sides))]
                 )
                 for index in sorted(chosen.tolist())
             }
@@ -202,7 +197,7 @@ class Simulation:
         self.seen: Seen | None = None
         self._queue: deque[tuple[PartyId, PartyId, bytes]] = deque()
         self._gone: set[PartyId] = set()
-        self._last = len(letters_of(cohort.server.plan)) - 1
+        self._last = max(letters_of(cohort.server.plan))
 
     def run(self, task: Task) -> Costs:
         """Play the round to its end, making its key first where it needs one.

@@ -22,7 +22,7 @@ from protocols.messages import Submit
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, NOTHING, PAIRWISE, RoundPlan
 from protocols.planning import graphs_for
-from protocols.simulate import Cohort, Costs, Encrypted, Fate, FaultPlan, Lost, Simulation, Told, letters_of
+from protocols.simulate import Cohort, Costs, Encrypted, Fate, FaultPlan, Lost, Simulation, Told
 from protocols.verifying import Verifier, remembering
 from secagg.ckks.cipher import Engine
 from secagg.ckks.plan import CkksPlan, Mode
@@ -123,7 +123,7 @@ def run_trial(trial: Trial, seed: int | None, told: Told = lambda standing: None
     ids = tuple(map(PartyId, range(trial.clients)))
     nonce = derive(root, LABEL_NONCE, NOTHING).expose()[:16]
     faults_seed = int.from_bytes(nonce, "little") if seed is None else seed
-    faults = FaultPlan.seeded(ids, trial.dropout, faults_seed, letters_of(trial.plan))
+    faults = FaultPlan.seeded(ids, trial.dropout, faults_seed)
     # Each of n clients checks n signatures: n of them in one process would check n^2, and time nothing else.
     timed, memory = frozenset(sorted(set(ids) - set(faults.fates))[:TIMED_CLIENTS]), remembering()
 

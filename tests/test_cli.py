@@ -699,7 +699,7 @@ def test_a_demo_that_loses_every_round_ends_in_one_with_its_result(
 ) -> None:
     # Three of the seven selected vanish where the plan for a smaller drop-out can spare two.
     honest = demo_module.FaultPlan.seeded
-    monkeypatch.setattr(demo_module.FaultPlan, "seeded", lambda ids, _, seed, letters: honest(ids, 1.0, seed, letters))
+    monkeypatch.setattr(demo_module.FaultPlan, "seeded", lambda ids, _, seed: honest(ids, 1.0, seed))
     told = secagg(*call("demo", "--json"))
     assert (told.code, told.json["exact"], told.json["survivors"]) == (1, False, [0, 0])
     assert "no round ended in a sum" in told.err

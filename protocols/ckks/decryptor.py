@@ -52,8 +52,8 @@ NOTHING_DEALT = 0
 class DecryptorPolicy:
     """What this decryptor insists on, whatever the server proposes.
 
-    `clients` pins the identity keys of those whose uploads may be in a sum. At least `min_cohort` clients in a sum, at
-    most `max_openings` with one key.
+    `clients` pins the identity keys of those whose uploads may be in a sum. At least `min_cohort` clients in a sum,
+    and never fewer than the key was made for; at most `max_openings` with one key.
     """
 
     clients: Mapping[PartyId, bytes]

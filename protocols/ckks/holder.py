@@ -39,9 +39,7 @@ from protocols.ckks.messages import (
     Summands,
     signed_values,
 )
-from protocols.ckks.questions import MOST_RETRIES as MOST_RETRIES
-from protocols.ckks.questions import Question as Question
-from protocols.ckks.questions import answered, check_cohort, check_key, next_of, signed_texts
+from protocols.ckks.questions import Question, answered, check_cohort, check_key, next_of, signed_texts
 from protocols.errors import (
     BadShare,
     KeyMismatch,
@@ -82,7 +80,8 @@ class HolderPolicy:
     """What this holder insists on, whatever the server proposes.
 
     `holders` pins the identity keys of those it shares keys with, itself included; `clients` those whose uploads may
-    be in a sum. At least `min_cohort` clients in a sum, at least `min_threshold` holders to open one, at most
+    be in a sum. At least `min_cohort` clients in a sum, and never fewer than the key was made for; at least
+    `min_threshold` holders to open one, and as many as a third of the pinned being corrupt calls for; at most
     `max_openings` with one key.
     """
 

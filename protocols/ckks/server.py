@@ -21,9 +21,9 @@ import numpy as np
 
 from protocols.ckks import epoch as names
 from protocols.ckks.binding import Binding, binding_of, hash_bytes, knapsack_of
-from protocols.ckks.holder import MOST_RETRIES
 from protocols.ckks.keys import Openers
 from protocols.ckks.messages import Certificate, Ciphertext, Contribution, EncryptedSum, OpenEncrypted, Partial
+from protocols.ckks.questions import MOST_RETRIES
 from protocols.ckks.vector import Shape, aggregate_of
 from protocols.errors import (
     BadCiphertext,
@@ -123,7 +123,7 @@ class Tried:
         return frozenset.intersection(*(frozenset(openers.members) for openers in self.spoilt))
 
     def able(self, keys: Keys) -> list[int]:
-        """Who may be asked again: a holder that is asked for one set too many gives its share up."""
+        """Who may be asked again: a holder refuses one set too many."""
         asked = [place for openers in self.sets for place in openers.members]
         places = range(1, keys.holders + 1)
         return [place for place in places if place not in self.silent and asked.count(place) <= MOST_RETRIES]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from protocols.ckks import epoch as names
+from protocols.ckks.binding import MOST_HALVES_BYTES
 from protocols.ckks.keys import Certified, Company, Idle, Made, Make
 from protocols.ckks.messages import Certificate, Ciphertext, Contribution, Invite, OpenEncrypted
 from protocols.ckks.server import Begin, Known, Unopened, check_begin
@@ -41,9 +42,6 @@ single_keymaker = Role("ckks single key maker", Blame.EXCLUDE)
 single_server = Role("ckks single server", Blame.EXCLUDE)
 
 Supply = Annotated[Known, Supplied]
-
-# The halves that a decryptor adds up for itself, all together.
-MOST_HALVES_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,27 +62,42 @@ class Shape:
 
     def integers(self, agreement: Agreement, vector: RingVector, words: RingVector) -> Integers:
         """What is encrypted.  Shapes: the coding's vector, the extras' words; int64 of the plan's dimension."""
-        mask, numbers = np.uint64((1 << self.limb_bits) - 1), self.coding.ring.centre(vector)
-        tied = words.copy()
-        tied[CHECKSUM] = weighted_sum(agreement, numbers, words)
-        limbs = [(tied >> np.uint64(shift)) & mask for shift in self._shifts()]
-        return np.concatenate([numbers, *(limb.astype(np.int64) for limb in limbs)])
+        integers = np.concatenate([self.coding.ring.centre(vector), self._split(words).ravel()])
+        limbs = self._limbs_in(integers)
+        limbs[:, CHECKSUM] = 0
+        limbs[:, CHECKSUM:][:, :1] = self._split(np.array([weighted_sum(agreement, integers)], np.uint64))
+        return integers
 
     def sums(self, agreement: Agreement, opened: Integers) -> tuple[RingVector, RingVector]:
         """(the coding's sum modulo 2^b, the extras' sums modulo 2^64), whose weighted sum is theirs.
 
         Raises: ImplausibleSum.
         """
-        length, size = self.coding.length, self.extras.length
-        limbs = opened[length:].reshape(-1, size).view(np.uint64)
-        words = np.zeros(size, np.uint64)
-        for limb, shift in zip(limbs, self._shifts(), strict=True):
-            words += limb << np.uint64(shift)
-        if int(words[CHECKSUM]) != weighted_sum(agreement, opened[:length], words):
+        covered = opened.copy()
+        limbs = self._limbs_in(covered)
+        words = self._joined(limbs)
+        limbs[:, CHECKSUM] = 0
+        if int(words[CHECKSUM]) != weighted_sum(agreement, covered):
             raise ImplausibleSum("the opened vector contradicts its checksum: discard it and open a new round")
-        total = self.coding.ring.reduce(opened[:length])
+        total = self.coding.ring.reduce(opened[: self.coding.length])
         words[CHECKSUM] = checksum_of(self.coding.ring, total)
         return total, words
+
+    def _limbs_in(self, integers: Integers) -> Integers:
+        """A row of limbs for each place, of one limb for each extra, where they stand."""
+        return integers[self.coding.length :].reshape(-1, self.extras.length)
+
+    def _split(self, words: RingVector) -> Integers:
+        """The limbs of words, the lowest row first."""
+        mask = np.uint64((1 << self.limb_bits) - 1)
+        return np.array([(words >> np.uint64(shift)) & mask for shift in self._shifts()]).astype(np.int64)
+
+    def _joined(self, limbs: Integers) -> RingVector:
+        """The words, or sums of words modulo 2^64, that have these limbs, or sums of limbs."""
+        words = np.zeros(self.extras.length, np.uint64)
+        for row, shift in zip(limbs.view(np.uint64), self._shifts(), strict=True):
+            words += row << np.uint64(shift)
+        return words
 
     def _shifts(self) -> range:
         return range(0, WORD_BITS, self.limb_bits)
@@ -96,19 +111,18 @@ def aggregate_of(agreement: Agreement, keys: Keys, survivors: tuple[PartyId, ...
     return Aggregate(total, weight_sum, survivors, {}, metrics)
 
 
-def weighted_sum(agreement: Agreement, numbers: Integers, words: RingVector) -> int:
-    """sum_j r_j x_j over the vector and all extras but this one, modulo 2^64, with r uniform from the nonce.
+def weighted_sum(agreement: Agreement, integers: Integers) -> int:
+    """sum_j r_j x_j modulo 2^64 over all that is encrypted but this sum itself, with r uniform from the round's nonce.
 
-    Linear, so that sums of weighted sums are those of sums.
-    Guarantee: whoever does not know the nonce, as a holder that no client or server helps, and shifts what is opened by
-        less than 2^b, passes with probability at most 2^-(64 - b): its shift of this sum is a guess.
+    Linear, so that weighted sums add up to that of the sum.
+    Guarantee: whoever does not know the nonce, as a holder that no client or server helps, and shifts opened integers,
+        each by less than 2^b, passes with probability at most 2^-(64 - b): its shift of this sum is a guess.
     Against: an answer bent by whole multiples of 2^g, which what is rounded away does not show.
     """
     stream = Stream(Seed(hashlib.sha256(names.LABEL_WEIGHTS + agreement.nonce).digest()))
-    covered = np.concatenate([np.delete(words, CHECKSUM), numbers.view(np.uint64)])
-    total = 0
-    for first in range(0, covered.size, STEP):
-        part = covered[first : first + STEP]
+    numbers, total = integers.view(np.uint64), 0
+    for first in range(0, numbers.size, STEP):
+        part = numbers[first : first + STEP]
         total += int(np.dot(stream.words(first, part.size), part))
     return total % (1 << WORD_BITS)
 

@@ -66,7 +66,8 @@ class Task:
 
     `length` is the number of parameters; `layout` and `model` are digests all clients must agree on;
     `clip` is this round's where the plan's clip adapts: `next_clip` of the round before; None means the plan's own.
-    `nonce` tells two attempts at one round apart. `certificate` is the key that updates are encrypted under, where the
+    `nonce` tells two attempts at one round apart, and is for the clients alone: who opens an encrypted sum must not
+    know it (`ckks.vector.weighted_sum`). `certificate` is the key that updates are encrypted under, where the
     protocol encrypts them (`KeyMaker`); `shared_key` is the public name of the key instead, where clients share it
     (`SharedKey.name`).
     Raises: Misused for a round that is no counter of 64 bits, two keys, or what names none.
@@ -179,6 +180,10 @@ class Server(Hub, Reader):
 
         Raises: Misused when the invitation does not fit the plan.
         """
+        with self._turns.one(self._party):
+            return self._open(task, invited)
+
+    def _open(self, task: Task, invited: tuple[PartyId, ...] | None) -> list[Frame]:
         agreement = self.agree(task)
         everyone = tuple(sorted(self.identities)) if invited is None else invited
         if (self.plan.protocol == ENCRYPTED) is (task.key == NOTHING):

@@ -31,7 +31,7 @@ from protocols.learning.strategies import FedAvgM, Local
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, Promise, RoundPlan
 from protocols.round import RoundReport, secure_mean
-from protocols.simulate import Cohort, FaultPlan, letters_of
+from protocols.simulate import Cohort, FaultPlan
 from protocols.verifying import shared_memory
 from secagg.ckks.cipher import Engine
 
@@ -168,9 +168,7 @@ class SecureAggregation:
 
     def __call__(self, updates: Mapping[int, Parameters], number: int) -> Aggregated:
         invited = tuple(map(PartyId, sorted(updates)))
-        faults = FaultPlan.seeded(
-            invited, self.demo.dropout, self.demo.seed * 1_000_003 + number, letters_of(self.plan)
-        )
+        faults = FaultPlan.seeded(invited, self.demo.dropout, self.demo.seed * 1_000_003 + number)
         report = secure_mean(
             updates,
             self.plan,

@@ -20,7 +20,7 @@ from protocols.ideal import Ideal
 from protocols.messages import Submit
 from protocols.party import PartyId
 from protocols.plan import NOTHING, RoundPlan
-from protocols.simulate import Encrypted, Exchange, Fate, FaultPlan, Letters, Lost, Standing
+from protocols.simulate import Encrypted, Exchange, Fate, FaultPlan, Lost, Standing
 from protocols.trial import LABEL_VECTOR, Trial, TrialReport, plan_for, run_trial, vector_of
 from secagg.graph import GraphMode
 from secagg.keys import Seed, derive
@@ -42,9 +42,7 @@ def force(patch: pytest.MonkeyPatch, fates: dict[int, Fate]) -> None:
 
     class Forced(FaultPlan):
         @classmethod
-        def seeded(
-            cls, clients: tuple[PartyId, ...], dropout: float, seed: int, letters: Letters = tuple(Exchange)
-        ) -> FaultPlan:
+        def seeded(cls, clients: tuple[PartyId, ...], dropout: float, seed: int) -> FaultPlan:
             return planned
 
     patch.setattr(trial, "FaultPlan", Forced)
@@ -57,10 +55,8 @@ def test_fifty_seeds_are_exact_with_clients_lost_at_every_exchange(monkeypatch: 
     fates: list[Fate] = []
     honest = FaultPlan.seeded.__func__
 
-    def noted(
-        cls: type[FaultPlan], clients: tuple[PartyId, ...], dropout: float, seed: int, letters: Letters
-    ) -> FaultPlan:
-        plan: FaultPlan = honest(cls, clients, dropout, seed, letters)
+    def noted(cls: type[FaultPlan], clients: tuple[PartyId, ...], dropout: float, seed: int) -> FaultPlan:
+        plan: FaultPlan = honest(cls, clients, dropout, seed)
         fates.extend(plan.fates.values())
         return plan
 
@@ -348,5 +344,5 @@ def test_more_drop_outs_than_an_encrypted_sum_survives_lose_the_round_by_name(dr
 
 def test_the_letters_of_an_encrypted_client_are_one() -> None:
     assert list(Encrypted) == [Encrypted.VECTOR]
-    assert trial.letters_of(plan_for(5, 0.0, 16, "ckks")) == (Encrypted.VECTOR,)
-    assert trial.letters_of(plan_for(5, 0.0, 16)) == tuple(Exchange)
+    assert simulate.letters_of(plan_for(5, 0.0, 16, "ckks")) is Encrypted
+    assert simulate.letters_of(plan_for(5, 0.0, 16)) is Exchange

@@ -13,9 +13,10 @@ from protocols.ckks import epoch as names
 from protocols.ckks import server as servers
 from protocols.ckks.client import Done, Idle
 from protocols.ckks.client import Ready as Prepared
-from protocols.ckks.holder import MOST_RETRIES, Holding
+from protocols.ckks.holder import Holding
 from protocols.ckks.keys import Openers
 from protocols.ckks.messages import Certificate, Ciphertext, EncryptedSum, OpenEncrypted, Partial
+from protocols.ckks.questions import MOST_RETRIES
 from protocols.ckks.server import Tried
 from protocols.errors import (
     AlreadyAnswered,
@@ -175,13 +176,16 @@ def adding_one(certificate: Certificate, coordinate: int) -> Any:
 
 
 @pytest.mark.parametrize(
-    "coordinate", [0, LENGTH, LENGTH + 1, LENGTH + 2], ids=["vector", "weight", "checksum", "metric"]
+    "coordinate",
+    # Weight, checksum and one metric have a limb each in a row; the last row is the highest.
+    [0, LENGTH, LENGTH + 1, LENGTH + 2, -1],
+    ids=["vector", "weight", "checksum", "metric", "highest limb"],
 )
 def test_an_answer_that_makes_one_opened_number_larger_is_no_sum(
     company: Company, certificate: Certificate, coordinate: int
 ) -> None:
     """What was rounded away is as it should be; the checksum covers the other extras as it covers the vector."""
-    company.bend = adding_one(certificate, coordinate)
+    company.bend = adding_one(certificate, coordinate % certificate.epoch.plan.dimension)
     opened = company.round(certificate)
     assert same(opened, company.ideal(company.client_ids, certificate))
     assert [(note.peer, note.error) for note in company.excluded] == [(FIRST_HOLDER, "BadShare")]
@@ -265,7 +269,7 @@ def test_where_two_are_left_out_together_it_is_one_of_them() -> None:
     assert all(f"one of [{FIRST_HOLDER + 2}, {FIRST_HOLDER + 3}]" in note.why for note in company.excluded)
 
 
-def test_no_holder_is_asked_so_often_that_it_gives_its_share_up() -> None:
+def test_no_holder_is_asked_so_often_that_it_refuses() -> None:
     """Ten holders, all of whom lie: there would be further sets, but too few are left who were asked at most twice."""
     company = Company(keys=Keys.recommended(10, 8))
     certificate = company.certificate()

@@ -34,7 +34,7 @@ from protocols.learning.demo import (
 )
 from protocols.learning.loop import load_model
 from protocols.party import PartyId
-from protocols.simulate import Encrypted, Exchange, Fate, FaultPlan, Letters, Lost
+from protocols.simulate import Encrypted, Exchange, Fate, FaultPlan, Lost
 from secagg.ckks.cipher import Engine, Fft
 from secagg.ckks.seal import SealEngine
 
@@ -79,9 +79,7 @@ def lose(patch: pytest.MonkeyPatch, rounds: dict[int, Exchange | Encrypted]) -> 
 
     class Planned(FaultPlan):
         @classmethod
-        def seeded(
-            cls, clients: tuple[PartyId, ...], dropout: float, seed: int, letters: Letters = tuple(Exchange)
-        ) -> FaultPlan:
+        def seeded(cls, clients: tuple[PartyId, ...], dropout: float, seed: int) -> FaultPlan:
             exchange = rounds.get(seed % 1_000_003)
             return FaultPlan({} if exchange is None else dict.fromkeys(clients[:5], Fate(exchange, Lost.REPLY)))
 
