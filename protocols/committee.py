@@ -34,11 +34,6 @@ Build = Callable[[int, HolderPolicy, Identity, bytes], Holder]
 BuildDecryptor = Callable[[int, DecryptorPolicy, Identity, bytes], Decryptor]
 
 
-def keys_for_one_round(holders: int) -> Keys:
-    """A key that opens what its ceremony tries out, one sum, and that sum again by other holders."""
-    return keys_for_rounds(holders)
-
-
 @dataclass(slots=True)
 class Committee:
     """The holders, by number, and who has them make keys. `made` counts the keys. One decryptor is the one holder."""
@@ -65,7 +60,7 @@ class Committee:
         publics = {who: identity.public for who, identity in identities.items()}
         policy = HolderPolicy(frozenset(publics.values()), clients, min_cohort=plan.min_cohort)
         holders = {who: build(who, policy, identity, server.public) for who, identity in identities.items()}
-        return cls(KeyMaker(publics, server, plan.patience_seconds), holders, keys_for_one_round(len(holders)))
+        return cls(KeyMaker(publics, server, plan.patience_seconds), holders, keys_for_rounds(len(holders)))
 
     @classmethod
     def single(

@@ -18,10 +18,11 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 
 from protocols.ckks import seeded
+from protocols.ckks.keys import keys_for_rounds
 from protocols.ckks.modes import weakness
 from protocols.ckks.vector import Shape as EncryptedShape
 from protocols.coding import coding_of
-from protocols.committee import HOLDERS, keys_for_one_round
+from protocols.committee import HOLDERS
 from protocols.costs import Shape, client_steps, server_steps, timed_steps
 from protocols.encrypted_costs import (
     EncryptedRound,
@@ -306,7 +307,7 @@ def reductions(encoding: Encoding, largest_sum: int) -> Iterator[str]:
 # --- ckks -----------------------------------------------------------------------------------------
 
 # How the key is held, and how else it may be. In every other way one party more can decrypt single uploads.
-KEYS = keys_for_one_round(HOLDERS)
+KEYS = keys_for_rounds(HOLDERS)
 OTHER_KEYS = (Keys(Mode.SINGLE), seeded.KEYS)
 
 

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from protocols.ckks.holder import HolderPolicy
+from protocols.ckks.keys import keys_for_rounds
 from protocols.ckks.messages import Certificate
 from protocols.ckks.vector import key_for
 from protocols.codec import Frame, kind_of
-from protocols.committee import HOLDERS, Committee, keys_for_one_round
+from protocols.committee import HOLDERS, Committee
 from protocols.endpoint import Client, Holder, Server, Task
 from protocols.errors import RoundLost
 from protocols.messages import Aggregate, Submit
@@ -185,7 +186,7 @@ class Encrypting(Company):
         self.policy = replace(
             self.policy, protocols=frozenset({plan.protocol}), holders=frozenset(self.publics.values())
         )
-        self.keys = keys_for_one_round(holders)
+        self.keys = keys_for_rounds(holders)
 
     def endpoint(self, who: PartyId, life: int) -> Any:
         """A holder draws other secrets in every life: what it has not stored is gone."""

@@ -18,7 +18,8 @@ import pytest
 from protocols.ckks import binding
 from protocols.ckks.epoch import Dealing, Epoch
 from protocols.ckks.holder import HolderPolicy
-from protocols.committee import Committee, keys_for_one_round
+from protocols.ckks.keys import keys_for_rounds
+from protocols.committee import Committee
 from protocols.endpoint import Holder, KeyMaker, Server
 from protocols.endpoint.holder import LABEL_ROOT
 from protocols.party import PartyId
@@ -63,7 +64,7 @@ class Company(Pairwise):
             self.known, min_cohort=self.plan.min_cohort, protocols=frozenset({ENCRYPTED}), holders=pinned
         )
         self.holder_policy = HolderPolicy(pinned, self.known, min_cohort=self.plan.min_cohort)
-        self.keys = keys_for_one_round(HOLDERS)
+        self.keys = keys_for_rounds(HOLDERS)
 
     @contextmanager
     def conditions(self) -> Iterator[None]:

@@ -12,8 +12,9 @@ from protocols.ckks import binding
 from protocols.ckks import client as clients
 from protocols.ckks import holder as holders
 from protocols.ckks import server as servers
+from protocols.ckks.keys import keys_for_rounds
 from protocols.codec import Frame, kind_of
-from protocols.committee import HOLDERS, Committee, keys_for_one_round
+from protocols.committee import HOLDERS, Committee
 from protocols.errors import BadPlan, TooFewMembers
 from protocols.party import SERVER, PartyId
 from protocols.plan import ENCRYPTED, Promise, RoundPlan
@@ -26,7 +27,7 @@ SIDES = [Fate(Encrypted.VECTOR, side) for side in Lost]
 
 
 def model_of(size: int = HOLDERS) -> EncryptedRounds:
-    return EncryptedRounds(frozenset(Committee.numbers(size)), keys_for_one_round(size).threshold)
+    return EncryptedRounds(frozenset(Committee.numbers(size)), keys_for_rounds(size).threshold)
 
 
 class Echoed(StandIn):

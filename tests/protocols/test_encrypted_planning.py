@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from protocols import encrypted_costs
 from protocols.ckks import binding, single_server
+from protocols.ckks.keys import keys_for_rounds
 from protocols.ckks.modes import check_mode, weakness
 from protocols.ckks.vector import Shape
 from protocols.codec import kind_of
-from protocols.committee import HOLDERS, keys_for_one_round
+from protocols.committee import HOLDERS
 from protocols.encrypted_costs import (
     CipherSteps,
     EncryptedRound,
@@ -49,7 +50,7 @@ from secagg.keys import Seed
 
 ROOT = Seed(bytes(range(32)))
 ACTIVE, CURIOUS = Promise.ACTIVE, Promise.CURIOUS
-FIVE = keys_for_one_round(HOLDERS)
+FIVE = keys_for_rounds(HOLDERS)
 SINGLE, SHARED = OTHER_KEYS
 each_other_key = pytest.mark.parametrize("keys", OTHER_KEYS, ids=lambda keys: keys.mode.value)
 
