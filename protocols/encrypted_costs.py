@@ -22,12 +22,12 @@ from protocols.ckks.epoch import WIDTH, partial_width
 from protocols.costs import Priced, Steps, best_of
 from protocols.plan import NOTHING
 from protocols.sizes import EncryptedSizes
-from secagg.ckks.cipher import CHUNK, PublicKey, Upload, add_into, encrypt, open_exact
+from secagg.ckks.cipher import CHUNK, PublicKey, Upload, add_into, add_planes_into, encrypt, open_exact
 from secagg.ckks.guard import SAMPLE, exposed
 from secagg.ckks.plan import CkksPlan, Mode
 from secagg.ckks.seal import SealEngine
 from secagg.ckks.share import common_polynomial
-from secagg.ckks.wire import packed_bytes, unpack
+from secagg.ckks.wire import check_planes, packed_bytes, unpack
 from secagg.keys import Context, Seed
 from secagg.negacyclic import N
 
@@ -157,16 +157,17 @@ def timed_cipher_steps(sample: CkksPlan) -> CipherSteps:
 
     def add() -> None:
         # The second half is only checked: it is for holders to add, or its digits are added.
-        unpack(half1, count, sample.width1)
-        add_into(total, unpack(half0, count, sample.width0))
+        check_planes(half1, count, sample.width1)
+        check_planes(half0, count, sample.width0)
+        add_planes_into(total, half0, count, sample.width0)
 
     def bind() -> None:
         knapsack.hash(half1)
         knapsack.add_digits(digits, half1)
 
     def part() -> None:
-        # It is read when it arrives, and once more when all have.
-        unpack(answer, count, width)
+        # It is checked when it arrives, and read when all have.
+        check_planes(answer, count, width)
         add_into(total, unpack(answer, count, width))
 
     chunk, one = sample_of(sample, CHUNK), sample_of(sample, 1)

@@ -31,6 +31,7 @@ from secagg.ckks.cipher import (
     PublicKey,
     Upload,
     add_into,
+    add_planes_into,
     encrypt,
     encrypt_seeded,
     open_exact,
@@ -39,7 +40,7 @@ from secagg.ckks.plan import CkksPlan, Keys, Mode, plan
 from secagg.ckks.sample import key_gaussian, ternary, uniform_mod_q
 from secagg.ckks.seal import SealEngine, SealPool
 from secagg.ckks.share import combine, deal, lagrange, partial, public_share
-from secagg.ckks.wire import unpack
+from secagg.ckks.wire import check_planes
 from secagg.keys import Seed, derive
 from secagg.negacyclic import Integers, N, Residues, reduced, transform
 from secagg.prg import Stream
@@ -132,7 +133,8 @@ class Ours:
         for total, planes, width in zip(
             totals, (upload.c0, upload.c1), (self.plan.width0, self.plan.width1), strict=True
         ):
-            add_into(total, unpack(planes, count, width))
+            check_planes(planes, count, width)
+            add_planes_into(total, planes, count, width)
 
     def zeros(self) -> tuple[Residues, Residues]:
         return np.zeros(self.plan.blocks * N, np.uint64), np.zeros(self.plan.blocks * N, np.uint64)
@@ -265,7 +267,8 @@ def linear_hash(ours: Ours, effort: Effort) -> Row:
 
     def shown() -> None:
         hashlib.sha256(half).digest()
-        add_into(total, unpack(half, count, plan.width1))
+        check_planes(half, count, plan.width1)
+        add_planes_into(total, half, count, plan.width1)
 
     taken, taken_peer = alternate(timed(lambda: knapsack.hash(half)), timed(shown), effort.repeats)
     return Row(

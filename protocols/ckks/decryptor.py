@@ -30,11 +30,11 @@ from protocols.party import SERVER, Blame, Envelope, PartyId, Role, Step
 from protocols.plan import ContextBytes, require_clients, require_floor
 from protocols.verifying import Verifier
 from protocols.wire import Buffer, Supplied
-from secagg.ckks.cipher import add_into, check_opened, open_exact
+from secagg.ckks.cipher import add_planes_into, check_opened, open_exact
 from secagg.ckks.guard import SAMPLE, exposed
 from secagg.ckks.plan import Mode
 from secagg.ckks.whole import SecretKey, decrypt, public_key
-from secagg.ckks.wire import unpack
+from secagg.ckks.wire import check_planes
 from secagg.errors import BadCiphertext as Rubbish
 from secagg.keys import Seed
 from secagg.negacyclic import N, Residues
@@ -183,9 +183,10 @@ def added_up(state: Holding, halves: Sequence[Buffer], width: int) -> Residues:
     """The sum of halves, added by nobody but me.  Shapes: rows of N residues."""
     plan = state.certificate.epoch.plan
     total = np.zeros(plan.blocks * N, np.uint64)
-    with blame(SERVER):
-        for half in halves:
-            add_into(total, unpack(half, total.size, width))
+    for half in halves:
+        with blame(SERVER):
+            check_planes(half, total.size, width)
+        add_planes_into(total, half, total.size, width)
     return total.reshape(plan.blocks, N)
 
 

@@ -62,11 +62,11 @@ from secagg.ckks.ceremony import (
     summand,
     transcript_of,
 )
-from secagg.ckks.cipher import add_into
+from secagg.ckks.cipher import add_planes_into
 from secagg.ckks.plan import CkksPlan, Mode
 from secagg.ckks.share import Dealt as Piece
 from secagg.ckks.share import combine_deals, fits_degree, lagrange, partial, smudging_seed
-from secagg.ckks.wire import pack_into, packed_bytes, unpack
+from secagg.ckks.wire import check_planes, pack_into, packed_bytes
 from secagg.keys import AgreementKey, Context, Secret, Seed, derive
 from secagg.negacyclic import PRIME, N, Residues
 
@@ -401,7 +401,8 @@ def sum_of_halves(plan: CkksPlan, message: EncryptedSum) -> Residues:
     for said, half in zip(message.contributions, message.halves, strict=True):
         require_signed(said, half)
         with blame(SERVER):
-            add_into(total, unpack(half, total.size, plan.width1))
+            check_planes(half, total.size, plan.width1)
+        add_planes_into(total, half, total.size, plan.width1)
     return total.reshape(plan.blocks, N)
 
 

@@ -47,7 +47,7 @@ from protocols.wire import U32, Bytes32, Supplied
 from secagg.ckks.ceremony import check_commitment, check_probe, covering_sets, probe_plan, transcript_of
 from secagg.ckks.plan import Keys, Mode
 from secagg.ckks.share import combine, fits_degree
-from secagg.ckks.wire import unpack
+from secagg.ckks.wire import check_planes, unpack
 from secagg.errors import BadShare as WrongShare
 from secagg.keys import check_point
 from secagg.negacyclic import PRIME, N
@@ -298,7 +298,7 @@ def keep_probe(room: Probing, who: PartyId, letter: Partial) -> Probing:
     if letter.openers != room.sets[0].members:
         raise ViewMismatch(who, f"answers for holders {letter.openers}, asked are {room.sets[0].members}")
     with blame(who):
-        unpack(letter.part, shape.blocks * N, width)
+        check_planes(letter.part, shape.blocks * N, width)
     room.arrived[who] = bytes(letter.part)
     return room
 

@@ -26,9 +26,9 @@ from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
 from protocols.plan import Agreement, ContextBytes, context_of
 from protocols.verifying import Verifier
 from protocols.wire import Bytes32, Supplied, Vector
-from secagg.ckks.cipher import add_into
+from secagg.ckks.cipher import add_planes_into
 from secagg.ckks.plan import CkksPlan
-from secagg.ckks.wire import pack_into, packed_bytes, unpack
+from secagg.ckks.wire import check_planes, pack_into, packed_bytes
 from secagg.negacyclic import N
 
 seeded_server = Role("ckks seeded server", Blame.EXCLUDE)
@@ -114,8 +114,8 @@ def keep_upload(room: Summing, who: PartyId, letter: SeededCiphertext) -> Summin
     text = names.upload_text(room.context, room.agreement.key, who, said.digest0, said.digest1)
     with blame(who):
         room.known.verify(room.known.identities[who], text, letter.signature)
-        c0 = unpack(letter.c0, count, width)
-    add_into(room.sum0, c0)
+        check_planes(letter.c0, count, width)
+    add_planes_into(room.sum0, letter.c0, count, width)
     room.arrived[who] = Arrived(said, letter.public)
     return room
 

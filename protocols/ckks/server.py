@@ -42,11 +42,11 @@ from protocols.plan import Agreement, ContextBytes, context_of
 from protocols.verifying import Verifier
 from protocols.wire import U32, Payload, Supplied, Vector
 from secagg.ckks.binding import hash_from_bytes
-from secagg.ckks.cipher import Opened, add_into, check_opened, open_exact
+from secagg.ckks.cipher import Opened, add_planes_into, check_opened, open_exact
 from secagg.ckks.guard import SAMPLE, exposed
 from secagg.ckks.plan import CkksPlan, Keys, Mode
 from secagg.ckks.share import combine
-from secagg.ckks.wire import packed_bytes, unpack
+from secagg.ckks.wire import check_planes, packed_bytes, unpack
 from secagg.errors import BadCiphertext as Rubbish
 from secagg.negacyclic import N, Residues
 
@@ -239,11 +239,11 @@ def keep_upload(room: Summing, who: PartyId, letter: Ciphertext) -> Summing:
     contribution = Contribution(who, *digests, letter.signature, letter.hash)
     with blame(who):
         room.known.verify(room.known.identities[who], text_of(room, contribution), letter.signature)
-        c0 = unpack(letter.c0, count, plan.width0)
-        c1 = unpack(letter.c1, count, plan.width1)
+        check_planes(letter.c0, count, plan.width0)
+        check_planes(letter.c1, count, plan.width1)
     half = kept_half(room, who, letter)
-    add_into(room.sum0, c0)
-    add_into(room.guarded, c1[: room.guarded.size])
+    add_planes_into(room.sum0, letter.c0, count, plan.width0)
+    add_planes_into(room.guarded, letter.c1, count, plan.width1)
     room.arrived[who] = Arrived(contribution, half)
     return room
 
@@ -326,7 +326,7 @@ def keep_partial(room: Opening, who: PartyId, letter: Partial) -> Opening:
     if len(letter.part) != packed_bytes(plan.blocks * N, width):
         raise ShapeMismatch(who, f"answers with {len(letter.part)} bytes")
     with blame(who):
-        unpack(letter.part, plan.blocks * N, width)
+        check_planes(letter.part, plan.blocks * N, width)
     room.arrived[who] = bytes(letter.part)
     return room
 

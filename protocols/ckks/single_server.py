@@ -35,7 +35,7 @@ from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
 from protocols.plan import Agreement, ContextBytes, context_of
 from protocols.wire import Bytes32, Payload, Supplied
 from secagg.ckks.plan import CkksPlan, Mode
-from secagg.ckks.wire import packed_bytes, unpack
+from secagg.ckks.wire import check_planes, packed_bytes
 from secagg.negacyclic import N
 
 single_keymaker = Role("ckks single key maker", Blame.EXCLUDE)
@@ -170,7 +170,7 @@ def keep_upload(room: Gathering, who: PartyId, letter: Ciphertext) -> Gathering:
     with blame(who):
         room.known.verify(room.known.identities[who], text_of(room, said), letter.signature)
         for half, width in halves:
-            unpack(half, count, width)
+            check_planes(half, count, width)
     room.arrived[who] = Arrived(said, bytes(letter.c0), bytes(letter.c1))
     return room
 

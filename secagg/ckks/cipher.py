@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from secagg.ckks.plan import Bounded, CkksPlan, Mode
 from secagg.ckks.sample import cbd21, ternary, uniform_mod_q
-from secagg.ckks.wire import pack_into, packed_bytes
+from secagg.ckks.wire import Buffer, dropped, pack_into, packed_bytes, planes
 from secagg.errors import BadCiphertext, BadParameters, Overflow
 from secagg.keys import Seed, derive
 from secagg.negacyclic import (
@@ -49,6 +49,8 @@ LABEL_PUBLIC = b"secagg/v1/ckks/a"
 
 # Blocks worked on at a time: about what a core's cache holds. Each draws from streams of its own.
 CHUNK = 32
+# Residues of planes that are added at a time.
+ADDED_AT_ONCE = 1 << 15
 
 # What was rounded away may be so much wider than planned; of garbage it is about six times as wide.
 RESIDUAL_MARGIN = 1.25
@@ -240,6 +242,26 @@ def add_into(total: Residues, more: Residues) -> None:
     np.add(total, more, out=total)
     # Unsigned, what is below q wraps far above: the lesser of the two is the residue.
     np.minimum(total, total - np.uint64(PRIME), out=total)
+
+
+def add_planes_into(total: Residues, buffer: Buffer, count: int, width: int) -> None:
+    """total <- total + the first residues of `count` in planes that were checked, mod q, in place.
+
+    A part and a plane at a time: what is made of them stays in one scratch that a core's cache holds. Asking the system
+    for fresh memory as large as the vector would take longer than the addition.
+    """
+    scratch = np.empty(min(total.size, ADDED_AT_ONCE), np.uint64)
+    found, drop = planes(buffer, count, width), dropped(width)
+    for first in range(0, total.size, ADDED_AT_ONCE):
+        part = total[first : first + ADDED_AT_ONCE]
+        some, shift = scratch[: part.size], drop
+        for plane in found:
+            some[:] = plane[first : first + part.size]
+            some <<= np.uint64(shift)
+            part += some
+            shift += 8 * plane.itemsize
+        np.subtract(part, np.uint64(PRIME), out=some)
+        np.minimum(part, some, out=part)
 
 
 def subtract_into(total: Residues, less: Residues) -> None:

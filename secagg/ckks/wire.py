@@ -14,6 +14,7 @@ No foreign byte becomes a residue that is not below q, and no bytes of a strange
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -101,17 +102,37 @@ def unpack(buffer: Buffer, count: int, width: int) -> Residues:
     Raises: BadCiphertext for another length, or a number that no residue becomes; BadParameters for a width without
     planes.
     """
+    check_planes(buffer, count, width)
     residues = read_planes(buffer, count, width)
-    if count and int(residues.max()) > largest(width):
-        raise BadCiphertext("a residue is not below the modulus")
     # The largest number stands for a residue below q, so nothing is left to reduce.
     residues <<= np.uint64(dropped(width))
     return residues
 
 
+def check_planes(buffer: Buffer, count: int, width: int) -> None:
+    """Returns when `unpack` would; the high plane tells all but a few numbers, and nothing is made of the others.
+
+    Raises: as `unpack`.
+    """
+    *lower, high = planes(buffer, count, width)
+    bound, shift = largest(width), 8 * sum(plane.itemsize for plane in lower)
+    top = bound >> shift
+    if not count or int(high.max()) < top:
+        return
+    # Where the high plane is at its top the lower ones decide; beyond it no lower one does.
+    places = np.flatnonzero(high >= top)
+    if int(_joined([plane[places] for plane in (*lower, high)]).max()) > bound:
+        raise BadCiphertext("a residue is not below the modulus")
+
+
 def read_planes(buffer: Buffer, count: int, width: int) -> NDArray[np.uint64]:
     """The numbers that `write_planes` wrote; a fresh array.  Raises: as `planes`."""
-    low, *higher = planes(buffer, count, width)
+    return _joined(planes(buffer, count, width))
+
+
+def _joined(found: Sequence[NDArray[Any]]) -> NDArray[np.uint64]:
+    """The numbers with these planes, the low one first."""
+    low, *higher = found
     numbers: NDArray[np.uint64] = low.astype(np.uint64)
     shift = 8 * low.itemsize
     for plane in higher:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secagg.ckks.wire import WIDTHS, dropped, largest, pack_into, packed_bytes, shorten, unpack
+from secagg.ckks import cipher
+from secagg.ckks.wire import WIDTHS, check_planes, dropped, largest, pack_into, packed_bytes, shorten, unpack
 from secagg.errors import BadCiphertext, BadParameters
 from secagg.negacyclic import PRIME, PRIME_BITS, Residues
 
@@ -245,3 +246,17 @@ def test_planes_of_another_length_are_refused() -> None:
 def test_nothing_packs_to_nothing(width: int) -> None:
     assert packed(residues_of([]), width) == b""
     assert unpack(b"", 0, width).size == 0
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("size", [1, 5, 40])
+def test_planes_are_added_as_their_residues_are(width: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In parts that do not divide the vector, onto sums next to the modulus, and the first of them alone."""
+    monkeypatch.setattr(cipher, "ADDED_AT_ONCE", 16)
+    values = [(7919 * place * PRIME // 40) % PRIME for place in range(39)] + [PRIME - 1]
+    buffer = bytes(packed(residues_of(values), width))
+    check_planes(buffer, len(values), width)
+    total = residues_of([PRIME - 1 - place for place in range(size)])
+    expected = [(int(a) + int(b)) % PRIME for a, b in zip(total, unpack(buffer, len(values), width), strict=False)]
+    cipher.add_planes_into(total, buffer, len(values), width)
+    assert total.tolist() == expected
