@@ -54,6 +54,7 @@ class Protocol(StrEnum):
     """Protocols the command can run."""
 
     PAIRWISE = "pairwise"
+    ONESHOT = "oneshot"
     CKKS = "ckks"
 
 
@@ -105,6 +106,7 @@ ModeChoice = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON object on stdout")]
 Clients = Annotated[int, typer.Option(min=3, max=1024, help="number of clients")]
+ManyClients = Annotated[int, typer.Option(min=3, max=100_000, help="number of clients")]
 Dropout = Annotated[float, typer.Option(min=0, max=1, help="fraction of clients that vanish in a round")]
 Bits = Annotated[int, typer.Option(min=2, max=24, help="precision of one coordinate")]
 Delta = Annotated[str, typer.Option(help="failure probability of the guarantee", metavar="NUMBER")]
@@ -206,7 +208,7 @@ def demo(
 
 @app.command()
 def simulate(
-    clients: Clients,
+    clients: ManyClients,
     dim: Annotated[int, typer.Option(min=1, max=1 << 27, help="coordinates of the vector")],
     protocol: Annotated[Protocol, typer.Option(help="how vectors are hidden")] = Protocol.PAIRWISE,
     mode: ModeChoice = None,

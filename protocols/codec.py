@@ -24,6 +24,7 @@ from protocols.ckks import messages as ckks
 from protocols.ckks import seeded_messages as seeded
 from protocols.ckks import single_messages as single
 from protocols.errors import BadPlan, Malformed, TooLarge, Undecodable, blame
+from protocols.oneshot import messages as oneshot
 from protocols.party import PartyId
 from protocols.wire import Buffer
 from secagg.errors import SecaggError
@@ -72,6 +73,12 @@ KINDS: dict[int, type[Any]] = {
     28: seeded.OpenSeeded,
     29: seeded.SeededCiphertext,
     30: seeded.SeededSum,
+    31: oneshot.Convene,
+    32: oneshot.Enlisted,
+    33: oneshot.OpenOneShot,
+    34: oneshot.Concealed,
+    35: oneshot.Included,
+    36: oneshot.Summed,
 }
 _KIND_OF = {message: kind for kind, message in KINDS.items()}
 

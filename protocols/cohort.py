@@ -2,7 +2,7 @@
 
     Cohort.fresh(plan, ids)              identities and secrets from the operating system
     Cohort.from_root(plan, ids, root)    insecure: all of it a function of the root
-    .keyed(task)                         with the key that an encrypted round needs
+    .keyed(task)                         with the key or the committee that opens the round's sum
 
 Nothing of it is for parties that must not trust each other: they run endpoints of their own.
 """
@@ -16,13 +16,24 @@ from typing import Any, Protocol
 
 from dp.noise import RngSource
 from protocols.ckks import seeded
+from protocols.ckks.messages import Certificate
 from protocols.ckks.vector import Shape
-from protocols.committee import HOLDERS, Build, BuildDecryptor, Committee
-from protocols.endpoint import Client, Decryptor, Holder, Opener, Server, Task
+from protocols.committee import (
+    HOLDERS,
+    MEMBERS,
+    Build,
+    BuildDecryptor,
+    BuildMember,
+    Committee,
+    KeyCommittee,
+    OneShotCommittee,
+    numbers,
+)
+from protocols.endpoint import Client, Decryptor, Holder, Member, Opener, Server, Task
 from protocols.errors import Misused
 from protocols.messages import Aggregate
 from protocols.party import SERVER, PartyId
-from protocols.plan import ENCRYPTED, NOTHING, Policy, RoundPlan
+from protocols.plan import ENCRYPTED, NOTHING, ONE_SHOT, PAIRWISE, Policy, RoundPlan
 from protocols.verifying import Verifier
 from secagg.ckks.cipher import Engine
 from secagg.ckks.plan import CkksPlan, Mode
@@ -50,8 +61,7 @@ def identity_from(root: Seed, who: PartyId) -> Identity:
 class Cohort:
     """A server and its clients in one process, with identities pinned to each other.
 
-    Where the plan's protocol encrypts, `committee` are the holders of keys, or `shared` is the name of the one that the
-    clients share.
+    Where others than the clients open sums, `committee` are they; `shared` is the name of the key that clients share.
     """
 
     server: Server
@@ -65,19 +75,19 @@ class Cohort:
         return {} if self.committee is None else self.committee.holders
 
     def keyed(self, task: Task) -> Task:
-        """The task with a new key, where updates are encrypted and it has none; or with the one that clients share.
+        """The task with what opens its sum, where it names none: a new key, the one that clients share, or a committee.
 
-        Raises: as `Committee.key_for`.
+        Raises: as `certificate_for` of the committee.
         """
-        if task.key != NOTHING:
+        if task.key != NOTHING or self.server.plan.protocol == PAIRWISE:
             return task
         if self.committee is None:
             return replace(task, shared_key=self.shared)
-        return replace(task, certificate=self.committee.key_for(self.server.agree(task)))
+        return replace(task, certificate=self.committee.certificate_for(self.server.agree(task)))
 
     def encryption_of(self, task: Task) -> CkksPlan | None:
         """The plan of the key that such a task has, None where masks hide."""
-        if task.certificate is not None:
+        if isinstance(task.certificate, Certificate):
             return task.certificate.epoch.plan
         return None if task.shared_key is None else Shape.of(self.server.agree(task), seeded.KEYS).plan
 
@@ -118,7 +128,7 @@ class Cohort:
         Where the protocol encrypts, `engine` does so, and who can open is for `mode` to say.
         """
         identities = {who: Identity.fresh() for who in (SERVER, *_holders_of(plan, mode), *map(PartyId, ids))}
-        build = Builders(partial(Client, engine=engine), Holder, Decryptor, Seed.fresh)
+        build = Builders(partial(Client, engine=engine), Holder, Decryptor, Member, Seed.fresh)
         return cls._of(plan, mode, identities, build, verifiers)
 
     @classmethod
@@ -137,6 +147,7 @@ class Cohort:
             client=partial(Client.from_root, root, engine=engine),
             holder=partial(Holder.from_root, root),
             decryptor=partial(Decryptor.from_root, root),
+            member=partial(Member.from_root, root),
             shared=lambda: derive(root, LABEL_SHARED, NOTHING),
         )
         return cls._of(plan, mode, identities, build, verifiers)
@@ -193,6 +204,7 @@ class Builders:
     client: BuildClient
     holder: Build
     decryptor: BuildDecryptor
+    member: BuildMember
     shared: Callable[[], Seed]
 
     def committee(
@@ -203,15 +215,17 @@ class Builders:
         server: Identity,
         holders: Mapping[PartyId, Identity],
     ) -> Committee:
-        """The holders, or the one decryptor."""
+        """The holders, the one decryptor, or the members."""
+        if plan.protocol == ONE_SHOT:
+            return OneShotCommittee.of(plan, clients, server, holders, self.member)
         if mode is Mode.SINGLE:
-            return Committee.single(plan, clients, server, holders, self.decryptor)
-        return Committee.of(plan, clients, server, holders, self.holder)
+            return KeyCommittee.single(plan, clients, server, holders, self.decryptor)
+        return KeyCommittee.of(plan, clients, server, holders, self.holder)
 
 
 def _holders_of(plan: RoundPlan, mode: Mode) -> tuple[PartyId, ...]:
-    sizes = {Mode.THRESHOLD: HOLDERS, Mode.SINGLE: 1, Mode.SEEDED: 0}
-    return Committee.numbers(sizes[mode]) if plan.protocol == ENCRYPTED else ()
+    encrypted = {Mode.THRESHOLD: HOLDERS, Mode.SINGLE: 1, Mode.SEEDED: 0}[mode]
+    return numbers({PAIRWISE: 0, ONE_SHOT: MEMBERS, ENCRYPTED: encrypted}[plan.protocol])
 
 
 def _is_shared(plan: RoundPlan, mode: Mode) -> bool:

@@ -8,12 +8,13 @@
         MissingExtra            an optional package is not installed
       Misbehaved(peer)        a peer broke the protocol
         Malformed TooLarge BadSignature OutOfTurn Duplicate Replay AlreadyAnswered PolicyViolation
-        CohortTooSmall ViewMismatch UnsafeUnmask KeyMismatch ShapeMismatch BadShare BadBox BadCiphertext
+        CohortTooSmall ViewMismatch UnsafeUnmask KeyMismatch ShapeMismatch BadShare BadBox BadCiphertext BadCommittee
       RoundLost               nobody can be blamed; the round is over
         TooFewClients           too few remain
         TooFewMembers           too few of those who make or hold a key remain
-        BadCommittee            a key was made that its holders cannot open together
+        BadDealing              a key was made that its holders cannot open together
         ImplausibleSum          the opened sum contradicts itself
+          BadMaskKey              what the members answered is not the key of these masks
 
 Anything else that escapes from this package is a bug of ours.
 """
@@ -130,6 +131,10 @@ class BadCiphertext(Misbehaved):
     """The peer's ciphertext or key has a shape or numbers that its plan excludes."""
 
 
+class BadCommittee(Misbehaved):
+    """The peer shows a committee that this party's policy does not let open its sums."""
+
+
 class Undecodable(ProtocolError):
     """These bytes are no canonical encoding of the expected type; the caller knows whom to blame."""
 
@@ -162,13 +167,17 @@ class TooFewClients(RoundLost):
 class TooFewMembers(RoundLost):
     """Too few of those who make or hold a key remain; nothing was opened. Start again without `missing`."""
 
-    def __init__(self, have: int, need: int, room: str, missing: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, have: int, need: int, room: str, missing: tuple[int, ...] = (), culprits: tuple[int, ...] = ()
+    ) -> None:
         named = f": parties {', '.join(map(str, missing))} are silent" if missing else ""
-        super().__init__(f"{room}: {have} of {need} have spoken{named}; start again without them")
-        self.have, self.need, self.room, self.missing = have, need, room, missing
+        blamed = f"; exclude clients {', '.join(map(str, culprits))} next time" if culprits else ""
+        super().__init__(f"{room}: {have} of {need} have spoken{named}; start again without them{blamed}")
+        self.have, self.need, self.room = have, need, room
+        self.missing, self.culprits = missing, culprits
 
 
-class BadCommittee(RoundLost):
+class BadDealing(RoundLost):
     """The key that was made is not one that its holders open together: make another, without the `culprits`."""
 
     def __init__(self, culprits: tuple[int, ...]) -> None:
@@ -180,6 +189,10 @@ class BadCommittee(RoundLost):
 
 class ImplausibleSum(RoundLost):
     """The opened sum fails its own checksum or its weight bounds: do not use it, open a new round."""
+
+
+class BadMaskKey(ImplausibleSum):
+    """What members answered is no sum of mask keys, or leaves no error such masks leave: nothing is published."""
 
 
 # The only bridge from the pure package: an error that blames nobody becomes the fault of the

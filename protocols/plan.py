@@ -41,7 +41,7 @@ MAX_METRICS = 64
 # What a policy allows that does not say otherwise.
 USUAL_LENGTH, USUAL_CLIP = 1 << 27, Fraction(1 << 20)
 MAX_NOISE_MULTIPLIER = Fraction(1 << 64)
-PAIRWISE, ENCRYPTED = "pairwise", "ckks"
+PAIRWISE, ONE_SHOT, ENCRYPTED = "pairwise", "oneshot", "ckks"
 # The other modes of encrypted sums trust one party, or every client, with every upload.
 USUAL_MODES = frozenset({Mode.THRESHOLD})
 
@@ -234,6 +234,10 @@ class RoundPlan:
         self._check_clip()
         if self.protocol == ENCRYPTED:
             self._check_encrypted()
+        if self.protocol != PAIRWISE and self.links:
+            raise BadPlan(
+                "excess noise is removed by what neighbours hold: only pairwise masks have them (Excess.KEPT)"
+            )
 
     def _check_encrypted(self) -> None:
         """Against a client that adds a multiple of the key to its upload: whoever then sees the sum has the key."""
@@ -243,8 +247,6 @@ class RoundPlan:
                 "encrypted upload: assume corrupt=0, or promise=Promise.CURIOUS where they follow the protocol, or "
                 "take the pairwise protocol"
             )
-        if self.links:
-            raise BadPlan("excess noise is removed by what neighbours hold: encrypted sums keep it (Excess.KEPT)")
 
     def _check_clip(self) -> None:
         if self.rule is not None:
@@ -288,7 +290,7 @@ class RoundPlan:
 
     def promise_of(self, clients: int) -> str:
         """What a round of this many clients may call itself: `active` needs a graph that no server could choose."""
-        if self.protocol == ENCRYPTED:
+        if self.protocol != PAIRWISE:
             return self.promise.value
         sparse = self.parameters(clients).degree < clients - 1
         trusted = self.promise is Promise.ACTIVE and sparse and self.graph is GraphMode.ROSTER
@@ -363,7 +365,8 @@ class RoundPlan:
 
         The smallest cohort is what remains after twice the expected drop-out, at least three and a
         majority; with noise, as many colluders as corrupt clients are discounted. A clip that adapts starts at
-        `clip`, rounded to one that the rule can hold. `protocol` is "pairwise" or "ckks"; only the former has a graph.
+        `clip`, rounded to one that the rule can hold. `protocol` is "pairwise", "oneshot" or "ckks"; only the first
+        has a graph.
         Raises: BadPlan when no such plan exists, naming what to lower.
         """
         if type(clients) is not int:
@@ -411,8 +414,8 @@ class RoundPlan:
         )
         if protocol == PAIRWISE:
             plan.parameters(clients)
-        elif protocol != ENCRYPTED:
-            raise BadPlan(f"protocol is {protocol!r}, it must be {PAIRWISE!r} or {ENCRYPTED!r}")
+        elif protocol not in (ONE_SHOT, ENCRYPTED):
+            raise BadPlan(f"protocol is {protocol!r}, it must be {PAIRWISE!r}, {ONE_SHOT!r} or {ENCRYPTED!r}")
         left = clients - assumption.lost(clients)
         if left < plan.min_cohort:
             bearable = Fraction(clients - plan.min_cohort, clients)
@@ -477,7 +480,7 @@ class Agreement:
 
     `length` counts the model's parameters, `layout` and `model` are digests (zero when there is
     none to agree on), `ledger_head` binds the budget's history, `nonce` makes attempts differ, `key` is the digest of
-    the certificate that updates are encrypted under.
+    the certificate of the key, or the committee, that opens the sum.
     """
 
     plan: RoundPlan
@@ -513,7 +516,8 @@ class Policy:
     differ by what the cohorts differ in: `max_rounds` bounds how often that can be played. `min_degree` and
     `min_threshold` are floors below what the client derives for itself, `suites` the primitives it trusts. Of
     encrypted sums: `modes` are the ways to open them that this client agreed to, `holders` pins who may hold the key,
-    of whom at least `min_opening_threshold` must open together.
+    of whom at least `min_opening_threshold` must open together. Of one-shot sums: `holders` pins who may be in the
+    committee, of which fewer than `min_opening_threshold` learn nothing.
     A client makes removable noise for at most `max_removable` numbers of drop-outs: each takes it a table.
     """
 

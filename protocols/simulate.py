@@ -34,7 +34,7 @@ from protocols.errors import Misbehaved, Misused, RoundLost
 from protocols.ideal import Ideal
 from protocols.messages import Aggregate, Submit
 from protocols.party import SERVER, PartyId
-from protocols.plan import ENCRYPTED, RoundPlan
+from protocols.plan import PAIRWISE, RoundPlan
 
 
 class Exchange(enum.IntEnum):
@@ -48,14 +48,14 @@ class Exchange(enum.IntEnum):
 
 
 class Encrypted(enum.IntEnum):
-    """The one letter of a client, or of a holder, in an encrypted round."""
+    """The one letter of a client, or of who opens the sum, in a round that others than the clients open."""
 
     VECTOR = 0
 
 
 def letters_of(plan: RoundPlan) -> type[Exchange] | type[Encrypted]:
     """What a client says in a round of this plan."""
-    return Encrypted if plan.protocol == ENCRYPTED else Exchange
+    return Exchange if plan.protocol == PAIRWISE else Encrypted
 
 
 class Lost(enum.Enum):

@@ -19,6 +19,8 @@ from protocols.coding import Floats, coding_of
 from protocols.endpoint import Client, Task
 from protocols.errors import Misused
 from protocols.messages import Submit
+from protocols.oneshot.messages import Certificate as CommitteeCertificate
+from protocols.oneshot.shape import Shape
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, NOTHING, PAIRWISE, RoundPlan
 from protocols.planning import graphs_for
@@ -61,6 +63,21 @@ class OpenedByHolders:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenedByCommittee:
+    """What a one-shot round adds to the report: its committee, and what one member did.
+
+    `members` of whom `corrupted` learn nothing and `offline` may be silent; `values_per_coefficient` of the mask.
+    """
+
+    members: int
+    corrupted_members: int
+    offline_members: int
+    values_per_coefficient: int
+    member_seconds_median: float
+    download_bytes_per_member: int
+
+
+@dataclass(frozen=True, slots=True)
 class TrialReport:
     """What the round gave. Seconds are CPU time, bytes whole frames, memory the process's peak.
 
@@ -82,12 +99,14 @@ class TrialReport:
     modulus_bits: int
     deterministic: bool
     opened: OpenedByHolders | None = None
+    committee: OpenedByCommittee | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """The report under the names the command prints; what concerns holders only where there are any."""
+        """The report under the names the command prints; what concerns holders or members only where there are any."""
         values = asdict(self)
-        opened = values.pop("opened")
-        return values if opened is None else values | opened.pop("encryption") | opened
+        opened, committee = values.pop("opened"), values.pop("committee")
+        encrypted = {} if opened is None else opened.pop("encryption") | opened
+        return values | encrypted | (committee or {})
 
 
 def plan_for(clients: int, dropout: float, bits: int, protocol: str = PAIRWISE) -> RoundPlan:
@@ -96,10 +115,11 @@ def plan_for(clients: int, dropout: float, bits: int, protocol: str = PAIRWISE) 
     A trial may ask for more drop-outs than are assumed, to see the round refused. Of encrypted rounds no client is
     assumed to help the server: see `RoundPlan`.
     """
-    if protocol == ENCRYPTED:
+    if protocol != PAIRWISE:
         bearable = Fraction(clients - max(3, clients // 2 + 1), clients)
         assumed = min(Fraction(repr(float(dropout))), bearable)
-        return RoundPlan.recommend(clients, dropout=assumed, corrupt=0, bits=bits, protocol=ENCRYPTED)
+        corrupt = Fraction(0) if protocol == ENCRYPTED else Fraction(1, 10)
+        return RoundPlan.recommend(clients, dropout=assumed, corrupt=corrupt, bits=bits, protocol=protocol)
     graphs = graphs_for(clients)
     graph = next((graph for graph in graphs if dropout <= most_assumable(clients, bits, graph)), graphs[0])
     assumable = min(dropout, most_assumable(clients, bits, graph))
@@ -141,7 +161,7 @@ def run_trial(trial: Trial, seed: int | None, told: Told = lambda standing: None
     task = cohort.keyed(Task(0, trial.dimension, nonce=nonce))
     faults = with_lost_holders(faults, cohort, trial.dropout)
     simulation = Simulation(cohort, train, faults, timed=timed, told=told)
-    costs, encrypted = simulation.run(task), cohort.encryption_of(task)
+    costs = simulation.run(task)
     return TrialReport(
         exact=simulation.exact,
         survivors=len(simulation.opened.survivors),
@@ -151,8 +171,36 @@ def run_trial(trial: Trial, seed: int | None, told: Told = lambda standing: None
         rounds_trips=costs.exchanges,
         peak_rss_bytes=peak_rss_bytes(),
         deterministic=cohort.deterministic,
-        **(of_graph(trial, cohort, task) if encrypted is None else of_key(encrypted, costs)),
+        **opened_how(trial, cohort, task, costs),
     )
+
+
+def opened_how(trial: Trial, cohort: Cohort, task: Task, costs: Costs) -> dict[str, Any]:
+    """What the round says of its parameters, by who opened the sum."""
+    encrypted = cohort.encryption_of(task)
+    if encrypted is not None:
+        return of_key(encrypted, costs)
+    if isinstance(task.certificate, CommitteeCertificate):
+        return of_committee(cohort, task, task.certificate, costs)
+    return of_graph(trial, cohort, task)
+
+
+def of_committee(cohort: Cohort, task: Task, certificate: CommitteeCertificate, costs: Costs) -> dict[str, Any]:
+    """What a one-shot round says of its committee, and what its members did."""
+    mask, quorum = Shape.of(cohort.server.agree(task)).mask, certificate.epoch.quorum
+    return {
+        "degree": None,
+        "threshold": quorum.needed,
+        "modulus_bits": mask.modulus_bits,
+        "committee": OpenedByCommittee(
+            quorum.members,
+            quorum.corrupted,
+            quorum.offline,
+            mask.per_coefficient,
+            costs.holder_seconds_median,
+            costs.download_bytes_per_holder,
+        ),
+    }
 
 
 def of_graph(trial: Trial, cohort: Cohort, task: Task) -> dict[str, Any]:
@@ -176,11 +224,11 @@ def of_key(plan: CkksPlan, costs: Costs) -> dict[str, Any]:
 
 
 def with_lost_holders(faults: FaultPlan, cohort: Cohort, dropout: float) -> FaultPlan:
-    """The same fraction of the holders is lost as of the clients, but never one of the t that a sum needs."""
+    """The same fraction of the holders is lost as of the clients, but never one of those that a sum needs."""
     if cohort.committee is None:
         return faults
-    keys, holders = cohort.committee.keys, sorted(cohort.committee.holders)
-    lost = holders[: min(math.ceil(Fraction(repr(dropout)) * keys.holders), keys.holders - keys.threshold)]
+    holders, needed = sorted(cohort.committee.holders), cohort.committee.needed
+    lost = holders[: min(math.ceil(Fraction(repr(dropout)) * len(holders)), len(holders) - needed)]
     return FaultPlan({**faults.fates, **dict.fromkeys(lost, Fate(Encrypted.VECTOR, Lost.REPLY))})
 
 

@@ -1,29 +1,46 @@
-"""t-of-n sharing of a 32-byte secret: t points determine a polynomial, t - 1 say nothing about f(0).
+"""Sharing a secret so that enough points of a polynomial determine it, and fewer say nothing about it.
 
-    f(X) = secret + c_1 X + ... + c_{t-1} X^{t-1}   over Z_p,   p = 2^256 + 297
-    share of holder x: (x, f(x))                    secret = sum over t shares of y * lambda_x,
-                                                    lambda_x = prod over other x' of x' / (x' - x)
+    one 32-byte seed     f(X) = secret + c_1 X + ... + c_{t-1} X^{t-1}   over Z_p,   p = 2^256 + 297
+                         share of holder x: (x, f(x))        secret = sum over t shares of y * lambda_x,
+                                                             lambda_x = prod over other x' of x' / (x' - x)
+
+    many small integers  f(-1), ..., f(-l) are secrets, f(1), ..., f(tau) uniform   over Z_q,   q = 2^31 - 1
+                         share of member i: f(i)             any r = tau + l shares determine f, tau say nothing
 
 p is the smallest prime above 2^256: every 32-byte string is a field element as it stands, with no reduction
-and no bias, and a share is 33 bytes. Which x belongs to whom, and what a wrong share means for its dealer,
-is decided in `protocols`.
-Source: Shamir, CACM 1979.
+and no bias, and a share is 33 bytes. q is as large as a word of 32 bits allows with every sum of two residues
+below 2^32 and every product below 2^62; shares of it are rows of such words, one word per polynomial, and
+they add up: sums of shares are shares of the sums. How tau and l follow from a committee is `quorum.py`.
+Which x belongs to whom, and what a wrong share means for its dealer, is decided in `protocols`.
+Sources: Shamir, CACM 1979; Franklin and Yung, STOC 1992 (packed secrets).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
 
+import numpy as np
+from numpy.typing import NDArray
+
 from secagg.errors import BadParameters, BadShare
 from secagg.keys import SEED_BYTES, Seed
 from secagg.prg import Stream
+from secagg.quorum import Quorum
 
 PRIME = 2**256 + 297
 FIELD_BITS = PRIME.bit_length()
 SHARE_BYTES = 33
+
+PACKED_PRIME = 2**31 - 1
+# Packed secrets, and sums of them, lie from -MOST_PACKED to MOST_PACKED.
+MOST_PACKED = PACKED_PRIME // 2
+
+PackedShare = NDArray[np.uint32]
+Integers = NDArray[np.int64]
+Words = NDArray[np.uint64]
 
 # Horner's rule over plain integers: a reduction costs as much as a few steps, so it is done once in so many.
 STEPS_PER_REDUCTION = 32
@@ -144,3 +161,168 @@ def invert_all(values: Sequence[int], prime: int) -> list[int]:
         inverses.append(inverse * before % prime)
         inverse = inverse * value % prime
     return inverses[::-1]
+
+
+def deal_packed(values: Integers, quorum: Quorum, random: Stream) -> PackedShare:
+    """Row i - 1 is the share of member i: values at i of ceil(N / l) polynomials that hold N secrets.
+
+    Shapes: values one row of N >= 1 int64 from -(q - 1) / 2 to (q - 1) / 2; the result is (members, rows) uint32
+        below q. Secret j lies at -(j // rows + 1) of polynomial j % rows; zeros fill up the last ones.
+    Guarantee: any tau rows of the result are uniform and independent of the values, when the stream is secret
+        and serves this call only. The result is as secret as the values: whoever has it overwrites both.
+    Raises: BadParameters for another shape or type, or a value out of range.
+    """
+    if values.dtype != np.int64 or values.ndim != 1 or values.size == 0:
+        raise BadParameters(f"expected one row of int64, got shape {values.shape} of {values.dtype}")
+    if values.max() > MOST_PACKED or values.min() < -MOST_PACKED:
+        raise BadParameters(f"packed secrets lie from {-MOST_PACKED} to {MOST_PACKED}")
+    rows, chosen = packed_rows(values.size, quorum), quorum.privacy
+    known = np.zeros((quorum.needed, rows), np.uint64)
+    secrets = known[: quorum.packed].view(np.int64).reshape(-1)
+    np.remainder(values, PACKED_PRIME, out=secrets[: values.size])
+    known[quorum.packed :] = draw_packed(random, chosen * rows).reshape(chosen, rows)
+    shares = np.empty((quorum.members, rows), np.uint32)
+    shares[:chosen] = known[quorum.packed :]
+    nodes = (*secret_points(quorum), *range(1, chosen + 1))
+    shares[chosen:] = transfer(nodes, tuple(range(chosen + 1, quorum.members + 1)), known)
+    known.fill(0)
+    return shares
+
+
+def combine_packed(shares: Mapping[int, PackedShare], quorum: Quorum, count: int) -> Integers:
+    """The `count` secrets, centred, from the shares of exactly r members.
+
+    Guarantee: shares of one dealing, or sums mod q of the same members' shares of many, give the secrets or
+        their sums, where these lie from -(q - 1) / 2 to (q - 1) / 2. Any other shares give some integers: only
+        more than r shares (`fitting`), or what the secrets are for, tells them apart.
+    Raises: BadParameters for count < 1 or somebody who is no member; BadShare for another number of shares or
+        a share that is not of ceil(count / l) words below q.
+    """
+    members = check_shares(shares, quorum, packed_rows(count, quorum))
+    if len(members) != quorum.needed:
+        raise BadShare(f"{quorum.needed} shares are needed, no more and no fewer; got {len(members)}")
+    residues = transfer(members, secret_points(quorum), np.stack([shares[member] for member in members]))
+    secrets = residues.reshape(-1)[:count].astype(np.int64)
+    residues.fill(0)
+    secrets -= PACKED_PRIME * (secrets > MOST_PACKED)
+    return secrets
+
+
+def fitting(shares: Mapping[int, PackedShare], quorum: Quorum, base: Collection[int]) -> frozenset[int]:
+    """Which members' shares lie on the polynomials through the shares of `base`; those of base always do.
+
+    Raises: BadParameters unless base is r different members with shares; BadShare for a share that is not of
+        as many words below q as the others.
+    """
+    first = next(iter(shares.values()), np.zeros(0, np.uint32))
+    members = check_shares(shares, quorum, first.size)
+    nodes = tuple(sorted(set(base)))
+    if not len(nodes) == len(base) == quorum.needed or not shares.keys() >= set(nodes):
+        raise BadParameters(f"a base is {quorum.needed} different members with shares, not {sorted(base)}")
+    others = tuple(member for member in members if member not in nodes)
+    expected = transfer(nodes, others, np.stack([shares[member] for member in nodes]))
+    agreeing = (other for other, row in zip(others, expected, strict=True) if np.array_equal(row, shares[other]))
+    return frozenset((*nodes, *agreeing))
+
+
+def add_share_into(total: Words, share: PackedShare) -> None:
+    """total <- total + share, unreduced: exact for up to 2^32 shares; `reduced` ends it.
+
+    Raises: BadParameters unless total is a row of uint64 of the share's length; BadShare for a share with
+        words of another type, or not below q.
+    """
+    check_share(share, total.size, "added")
+    if total.dtype != np.uint64 or total.ndim != 1:
+        raise BadParameters(f"a sum of shares is one row of uint64, not shape {total.shape} of {total.dtype}")
+    np.add(total, share, out=total)
+
+
+def reduced(total: Words) -> PackedShare:
+    """The residues below q of a sum of shares: a share of the sum."""
+    return (total % np.uint64(PACKED_PRIME)).astype(np.uint32)
+
+
+def check_share(share: PackedShare, rows: int, whose: str) -> None:
+    """Raises: BadShare, saying whose, unless the share is one row of so many uint32 below q."""
+    if share.dtype != np.uint32 or share.shape != (rows,):
+        raise BadShare(f"the share {whose} is of shape {share.shape} and {share.dtype}, not {rows} words of 32 bits")
+    if share.size and share.max() >= PACKED_PRIME:
+        raise BadShare(f"the share {whose} holds a word that is no field element")
+
+
+def check_shares(shares: Mapping[int, PackedShare], quorum: Quorum, rows: int) -> tuple[int, ...]:
+    """The members with shares, ascending.
+
+    Raises: BadParameters for somebody who is no member; BadShare naming whose share is not of so many words.
+    """
+    strangers = [member for member in shares if type(member) is not int or not 1 <= member <= quorum.members]
+    if strangers:
+        raise BadParameters(f"members are 1 .. {quorum.members}, not {strangers}")
+    for member, share in shares.items():
+        check_share(share, rows, f"of member {member}")
+    return tuple(sorted(shares))
+
+
+def packed_rows(count: int, quorum: Quorum) -> int:
+    """ceil(count / l): how many polynomials hold so many secrets, and how many words a share has.
+
+    Raises: BadParameters for a count below 1.
+    """
+    if count < 1:
+        raise BadParameters(f"at least one secret is shared, not {count}")
+    return -(-count // quorum.packed)
+
+
+def secret_points(quorum: Quorum) -> tuple[int, ...]:
+    """-1, ..., -l: where the secrets of a polynomial lie, away from all members."""
+    return tuple(range(-1, -quorum.packed - 1, -1))
+
+
+def draw_packed(stream: Stream, count: int) -> PackedShare:
+    """`count` uniform elements of Z_q: the low 31 bits of successive words of 32, those equal to q rejected."""
+    elements = np.empty(0, np.uint32)
+    offset = 0
+    while elements.size < count:
+        draws = stream.bytes(offset, 4 * (count - elements.size))
+        offset += len(draws)
+        words = np.frombuffer(draws, "<u4") & np.uint32(PACKED_PRIME)
+        elements = np.concatenate((elements, words[words != PACKED_PRIME]))
+    return elements
+
+
+def transfer(nodes: tuple[int, ...], places: tuple[int, ...], values: NDArray[np.unsignedinteger]) -> Words:
+    """Values mod q at `places` of the polynomials of degree below len(nodes) with these values at `nodes`.
+
+    Shapes: values (nodes, rows) below q; the result (places, rows).
+    """
+    factors = lagrange(nodes, places)
+    total = np.zeros((len(places), values.shape[1]), np.uint64)
+    term = np.empty_like(total)
+    for column, row in zip(factors.T, values, strict=True):
+        # Below 2^62; one sum of a residue for each of at most 100 nodes is far below 2^64.
+        np.multiply(column[:, None], row[None, :], out=term, dtype=np.uint64)
+        np.remainder(term, np.uint64(PACKED_PRIME), out=term)
+        total += term
+    term.fill(0)
+    total %= np.uint64(PACKED_PRIME)
+    return total
+
+
+@lru_cache(maxsize=128)
+def lagrange(nodes: tuple[int, ...], places: tuple[int, ...]) -> Words:
+    """The matrix (places, nodes) of prod over other x' of (place - x') / (x - x') mod q; not to be written to.
+
+    Cached, because all clients of a committee share alike, and its members' answers come from few subsets.
+    """
+    denominators = [prod(x - other for other in nodes if other != x) % PACKED_PRIME for x in nodes]
+    inverses = invert_all(denominators, PACKED_PRIME)
+    factors = np.array(
+        [
+            [prod(place - other for other in nodes if other != x) * inverse % PACKED_PRIME for x, inverse in pairs]
+            for place in places
+            for pairs in [list(zip(nodes, inverses, strict=True))]
+        ],
+        np.uint64,
+    ).reshape(len(places), len(nodes))
+    factors.flags.writeable = False
+    return factors

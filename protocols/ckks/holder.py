@@ -295,7 +295,7 @@ def tell(state: Checking, sender: PartyId, message: Dispute) -> Step:
     values = signed_values(state.epoch, state.public, message.checks, state.own.verify, SERVER)
     if fits_degree(values, state.epoch.plan.keys.threshold):
         raise PolicyViolation(SERVER, "disputes a key whose pieces belong together")
-    given_up = Failed("BadCommittee", "the key's holders were dealt pieces of no one polynomial")
+    given_up = Failed("BadDealing", "the key's holders were dealt pieces of no one polynomial")
     return given_up, [Envelope((SERVER,), Summands(state.summands))]
 
 

@@ -1,7 +1,7 @@
 """The server's side of the ceremony: three rooms, and a certificate that every holder signed.
 
     Idle -Make-> Committing -Commit*-> Revealing -Reveal*-> Certifying -Checked*-> Probing -Partial*-> Certified
-                                                            Certifying -Checked*-> Disputing -Summands*-> BadCommittee
+                                                            Certifying -Checked*-> Disputing -Summands*-> BadDealing
 
 Everybody must speak: a key that one holder took no part in is not the key that was planned. The server learns nothing
 that a bystander does not; pieces pass it sealed.
@@ -31,7 +31,7 @@ from protocols.ckks.messages import (
 )
 from protocols.ckks.questions import MOST_RETRIES
 from protocols.errors import (
-    BadCommittee,
+    BadDealing,
     BadShare,
     KeyMismatch,
     Misused,
@@ -304,7 +304,7 @@ def keep_probe(room: Probing, who: PartyId, letter: Partial) -> Probing:
 
 
 def close_probing(room: Probing) -> Step:
-    """Raises: TooFewMembers naming the silent; BadCommittee naming the set that does not open the pattern."""
+    """Raises: TooFewMembers naming the silent; BadDealing naming the set that does not open the pattern."""
     company, plan = room.company, room.company.epoch.plan
     silent = tuple(sorted(room.invited - room.arrived.keys()))
     if silent:
@@ -315,7 +315,7 @@ def close_probing(room: Probing) -> Step:
     try:
         check_probe(plan, company.context, room.transcript, combine(c0, parts))
     except WrongShare as error:
-        raise BadCommittee(tuple(sorted(room.invited))) from error
+        raise BadDealing(tuple(sorted(room.invited))) from error
     if len(room.sets) > 1:
         return ask(replace(room, sets=room.sets[1:], arrived={}))
     return Certified(room.certificate), [Envelope((APP,), Made(room.certificate))]
@@ -337,14 +337,14 @@ def keep_summands(room: Disputing, who: PartyId, letter: Summands) -> Disputing:
 
 
 def close_disputing(room: Disputing) -> Step:
-    """Raises: BadCommittee naming each dealer whose numbers lie on no polynomial, or else whoever stays silent."""
+    """Raises: BadDealing naming each dealer whose numbers lie on no polynomial, or else whoever stays silent."""
     company = room.company
     silent = tuple(who for who in company.holders if who not in room.arrived)
     if silent:
-        raise BadCommittee(silent)
+        raise BadDealing(silent)
     columns = zip(*(room.arrived[who].values for who in company.holders), strict=True)
     dealt = zip(company.holders, columns, strict=True)
-    raise BadCommittee(tuple(who for who, column in dealt if not of_one_dealing(column, company)))
+    raise BadDealing(tuple(who for who, column in dealt if not of_one_dealing(column, company)))
 
 
 keymaker.room(Probing, Partial, keep=keep_probe, complete=everybody, close=close_probing, name=lambda room: room.name)

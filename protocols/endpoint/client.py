@@ -47,10 +47,12 @@ from protocols.errors import (
     WrongUpdate,
 )
 from protocols.messages import Aggregate, Open, Result, Submit
+from protocols.oneshot import client as oneshot_client
+from protocols.oneshot.messages import OpenOneShot
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise.session import roster_hash
 from protocols.party import APP, SERVER, Envelope, Failed, Party
-from protocols.plan import ENCRYPTED, NOTHING, Agreement, Policy, context_of
+from protocols.plan import ENCRYPTED, NOTHING, ONE_SHOT, PAIRWISE, Agreement, Policy, context_of
 from protocols.verifying import Verifier
 from protocols.wire import Buffer
 from secagg.ckks.cipher import Engine, Fft
@@ -61,8 +63,13 @@ from secagg.keys import Context, Identity, Seed, derive, verify
 from secagg.workers import ALONE, Workers
 
 LABEL_ROOT = b"secagg/v1/endpoint/root"
-READY = pairwise_client.Ready | ckks_client.Ready | seeded.Ready
-DONE = pairwise_client.Done | ckks_client.Done | seeded.Done
+READY = pairwise_client.Ready | ckks_client.Ready | seeded.Ready | oneshot_client.Ready
+DONE = pairwise_client.Done | ckks_client.Done | seeded.Done | oneshot_client.Done
+Invitation = Open | OpenEncrypted | OpenSeeded | OpenOneShot
+# By which letter a round of each protocol is opened.
+OPENED_BY: Mapping[str, tuple[type[Any], ...]] = MappingProxyType(
+    {PAIRWISE: (Open,), ENCRYPTED: (OpenEncrypted, OpenSeeded), ONE_SHOT: (OpenOneShot,)}
+)
 NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 
@@ -115,6 +122,7 @@ class Client(Reader):
         self._encrypting = ckks_client.Own(
             self.me, policy, identity.sign, verifier, server_key, engine or SealEngine(), workers
         )
+        self._concealing = oneshot_client.Own(self.me, policy, identity.sign, verifier, server_key)
         self._sharing: seeded.Own | None = None
         if shared_key is not None:
             self._sharing = seeded.Own(self.me, policy, identity.sign, verifier, shared_key, workers)
@@ -373,18 +381,22 @@ class Client(Reader):
 
     def _supplied(self, image: ClientImage) -> Mapping[Any, object]:
         """Raises: Misused for a round under another shared key than the one given at construction."""
-        own = {pairwise_client.Own: self._own, ckks_client.Own: self._encrypting}
+        own: dict[Any, object] = {
+            pairwise_client.Own: self._own,
+            ckks_client.Own: self._encrypting,
+            oneshot_client.Own: self._concealing,
+        }
         if CLIENT_STATES[image.kind] not in SEEDED_CLIENT_STATES:
             return own
         if self._sharing is None or image.agreement is None or self._sharing.shared.name != image.agreement.key:
             raise Misused("these bytes are of a round whose key the clients share, and it is not the one given here")
         return own | {seeded.Own: self._sharing}
 
-    def _begin(self, header: Header, invitation: Open | OpenEncrypted | OpenSeeded) -> None:
+    def _begin(self, header: Header, invitation: Invitation) -> None:
         agreement = invitation.agreement
         if not Topic.of(agreement).covers(header):
             raise Malformed(SERVER, "the frame and the agreement inside it name different rounds")
-        if isinstance(invitation, Open) is (agreement.plan.protocol == ENCRYPTED):
+        if not isinstance(invitation, OPENED_BY.get(agreement.plan.protocol, ())):
             # Against: the checks of one protocol on a plan that is safe under another alone.
             raise Malformed(SERVER, f"invites to {agreement.plan.protocol!r} by the letter of another protocol")
         if agreement == self._agreement:
@@ -404,7 +416,7 @@ class Client(Reader):
         self._agreement = agreement
         self._party = Party(CLIENT_ROLES[type(idle)], idle)
 
-    def _idle(self, invitation: Open | OpenEncrypted | OpenSeeded, root: Seed, last: int) -> Any:
+    def _idle(self, invitation: Invitation, root: Seed, last: int) -> Any:
         """The state before the round, by what invites to it.
 
         Raises: PolicyViolation for a round of a key that clients share, where I was given none.
@@ -414,6 +426,8 @@ class Client(Reader):
                 return pairwise_client.Idle(self._own, root, last)
             case OpenEncrypted():
                 return ckks_client.Idle(self._encrypting, root, last)
+            case OpenOneShot():
+                return oneshot_client.Idle(self._concealing, root, last)
             case OpenSeeded():
                 if self._sharing is None:
                     raise PolicyViolation(SERVER, "invites to a round whose key the clients share, and I share none")

@@ -25,7 +25,7 @@ class Decryptor(Opener[DecryptorPolicy]):
         told=TO_DECRYPTORS,
         question=WholeSum,
         openings=frozenset({WholeSum}),
-        largest_question=largest_question,
+        largest_question=lambda state: largest_question(state.certificate.epoch.plan),
     )
 
     def _owned(self, verifier: Verifier) -> roles.Own:

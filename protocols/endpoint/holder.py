@@ -27,7 +27,7 @@ class Holder(Opener[HolderPolicy]):
         told=TO_HOLDERS,
         question=EncryptedSum,
         openings=frozenset({EncryptedSum, Probe}),
-        largest_question=largest_question,
+        largest_question=lambda state: largest_question(state.certificate.epoch.plan),
     )
 
     def _owned(self, verifier: Verifier) -> roles.Own:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from protocols import codec, wire
 from protocols.ckks import client as ckks_client
@@ -18,7 +18,7 @@ from protocols.ckks import decryptor as ckks_decryptor
 from protocols.ckks import holder as ckks_holder
 from protocols.ckks import seeded, seeded_server, single_server
 from protocols.ckks import server as ckks_server
-from protocols.ckks.epoch import Epoch
+from protocols.ckks.epoch import Epoch as KeyEpoch
 from protocols.ckks.messages import (
     Certificate,
     Checked,
@@ -54,13 +54,20 @@ from protocols.messages import (
     Witness,
     Witnesses,
 )
+from protocols.oneshot import client as oneshot_client
+from protocols.oneshot import member as oneshot_member
+from protocols.oneshot import server as oneshot_server
+from protocols.oneshot.epoch import Epoch as CommitteeEpoch
+from protocols.oneshot.messages import Concealed, Convene, Enlisted, Included, OpenOneShot, Summed
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import server as pairwise_server
 from protocols.party import Envelope, Failed, PartyId, Role
 from protocols.plan import NOTHING, Agreement
 from protocols.wire import U8, U64, Buffer, Bytes16, Bytes32, Payload
 
-IMAGE_VERSION = 5
+IMAGE_VERSION = 6
+# The nonce of an attempt, or the context of a key.
+Nonce = Annotated[bytes, wire.AtMost(32)]
 
 PAIRWISE_CLIENT_STATES: tuple[type[Any], ...] = (
     pairwise_client.Idle,
@@ -102,8 +109,17 @@ SEEDED_SERVER_STATES: tuple[type[Any], ...] = (
     seeded_server.Summing,
     seeded_server.Closed,
 )
-CLIENT_STATES = PAIRWISE_CLIENT_STATES + CKKS_CLIENT_STATES + SEEDED_CLIENT_STATES
-SERVER_STATES = PAIRWISE_SERVER_STATES + CKKS_SERVER_STATES + SINGLE_SERVER_STATES + SEEDED_SERVER_STATES
+ONESHOT_CLIENT_STATES: tuple[type[Any], ...] = (oneshot_client.Idle, oneshot_client.Ready, oneshot_client.Done)
+ONESHOT_SERVER_STATES: tuple[type[Any], ...] = (
+    oneshot_server.Unopened,
+    oneshot_server.Summing,
+    oneshot_server.Opening,
+    oneshot_server.Closed,
+)
+CLIENT_STATES = PAIRWISE_CLIENT_STATES + CKKS_CLIENT_STATES + SEEDED_CLIENT_STATES + ONESHOT_CLIENT_STATES
+SERVER_STATES = (
+    PAIRWISE_SERVER_STATES + CKKS_SERVER_STATES + SINGLE_SERVER_STATES + SEEDED_SERVER_STATES + ONESHOT_SERVER_STATES
+)
 HOLDER_STATES: tuple[type[Any], ...] = (
     ckks_holder.Uninvited,
     ckks_holder.Committed,
@@ -113,27 +129,67 @@ HOLDER_STATES: tuple[type[Any], ...] = (
     Failed,
 )
 DECRYPTOR_STATES: tuple[type[Any], ...] = (ckks_decryptor.Uninvited, ckks_decryptor.Holding, Failed)
+MEMBER_STATES: tuple[type[Any], ...] = (oneshot_member.Uninvited, oneshot_member.Serving, Failed)
 
 # Whose table a state belongs to; what failed belongs to the first, and is refused everything by each.
 CLIENT_ROLES: Mapping[type[Any], Role] = {
     **dict.fromkeys(PAIRWISE_CLIENT_STATES, pairwise_client.client),
     **dict.fromkeys(CKKS_CLIENT_STATES, ckks_client.client),
     **dict.fromkeys(SEEDED_CLIENT_STATES, seeded.seeded_client),
+    **dict.fromkeys(ONESHOT_CLIENT_STATES, oneshot_client.client),
 }
 SERVER_ROLES: Mapping[type[Any], Role] = {
     **dict.fromkeys(PAIRWISE_SERVER_STATES, pairwise_server.server),
     **dict.fromkeys(CKKS_SERVER_STATES, ckks_server.server),
     **dict.fromkeys(SINGLE_SERVER_STATES, single_server.single_server),
     **dict.fromkeys(SEEDED_SERVER_STATES, seeded_server.seeded_server),
+    **dict.fromkeys(ONESHOT_SERVER_STATES, oneshot_server.server),
 }
 
 # What each end takes from the other; anything else is refused before it is parsed.
-INVITATIONS = frozenset({Open, OpenEncrypted, OpenSeeded})
+INVITATIONS = frozenset({Open, OpenEncrypted, OpenSeeded, OpenOneShot})
 TO_CLIENTS = INVITATIONS | {Roster, Inbox, Survivors, Witnesses, Result, SeededSum}
-TO_SERVERS = frozenset({Advertise, Shares, Masked, Witness, Unmask, Ciphertext, Partial, Decrypted, SeededCiphertext})
+TO_SERVERS = frozenset(
+    {Advertise, Shares, Masked, Witness, Unmask, Ciphertext, Partial, Decrypted, SeededCiphertext, Concealed, Summed}
+)
 TO_HOLDERS = frozenset({Invite, Commits, Deals, Certificate, Dispute, Probe, EncryptedSum})
 TO_DECRYPTORS = frozenset({Invite, WholeSum})
+TO_MEMBERS = frozenset({Convene, Included})
 TO_KEY_MAKERS = frozenset({Commit, Reveal, Checked, Summands, Partial, Certificate})
+TO_CONVENERS = frozenset({Enlisted})
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What headers name: in an invitation the task, in everything after it this one attempt."""
+
+    task: wire.Text
+    nonce: Nonce
+    number: U64
+
+    @classmethod
+    def of(cls, agreement: Agreement) -> Topic:
+        """One attempt at a round."""
+        return cls(agreement.plan.task, agreement.nonce, agreement.round)
+
+    @classmethod
+    def of_key(cls, epoch: KeyEpoch | CommitteeEpoch) -> Topic:
+        """One key, or one committee; who takes part, and for which sums, is in its context."""
+        return cls(epoch.task, epoch.context, epoch.number)
+
+    def named_in(self, kind: type[Any]) -> bytes:
+        """The sixteen bytes that the header of such a letter carries."""
+        invites = kind in INVITATIONS or kind in (Invite, Convene)
+        return codec.task_id(self.task) if invites else codec.attempt_id(self.task, self.nonce)
+
+    def covers(self, header: Header) -> bool:
+        """Whether a frame belongs to this very attempt; an old one of the same number does not."""
+        return header.round == self.number and header.task == self.named_in(codec.KINDS[header.kind])
+
+    def frame(self, envelope: Envelope, sender: PartyId, sign: Callable[[bytes], bytes]) -> Frame:
+        """The signed letter."""
+        task = self.named_in(type(envelope.message))
+        return Frame(envelope.to, codec.encode(envelope.message, sender, task, self.number, sign))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +220,14 @@ class ClientImage:
 
 @dataclass(frozen=True, slots=True)
 class HolderImage:
-    """Whoever opens sums as it is stored: a holder with its part of a key, or a decryptor with all of it."""
+    """Whoever opens sums as it is stored: a holder, a decryptor, or a member of a committee, with its key."""
 
     version: U8
     owner: Bytes32
     numbers: dict[Bytes16, U64]
     answered: Bytes32
     replies: tuple[Said, ...]
-    epoch: Epoch | None
+    topic: Topic | None
     kind: U8
     state: Payload
 
@@ -218,39 +274,6 @@ def beacon_of(value: bytes) -> Beacon:
 def stage_of(states: tuple[type[Any], ...], state: object) -> int:
     """How far a party has come; whoever failed goes nowhere from there."""
     return len(states) if isinstance(state, Failed) else states.index(type(state))
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """What headers name: in an invitation the task, in everything after it this one attempt."""
-
-    task: str
-    nonce: bytes
-    number: int
-
-    @classmethod
-    def of(cls, agreement: Agreement) -> Topic:
-        """One attempt at a round."""
-        return cls(agreement.plan.task, agreement.nonce, agreement.round)
-
-    @classmethod
-    def of_key(cls, epoch: Epoch) -> Topic:
-        """One ceremony; who takes part, and for which sums, is in its context."""
-        return cls(epoch.task, epoch.context, epoch.number)
-
-    def named_in(self, kind: type[Any]) -> bytes:
-        """The sixteen bytes that the header of such a letter carries."""
-        invites = kind in INVITATIONS or kind is Invite
-        return codec.task_id(self.task) if invites else codec.attempt_id(self.task, self.nonce)
-
-    def covers(self, header: Header) -> bool:
-        """Whether a frame belongs to this very attempt; an old one of the same number does not."""
-        return header.round == self.number and header.task == self.named_in(codec.KINDS[header.kind])
-
-    def frame(self, envelope: Envelope, sender: PartyId, sign: Callable[[bytes], bytes]) -> Frame:
-        """The signed letter."""
-        task = self.named_in(type(envelope.message))
-        return Frame(envelope.to, codec.encode(envelope.message, sender, task, self.number, sign))
 
 
 Image = TypeVar("Image", bound=ClientImage | ServerImage | HolderImage)

@@ -13,19 +13,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from protocols import codec
 from protocols.ckks import keys as keymaker
 from protocols.ckks import single_server
-from protocols.ckks.epoch import Epoch
 from protocols.ckks.messages import Certificate
 from protocols.ckks.vector import key_for
-from protocols.codec import Frame, Header
-from protocols.endpoint.hub import Hub
+from protocols.codec import Frame
+from protocols.endpoint.certifier import Certifier
 from protocols.endpoint.images import TO_KEY_MAKERS, Topic
-from protocols.errors import BadSignature, Misused, OutOfTurn, PolicyConflict
+from protocols.errors import Misused
 from protocols.party import APP, Failed, Party, PartyId, Role
 from protocols.plan import Agreement
-from protocols.wire import Buffer
 from secagg.ckks.ceremony import covering_sets
 from secagg.ckks.plan import Keys, Mode
 from secagg.keys import Identity, verify
@@ -36,33 +33,23 @@ KEY_MAKERS: Mapping[Mode, Role] = MappingProxyType(
 )
 
 
-class KeyMaker(Hub):
+class KeyMaker(Certifier[Certificate]):
     """One ceremony after the other, with holders of these identities; one decryptor is the one holder of its key.
 
     Guarantee: a certificate that every holder of the epoch signed, and whose holders opened a public pattern with it,
-        or TooFewMembers, BadCommittee naming who is missing or dealt wrongly.
+        or TooFewMembers, BadDealing naming who is missing or dealt wrongly.
     """
 
+    told = TO_KEY_MAKERS
+
     def __init__(self, holders: Mapping[PartyId, bytes], identity: Identity, patience_seconds: int = 60) -> None:
-        if identity.public in holders.values():
-            raise PolicyConflict("who adds up must not hold a key, or a part of one: take the server out of `holders`")
-        self.holders = dict(holders)
-        self.patience_seconds = patience_seconds
-        self._made: Certificate | None = None
-        self._epoch: Epoch | None = None
-        super().__init__(identity, Party(keymaker.keymaker, keymaker.Idle(keymaker.Known(verify))))
+        idle = Party(keymaker.keymaker, keymaker.Idle(keymaker.Known(verify)))
+        super().__init__(holders, identity, patience_seconds, idle)
 
     @property
     def done(self) -> bool:
         """Whether the ceremony is over; `certificate` holds the key unless it failed."""
         return isinstance(self._party.state, keymaker.Certified | Failed)
-
-    @property
-    def certificate(self) -> Certificate:
-        """The key.  Raises: Misused before there is one."""
-        if self._made is None:
-            raise Misused("no key has been made: open a ceremony and let all its holders answer")
-        return self._made
 
     def open(self, agreement: Agreement, keys: Keys, number: int) -> list[Frame]:
         """Begin the ceremony of a key for rounds such as this, shared by all registered holders; its invitations.
@@ -81,27 +68,8 @@ class KeyMaker(Hub):
         epoch = key_for(agreement, keys, number, tuple(self.holders[who] for who in parties))
         party = Party(KEY_MAKERS[keys.mode], keymaker.Idle(keymaker.Known(verify)))
         envelopes = party.receive(APP, keymaker.Make(epoch, parties, self.patience_seconds))
-        self._epoch, self._made = epoch, None
-        self._begin(party)
-        return self._deliver(envelopes)
-
-    def _topic(self) -> Topic | None:
-        return None if self._epoch is None else Topic.of_key(self._epoch)
+        return self._convened(Topic.of_key(epoch), party, envelopes)
 
     def _take(self, note: Any) -> None:
         if isinstance(note, keymaker.Made):
-            self._made, self.wait = note.certificate, None
-
-    def _check_kind(self, header: Header, speaker: PartyId) -> None:
-        kind = codec.KINDS[header.kind]
-        if kind not in TO_KEY_MAKERS:
-            raise OutOfTurn(speaker, f"sends a {kind.__name__}, which is no part of a ceremony")
-
-    def _identity_of(self, data: Buffer, header: Header, speaker: PartyId) -> bytes:
-        known = self.holders.get(header.sender)
-        if known is None:
-            raise BadSignature(speaker, f"speaks as party {header.sender}, which holds no part of this key")
-        return known
-
-    def _admit(self, who: PartyId, identity: bytes) -> None:
-        """Whoever is known is admitted."""
+            self._certify(note.certificate)

@@ -8,22 +8,40 @@ from protocols.ckks.seeded_messages import SeededCiphertext
 from protocols.ckks.single_messages import Decrypted, sums_bytes
 from protocols.coding import coding_of
 from protocols.messages import SHARE_BYTES, Masked
+from protocols.oneshot.epoch import Epoch as CommitteeEpoch
+from protocols.oneshot.messages import Concealed, Summed
+from protocols.oneshot.shape import Shape
 from protocols.plan import Agreement, RoundPlan
 from secagg.ckks.binding import HASH_BYTES
 from secagg.ckks.plan import CkksPlan, Mode
 from secagg.negacyclic import N
 
 # Everything else that is said to a server is short, but for what grows with the number of clients.
-VECTORS = (Masked, Ciphertext, Partial, Decrypted, SeededCiphertext)
+VECTORS = (Masked, Ciphertext, Partial, Decrypted, SeededCiphertext, Concealed, Summed)
 # Read before its sender is known: keys, commitment, signature and credential.
 LARGEST_ADVERTISE = 512
 # A share of one seed of removable noise, and its tag.
 LINK_BYTES = SHARE_BYTES + 32
 
 
-def largest_frame(agreement: Agreement, plan: CkksPlan | None) -> int:
-    """Bytes that no letter to the server of this round exceeds; `plan` is that of its key, None where masks hide."""
-    return largest_control(agreement.plan) + (largest_masked(agreement) if plan is None else largest_encrypted(plan))
+def largest_frame(agreement: Agreement, opened_by: CkksPlan | CommitteeEpoch | None) -> int:
+    """Bytes that no letter to the server of this round exceeds.
+
+    `opened_by` is the plan of its key, or the committee that opens its sum, None where the clients themselves do.
+    """
+    match opened_by:
+        case None:
+            vector = largest_masked(agreement)
+        case CommitteeEpoch():
+            vector = largest_concealed(agreement, opened_by)
+        case CkksPlan():
+            vector = largest_encrypted(opened_by)
+    return largest_control(agreement.plan) + vector
+
+
+def largest_concealed(agreement: Agreement, epoch: CommitteeEpoch) -> int:
+    """Bytes of a vector under a one-shot mask and of the sealed shares of its key."""
+    return Shape.of(agreement).mask.packed_bytes + len(epoch.members) * (epoch.box_bytes + 16)
 
 
 def largest_masked(agreement: Agreement) -> int:

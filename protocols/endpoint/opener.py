@@ -17,31 +17,31 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from protocols import codec, wire
 from protocols.ckks.decryptor import DecryptorPolicy
-from protocols.ckks.epoch import Epoch
 from protocols.ckks.holder import HolderPolicy
 from protocols.ckks.messages import Invite
 from protocols.codec import Frame, Header
 from protocols.endpoint.images import IMAGE_VERSION, HolderImage, Said, Topic, restored, stage_of
 from protocols.endpoint.turns import Turns
 from protocols.errors import Malformed, Misused, OutOfTurn, Replay
+from protocols.oneshot.member import MemberPolicy
+from protocols.oneshot.messages import Convene
 from protocols.party import MAX_CLIENT_ID, SERVER, Envelope, Failed, Party, PartyId, Role
 from protocols.plan import NOTHING
 from protocols.verifying import Verifier
 from protocols.wire import Buffer
-from secagg.ckks.plan import CkksPlan
-from secagg.keys import Identity, Seed, derive, verify
+from secagg.keys import Context, Identity, Seed, derive, verify
 
 LABEL_ROOT = b"secagg/v1/endpoint/holder-root"
 
-PolicyOf = TypeVar("PolicyOf", HolderPolicy, DecryptorPolicy)
+PolicyOf = TypeVar("PolicyOf", HolderPolicy, DecryptorPolicy, MemberPolicy)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """What an opener plays: its role, its states in order and two of them by name, and what it is told.
 
-    `question` is the letter that asks for a sum; under a plan none is longer than `largest_question` says, in bytes.
-    Answers to `openings` follow from the state, and so can be said again without being kept.
+    `question` is the letter that asks for a sum; in a holding state none is longer than `largest_question` says, in
+    bytes. Answers to `openings` follow from the state, and so can be said again without being kept.
     """
 
     role: Role
@@ -51,7 +51,7 @@ class Part:
     told: frozenset[type[Any]]
     question: type[Any]
     openings: frozenset[type[Any]]
-    largest_question: Callable[[CkksPlan], int]
+    largest_question: Callable[[Any], int]
 
 
 class Opener(ABC, Generic[PolicyOf]):
@@ -81,14 +81,14 @@ class Opener(ABC, Generic[PolicyOf]):
         self.server_key = server_key
         self.deterministic = False
         self._identity = identity
-        self._draw_root: Callable[[Epoch], Seed] = lambda epoch: Seed.fresh()
+        self._draw_root: Callable[[Context], Seed] = lambda context: Seed.fresh()
         self._own = self._owned(verifier)
         self._numbers: dict[bytes, int] = {}
         self._name = type(self).__name__.lower()
         self._turns = Turns(self._name)
         self._answered = NOTHING
         self._replies: list[Frame] = []
-        self._epoch: Epoch | None = None
+        self._topic: Topic | None = None
         self._party = Party(self.part.role, Failed("NoKey", "no ceremony has been held"))
 
     @classmethod
@@ -104,7 +104,7 @@ class Opener(ABC, Generic[PolicyOf]):
         """INSECURE outside tests: every secret is a function of `root`, so runs can be repeated."""
         made = cls(me, policy, identity, server_key, verifier)
         made.deterministic = True
-        made._draw_root = lambda epoch: derive(root, LABEL_ROOT, epoch.context, made.me.to_bytes(4, "little"))
+        made._draw_root = lambda context: derive(root, LABEL_ROOT, context, made.me.to_bytes(4, "little"))
         return made
 
     def __copy__(self) -> Self:
@@ -149,7 +149,7 @@ class Opener(ABC, Generic[PolicyOf]):
         if hmac.compare_digest(fingerprint, self._answered):
             return list(self._replies)
         message = codec.open_frame(data, header, self.server_key)
-        if isinstance(message, Invite):
+        if isinstance(message, Invite | Convene):
             envelopes = self._begun(header, message)
         else:
             if kind is not self.part.question:
@@ -174,7 +174,7 @@ class Opener(ABC, Generic[PolicyOf]):
                 numbers=self._numbers,
                 answered=self._answered,
                 replies=tuple(Said(frame.to, bytes(frame)) for frame in self._replies),
-                epoch=self._epoch,
+                topic=self._topic,
                 kind=self.part.states.index(type(state)),
                 state=codec.freeze(state),
             )
@@ -194,7 +194,7 @@ class Opener(ABC, Generic[PolicyOf]):
                 raise Misused(
                     f"this image is older than the {self._name} it is given to: it would open sums a second time"
                 )
-            self._numbers, self._epoch = dict(image.numbers), image.epoch
+            self._numbers, self._topic = dict(image.numbers), image.topic
             self._answered = image.answered
             self._replies = [Frame(said.to, (bytes(said.data),)) for said in image.replies]
             self._party.abandon(f"the {self._name} was restored")
@@ -204,7 +204,7 @@ class Opener(ABC, Generic[PolicyOf]):
         if any(image.numbers.get(task, -1) < number for task, number in self._numbers.items()):
             return True
         mine, states = self._party.state, self.part.states
-        if image.epoch != self._epoch or self._epoch is None:
+        if image.topic != self._topic or self._topic is None:
             return False
         if isinstance(mine, self.part.holding) and isinstance(state, self.part.holding):
             return bool(state.answered < mine.answered)
@@ -214,23 +214,23 @@ class Opener(ABC, Generic[PolicyOf]):
         state = self._party.state
         if not isinstance(state, self.part.holding):
             return codec.MAX_CONTROL_BYTES
-        return max(codec.MAX_CONTROL_BYTES, self.part.largest_question(state.certificate.epoch.plan))
+        return max(codec.MAX_CONTROL_BYTES, self.part.largest_question(state))
 
-    def _begun(self, header: Header, invitation: Invite) -> list[Envelope]:
+    def _begun(self, header: Header, invitation: Invite | Convene) -> list[Envelope]:
         """What is said to a key that is agreed to; only then is the one before given up.
 
         Raises: Replay for a key whose number is not above the last: an old invitation is anybody's to replay.
         """
-        epoch = invitation.epoch
-        if not Topic.of_key(epoch).covers(header):
+        epoch, topic = invitation.epoch, Topic.of_key(invitation.epoch)
+        if not topic.covers(header):
             raise Malformed(SERVER, "the frame and the invitation inside it name different keys")
         if epoch.number <= self._numbers.get(header.task, -1):
             raise Replay(SERVER, f"key {epoch.number} of this task is past; make one of a higher number")
-        party = Party(self.part.role, self.part.uninvited(self._own, self._draw_root(epoch)))
+        party = Party(self.part.role, self.part.uninvited(self._own, self._draw_root(epoch.context)))
         envelopes = party.receive(SERVER, invitation)
         self._party.abandon("the server began another key")
         self._numbers[header.task] = epoch.number
-        self._epoch, self._party = epoch, party
+        self._topic, self._party = topic, party
         return envelopes
 
     def retire(self) -> None:
@@ -240,16 +240,16 @@ class Opener(ABC, Generic[PolicyOf]):
             self._answered, self._replies = NOTHING, []
 
     def _require_ceremony(self, header: Header) -> None:
-        if self._epoch is None or not Topic.of_key(self._epoch).covers(header):
+        if self._topic is None or not self._topic.covers(header):
             raise OutOfTurn(SERVER, f"speaks of key {header.round}, which is not being made here")
 
     def _signed(self, asked: Header, envelopes: list[Envelope]) -> list[Frame]:
         """Answers name what they answer: the ceremony, or the attempt at a round that asks for its sum."""
-        about_key = self._epoch is not None and codec.KINDS[asked.kind] is not self.part.question
+        about_key = self._topic is not None and codec.KINDS[asked.kind] is not self.part.question
         frames = []
         for envelope in envelopes:
-            if about_key and self._epoch is not None:
-                frames.append(Topic.of_key(self._epoch).frame(envelope, self.me, self._identity.sign))
+            if about_key and self._topic is not None:
+                frames.append(self._topic.frame(envelope, self.me, self._identity.sign))
             else:
                 parts = codec.encode(envelope.message, self.me, asked.task, asked.round, self._identity.sign)
                 frames.append(Frame(envelope.to, parts))

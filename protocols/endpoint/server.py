@@ -41,10 +41,13 @@ from protocols.errors import (
     Undecodable,
 )
 from protocols.messages import Advertise, Aggregate, Result, Start
+from protocols.oneshot import server as oneshot_server
+from protocols.oneshot.epoch import Epoch as CommitteeEpoch
+from protocols.oneshot.messages import Certificate as CommitteeCertificate
 from protocols.pairwise import server as pairwise_server
 from protocols.pairwise.session import roster_hash
 from protocols.party import APP, Failed, Party, PartyId, Role, Wait
-from protocols.plan import ENCRYPTED, NOTHING, Agreement, RoundPlan
+from protocols.plan import ENCRYPTED, NOTHING, ONE_SHOT, PAIRWISE, Agreement, RoundPlan
 from protocols.wire import Buffer
 from secagg.ckks.plan import CkksPlan, Mode
 from secagg.errors import BadSignature as WrongSignature
@@ -56,6 +59,10 @@ NO_HOLDERS: Mapping[PartyId, bytes] = MappingProxyType({})
 CERTIFIED: Mapping[Mode, Role] = MappingProxyType(
     {Mode.THRESHOLD: ckks_server.server, Mode.SINGLE: single_server.single_server}
 )
+CLOSED = (
+    pairwise_server.Closed | ckks_server.Closed | single_server.Closed | seeded_server.Closed | oneshot_server.Closed
+)
+OPENING = pairwise_server.Unmasking | ckks_server.Opening | single_server.Decrypting | oneshot_server.Opening
 # What a round ends with, and all that is repeated when it is over.
 LAST_WORDS = (Result, SeededSum)
 
@@ -67,9 +74,9 @@ class Task:
     `length` is the number of parameters; `layout` and `model` are digests all clients must agree on;
     `clip` is this round's where the plan's clip adapts: `next_clip` of the round before; None means the plan's own.
     `nonce` tells two attempts at one round apart, and is for the clients alone: who opens an encrypted sum must not
-    know it (`ckks.vector.weighted_sum`). `certificate` is the key that updates are encrypted under, where the
-    protocol encrypts them (`KeyMaker`); `shared_key` is the public name of the key instead, where clients share it
-    (`SharedKey.name`).
+    know it (`ckks.vector.weighted_sum`). `certificate` is that of the key that updates are encrypted under, where the
+    protocol encrypts them (`KeyMaker`), or of the committee that opens one-shot sums (`Convener`); `shared_key` is the
+    public name of the key instead, where clients share it (`SharedKey.name`).
     Raises: Misused for a round that is no counter of 64 bits, two keys, or what names none.
     """
 
@@ -80,7 +87,7 @@ class Task:
     ledger_head: bytes = NOTHING
     nonce: bytes = field(default_factory=lambda: os.urandom(16))
     clip: Fraction | None = None
-    certificate: Certificate | None = None
+    certificate: Certificate | CommitteeCertificate | None = None
     shared_key: bytes | None = None
 
     def __post_init__(self) -> None:
@@ -94,7 +101,7 @@ class Task:
 
     @property
     def key(self) -> bytes:
-        """What the agreement names the key by, nothing where masks hide."""
+        """What the agreement names the key or the committee by, nothing where clients open the sum themselves."""
         if self.certificate is not None:
             return self.certificate.digest
         return NOTHING if self.shared_key is None else self.shared_key
@@ -104,7 +111,7 @@ class Server(Hub, Reader):
     """One server over many rounds, one round at a time, by the protocol that its plan names.
 
     `identities` are the keys of the clients it knows; with an `authority` it also admits whoever advertises with a
-    credential that the authority issued. `holders` are those who open encrypted sums, none of them a client. Where
+    credential that the authority issued. `holders` open encrypted or one-shot sums, none of them a client. Where
     clients share the key they alone have the sum, and `handed_out` says who was sent it.
 
     Guarantee: no frame of a client ends the process or another client's round; the sum is exact over
@@ -143,15 +150,12 @@ class Server(Hub, Reader):
     @property
     def done(self) -> bool:
         """Whether the round is over; `aggregate` holds the sum unless it failed, or clients alone have it."""
-        closed = pairwise_server.Closed | ckks_server.Closed | single_server.Closed | seeded_server.Closed
-        return isinstance(self._party.state, closed | Failed)
+        return isinstance(self._party.state, CLOSED | Failed)
 
     @property
     def opening(self) -> bool:
         """Whether the frames just returned ask for what opens the sum, or did so before."""
-        masked = pairwise_server.Unmasking | pairwise_server.Closed
-        certified = ckks_server.Opening | ckks_server.Closed | single_server.Decrypting | single_server.Closed
-        return isinstance(self._party.state, masked | certified | seeded_server.Closed)
+        return isinstance(self._party.state, OPENING | CLOSED)
 
     @property
     def agreement(self) -> Agreement:
@@ -186,16 +190,11 @@ class Server(Hub, Reader):
     def _open(self, task: Task, invited: tuple[PartyId, ...] | None) -> list[Frame]:
         agreement = self.agree(task)
         everyone = tuple(sorted(self.identities)) if invited is None else invited
-        if (self.plan.protocol == ENCRYPTED) is (task.key == NOTHING):
-            raise Misused(
-                "updates are to be encrypted, and the task names no key: Task(..., certificate=maker.certificate)"
-                if self.plan.protocol == ENCRYPTED
-                else f"the task names a key, and a round of protocol {self.plan.protocol!r} encrypts nothing"
-            )
+        require_opener(self.plan, task)
         places = () if task.certificate is None else self._places_of(task.certificate)
         party, begin = self._unopened(task, agreement, everyone, places)
         envelopes = party.receive(APP, begin)
-        self._limit = largest_frame(agreement, _plan_in(party.state))
+        self._limit = largest_frame(agreement, _opened_by(party.state))
         self._agreement, self._opening_parties, self.aggregate, self.handed_out = agreement, places, None, ()
         self._begin(party)
         return self._deliver(envelopes)
@@ -204,6 +203,9 @@ class Server(Hub, Reader):
         self, task: Task, agreement: Agreement, invited: tuple[PartyId, ...], places: tuple[PartyId, ...]
     ) -> tuple[Party, object]:
         """Who plays this round, by its protocol and the mode of its key, and what begins it."""
+        if isinstance(task.certificate, CommitteeCertificate):
+            party = Party(oneshot_server.server, oneshot_server.Unopened(self._committee(places)))
+            return party, oneshot_server.Begin(agreement, task.certificate, invited)
         if task.certificate is not None:
             role = CERTIFIED[task.certificate.epoch.plan.keys.mode]
             party = Party(role, ckks_server.Unopened(self._openers(places)))
@@ -216,13 +218,21 @@ class Server(Hub, Reader):
     def _openers(self, places: tuple[PartyId, ...]) -> ckks_server.Known:
         return ckks_server.Known(self.identities, places, verify)
 
-    def _places_of(self, certificate: Certificate) -> tuple[PartyId, ...]:
-        """The parties that hold this key, in its order.  Raises: Misused for a holder that is not known."""
+    def _committee(self, places: tuple[PartyId, ...]) -> oneshot_server.Known:
+        return oneshot_server.Known(self.identities, places, verify)
+
+    def _places_of(self, certificate: Certificate | CommitteeCertificate) -> tuple[PartyId, ...]:
+        """The parties that open what this certificate is for, in its order.
+
+        Raises: Misused for one that is not known.
+        """
+        epoch = certificate.epoch
+        keys = epoch.members if isinstance(epoch, CommitteeEpoch) else epoch.holders
         numbers = {key: who for who, key in self.holders.items()}
-        strangers = [key.hex()[:16] for key in certificate.epoch.holders if key not in numbers]
+        strangers = [key.hex()[:16] for key in keys if key not in numbers]
         if strangers:
             raise Misused(f"this key has holders that are not registered here: {', '.join(strangers)}")
-        return tuple(numbers[key] for key in certificate.epoch.holders)
+        return tuple(numbers[key] for key in keys)
 
     def _topic(self) -> Topic | None:
         return None if self._agreement is None else Topic.of(self._agreement)
@@ -285,7 +295,7 @@ class Server(Hub, Reader):
         try:
             outbox = Outbox.of(image.said)
             agreement = image.agreement
-            limit = codec.MAX_CONTROL_BYTES if agreement is None else largest_frame(agreement, _plan_in(state))
+            limit = codec.MAX_CONTROL_BYTES if agreement is None else largest_frame(agreement, _opened_by(state))
         except (BadPlan, Undecodable) as error:
             raise Misused(f"these bytes are no frozen server: {error}") from error
         self._agreement, self._limit, self._outbox = agreement, limit, outbox
@@ -303,6 +313,7 @@ class Server(Hub, Reader):
         return {
             pairwise_server.Registry: self._known,
             ckks_server.Known: self._openers(image.opening_parties),
+            oneshot_server.Known: self._committee(image.opening_parties),
             seeded_server.Known: self._sharing,
         }
 
@@ -358,8 +369,29 @@ class Server(Hub, Reader):
         self.identities.update(self._certified)
 
 
-def _plan_in(state: Any) -> CkksPlan | None:
-    """The plan of the key that this state is about; one that is over hears nothing as long as an upload."""
+def require_opener(plan: RoundPlan, task: Task) -> None:
+    """Raises: Misused where the task does not name what this protocol's sums are opened with."""
+    is_committee = isinstance(task.certificate, CommitteeCertificate)
+    for fine, what in (
+        (
+            plan.protocol != ENCRYPTED or (task.key != NOTHING and not is_committee),
+            "updates are to be encrypted, and the task names no key: Task(..., certificate=maker.certificate)",
+        ),
+        (
+            plan.protocol != ONE_SHOT or is_committee,
+            "a committee is to open the sum, and the task names none: Task(..., certificate=convener.certificate)",
+        ),
+        (
+            plan.protocol != PAIRWISE or task.key == NOTHING,
+            f"the task names a key, and a round of protocol {plan.protocol!r} encrypts nothing",
+        ),
+    ):
+        if not fine:
+            raise Misused(what)
+
+
+def _opened_by(state: Any) -> CkksPlan | CommitteeEpoch | None:
+    """What opens the sum that this state is about; one that is over hears nothing as long as an upload."""
     match state:
         case ckks_server.Summing():
             return state.certificate.epoch.plan
@@ -367,4 +399,8 @@ def _plan_in(state: Any) -> CkksPlan | None:
             return state.summed.certificate.epoch.plan
         case single_server.Gathering() | single_server.Decrypting() | seeded_server.Summing():
             return state.plan
+        case oneshot_server.Summing():
+            return state.certificate.epoch
+        case oneshot_server.Opening():
+            return state.epoch
     return None

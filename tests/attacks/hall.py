@@ -54,7 +54,7 @@ class Hall:
         self.clients: dict[PartyId, Client] = {who: self.company.client(who) for who in self.ids}
         committee = self.company.committee(Keyed)
         agreement = self.server.agree(self.company.task(length))
-        self.certificate: Certificate = committee.key_for(agreement)
+        self.certificate: Certificate = committee.certificate_for(agreement)
         self.holders: dict[PartyId, Holder] = {who: one.live for who, one in committee.holders.items()}  # type: ignore[attr-defined]
         self.submitted: dict[PartyId, Submit] = {}
         self.uploads: dict[PartyId, Ciphertext] = {}

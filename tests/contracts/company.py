@@ -1,7 +1,8 @@
 """A server, its clients and their identities, all functions of one number; and stand-ins that watch them.
 
 Company     builds endpoints: twice the same number gives twice the same bytes
-Encrypting  one with a committee, whose rounds are encrypted
+Encrypting  one whose rounds are encrypted, with holders of the key
+Speaking    one whose clients speak once, with a committee
 StandIn     an endpoint that remembers what it said and which states it went through
 Keyed       one for many rounds: the key they need is made once in this process
 Restarted   dies before every message and comes back from its frozen bytes in a newly built endpoint
@@ -23,15 +24,17 @@ from protocols.ckks.keys import keys_for_rounds
 from protocols.ckks.messages import Certificate
 from protocols.ckks.vector import key_for
 from protocols.codec import Frame, kind_of
-from protocols.committee import HOLDERS, Committee
-from protocols.endpoint import Client, Holder, Server, Task
+from protocols.committee import HOLDERS, MEMBERS, KeyCommittee, OneShotCommittee, numbers
+from protocols.endpoint import Client, Holder, Member, Server, Task
 from protocols.errors import RoundLost
 from protocols.messages import Aggregate, Submit
+from protocols.oneshot.member import MemberPolicy
 from protocols.party import SERVER, PartyId
 from protocols.plan import Agreement, Policy, RoundPlan
 from protocols.simulate import Cohort, FaultPlan, Simulation
 from protocols.verifying import remembering
 from secagg.keys import Identity, Seed
+from secagg.quorum import Quorum
 
 VERIFIER = remembering()
 
@@ -160,14 +163,14 @@ class Company:
 _MADE: dict[bytes, tuple[Certificate, dict[PartyId, bytes]]] = {}
 
 
-class Remembering(Committee):
+class Remembering(KeyCommittee):
     """A committee that makes no key twice in one process."""
 
-    def key_for(self, agreement: Agreement) -> Certificate:
+    def certificate_for(self, agreement: Agreement) -> Certificate:
         publics = tuple(self.identities[who] for who in sorted(self.identities))
         context = key_for(agreement, self.keys, 0, publics).context
         if context not in _MADE:
-            certificate = super().key_for(agreement)
+            certificate = super().certificate_for(agreement)
             _MADE[context] = certificate, {who: holder.freeze() for who, holder in self.holders.items()}
         certificate, images = _MADE[context]
         for who, image in images.items():
@@ -175,21 +178,26 @@ class Remembering(Committee):
         return certificate
 
 
-class Encrypting(Company):
-    """Endpoints of encrypted rounds, with five holders of the key unless it is said."""
+class Opened(Company):
+    """Endpoints of rounds that others than the clients open, numbered from the end."""
 
-    def __init__(self, plan: RoundPlan, clients: int, number: int = 0, holders: int = HOLDERS) -> None:
+    def __init__(self, plan: RoundPlan, clients: int, number: int, holders: int) -> None:
         super().__init__(plan, clients, number)
-        self.holder_ids = Committee.numbers(holders)
+        self.holder_ids = numbers(holders)
         self.holder_identities = {who: Identity.from_seed(seed_of("holder", number, who)) for who in self.holder_ids}
         self.publics = {who: identity.public for who, identity in self.holder_identities.items()}
         self.policy = replace(
             self.policy, protocols=frozenset({plan.protocol}), holders=frozenset(self.publics.values())
         )
-        self.keys = keys_for_rounds(holders)
+
+    def holder(self, who: int, life: int = 1) -> Any:
+        raise NotImplementedError
+
+    def committee(self, kind: type[StandIn] = StandIn) -> Any:
+        raise NotImplementedError
 
     def endpoint(self, who: PartyId, life: int) -> Any:
-        """A holder draws other secrets in every life: what it has not stored is gone."""
+        """Who opens draws other secrets in every life: what it has not stored is gone."""
         return self.holder(who, life) if who in self.holder_ids else super().endpoint(who, life)
 
     @property
@@ -199,28 +207,60 @@ class Encrypting(Company):
     def speakers(self, room: str) -> tuple[PartyId, ...]:
         return self.holder_ids if room == "Opening" else self.ids
 
+    def server(self) -> Server:
+        return Server(self.plan, self.known, self.identity, holders=self.publics)
+
+    def cohort(self, kind: type[StandIn] = StandIn) -> Cohort:
+        return Cohort(kind(self.server), self.stand_ins(kind), committee=self.committee(kind))
+
+
+class Encrypting(Opened):
+    """Endpoints of encrypted rounds, with five holders of the key unless it is said."""
+
+    def __init__(self, plan: RoundPlan, clients: int, number: int = 0, holders: int = HOLDERS) -> None:
+        super().__init__(plan, clients, number, holders)
+        self.keys = keys_for_rounds(holders)
+
     def holder(self, who: int, life: int = 1) -> Holder:
         policy = HolderPolicy(frozenset(self.publics.values()), self.known, min_cohort=self.plan.min_cohort)
         root, mine = seed_of("holder root", self.number, who, life), self.holder_identities[PartyId(who)]
         return Holder.from_root(root, who, policy, mine, self.identity.public, VERIFIER)
 
-    def server(self) -> Server:
-        return Server(self.plan, self.known, self.identity, holders=self.publics)
-
-    def committee(self, kind: type[StandIn] = StandIn) -> Committee:
+    def committee(self, kind: type[StandIn] = StandIn) -> KeyCommittee:
         """Stand-ins of one kind for the holders; who has them make a key is heard, and lives on."""
 
         def build(who: int, *_: object) -> Any:
             return kind(lambda: self.holder(who))
 
-        committee = Remembering if kind is Keyed else Committee
+        committee = Remembering if kind is Keyed else KeyCommittee
         made = committee.of(self.plan, self.known, self.identity, self.holder_identities, build)
         maker: Any = made.maker
         made.maker = StandIn(lambda: maker)  # type: ignore[assignment]
         return made
 
-    def cohort(self, kind: type[StandIn] = StandIn) -> Cohort:
-        return Cohort(kind(self.server), self.stand_ins(kind), committee=self.committee(kind))
+
+class Speaking(Opened):
+    """Endpoints of one-shot rounds, with ten members of the committee unless it is said."""
+
+    def __init__(self, plan: RoundPlan, clients: int, number: int = 0, members: int = MEMBERS) -> None:
+        super().__init__(plan, clients, number, members)
+        self.quorum = Quorum.usual(members)
+
+    def holder(self, who: int, life: int = 1) -> Member:
+        policy = MemberPolicy(frozenset(self.publics.values()), self.known, min_cohort=self.plan.min_cohort)
+        root, mine = seed_of("member root", self.number, who, life), self.holder_identities[PartyId(who)]
+        return Member.from_root(root, who, policy, mine, self.identity.public, VERIFIER)
+
+    def committee(self, kind: type[StandIn] = StandIn) -> OneShotCommittee:
+        """Stand-ins of one kind for the members; who convenes them is heard, and lives on."""
+
+        def build(who: int, *_: object) -> Any:
+            return kind(lambda: self.holder(who))
+
+        made = OneShotCommittee.of(self.plan, self.known, self.identity, self.holder_identities, build)
+        maker: Any = made.maker
+        made.maker = StandIn(lambda: maker)  # type: ignore[assignment]
+        return made
 
 
 @dataclass

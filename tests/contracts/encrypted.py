@@ -19,7 +19,7 @@ from protocols.ckks import binding
 from protocols.ckks.epoch import Dealing, Epoch
 from protocols.ckks.holder import HolderPolicy
 from protocols.ckks.keys import keys_for_rounds
-from protocols.committee import Committee
+from protocols.committee import KeyCommittee, numbers
 from protocols.endpoint import Holder, KeyMaker, Server
 from protocols.endpoint.holder import LABEL_ROOT
 from protocols.party import PartyId
@@ -56,7 +56,7 @@ class Company(Pairwise):
     def __init__(self, clients: int = 4, number: int = 0, most_halves: int = binding.MOST_HALVES_BYTES) -> None:
         super().__init__(encrypted_plan(clients), clients, number)
         self.most_halves = most_halves
-        self.holder_ids = Committee.numbers(HOLDERS)
+        self.holder_ids = numbers(HOLDERS)
         self.holder_identities = {who: Identity.from_seed(seed_of("holder", number, who)) for who in self.holder_ids}
         self.holders = {who: identity.public for who, identity in self.holder_identities.items()}
         pinned = frozenset(self.holders.values())
@@ -97,7 +97,7 @@ class Company(Pairwise):
     ) -> Cohort:
         """Stand-ins of one kind for everybody who is stored, which the maker of a key is not."""
         holders = {who: kind(lambda who=who: self.holder(who)) for who in self.holder_ids}
-        committee = Committee(maker(self.maker), holders, self.keys)
+        committee = KeyCommittee(maker(self.maker), holders, self.keys)
         return replace(super().cohort(kind), committee=committee)
 
 

@@ -187,3 +187,46 @@ class EncryptedRounds(Model):
         if len(self.holders - fates.keys()) < self.threshold:
             return Expected(room="Opening", error=TooFewMembers)
         return Expected(survivors=there)
+
+
+@dataclass(frozen=True)
+class OneShotRounds(Model):
+    """One letter of a client, one of a member; of these members so many must answer."""
+
+    members: frozenset[PartyId]
+    needed: int
+
+    # Where two or three coordinates share a coefficient, and where one of them fills it.
+    rings: ClassVar[Mapping[str, Ring]] = {
+        "b13": (8, 1, 24),
+        "b17": (8, 1, 256),
+        "b21": (12, 16, 24),
+        "b32": (16, 256, 255),
+        "b33": (16, 256, 256),
+        "b40": (24, 1 << 8, 255),
+    }
+    usual = "b21"
+    sizes = (*range(3, 8), 12, 24)
+    vector = Encrypted.VECTOR
+
+    def letters(self, promise: Promise) -> Sequence[Encrypted]:
+        return tuple(Encrypted)
+
+    def rooms(self, promise: Promise) -> Sequence[str]:
+        return ("Summing", "Opening")
+
+    def shortages(self) -> list[Shortage]:
+        return [
+            Shortage(promise, Encrypted.VECTOR, room, 8, cohort, f"cohort{cohort}")
+            for promise in Promise
+            for room in self.rooms(promise)
+            for cohort in (5, 7)
+        ]
+
+    def end(self, plan: RoundPlan, ids: Iterable[PartyId], fates: Mapping[PartyId, Fate]) -> Expected:
+        there = frozenset(ids) - fates.keys()
+        if len(there) < plan.min_cohort:
+            return Expected(room="Summing")
+        if len(self.members - fates.keys()) < self.needed:
+            return Expected(room="Opening", error=TooFewMembers)
+        return Expected(survivors=there)

@@ -12,7 +12,7 @@ from typing import Any
 
 from protocols.ckks.decryptor import DecryptorPolicy
 from protocols.cohort import Cohort
-from protocols.committee import Committee
+from protocols.committee import KeyCommittee, numbers
 from protocols.endpoint import Client, Decryptor, Server
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, RoundPlan
@@ -25,7 +25,7 @@ CLIENTS = 6
 PLAN = RoundPlan.recommend(
     CLIENTS, dropout=Fraction(1, 3), corrupt=0, bits=12, max_weight=8, task="t", protocol=ENCRYPTED
 )
-[DECRYPTOR] = Committee.numbers(1)
+[DECRYPTOR] = numbers(1)
 SHARED = SharedKey(seed_of("owner"))
 
 
@@ -55,7 +55,7 @@ class Single(Company):
         def build(*_: object) -> Any:
             return kind(self.decryptor)
 
-        made = Committee.single(self.plan, self.known, self.identity, {DECRYPTOR: self.decryptor_identity}, build)
+        made = KeyCommittee.single(self.plan, self.known, self.identity, {DECRYPTOR: self.decryptor_identity}, build)
         maker: Any = made.maker
         made.maker = StandIn(lambda: maker)  # type: ignore[assignment]
         return replace(super().cohort(kind), committee=made)

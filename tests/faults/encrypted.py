@@ -59,7 +59,7 @@ class EncryptedWorld:
         self.company = Encrypting(plan, clients, holders=HOLDERS)
         self.ids, self.ring = self.company.ids, plan.encoding.ring
         committee = self.company.committee(Keyed)
-        self.certificate = committee.key_for(self.company.server().agree(self.company.task(LENGTH)))
+        self.certificate = committee.certificate_for(self.company.server().agree(self.company.task(LENGTH)))
         self.images = {who: holder.freeze() for who, holder in committee.holders.items()}
         self.parties = Parties(
             self.company.server,

@@ -22,7 +22,7 @@ from protocols.ckks.binding import MOST_HALVES_BYTES
 from protocols.ckks.epoch import Epoch
 from protocols.ckks.messages import Ciphertext, Invite
 from protocols.codec import HEADER, SIGNATURE_BYTES, kind_of
-from protocols.errors import BadCommittee
+from protocols.errors import BadDealing
 from protocols.messages import Aggregate
 from protocols.party import SERVER, PartyId
 from protocols.simulate import Encrypted, Fate, FaultPlan, Lost, Simulation
@@ -65,7 +65,7 @@ def record(name: str, company: Company, fates: Mapping[PartyId, Fate]) -> Encryp
     simulation = Simulation(cohort, partial(train, company), FaultPlan(fates))
     committee: Any = cohort.committee
     holding = {}
-    with suppress(BadCommittee):
+    with suppress(BadDealing):
         task = cohort.keyed(company.task(LENGTH, ROUND))
         holding = {who: Pose.of(who, end) for who, end in committee.holders.items()}
         simulation.run(task)

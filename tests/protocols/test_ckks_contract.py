@@ -14,7 +14,7 @@ from protocols.ckks import holder as holders
 from protocols.ckks import server as servers
 from protocols.ckks.keys import keys_for_rounds
 from protocols.codec import Frame, kind_of
-from protocols.committee import HOLDERS, Committee
+from protocols.committee import HOLDERS, numbers
 from protocols.errors import BadPlan, TooFewMembers
 from protocols.party import SERVER, PartyId
 from protocols.plan import ENCRYPTED, Promise, RoundPlan
@@ -27,7 +27,7 @@ SIDES = [Fate(Encrypted.VECTOR, side) for side in Lost]
 
 
 def model_of(size: int = HOLDERS) -> EncryptedRounds:
-    return EncryptedRounds(frozenset(Committee.numbers(size)), keys_for_rounds(size).threshold)
+    return EncryptedRounds(frozenset(numbers(size)), keys_for_rounds(size).threshold)
 
 
 class Echoed(StandIn):
@@ -114,7 +114,7 @@ class TestEncrypted(ProtocolContract):
         once, twice = company.committee(), company.committee()
         twice.maker = Echoed(lambda: company.committee().maker)  # type: ignore[assignment]
         agreement = company.server().agree(company.task(7))
-        assert once.key_for(agreement) == twice.key_for(agreement)
+        assert once.certificate_for(agreement) == twice.certificate_for(agreement)
 
     # --- what a ciphertext carries --------------------------------------------------------------------
 

@@ -16,9 +16,10 @@ TREE = {
     Misused: "PolicyConflict BadPlan WrongUpdate MissingExtra",
     Misbehaved: """
         Malformed TooLarge BadSignature OutOfTurn Duplicate Replay AlreadyAnswered PolicyViolation CohortTooSmall
-        ViewMismatch UnsafeUnmask KeyMismatch ShapeMismatch BadShare BadBox BadCiphertext
+        ViewMismatch UnsafeUnmask KeyMismatch ShapeMismatch BadShare BadBox BadCiphertext BadCommittee
     """,
-    RoundLost: "TooFewClients TooFewMembers BadCommittee ImplausibleSum",
+    RoundLost: "TooFewClients TooFewMembers BadDealing ImplausibleSum",
+    ImplausibleSum: "BadMaskKey",
 }
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, ProtocolError)]
 

@@ -27,7 +27,7 @@ from protocols.ckks.messages import (
 )
 from protocols.errors import (
     BadBox,
-    BadCommittee,
+    BadDealing,
     BadPlan,
     BadShare,
     BadSignature,
@@ -169,7 +169,7 @@ def test_a_dealer_of_too_high_a_degree_is_named(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(Dealing, "of", of)
     company = Company()
-    with pytest.raises(BadCommittee, match=f"without parties {LIAR}") as caught:
+    with pytest.raises(BadDealing, match=f"without parties {LIAR}") as caught:
         company.certificate()
     assert caught.value.culprits == (LIAR,)
     assert all(isinstance(party.state, Failed) for party in company.holders.values())
@@ -189,7 +189,7 @@ def test_a_holder_that_lies_about_what_it_was_dealt_is_named() -> None:
         return said
 
     company = Company(bend=bend)
-    with pytest.raises(BadCommittee, match=f"without parties {LIAR}"):
+    with pytest.raises(BadDealing, match=f"without parties {LIAR}"):
         company.certificate()
     assert [(note.peer, note.error) for note in company.excluded] == [(LIAR, "BadShare")]
 
@@ -297,7 +297,7 @@ def test_shares_of_another_secret_than_the_key_are_found_before_any_client_is_as
 
     monkeypatch.setattr(Dealing, "of", of)
     company = Company()
-    with pytest.raises(BadCommittee):
+    with pytest.raises(BadDealing):
         company.certificate()
 
 
@@ -309,7 +309,7 @@ def test_a_holder_that_answers_the_probe_with_rubbish_voids_the_key() -> None:
             return message
         return replace(message, part=rubbish[: len(message.part)])
 
-    with pytest.raises(BadCommittee) as caught:
+    with pytest.raises(BadDealing) as caught:
         Company(bend=bend).certificate()
     assert LIAR in caught.value.culprits
 

@@ -1,0 +1,68 @@
+"""The server that convenes a committee, behind the codec: frames of members in; a certificate out.
+
+    convener = Convener(members, identity)
+    send(convener.open(plan, number))
+    send(convener.receive(data)) / deadline(room)      until convener.done;  then Task(..., certificate=...)
+
+Nothing of it needs to survive a crash: a committee that did not come together is convened again, under the next number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from protocols.codec import Frame
+from protocols.endpoint.certifier import Certifier
+from protocols.endpoint.images import TO_CONVENERS, Topic
+from protocols.oneshot import convener
+from protocols.oneshot.epoch import Epoch
+from protocols.oneshot.messages import Certificate
+from protocols.party import APP, Failed, Party, PartyId
+from protocols.plan import RoundPlan
+from secagg.keys import Identity, verify
+from secagg.quorum import Quorum
+
+# A committee serves so many rounds, and members remember as many.
+USUAL_ROUNDS = 1000
+
+
+class Convener(Certifier[Certificate]):
+    """One committee after the other, of members of these identities.
+
+    Guarantee: a certificate that every member signed, or TooFewMembers naming who is missing.
+    """
+
+    told = TO_CONVENERS
+
+    def __init__(self, members: Mapping[PartyId, bytes], identity: Identity, patience_seconds: int = 60) -> None:
+        idle = Party(convener.convener, convener.Idle(convener.Known(verify)))
+        super().__init__(members, identity, patience_seconds, idle)
+
+    @property
+    def done(self) -> bool:
+        """Whether the ceremony is over; `certificate` is that of the committee unless it failed."""
+        return isinstance(self._party.state, convener.Certified | Failed)
+
+    def open(
+        self, plan: RoundPlan, number: int, quorum: Quorum | None = None, rounds: int = USUAL_ROUNDS
+    ) -> list[Frame]:
+        """Convene all registered members for rounds of this plan; the invitations.
+
+        `number` counts the committees of a task upwards: members refuse one that is not above the last. `quorum` is
+        the usual one of so many members where none is given.
+        Raises: BadPlan for members of one identity; NoParameters when no quorum of so few is safe.
+        """
+        parties = tuple(sorted(self.holders))
+        chosen = Quorum.usual(len(parties)) if quorum is None else quorum
+        identities = tuple(self.holders[who] for who in parties)
+        epoch = Epoch(
+            plan.task, number, identities, chosen.corrupted, chosen.offline, plan.min_cohort, plan.max_clients, rounds
+        )
+        party = Party(convener.convener, convener.Idle(convener.Known(verify)))
+        envelopes = party.receive(APP, convener.Convoke(epoch, parties, self.patience_seconds))
+        return self._convened(Topic.of_key(epoch), party, envelopes)
+
+    def _take(self, note: Any) -> None:
+        if isinstance(note, convener.Convened):
+            self._certify(note.certificate)
