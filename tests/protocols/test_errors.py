@@ -8,7 +8,16 @@ import re
 import pytest
 
 from protocols import errors
-from protocols.errors import Misbehaved, MissingExtra, Misused, ProtocolError, RoundLost, TooFewClients, blame
+from protocols.errors import (
+    ImplausibleSum,
+    Misbehaved,
+    MissingExtra,
+    Misused,
+    ProtocolError,
+    RoundLost,
+    TooFewClients,
+    blame,
+)
 from secagg import errors as pure
 
 TREE = {
