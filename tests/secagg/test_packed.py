@@ -327,9 +327,9 @@ def test_exactly_r_shares_are_combined() -> None:
 def test_only_members_have_shares(stranger: int) -> None:
     shares = held(deal_packed(integers(1), SPARE, stream("strangers")))
     mixed = {stranger: shares[1], 3: shares[3], 4: shares[4], 5: shares[5]}
-    with pytest.raises(BadParameters, match="members are 1 .. 5"):
+    with pytest.raises(BadParameters, match=r"members are 1 \.\. 5"):
         combine_packed(mixed, SPARE, 1)
-    with pytest.raises(BadParameters, match="members are 1 .. 5"):
+    with pytest.raises(BadParameters, match=r"members are 1 \.\. 5"):
         fitting(mixed, SPARE, mixed)
 
 

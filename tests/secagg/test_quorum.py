@@ -38,9 +38,7 @@ from tests.secagg.view_kit import PRIME, Question, Sharing, leaks, partitions
         (100, 1, 0, 67, 33, 100),
     ],
 )
-def test_the_table_by_hand(
-    members: int, corrupted: int, offline: int, privacy: int, packed: int, needed: int
-) -> None:
+def test_the_table_by_hand(members: int, corrupted: int, offline: int, privacy: int, packed: int, needed: int) -> None:
     quorum = Quorum(members, corrupted, offline)
     assert (quorum.privacy, quorum.packed, quorum.needed) == (privacy, packed, needed)
 
