@@ -34,6 +34,9 @@ values and looks at tau shares or fewer is zero; and 2 tau + 1 >= 2 t + h = C + 
     For fixed questions a view thus has the same distribution for all keys with the same sum over one set; a
     server that lets questions depend on answers is a tree of such views, so this holds for it as well.
 
+With one uniform value less the claim is false: a third of the honest members each, asked about {a}, {b} and
+{a, b}, are enough (`tests` find such questions for every committee of up to seven with tau > t).
+
 Whether a member has answered before, and which sets are large enough to be opened, is `protocols`.
 Sources: Shamir, CACM 1979; Blakley and Meadows, CRYPTO 1984 (ramp schemes); Franklin and Yung, STOC 1992
 (packed secrets). The rule for tau is ours.

@@ -316,13 +316,13 @@ def lagrange(nodes: tuple[int, ...], places: tuple[int, ...]) -> Words:
     """
     denominators = [prod(x - other for other in nodes if other != x) % PACKED_PRIME for x in nodes]
     inverses = invert_all(denominators, PACKED_PRIME)
-    factors = np.array(
+    rows = [
         [
-            [prod(place - other for other in nodes if other != x) * inverse % PACKED_PRIME for x, inverse in pairs]
-            for place in places
-            for pairs in [list(zip(nodes, inverses, strict=True))]
-        ],
-        np.uint64,
-    ).reshape(len(places), len(nodes))
+            prod(place - other for other in nodes if other != x) * inverse % PACKED_PRIME
+            for x, inverse in zip(nodes, inverses, strict=True)
+        ]
+        for place in places
+    ]
+    factors = np.array(rows, np.uint64).reshape(len(places), len(nodes))
     factors.flags.writeable = False
     return factors
