@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from decimal import Decimal, localcontext
 from functools import cache
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import BadParameters
+from secagg.gaussian import thresholds
 from secagg.negacyclic import PRIME, PRIME_BITS, Integers, Residues
 from secagg.prg import CHUNK_BYTES, Stream
 
@@ -118,16 +118,7 @@ def _accepted(read: Callable[[int, int], NDArray[Any]], bound: int, count: int) 
 
 @cache
 def _key_thresholds() -> NDArray[np.uint64]:
-    """2^64 P(X <= k) for k = -65 .. 64, rounded down."""
-    with localcontext() as context:
-        context.prec = 60
-        scale = 2 * Decimal(str(KEY_SIGMA)) ** 2
-        weights = [(-Decimal(k * k) / scale).exp() for k in range(-_KEY_REACH, _KEY_REACH + 1)]
-        total, below, thresholds = sum(weights), Decimal(0), []
-        for weight in weights[:-1]:
-            below += weight
-            thresholds.append(int(below / total * (1 << 64)))
-    return np.array(thresholds, dtype=np.uint64)
+    return thresholds(KEY_SIGMA, _KEY_REACH)
 
 
 def _popcount(words: NDArray[np.uint64]) -> NDArray[Any]:
