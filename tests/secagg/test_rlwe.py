@@ -395,10 +395,7 @@ def test_what_cannot_be_a_secret_conceals_nothing(wrong: Any) -> None:
         conceal(plan, Ring(20).zeros(100), wrong, seed(0), CONTEXT)
 
 
-@pytest.mark.parametrize(
-    "values",
-    [np.zeros(99, "u4"), np.zeros(101, "u4"), np.zeros(100, "u8"), np.zeros(100, "i4"), np.zeros((1, 100), "u4")],
-)
+@pytest.mark.parametrize("shape", [99, 101, (1, 100), "u8", "i4"])
 def test_a_vector_of_another_shape_is_refused(shape: Any) -> None:
     values = np.zeros(100, shape) if isinstance(shape, str) else np.zeros(shape, "u4")
     with pytest.raises(BadParameters):
