@@ -9,9 +9,10 @@ algebra takes it off. x_k is the representative in -2^(b-1) .. 2^(b-1) - 1, and 
 one coefficient that leaves this range carries into its neighbour.
 
 Security. N = 2048 and a modulus of at most 54 bits are 128 bits against a width of 3.2. Here the sums of all s and of
-all e become known. Given s + s' the two honest secrets of least number are still discrete Gaussians, about half the sum
-and narrower by sqrt(2); so are their errors. 4.53 / sqrt(2) is above 3.2. The sum itself, of course, is revealed too:
-how many clients it must have is for the protocol.
+all e become known. Given the sum of the h >= 2 honest secrets each is still a discrete Gaussian, about a known centre
+and narrower by sqrt(1 - 1/h), at most sqrt(2); so are the errors; 4.53 / sqrt(2) is above 3.2. (The theorem below has
+another sqrt(2), for hints that leave no round Gaussian.) The sum itself, of course, is revealed too: how many clients
+it must have is for the protocol. One secret masks one message.
 
 Integrity. A sum S' that is not the sum S of the secrets leaves a (S' - S) in the low bits. If 2^v is the highest power
 that divides S' - S then modulo 2^g that is uniform over the multiples of 2^v, seen at once among errors so much
@@ -72,11 +73,7 @@ class KahePlan:
         _require_within("bits", self.bits, 1, 64)
         _require_within("clients", self.clients, 1, MOST_CLIENTS)
         _require_within("length", self.length, 1, MOST_VALUES)
-        if _shape(self.bits, self.clients, self.length) is None:
-            raise NoParameters(
-                f"{self.bits} bits and the guard of a sum of {self.clients} do not fit a modulus of "
-                f"{_most_modulus_bits(self.clients)}: lower the bits or the clients"
-            )
+        _shape_of(self.bits, self.clients, self.length)
 
     @property
     def per_coefficient(self) -> int:
@@ -115,9 +112,7 @@ class KahePlan:
 
     @property
     def _shape(self) -> _Shape:
-        shape = _shape(self.bits, self.clients, self.length)
-        assert shape is not None, "a plan that was constructed has a shape"
-        return shape
+        return _shape_of(self.bits, self.clients, self.length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +134,9 @@ def draw_secret(seed: Seed) -> Integers:
 def conceal(plan: KahePlan, values: RingVector, secret: Integers, errors: Seed, context: Context) -> RingVector:
     """c = a s + e + 2^g m mod 2^Q.
 
-    Shapes: values are `plan.length` words of Ring(b), whose bits above b mean nothing; c is `plan.coefficients` words of
-        `plan.ring`, below 2^Q. Element k * coefficients + i is the k-th in coefficient i. What is made besides c is a
-        few chunks.
+    Shapes: values are `plan.length` words of Ring(b), whose bits above b mean nothing; c is `plan.coefficients` words
+        of `plan.ring`, below 2^Q. Element k * coefficients + i is the k-th in coefficient i. What is made besides c is
+        a few chunks.
     Guarantee: pseudorandom under ring-LWE, to whoever knows neither secret nor errors; these serve one message.
     Raises: BadParameters for other shapes, and for what cannot be a secret.
     """
@@ -169,9 +164,9 @@ def reveal(plan: KahePlan, total: RingVector, secret_sum: Integers, context: Con
     Shapes: total is `plan.coefficients` words of `plan.ring`, whose bits above Q mean nothing; `plan.length` words of
         Ring(b), below 2^b. What is made besides them is a few chunks.
     Guarantee: exact where every sum of the centred representatives is within -2^(b-1) .. 2^(b-1) - 1, as an `Encoding`
-        proves; with one element in a coefficient, always. Another sum of secrets, context or set of messages is refused, as the docstring of the module says. Of
-        messages that are one more or less it is seen only where their errors are: for some hundred of a million
-        coefficients, and not among many more. Refuses what is honest with probability 2^-38 at most.
+        proves; with one element in a coefficient, always. Another sum of secrets or context is refused, as the module's
+        docstring says; one message more or less, where its error shows: among up to seventy of a million coefficients.
+        Refuses what is honest with probability 2^-37 at most.
     Raises: BadCiphertext; BadParameters for other shapes and for a number of messages that the plan does not admit.
     """
     plan.ring.check(total)
@@ -202,7 +197,7 @@ def check_secret_sum(secret_sum: Integers, summed: int) -> None:
     """Returns when this may be the sum of so many secrets: its largest coefficient and its norm are as they must be.
 
     Guarantee: no coefficient reaches 2^(g-1) of any plan for as many clients. Refuses an honest sum with probability
-        2^-39 at most.
+        2^-38 at most.
     Raises: BadCiphertext; BadParameters for another shape.
     """
     if secret_sum.dtype != np.int64 or secret_sum.shape != (N,):
@@ -227,14 +222,11 @@ def _public(plan: KahePlan, context: Context) -> Iterator[tuple[int, Residues]]:
 
 def _add_message(plan: KahePlan, words: Residues, values: RingVector, first: int) -> None:
     """words <- words + 2^g m, for the coefficients from `first` on."""
-    shifted = np.empty_like(words)
+    ring = Ring(plan.bits)
     for k, part in _planes(plan, values, first, words.size):
-        plane = shifted[: part.size]
-        # To the top, where what stands above b bits falls off, and down again with the sign.
-        np.left_shift(part, np.uint64(64 - plan.bits), out=plane, dtype=np.uint64)
-        signed = plane.view(np.int64)
-        signed >>= 64 - plan.guard_bits - plan.bits * (k + 1)
-        words[: part.size] += plane
+        plane = ring.centre(part)
+        plane <<= plan.guard_bits + plan.bits * k
+        words[: part.size] += plane.view(np.uint64)
 
 
 def _half_digits(plan: KahePlan) -> int:
@@ -278,7 +270,7 @@ def _check_gaussian(what: str, largest: int, squares: int, count: int, summed: i
         ||y||^2  >=  s^2 (D - sqrt(6 D x))           for y_i^2 >= 0 with second moments of at most 3 s^4
 
     Source: Hsu, Kakade, Zhang, ECP 17, 2012, Theorem 2.1 (above; Laurent and Massart's Lemma 1 for sub-Gaussians);
-        Maurer, JIPAM 4, 2003, Theorem 1 (below).
+        Maurer, JIPAM 4, 2003 (below).
     Raises: BadCiphertext.
     """
     mean = MASK_SIGMA**2 * summed
@@ -310,14 +302,19 @@ def _reach(count: int, summed: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def _shape(bits: int, clients: int, length: int) -> _Shape | None:
-    """The layout of fewest bits per element, of those that fit the one with most elements in a coefficient."""
-    fitting = [shape for shape in _shapes(bits, clients, length) if shape.modulus_bits <= _most_modulus_bits(clients)]
-    return min(
-        fitting,
-        key=lambda shape: (Fraction(shape.modulus_bits, shape.per_coefficient), -shape.per_coefficient),
-        default=None,
-    )
+def _shape_of(bits: int, clients: int, length: int) -> _Shape:
+    """The layout of fewest bits per element, among equals the one with most elements in a coefficient.
+
+    Raises: NoParameters.
+    """
+    most = _most_modulus_bits(clients)
+    fitting = [shape for shape in _shapes(bits, clients, length) if shape.modulus_bits <= most]
+    if not fitting:
+        raise NoParameters(
+            f"elements of {bits} bits and the guard of a sum of {clients} do not fit a modulus of {most} bits: lower "
+            f"the bits or the clients"
+        )
+    return min(fitting, key=lambda shape: (Fraction(shape.modulus_bits, shape.per_coefficient), -shape.per_coefficient))
 
 
 def _shapes(bits: int, clients: int, length: int) -> Iterator[_Shape]:
