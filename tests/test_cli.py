@@ -542,7 +542,7 @@ WRONG_USE: list[tuple[list[str], set[str]]] = [
     *wrong("demo", "protocol", ("", "ckks-2", "nan"), USAGE),
     *wrong("demo", "dropout", ("0.6", "1"), {"BadPlan"}),
     *wrong("demo", "rounds", ("1" + 30 * "0",), {"BadParameters"}),
-    *wrong("simulate", "clients", (*NO_NUMBER, "0", "2", "1025"), USAGE),
+    *wrong("simulate", "clients", (*NO_NUMBER, "0", "2", "100001"), USAGE),
     *wrong("simulate", "dim", (*NO_NUMBER, "0", "1e3"), USAGE),
     *wrong("simulate", "dim", (str((1 << 27) + 1), "4294967297", "1" + 40 * "0"), USAGE),
     *wrong("simulate", "dropout", (*NO_NUMBER, "1.0001"), PLAN),

@@ -41,6 +41,8 @@ ORDER = (
     "ckks.messages",
     "ckks.single_messages",
     "ckks.seeded_messages",
+    "oneshot.epoch",
+    "oneshot.messages",
     "codec",
     "pairwise.session",
     "pairwise.recovery",
@@ -58,6 +60,11 @@ ORDER = (
     "ckks.seeded",
     "ckks.seeded_server",
     "ckks.summary",
+    "oneshot.shape",
+    "oneshot.member",
+    "oneshot.convener",
+    "oneshot.client",
+    "oneshot.server",
     "ideal",
     "endpoint",
     "storage",
@@ -84,7 +91,7 @@ ORDER = (
     "cli",
 )
 # Their first page says what the files are about, and imports nothing.
-PACKAGES_OF_ROLES = ("protocols.pairwise", "protocols.ckks")
+PACKAGES_OF_ROLES = ("protocols.pairwise", "protocols.ckks", "protocols.oneshot")
 # A party has no clock, no wire and no thread: `party` to `endpoint` of the list above.
 PURE = ORDER[: ORDER.index("endpoint") + 1]
 WORLDLY = {

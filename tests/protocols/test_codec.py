@@ -20,16 +20,21 @@ from protocols.ckks import messages as ckks_messages
 from protocols.ckks import seeded, seeded_messages, seeded_server, single_messages
 from protocols.ckks import server as ckks_server
 from protocols.codec import kind_of
-from protocols.endpoint import CLIENT_STATES, DECRYPTOR_STATES, HOLDER_STATES, SERVER_STATES
+from protocols.endpoint import CLIENT_STATES, DECRYPTOR_STATES, HOLDER_STATES, MEMBER_STATES, SERVER_STATES
 from protocols.errors import BadSignature, Malformed, TooLarge, Undecodable
 from protocols.messages import Masked, Witness
+from protocols.oneshot import client as oneshot_client
+from protocols.oneshot import member as oneshot_member
+from protocols.oneshot import messages as oneshot_messages
+from protocols.oneshot import server as oneshot_server
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import server as pairwise_server
 from protocols.party import PartyId
+from protocols.plan import ONE_SHOT
 from protocols.simulate import Encrypted, Exchange, Fate, FaultPlan, Lost
 from secagg.keys import Identity, Seed
 from tests.attacks.villain import plan_of
-from tests.contracts.company import Company, Restarted, play
+from tests.contracts.company import Company, Restarted, Speaking, play
 from tests.contracts.encrypted import Company as EncryptedCompany
 from tests.contracts.encrypted import bad_dealer
 from tests.contracts.modes import Seeded, Single
@@ -69,17 +74,24 @@ NAMES = {
     28: "OpenSeeded",
     29: "SeededCiphertext",
     30: "SeededSum",
+    31: "Convene",
+    32: "Enlisted",
+    33: "OpenOneShot",
+    34: "Concealed",
+    35: "Included",
+    36: "Summed",
 }
-HOMES = (messages, ckks_messages, single_messages, seeded_messages)
-STATES_OF_ALL = {*CLIENT_STATES, *SERVER_STATES, *HOLDER_STATES, *DECRYPTOR_STATES}
+HOMES = (messages, ckks_messages, single_messages, seeded_messages, oneshot_messages)
+STATES_OF_ALL = {*CLIENT_STATES, *SERVER_STATES, *HOLDER_STATES, *DECRYPTOR_STATES, *MEMBER_STATES}
 LENGTH = 3
 # Most bytes of a letter about keys are residues: of a long one these many are tried at either end, and in between.
 NEAR, BETWEEN = 600, 400
 
 
 class Recorded:
-    """Every letter of six small rounds, one in each other key mode; with a drop-out, a silent holder, or one that deals
-    wrongly; and the states.
+    """Every letter of seven small rounds, one in each other key mode and one one-shot; and the states.
+
+    With a drop-out, a silent holder, or one that deals wrongly.
 
     `frames` are by name: the kind's, and a second spelling where holders are shown digit sums and hashes.
     """
@@ -96,6 +108,8 @@ class Recorded:
             self.record(disputed, {}, " disputed")
         self.record(Single(), {}, " single")
         self.record(Seeded(), {}, " seeded")
+        speaking = Speaking(plan_of(4, protocol=ONE_SHOT), 4)
+        self.record(speaking, {speaking.holder_ids[0]: Fate(Encrypted.VECTOR, Lost.REPLY)}, " one-shot")
 
     def record(self, company: Company, fates: dict[PartyId, Fate], suffix: str) -> None:
         found = self.states
@@ -220,7 +234,7 @@ def test_every_flipped_bit_of_a_frame_is_noticed() -> None:
         (0, b"X", Malformed, "another protocol"),
         (2, b"\x02", Malformed, "another protocol or version"),
         (2, b"\x00", Malformed, "another protocol or version"),
-        (3, b"\x1f", Malformed, "unknown kind 31"),
+        (3, b"\xff", Malformed, "unknown kind 255"),
         (3, b"\x00", Malformed, "unknown kind 0"),
         (4, b"\x08", BadSignature, "does not belong"),
         (8, b"\x00", BadSignature, "does not belong"),
@@ -334,6 +348,9 @@ SUPPLIED = {
     ckks_decryptor.Own: object(),
     seeded.Own: object(),
     seeded_server.Known: object(),
+    oneshot_client.Own: object(),
+    oneshot_member.Own: object(),
+    oneshot_server.Known: object(),
 }
 STATES = RECORDED.states
 
@@ -350,6 +367,9 @@ def test_every_kind_of_state_of_the_rounds_can_be_frozen() -> None:
         ckks_decryptor.Uninvited,
         seeded.Idle,
         seeded_server.Unopened,
+        oneshot_client.Idle,
+        oneshot_member.Uninvited,
+        oneshot_server.Unopened,
     }
     assert set(STATES) == STATES_OF_ALL - passing
 
