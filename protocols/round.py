@@ -28,8 +28,9 @@ from protocols.coding import Counted, Exact, Floats, Layered, Noisy, RingVector,
 from protocols.endpoint import Client, Task
 from protocols.errors import BadPlan, Misused, WrongUpdate
 from protocols.messages import Aggregate, Submit
+from protocols.oneshot.shape import Shape
 from protocols.party import MAX_CLIENT_ID, PartyId
-from protocols.plan import NOTHING, Agreement, RoundPlan, context_of
+from protocols.plan import NOTHING, ONE_SHOT, Agreement, RoundPlan, context_of
 from protocols.simulate import Cohort, Costs, FaultPlan, Seen, Simulation
 from protocols.tensors import Layout
 from protocols.verifying import shared_memory
@@ -178,6 +179,9 @@ def _uniformity(agreement: Agreement, plan: CkksPlan | None, seen: Seen | None) 
 
 def _residues(agreement: Agreement, plan: CkksPlan | None, seen: Seen) -> tuple[RingVector, int]:
     """What was seen, as numbers below 2^bits; the modulus of encrypted sums is all but 2^54."""
+    if agreement.plan.protocol == ONE_SHOT:
+        mask = Shape.of(agreement).mask
+        return mask.ring.unpack(seen.packed, mask.coefficients), mask.modulus_bits
     if plan is None:
         coding = coding_of(agreement)
         return coding.ring.unpack(seen.packed, coding.length), coding.ring.bits
