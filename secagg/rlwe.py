@@ -203,10 +203,8 @@ def check_secret_sum(secret_sum: Integers, summed: int) -> None:
     if secret_sum.dtype != np.int64 or secret_sum.shape != (N,):
         raise BadParameters(f"expected {N} coefficients in int64, got {secret_sum.dtype} {secret_sum.shape}")
     _require_within("summed", summed, 1, MOST_CLIENTS)
-    largest = _largest(secret_sum)
-    # What is too large anyhow need not be squared, where it might wrap.
-    squares = _squares(secret_sum) if largest < _reach(N, summed) else 0
-    _check_gaussian("the sum of secrets is", largest, squares, N, summed)
+    # Squares wrap only where the largest is refused whatever they are.
+    _check_gaussian("the sum of secrets is", _largest(secret_sum), _squares(secret_sum), N, summed)
 
 
 def _public(plan: KahePlan, context: Context) -> Iterator[tuple[int, Residues]]:

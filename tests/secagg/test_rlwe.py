@@ -345,6 +345,16 @@ def test_one_error_too_large_is_refused(error: int) -> None:
         work.revealed()
 
 
+@pytest.mark.parametrize("place", [3, 40_000, -1])
+def test_one_error_too_large_is_refused_in_whichever_chunk_it_stands(place: int) -> None:
+    work = honest(20, 10, 150_000, summed=2)
+    assert work.plan.coefficients > 2 * rlwe._BLOCKS * N
+    error = int(low_bits(work)[place])
+    work.total[place] = (int(work.total[place]) - 128 - error) % 2**64
+    with pytest.raises(BadCiphertext, match="low bits"):
+        work.revealed()
+
+
 @pytest.mark.parametrize("summed", [0, 11, -1, 5.0, True])
 def test_more_messages_than_planned_are_refused(summed: Any) -> None:
     work = honest(20, 10, 3000)
