@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from protocols.durable import DurableServer as DurableServer
     from protocols.durable import exit_on_sigterm as exit_on_sigterm
     from protocols.endpoint import Client as Client
+    from protocols.endpoint import Convener as Convener
     from protocols.endpoint import Decryptor as Decryptor
     from protocols.endpoint import Holder as Holder
     from protocols.endpoint import KeyMaker as KeyMaker
+    from protocols.endpoint import Member as Member
     from protocols.endpoint import Server as Server
     from protocols.endpoint import Task as Task
+    from protocols.oneshot.member import MemberPolicy as MemberPolicy
     from protocols.plan import Excess as Excess
     from protocols.plan import Metric as Metric
     from protocols.plan import NoisePlan as NoisePlan
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Client": "endpoint",
+    "Convener": "endpoint",
     "Credential": "certificates",
     "Decryptor": "endpoint",
     "DecryptorPolicy": "ckks.decryptor",
@@ -54,6 +58,8 @@ _HOME = {
     "HolderPolicy": "ckks.holder",
     "KeyMaker": "endpoint",
     "Layout": "tensors",
+    "Member": "endpoint",
+    "MemberPolicy": "oneshot.member",
     "Metric": "plan",
     "NoisePlan": "plan",
     "Policy": "plan",

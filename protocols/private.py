@@ -27,7 +27,7 @@ from dp.place import take_lock
 from protocols.errors import Misused, TooFewClients, WrongUpdate
 from protocols.participation import Attendance, attendance, invite
 from protocols.party import PartyId
-from protocols.plan import Excess, RoundPlan
+from protocols.plan import PAIRWISE, Excess, RoundPlan
 from protocols.private_plan import OPENING, PrivatePlan, PrivateSettings
 from protocols.round import RoundReport, client_numbers, secure_mean
 from protocols.simulate import FaultPlan
@@ -161,11 +161,13 @@ def make_private(
     participations: int | None = None,
     excess: Excess = Excess.KEPT,
     task: str = "private",
+    protocol: str = PAIRWISE,
 ) -> PrivateTraining:
     """A training of `rounds` rounds that keeps every client within (epsilon, delta); see PrivateSettings.
 
     A client may be in all rounds unless `participations` says in how many at most. `Excess.REMOVED` takes back the
-    noise that a cohort larger than the smallest has too much of. The ledger at that path is made when absent, and gone
+    noise that a cohort larger than the smallest has too much of, in pairwise rounds alone. `protocol` is "pairwise",
+    "oneshot", or, where nobody is assumed corrupt, "ckks". The ledger at that path is made when absent, and gone
     on with when it was made for the same settings.
     Guarantee: see PrivateTraining.
     Raises: BadPlan, Infeasible, NoiseTooCoarse or BadParameters when it cannot be done, naming what to change;
@@ -186,6 +188,7 @@ def make_private(
         corrupt=exact("corrupt", corrupt),
         excess=excess,
         task=task,
+        protocol=protocol,
     )
     return _reopened(settings, ledger) if os.path.exists(ledger) else _started(settings, ledger)
 

@@ -21,7 +21,7 @@ from dp.events import Event, GaussianEvent
 from dp.views import seen_cost
 from protocols.coding import Layered, Noisy, noise_coding
 from protocols.errors import Misused
-from protocols.plan import USUAL_CLIP, USUAL_LENGTH, Excess, NoisePlan, RoundPlan
+from protocols.plan import PAIRWISE, USUAL_CLIP, USUAL_LENGTH, Excess, NoisePlan, RoundPlan
 
 UNIT = Unit(Relation.ZERO_OUT)
 # The ring is the smallest whose lattice makes the noise at most this much larger than rounding nothing would.
@@ -35,7 +35,8 @@ class PrivateSettings:
 
     At most `clients` are invited to each of `rounds` rounds, and no client to more than `participations` of them;
     a fraction `dropout` vanishes, a fraction `corrupt` tells the server its noise; updates have `dimension`
-    coordinates and are clipped to the L2 norm `clip`; one client's whole contribution stays within the budget.
+    coordinates and are clipped to the L2 norm `clip`; one client's whole contribution stays within the budget. Rounds
+    are played by `protocol`.
     Raises: Misused for a count out of range, BadPlan for rounds that cannot be, dp.errors.BadParameters for a budget
         that is none.
     """
@@ -51,6 +52,7 @@ class PrivateSettings:
     corrupt: Fraction
     excess: Excess
     task: str
+    protocol: str = PAIRWISE
 
     def __post_init__(self) -> None:
         for name, most in (("rounds", 1 << 48), ("participations", self.rounds), ("dimension", USUAL_LENGTH)):
@@ -72,7 +74,12 @@ class PrivateSettings:
     def plan(self, noise: NoisePlan | None) -> RoundPlan:
         """The recommended plan with this noise.  Raises: BadPlan."""
         bare = RoundPlan.recommend(
-            self.clients, dropout=self.dropout, corrupt=self.corrupt, clip=self.clip, task=self.task
+            self.clients,
+            dropout=self.dropout,
+            corrupt=self.corrupt,
+            clip=self.clip,
+            task=self.task,
+            protocol=self.protocol,
         )
         return replace(bare, noise=noise)
 

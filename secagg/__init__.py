@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from secagg.prg import Stream as Stream
     from secagg.prg import expand as expand
     from secagg.prg import expand_into as expand_into
+    from secagg.quorum import Quorum as Quorum
     from secagg.ring import Ring as Ring
     from secagg.shamir import Share as Share
     from secagg.shamir import combine as combine
@@ -83,6 +84,7 @@ _HOME = {
     "OnExcess": "encode",
     "Overflow": "errors",
     "Parameters": "graph",
+    "Quorum": "quorum",
     "Ring": "ring",
     "Rounding": "encode",
     "SecaggError": "errors",

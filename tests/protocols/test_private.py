@@ -72,6 +72,26 @@ def vanish(clients: int, exchange: Exchange) -> FaultPlan:
     return FaultPlan({PartyId(who): Fate(exchange, Lost.REPLY) for who in range(clients)})
 
 
+# --- the protocol
+
+
+@pytest.mark.parametrize(("protocol", "corrupt"), [("oneshot", 0.2), ("ckks", 0)])
+def test_a_training_may_be_played_by_any_protocol(tmp_path: Path, protocol: str, corrupt: float) -> None:
+    with started(tmp_path, protocol=protocol, corrupt=corrupt, dropout=0) as training:
+        assert training.plan.protocol == protocol
+        report = training.round(updates_of())
+        assert report.exact
+        assert len(report.survivors) == 6
+        assert report.epsilon is not None
+    with pytest.raises(Misused, match=f"started with protocol {protocol}, not pairwise"):
+        started(tmp_path, corrupt=corrupt, dropout=0)
+
+
+def test_only_pairwise_rounds_remove_noise() -> None:
+    with pytest.raises(BadPlan, match="only pairwise masks have them"):
+        PrivatePlan.calibrated(settings_of(protocol="oneshot", excess=Excess.REMOVED))
+
+
 # --- the noise
 
 
