@@ -24,6 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/secagg demo
+	$(BIN)/secagg demo --protocol oneshot
 	$(BIN)/secagg demo --protocol ckks
 
 # Two halves at once, of about equal length: most machines have two cores, and one test uses one.

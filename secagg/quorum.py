@@ -45,6 +45,7 @@ Sources: Shamir, CACM 1979; Blakley and Meadows, CRYPTO 1984 (ramp schemes); Fra
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Self
 
 from secagg.errors import BadParameters, NoParameters
@@ -115,7 +116,9 @@ def usual_offline(members: int) -> int:
 
 
 def drawn_from(population: int, corrupted: int, failure_log2: float = -40) -> Quorum:
-    """The smallest committee drawn uniformly from so many clients that a tenth of it may stay away.
+    """The committee of least upload, drawn uniformly from so many clients, of which a tenth may stay away.
+
+    Upload counts the shares, C / l for each secret; of two committees that cost the same the smaller one is taken.
 
     Guarantee: P[more of the drawn members are corrupted than the quorum allows] < 2^failure_log2, and the
         quorum allows no more than that takes (at least one).
@@ -128,14 +131,17 @@ def drawn_from(population: int, corrupted: int, failure_log2: float = -40) -> Qu
     if type(failure_log2) not in (int, float) or not LEAST_FAILURE_LOG2 <= failure_log2 < 0:
         raise BadParameters(f"failure_log2 is from {LEAST_FAILURE_LOG2} up to below 0, not {failure_log2!r}")
     clients = Population(population)
+    safe = []
     for members in range(FEWEST_MEMBERS, min(population, MOST_MEMBERS) + 1):
         most_drawn = max(1, clients.draw(corrupted, members).exceeded_below(2.0**failure_log2))
         if most_drawn + 3 * usual_offline(members) < members:
-            return Quorum(members, most_drawn, usual_offline(members))
-    raise NoParameters(
-        f"no committee of up to {MOST_MEMBERS} drawn from {population} clients with {corrupted} corrupted "
-        f"bears a tenth offline and fails below 2^{failure_log2}; assume less corruption, or raise failure_log2"
-    )
+            safe.append(Quorum(members, most_drawn, usual_offline(members)))
+    if not safe:
+        raise NoParameters(
+            f"no committee of up to {MOST_MEMBERS} drawn from {population} clients with {corrupted} corrupted "
+            f"bears a tenth offline and fails below 2^{failure_log2}; assume less corruption, or raise failure_log2"
+        )
+    return min(safe, key=lambda quorum: Fraction(quorum.members, quorum.packed))
 
 
 def _check_integer(name: str, value: int, least: int, most: int) -> None:

@@ -638,15 +638,16 @@ def test_importing_the_packages_alone_loads_not_even_numpy() -> None:
 PUBLIC = {
     "secagg": """
         Against AgreementKey Assumption BadBox BadCiphertext BadParameters BadPoint BadShare BadSignature
-        ClipExceeded Context Correction Encoding EntropyUnavailable Graph GraphMode Hit Identity NoParameters NonFinite
-        OnExcess Overflow Parameters Quorum Ring Rounding SecaggError Secret Seed Share Stream Workers WrongContext check_point
-        combine derive expand expand_into find_parameters largest_feasible_dropout mask_into open_box public_of
-        seal split unmask_into verify
+        ClipExceeded Context Correction Encoding EntropyUnavailable Graph GraphMode Hit Identity NoParameters
+        NonFinite OnExcess Overflow Parameters Quorum Ring Rounding SecaggError Secret Seed Share Stream Workers
+        WrongContext check_point combine derive expand expand_into find_parameters largest_feasible_dropout
+        mask_into open_box public_of seal split unmask_into verify
     """,
     "protocols": """
-        Client Convener Credential Decryptor DecryptorPolicy DurableClient DurableDecryptor DurableHolder DurableServer Excess
-        FaultPlan Holder HolderPolicy KeyMaker Layout Member MemberPolicy Metric NoisePlan Policy PrivateTraining Promise RoundPlan
-        RoundReport Server Task check_model exit_on_sigterm keys_for_rounds make_private secure_mean
+        Client Convener Credential Decryptor DecryptorPolicy DurableClient DurableDecryptor DurableHolder
+        DurableServer Excess FaultPlan Holder HolderPolicy KeyMaker Layout Member MemberPolicy Metric NoisePlan
+        Policy PrivateTraining Promise RoundPlan RoundReport Server Task check_model exit_on_sigterm keys_for_rounds
+        make_private secure_mean
     """,
 }
 
