@@ -644,9 +644,9 @@ PUBLIC = {
         seal split unmask_into verify
     """,
     "protocols": """
-        Client Credential Decryptor DecryptorPolicy DurableClient DurableDecryptor DurableHolder DurableServer Excess
-        FaultPlan Holder HolderPolicy KeyMaker Layout Metric NoisePlan Policy PrivateTraining Promise RoundPlan
-        RoundReport Server Task check_model exit_on_sigterm keys_for_rounds make_private secure_mean
+        Client Credential Decryptor DecryptorPolicy DurableClient DurableDecryptor DurableHolder DurableMember
+        DurableServer Excess FaultPlan Holder HolderPolicy KeyMaker Layout Metric NoisePlan Policy PrivateTraining
+        Promise RoundPlan RoundReport Server Task check_model exit_on_sigterm keys_for_rounds make_private secure_mean
     """,
 }
 
