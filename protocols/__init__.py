@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from protocols.durable import DurableClient as DurableClient
     from protocols.durable import DurableDecryptor as DurableDecryptor
     from protocols.durable import DurableHolder as DurableHolder
+    from protocols.durable import DurableMember as DurableMember
     from protocols.durable import DurableServer as DurableServer
     from protocols.durable import exit_on_sigterm as exit_on_sigterm
     from protocols.endpoint import Client as Client
@@ -51,6 +52,7 @@ _HOME = {
     "DurableClient": "durable",
     "DurableDecryptor": "durable",
     "DurableHolder": "durable",
+    "DurableMember": "durable",
     "DurableServer": "durable",
     "Excess": "plan",
     "FaultPlan": "simulate",

@@ -28,7 +28,7 @@ from typing import Any, Protocol, Self
 from dp.errors import DpError, StorageRefused
 from protocols.codec import Frame
 from protocols.coding import Floats
-from protocols.endpoint import NO_METRICS, NOBODY, Client, Decryptor, Holder, Opener, Server, Task
+from protocols.endpoint import NO_METRICS, NOBODY, Client, Decryptor, Holder, Member, Opener, Server, Task
 from protocols.errors import ProtocolError
 from protocols.messages import Aggregate, Submit
 from protocols.party import Excluded, PartyId, Wait
@@ -39,7 +39,7 @@ from secagg.errors import SecaggError
 
 
 class Endpoint(Protocol):
-    """What is stored: a Client, a Holder, a Decryptor or a Server."""
+    """What is stored: a Client, a Holder, a Decryptor, a Member or a Server."""
 
     def freeze(self) -> bytes: ...
     def thaw(self, data: Buffer) -> None: ...
@@ -218,6 +218,16 @@ class DurableDecryptor(DurableOpener):
 
     def __init__(self, decryptor: Decryptor, path: AnyPath) -> None:
         super().__init__(decryptor, path, Kind.DECRYPTOR)
+
+
+class DurableMember(DurableOpener):
+    """A member of a committee in a folder: `Member`.
+
+    One store a round; the committee's key and the set that was asked about in each round are one image.
+    """
+
+    def __init__(self, member: Member, path: AnyPath) -> None:
+        super().__init__(member, path, Kind.MEMBER)
 
 
 class DurableServer(Durable):

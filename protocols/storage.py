@@ -46,6 +46,7 @@ class Kind(enum.IntEnum):
     SERVER = 2
     HOLDER = 3
     DECRYPTOR = 4
+    MEMBER = 5
 
 
 _open_folders: weakref.WeakSet[Folder] = weakref.WeakSet()

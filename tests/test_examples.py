@@ -140,3 +140,11 @@ def test_the_encrypted_example_opens_the_mean_though_a_holder_dies_and_another_i
     # Rounding alone: one step of the lattice, 2^-15 of the clip.
     assert np.abs(mean - np.mean([0.1 * who for who in range(6)])).max() < 2.0**-15
     assert capsys.readouterr().out == "the sum of 6 clients was opened by 4 of 5 holders\n"
+
+
+def test_the_one_shot_example_opens_the_mean_though_clients_and_members_vanish(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mean = load("one_shot").main(tmp_path)
+    assert np.abs(mean - np.mean([0.1 * who for who in (0, 2, 3, 5)])).max() < 2.0**-15
+    assert capsys.readouterr().out == "the sum of 4 of 6 clients was opened by 7 of 8 members\n"
