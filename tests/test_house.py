@@ -645,9 +645,9 @@ PUBLIC = {
     """,
     "protocols": """
         Client Convener Credential Decryptor DecryptorPolicy DurableClient DurableDecryptor DurableHolder
-        DurableMember DurableServer Excess FaultPlan Holder HolderPolicy KeyMaker Layout Member MemberPolicy Metric NoisePlan
-        Policy PrivateTraining Promise RoundPlan RoundReport Server Task check_model exit_on_sigterm keys_for_rounds
-        make_private secure_mean
+        DurableMember DurableServer Excess FaultPlan Holder HolderPolicy KeyMaker Layout Member MemberPolicy Metric
+        NoisePlan Policy PrivateTraining Promise RoundPlan RoundReport Server Task check_model exit_on_sigterm
+        keys_for_rounds make_private secure_mean
     """,
 }
 

@@ -25,7 +25,7 @@ class Member(Opener[MemberPolicy]):
         told=TO_MEMBERS,
         question=Included,
         openings=frozenset({Included}),
-        largest_question=lambda state: state.epoch.largest_question,
+        largest_question=lambda state: state.largest_question,
     )
 
     def _owned(self, verifier: Verifier) -> roles.Own:

@@ -95,10 +95,9 @@ class Epoch:
         """A sealed share."""
         return self.share_bytes + TAG_BYTES
 
-    @property
-    def largest_question(self) -> int:
-        """Bytes that no `Included` of this committee exceeds."""
-        return self.clients * (self.box_bytes + CONTRIBUTION_BYTES) + 1024
+    def largest_question(self, clients: int) -> int:
+        """Bytes that no `Included` over so many clients exceeds."""
+        return clients * (self.box_bytes + CONTRIBUTION_BYTES) + 1024
 
 
 def number(value: int) -> bytes:

@@ -111,6 +111,11 @@ class Serving:
         """How many rounds are spent."""
         return len(self.asked)
 
+    @property
+    def largest_question(self) -> int:
+        """Bytes that no question exceeds; whom the policy does not pin is in none, whatever the epoch says."""
+        return self.epoch.largest_question(min(self.epoch.clients, len(self.own.policy.clients)))
+
 
 @member.on(Uninvited, Convene)
 def enlist(state: Uninvited, sender: PartyId, message: Convene) -> Step:
