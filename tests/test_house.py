@@ -36,6 +36,7 @@ ORDER = (
     "verifying",
     "messages",
     "submission",
+    "invitation",
     "ckks.binding",
     "ckks.epoch",
     "ckks.messages",

@@ -18,9 +18,9 @@ from protocols.ckks import epoch as names
 from protocols.ckks.messages import Contribution
 from protocols.ckks.seeded import KEYS
 from protocols.ckks.seeded_messages import OpenSeeded, SeededCiphertext, SeededSum
-from protocols.ckks.server import check_invited
 from protocols.ckks.vector import Shape
 from protocols.errors import Duplicate, ShapeMismatch, TooFewClients, blame
+from protocols.invitation import check_invited
 from protocols.messages import Who
 from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
 from protocols.plan import Agreement, ContextBytes, context_of
@@ -96,7 +96,7 @@ class Closed:
 @seeded_server.on(Unopened, Begin)
 def start(state: Unopened, sender: PartyId, message: Begin) -> Step:
     agreement, invited = message.agreement, frozenset(message.invited)
-    check_invited(state.known.identities, agreement, invited)
+    check_invited(state.known.identities, agreement.plan, invited)
     plan = Shape.of(agreement, KEYS).plan
     total = np.zeros(plan.blocks * N, np.uint64)
     room = Summing(state.known, agreement, plan, context_of(agreement), invited, total, {})

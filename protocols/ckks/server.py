@@ -36,6 +36,7 @@ from protocols.errors import (
     ViewMismatch,
     blame,
 )
+from protocols.invitation import check_invited
 from protocols.messages import Aggregate, Result, digest_of
 from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait, name_of_place, name_of_type, report
 from protocols.plan import Agreement, ContextBytes, context_of
@@ -175,24 +176,12 @@ def plan_of(room: Summing) -> CkksPlan:
     return room.certificate.epoch.plan
 
 
-def check_invited(identities: Mapping[PartyId, bytes], agreement: Agreement, invited: Set[PartyId]) -> None:
-    """Raises: Misused for clients that are not known, or too few or too many of them."""
-    strangers = sorted(invited - set(identities))
-    if strangers:
-        raise Misused(f"clients {strangers} are invited but their identities are not known: register them first")
-    if not agreement.plan.min_cohort <= len(invited) <= agreement.plan.max_clients:
-        raise Misused(
-            f"{len(invited)} clients are invited; the plan allows "
-            f"{agreement.plan.min_cohort}..{agreement.plan.max_clients}"
-        )
-
-
 def check_begin(known: Known, message: Begin, mode: Mode) -> None:
     """Raises: Misused for a round that cannot be, before anybody is asked."""
     agreement, certificate = message.agreement, message.certificate
     if certificate.epoch.plan.keys.mode is not mode:
         raise Misused(f"a key of mode {certificate.epoch.plan.keys.mode.value} is for the server of that mode")
-    check_invited(known.identities, agreement, frozenset(message.invited))
+    check_invited(known.identities, agreement.plan, frozenset(message.invited))
     if not hmac.compare_digest(agreement.key, certificate.digest):
         raise Misused("the agreement names another key than the certificate given")
     if len(known.holders) != len(certificate.epoch.holders):

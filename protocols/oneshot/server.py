@@ -26,6 +26,7 @@ from protocols.errors import (
     ViewMismatch,
     blame,
 )
+from protocols.invitation import check_invited
 from protocols.messages import Aggregate, Result, digest_of
 from protocols.oneshot import epoch as names
 from protocols.oneshot.epoch import Epoch
@@ -142,14 +143,7 @@ def start(state: Unopened, sender: PartyId, message: Begin) -> Step:
 def check_begin(known: Known, message: Begin) -> None:
     """Raises: Misused for a round that cannot be, before anybody is asked."""
     agreement, epoch, invited = message.agreement, message.certificate.epoch, frozenset(message.invited)
-    strangers = sorted(invited - set(known.identities))
-    if strangers:
-        raise Misused(f"clients {strangers} are invited but their identities are not known: register them first")
-    if not agreement.plan.min_cohort <= len(invited) <= agreement.plan.max_clients:
-        raise Misused(
-            f"{len(invited)} clients are invited; the plan allows "
-            f"{agreement.plan.min_cohort}..{agreement.plan.max_clients}"
-        )
+    check_invited(known.identities, agreement.plan, invited)
     if not hmac.compare_digest(agreement.key, message.certificate.digest):
         raise Misused("the agreement names another committee than the certificate given")
     if len(known.members) != len(epoch.members):

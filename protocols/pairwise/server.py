@@ -27,13 +27,13 @@ from protocols.errors import (
     KeyMismatch,
     Malformed,
     Misbehaved,
-    Misused,
     OutOfTurn,
     ShapeMismatch,
     TooFewClients,
     ViewMismatch,
     blame,
 )
+from protocols.invitation import check_known, check_number
 from protocols.messages import (
     Advertise,
     Aggregate,
@@ -193,14 +193,9 @@ def enough(have: int, need: int, room: str, culprits: tuple[PartyId, ...] = ()) 
 @server.on(Unopened, Start)
 def start(state: Unopened, sender: PartyId, message: Start) -> Step:
     agreement, invited = message.agreement, frozenset(message.invited)
-    strangers = sorted(invited - set(state.known.identities))
-    if strangers and state.known.authority is None:
-        raise Misused(f"clients {strangers} are invited but their identities are not known: register them first")
-    if not agreement.plan.min_cohort <= len(invited) <= agreement.plan.max_clients:
-        raise Misused(
-            f"{len(invited)} clients are invited; the plan allows "
-            f"{agreement.plan.min_cohort}..{agreement.plan.max_clients}"
-        )
+    if state.known.authority is None:
+        check_known(state.known.identities, invited)
+    check_number(agreement.plan, invited)
     room = Gathering(state.known, agreement, context_of(agreement), invited, {}, {})
     return room, [Envelope(tuple(sorted(invited)), Open(agreement)), wait(Gathering, agreement)]
 
