@@ -396,7 +396,8 @@ class Client(Reader):
         agreement = invitation.agreement
         if not Topic.of(agreement).covers(header):
             raise Malformed(SERVER, "the frame and the agreement inside it name different rounds")
-        if not isinstance(invitation, OPENED_BY.get(agreement.plan.protocol, ())):
+        # A protocol of no known letter is for the policy to refuse.
+        if not isinstance(invitation, OPENED_BY.get(agreement.plan.protocol, (Open,))):
             # Against: the checks of one protocol on a plan that is safe under another alone.
             raise Malformed(SERVER, f"invites to {agreement.plan.protocol!r} by the letter of another protocol")
         if agreement == self._agreement:

@@ -69,7 +69,7 @@ def test_a_frame_signed_under_another_label_is_no_frame(row: str, monkeypatch: p
 
 
 @rows("M25")
-@pytest.mark.parametrize("protocol", ["plain", "pairwise-v0", "PAIRWISE", "", "oneshot"])
+@pytest.mark.parametrize("protocol", ["plain", "pairwise-v0", "PAIRWISE", "", "oneshot-v0"])
 def test_a_protocol_the_policy_does_not_name_is_refused_before_any_key_is_made(row: str, protocol: str) -> None:
     stage = Stage(4)
     stage.open()

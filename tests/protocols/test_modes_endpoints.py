@@ -299,8 +299,7 @@ def test_a_question_longer_than_any_legal_one_is_refused_before_it_is_read(
     answering: Answering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(codec, "MAX_CONTROL_BYTES", 1 << 10)
-    agreed = answering.decryptor._party.state.certificate.epoch.plan
-    most = answering.decryptor.part.largest_question(agreed)
+    most = answering.decryptor.part.largest_question(answering.decryptor._party.state)
     assert len(answering.question) < most
     for size, error in ((most, Misbehaved), (most + 1, TooLarge)):
         header = codec.Header(26, SERVER, bytes(16), 0, size).to_bytes()
