@@ -169,10 +169,7 @@ def reveal(plan: KahePlan, total: RingVector, secret_sum: Integers, context: Con
         Refuses what is honest with probability 2^-37 at most.
     Raises: BadCiphertext; BadParameters for other shapes and for a number of messages that the plan does not admit.
     """
-    plan.ring.check(total)
-    if total.size != plan.coefficients:
-        raise BadParameters(f"the plan is for {plan.coefficients} words, the sum has {total.size}")
-    _require_within("summed", summed, 1, plan.clients)
+    _check_total(plan, total, summed)
     check_secret_sum(secret_sum, summed)
     mask = Multiplier.of(secret_sum, plan.modulus_bits)
     values = Ring(plan.bits).zeros(plan.length)
@@ -183,8 +180,7 @@ def reveal(plan: KahePlan, total: RingVector, secret_sum: Integers, context: Con
         words = mask.times(a)
         np.subtract(total[first : first + words.size], words, out=words)
         words += offset
-        error = (words & np.uint64(2 * half - 1)).view(np.int64)
-        error -= half
+        error = _error_in(words, half)
         largest = max(largest, _largest(error))
         squares += _squares(error)
         words >>= np.uint64(plan.guard_bits)
@@ -207,6 +203,37 @@ def check_secret_sum(secret_sum: Integers, summed: int) -> None:
     # What is too large anyhow need not be squared, where it might wrap.
     squares = _squares(secret_sum) if largest < _reach(N, summed) else 0
     _check_gaussian("the sum of secrets is", largest, squares, N, summed)
+
+
+def check_opens(plan: KahePlan, total: RingVector, secret_sum: Integers, context: Context, summed: int) -> None:
+    """Returns when these secrets, that may be the sum of so many, take the mask off the first polynomial of the total.
+
+    Guarantee: refuses any other sum of secrets, by how little it may be off, at the price of one product, where
+        `reveal` takes one for each block. Refuses what is honest with probability 2^-37 at most. What was not masked as
+        it should be in the other polynomials is left to `reveal`.
+    Raises: BadCiphertext; BadParameters as `reveal` does.
+    """
+    _check_total(plan, total, summed)
+    check_secret_sum(secret_sum, summed)
+    _, a = next(_public(plan, context))
+    words, half = Multiplier.of(secret_sum, plan.modulus_bits).times(a[:N]), 1 << (plan.guard_bits - 1)
+    np.subtract(total[:N], words, out=words)
+    error = _error_in(words + np.uint64(half), half)
+    _check_gaussian("the low bits are", _largest(error), _squares(error), N, summed)
+
+
+def _check_total(plan: KahePlan, total: RingVector, summed: int) -> None:
+    plan.ring.check(total)
+    if total.size != plan.coefficients:
+        raise BadParameters(f"the plan is for {plan.coefficients} words, the sum has {total.size}")
+    _require_within("summed", summed, 1, plan.clients)
+
+
+def _error_in(words: Residues, half: int) -> Integers:
+    """The centred low g bits of words to which 2^(g-1) was added."""
+    error: Integers = (words & np.uint64(2 * half - 1)).view(np.int64)
+    error -= half
+    return error
 
 
 def _public(plan: KahePlan, context: Context) -> Iterator[tuple[int, Residues]]:

@@ -3,9 +3,9 @@
     Unopened -Begin-> Summing -Concealed*-> Opening -Summed*-> Closed
 
 Memory: one sum, and the sealed shares of everybody in it. Opening takes one product of polynomials for each block of
-the vector, however many clients there were or vanished. As soon as the answers rebuild a sum of mask keys the round is
-over; while they do not, because a member lies or dealing was uneven, further answers are waited for, and who is off is
-named.
+the vector, however many clients there were or vanished. As soon as the answers rebuild a sum of mask keys that takes
+the mask off, the round is over; while they do not, because a member lies or dealing was uneven, further answers are
+waited for, and who is off is named.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from protocols.verifying import Verifier
 from protocols.wire import Bytes32, Bytes64, Payload, Supplied, Vector
 from secagg.errors import BadCiphertext
 from secagg.negacyclic import Integers, N
-from secagg.rlwe import check_secret_sum, reveal
+from secagg.quorum import Quorum
+from secagg.rlwe import check_opens, reveal
 from secagg.shamir import PackedShare, check_share, combine_packed, fitting
 
 server = Role("one-shot server", Blame.EXCLUDE)
@@ -240,21 +241,36 @@ class Rebuilt:
 
 
 def rebuilt(room: Opening) -> Rebuilt | None:
-    """The first answers, leaving out as few as can be, that rebuild what a sum of so many mask keys looks like."""
+    """The first answers, leaving out as few as can be, that rebuild the key of the sum."""
     shares, quorum = room.shares(), room.epoch.quorum
-    for base in itertools.islice(bases(sorted(shares), quorum.needed), MOST_TRIED):
+    for base in choices(shares, quorum):
         secret = combine_packed({place: shares[place] for place in base}, quorum, N)
-        try:
-            check_secret_sum(secret, len(room.survivors))
-        except BadCiphertext:
-            continue
-        return Rebuilt(secret, base)
+        if fits(room, secret):
+            return Rebuilt(secret, base)
     return None
 
 
-def bases(places: list[int], size: int) -> Iterator[tuple[int, ...]]:
-    """Every choice of so many places."""
-    return itertools.combinations(places, size)
+def fits(room: Opening, secret: Integers) -> bool:
+    """Whether this may be the sum of so many mask keys, and takes the mask off the first of the sum's polynomials.
+
+    Against: a member that makes the sum of keys wrong by little. Places are small numbers, so there are small lies:
+    with two secrets in a polynomial one of ten members may shift them by 3 and 11, and they still look like a sum.
+    """
+    try:
+        check_opens(Shape.of(room.agreement).mask, room.total, secret, room.context, len(room.survivors))
+    except BadCiphertext:
+        return False
+    return True
+
+
+def choices(shares: Mapping[int, PackedShare], quorum: Quorum) -> Iterator[tuple[int, ...]]:
+    """Places whose answers may rebuild a key; only the first ones where all answers agree, for they all rebuild one."""
+    every = itertools.islice(itertools.combinations(sorted(shares), quorum.needed), MOST_TRIED)
+    for first in itertools.islice(every, 1):
+        yield first
+        if fitting(shares, quorum, first) == shares.keys():
+            return
+    yield from every
 
 
 def close_opening(room: Opening) -> Step:
@@ -267,8 +283,8 @@ def close_opening(room: Opening) -> Step:
         raise TooFewMembers(len(answers), room.epoch.quorum.needed, "Opening", silent, culprits)
     if found is None:
         raise BadMaskKey(
-            f"no {room.epoch.quorum.needed} of {len(answers)} answers rebuild a sum of mask keys: members lie, or a "
-            "client dealt unevenly; discard the sum and open a new round"
+            f"no {room.epoch.quorum.needed} of {len(answers)} answers take the mask off: members lie, or a client "
+            "dealt unevenly or did not mask as agreed; discard the sum and open a new round"
         )
     aggregate = opened_with(room, found.secret)
     notes += accused(room, answers, found.base)

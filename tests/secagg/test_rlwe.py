@@ -25,6 +25,7 @@ from secagg.rlwe import (
     LABEL_ERROR,
     LABEL_PUBLIC,
     KahePlan,
+    check_opens,
     check_secret_sum,
     conceal,
     draw_secret,
@@ -333,6 +334,48 @@ def test_a_message_too_many_or_too_few_is_refused(change: str) -> None:
             work.secret_sum = work.secret_sum - work.secrets[3]
     with pytest.raises(BadCiphertext, match="low bits"):
         work.revealed()
+
+
+@pytest.mark.parametrize("length", [100, 5000, 50_000], ids=lambda length: f"{length} elements")
+def test_the_sum_of_secrets_takes_the_mask_off_the_first_polynomial_and_no_other_does(length: int) -> None:
+    work = honest(20, 10, length)
+    check_opens(work.plan, work.total, work.secret_sum, CONTEXT, 10)
+    before = work.total.copy()
+    for place, change in ((0, 1), (N - 1, -3), (7, 11), (int(np.argmin(work.secret_sum)), 1 << 7)):
+        wrong = work.secret_sum.copy()
+        wrong[place] += change
+        check_secret_sum(wrong, 10)
+        with pytest.raises(BadCiphertext, match="low bits"):
+            check_opens(work.plan, work.total, wrong, CONTEXT, 10)
+    with pytest.raises(BadCiphertext, match="sum of secrets"):
+        check_opens(work.plan, work.total, np.zeros(N, np.int64), CONTEXT, 10)
+    with pytest.raises(BadCiphertext, match="low bits"):
+        check_opens(work.plan, work.total, work.secret_sum, OTHER, 10)
+    np.testing.assert_array_equal(work.total, before)
+
+
+def test_what_is_wrong_in_another_polynomial_than_the_first_is_left_to_be_revealed() -> None:
+    work = honest(20, 10, 5000)
+    assert work.plan.blocks == 2
+    first, second = work.total.copy(), work.total.copy()
+    first[N - 8 : N] += np.uint64(127)
+    second[N : N + 8] += np.uint64(127)
+    with pytest.raises(BadCiphertext, match="low bits"):
+        check_opens(work.plan, first, work.secret_sum, CONTEXT, 10)
+    check_opens(work.plan, second, work.secret_sum, CONTEXT, 10)
+    with pytest.raises(BadCiphertext, match="low bits"):
+        reveal(work.plan, second, work.secret_sum, CONTEXT, 10)
+
+
+def test_a_sum_of_another_shape_opens_nothing() -> None:
+    work = honest(20, 10, 100)
+    for total in (work.total[:-1], work.total.astype(np.uint32)):
+        with pytest.raises(BadParameters):
+            check_opens(work.plan, total, work.secret_sum, CONTEXT, 10)
+    with pytest.raises(BadParameters, match="summed"):
+        check_opens(work.plan, work.total, work.secret_sum, CONTEXT, 11)
+    with pytest.raises(BadParameters, match="coefficients in int64"):
+        check_opens(work.plan, work.total, work.secret_sum[1:], CONTEXT, 10)
 
 
 @pytest.mark.parametrize("error", [127, -127, -128])

@@ -26,7 +26,7 @@ from protocols.oneshot import epoch as names
 from protocols.oneshot import member as members
 from protocols.oneshot import server as servers
 from protocols.oneshot.epoch import Epoch
-from protocols.oneshot.messages import Certificate, Concealed, Convene, Included, OpenOneShot, Summed
+from protocols.oneshot.messages import Certificate, Concealed, Convene, Enlisted, Included, OpenOneShot, Summed
 from protocols.oneshot.shape import Shape
 from protocols.party import APP, SELF, SERVER, Deadline, Envelope, Excluded, Party, PartyId
 from protocols.plan import NOTHING, ONE_SHOT, Agreement, ContextBytes, Metric, Policy, RoundPlan, context_of
@@ -127,7 +127,7 @@ class Company:
         for place, public in enumerate(epoch.members, start=1):
             [signer] = [each for each in keys.values() if each.public == public]
             box_key = AgreementKey(seed("forged", place)).public
-            letters.append(members.Enlisted(box_key, signer.sign(names.enlisted_text(epoch.context, place, box_key))))
+            letters.append(Enlisted(box_key, signer.sign(names.enlisted_text(epoch.context, place, box_key))))
         return Certificate(epoch, tuple(letters))
 
     # --- the round
