@@ -10,7 +10,7 @@ company.answer(place, asked[place])              what an honest member says to t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -32,6 +32,7 @@ from protocols.party import APP, SELF, SERVER, Deadline, Envelope, Excluded, Par
 from protocols.plan import NOTHING, ONE_SHOT, Agreement, ContextBytes, Metric, Policy, RoundPlan, context_of
 from secagg.keys import AgreementKey, Identity, Seed, verify
 from secagg.quorum import Quorum
+from secagg.shamir import PACKED_PRIME
 from secagg.workers import ALONE
 
 LENGTH = 300
@@ -211,6 +212,26 @@ class Company:
         letter: Summed = out.message
         return letter
 
+    def play(
+        self,
+        server: Party,
+        asked: Mapping[int, Included],
+        bend: Mapping[int, Callable[[Summed], Summed]] | None = None,
+        silent: Iterable[int] = (),
+        order: Iterable[int] = (),
+    ) -> list[Envelope]:
+        """Members answer in order of their places or in another; those in `bend` lie. What the server says in all."""
+        out: list[Envelope] = []
+        speaking = [place for place in (tuple(order) or asked) if place not in set(silent)]
+        for place in speaking:
+            if isinstance(server.state, servers.Opening):
+                letter = self.answer(place, asked[place])
+                lie = (bend or {}).get(place)
+                out += server.receive(self.parties[place - 1], letter if lie is None else lie(letter))
+        if isinstance(server.state, servers.Opening):
+            out += server.receive(SELF, Deadline("Opening"))
+        return out
+
     def ideal(self, survivors: Iterable[PartyId]) -> Aggregate:
         return aggregate(self.agreement, {who: self.submitted[who] for who in survivors})
 
@@ -221,6 +242,28 @@ class Company:
         bent = replace(letter, **changes)
         text = names.upload_text(self.context, self.epoch.context, who, bent.box_key)
         return replace(bent, signature=self.identities[who].sign(text))
+
+
+def off_by(*changes: tuple[int, int]) -> Callable[[Summed], Summed]:
+    """Makes these words of an answer so much more."""
+
+    def bend(letter: Summed) -> Summed:
+        share = names.share_from_bytes(letter.shares or b"").astype(np.uint64)
+        for place, change in changes:
+            share[place] = (int(share[place]) + change) % PACKED_PRIME
+        return replace(letter, shares=names.share_to_bytes(share.astype(np.uint32)))
+
+    return bend
+
+
+def change_for(quorum: Quorum, base: Iterable[int], liar: int, shift: int) -> int:
+    """By how much a member's answer must be off, so that the first secret of a polynomial is off by so much."""
+    nodes, point, factor = tuple(base), -1, 1
+    for node in nodes:
+        if node != liar:
+            factor = factor * (point - node) * pow(liar - node, -1, PACKED_PRIME) % PACKED_PRIME
+    assert quorum.needed == len(nodes)
+    return shift * pow(factor, -1, PACKED_PRIME) % PACKED_PRIME
 
 
 def opened(out: list[Envelope]) -> Aggregate:
