@@ -406,7 +406,7 @@ def test_a_lie_that_comes_last_is_left_out_unread_and_unnamed(company: Company) 
 def test_a_member_that_shifts_the_sum_of_keys_by_what_it_likes_is_left_out_by_name(
     company: Company, liar: int, shift: str
 ) -> None:
-    """With one secret in a polynomial it knows what its lie comes to; off by little, a sum of keys still looks like one."""
+    """With one secret in a polynomial it knows what its lie comes to; off by little, keys still look like keys."""
     half = 1 << (company.shape.mask.guard_bits - 1)
     by = {"1": 1, "-3": -3, "half of 2^g": half, "2^g": 2 * half}[shift]
     change = change_for(company.quorum, (1, 2, 3, 4), liar, by)
