@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -93,10 +92,9 @@ def test_the_narrowest_rings_there_are_have_room_for_a_limb(clients: int, bits: 
 def test_a_ring_without_room_for_a_limb_is_refused_and_says_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
     """No coding of ours is as narrow; one that comes later must not open words as other ones."""
 
-    @dataclass(frozen=True)
     class Narrow:
-        ring: Ring = Ring(4)
-        length: int = 10
+        ring = Ring(4)
+        length = 10
 
     monkeypatch.setattr(shapes, "coding_of", lambda agreement: Narrow())
     assert shape_of(3).limb_bits == 1
