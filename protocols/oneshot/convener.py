@@ -7,11 +7,12 @@ Everybody must: what a quorum is safe against is counted over all its members.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Set
 from dataclasses import dataclass
 from typing import Annotated
 
-from protocols.errors import Misused, TooFewMembers, blame
+from protocols.errors import KeyMismatch, Misused, TooFewMembers, blame
 from protocols.oneshot.epoch import Epoch
 from protocols.oneshot.messages import Certificate, Convene, Enlisted
 from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait
@@ -87,6 +88,9 @@ def convoke(state: Idle, sender: PartyId, message: Convoke) -> Step:
 def keep_enlisted(room: Convening, who: PartyId, letter: Enlisted) -> Convening:
     with blame(who):
         letter.check(room.epoch, room.members.index(who) + 1, room.known.verify)
+    if any(hmac.compare_digest(letter.box_key, other.box_key) for other in room.arrived.values()):
+        # Against: a certificate that every client refuses, in the name of the server.
+        raise KeyMismatch(who, "serves under the key of another member")
     room.arrived[who] = letter
     return room
 

@@ -38,6 +38,7 @@ from protocols.submission import checked_sums
 from protocols.verifying import Verifier
 from protocols.wire import Bytes32, Bytes64, Payload, Supplied, Vector
 from secagg.errors import BadCiphertext
+from secagg.keys import check_point
 from secagg.negacyclic import Integers, N
 from secagg.quorum import Quorum
 from secagg.rlwe import check_opens, reveal
@@ -172,6 +173,8 @@ def keep_upload(room: Summing, who: PartyId, letter: Concealed) -> Summing:
         raise ShapeMismatch(who, f"sent a sealed share that is not {epoch.box_bytes} bytes")
     text = names.upload_text(room.context, epoch.context, who, letter.box_key)
     with blame(who):
+        # Under a key of low order no member could read a share, and the round of all would be lost.
+        check_point(letter.box_key)
         room.known.verify(room.known.identities[who], text, letter.signature)
         mask.ring.add_packed_into(room.total, letter.vector)
     boxes = tuple(bytes(box) for box in letter.boxes)
