@@ -20,12 +20,13 @@ from protocols.faults.network import Forger, Network
 from protocols.faults.parties import Again, Boot, Event, Hear, Step, Train
 from protocols.faults.schedule import Arrow, Crash, Moment, Schedule, ServerCrash, WrongDeadline
 from protocols.messages import Aggregate, Inbox, Open, Roster, Survivors, Witnesses
+from protocols.oneshot.messages import Included, OpenOneShot
 from protocols.party import SERVER, Deadline, Excluded, PartyId
 from protocols.simulate import Exchange
 
 ROOMS = ("Gathering", "Relaying", "Summing", "Witnessing", "Unmasking")
 NAME_OF = dict(zip(Exchange, ROOMS, strict=True))
-# The rooms of encrypted rounds are those of the letters that they have.
+# The rooms of rounds that others than the clients open are those of the letters that they have.
 EXCHANGE_IN = {room: exchange for exchange, room in NAME_OF.items()} | {"Opening": Exchange.UNMASK}
 ARROW_OF: dict[type, Arrow] = {
     Open: Arrow.OPEN,
@@ -35,6 +36,8 @@ ARROW_OF: dict[type, Arrow] = {
     Witnesses: Arrow.WITNESSES,
     OpenEncrypted: Arrow.OPEN,
     EncryptedSum: Arrow.WITNESSES,
+    OpenOneShot: Arrow.OPEN,
+    Included: Arrow.WITNESSES,
 }
 
 
@@ -69,7 +72,7 @@ class Played:
 def play(
     schedule: Schedule, ids: tuple[PartyId, ...], task: Task, patience: int, step: Stepper, forge: Forger
 ) -> Played:
-    """The round of these clients, and holders, under this schedule, until nobody has anything more to say.
+    """The round of these clients, and of those who open, under this schedule, until nobody has anything more to say.
 
     `step` is `Parties.step`, or the same function with a memory; `forge` makes a hostile letter of a good one.
     """
