@@ -1,4 +1,4 @@
-"""Where schedules of encrypted rounds are played: some clients, five holders of whom four open, and the key they made."""
+"""Where schedules of encrypted rounds are played: some clients, five holders of whom four open, and their key."""
 
 from __future__ import annotations
 

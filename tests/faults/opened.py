@@ -1,14 +1,14 @@
-"""Where schedules of rounds are played that others than the clients open: some clients, five who open, four of them do.
+"""Where schedules of rounds are played that others than the clients open: some clients, five others, of whom four do.
 
 A model of sets says how each must end: the sum over those whose upload was not lost for good, if a cohort of them and
-as many who open are left as it takes.
+as many honest ones who open are left as it takes.
 """
 
 from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -16,18 +16,20 @@ import numpy as np
 
 from protocols.codec import kind_of
 from protocols.endpoint import Client
-from protocols.errors import TooFewClients, TooFewMembers
+from protocols.errors import BadMaskKey, RoundLost, TooFewClients, TooFewMembers
 from protocols.faults.drawing import ANYWHERE, LATE, SOON
 from protocols.faults.driver import Played, play
 from protocols.faults.parties import Alive, Parties
 from protocols.faults.schedule import (
     Arrow,
     Crash,
+    Deed,
     Delay,
     Drop,
     Duplicate,
     Fault,
     Flip,
+    Hostile,
     Letter,
     Moment,
     Schedule,
@@ -108,23 +110,31 @@ class OpenedWorld(ABC):
     def play(self, schedule: Schedule) -> Played:
         task = replace(self.company.task(LENGTH), certificate=self.certificate)
         patience = self.company.plan.patience_seconds
-        return play(schedule, self.company.parties, task, patience, self.step, lambda who, deed, data: data)
+        return play(schedule, self.company.parties, task, patience, self.step, self.forge)
+
+    def forge(self, who: PartyId, deed: Deed, data: bytes) -> bytes:
+        """The hostile letter in place of a good one, where this world has any."""
+        raise NotImplementedError
 
     def complaint(self, schedule: Schedule) -> str | None:
         return self.judge(schedule, self.play(schedule))
 
     def judge(self, schedule: Schedule, played: Played) -> str | None:
         """What is wrong with the end of this schedule's round; None when it is as it must be."""
-        lost = lost_in(schedule)
-        members = [who for index, who in enumerate(self.ids) if index not in lost]
-        openers = [n for n in range(HOLDERS) if len(self.ids) + n not in lost]
-        return self.wrong_end(members, len(openers), played) or self.second_word(played)
+        lost, lying = lost_in(schedule), lying_in(schedule)
+        there = [number for number in range(schedule.clients + HOLDERS) if number not in lost]
+        members = [self.ids[number] for number in there if number < schedule.clients and number not in lying]
+        openers = [number for number in there if number >= schedule.clients]
+        honest = [number for number in openers if number not in lying]
+        return self.wrong_end(members, len(openers), len(honest), played) or self.second_word(played)
 
-    def wrong_end(self, members: list[PartyId], openers: int, played: Played) -> str | None:
+    def wrong_end(self, members: list[PartyId], openers: int, honest: int, played: Played) -> str | None:
         if len(members) < MIN_COHORT:
-            return None if isinstance(played.lost, TooFewClients) else f"{len(members)} clients: {played}"
+            return ended(played, TooFewClients)
         if openers < OPENERS:
-            return None if isinstance(played.lost, TooFewMembers) else f"{openers} who open: {played}"
+            return ended(played, TooFewMembers)
+        if honest < OPENERS:
+            return ended(played, BadMaskKey)
         if played.aggregate is None:
             return f"expected the sum over {members}, got {played.lost}"
         got = played.aggregate
@@ -166,7 +176,14 @@ def lost_in(schedule: Schedule) -> set[int]:
     }
 
 
-WorldOf = Callable[[int], OpenedWorld]
+def lying_in(schedule: Schedule) -> set[int]:
+    """Who says what is not so, by number."""
+    return {fault.client for fault in schedule.faults if isinstance(fault, Hostile)}
+
+
+def ended(played: Played, error: type[RoundLost]) -> str | None:
+    """What is wrong with a round that must be lost by this name."""
+    return None if type(played.lost) is error else f"expected {error.__name__}, got {played}"
 
 
 def letters_of(clients: int) -> tuple[list[Letter], list[Letter]]:
@@ -220,9 +237,8 @@ class _Draw:
         if kind == 2:
             return ServerCrash(self.one_of(ROOMS), moment, self.one_of([None, self.below(self.clients)]))
         if kind == 3:
-            return WrongDeadline(
-                self.one_of(ROOMS), self.one_of([Exchange.ADVERTISE, Exchange.SHARES, Exchange.WITNESS])
-            )
+            room = self.one_of(ROOMS)
+            return WrongDeadline(room, self.one_of([exchange for exchange in Exchange if exchange is not room]))
         letter = self.letters.pop()
         kinds = [
             Drop(letter),
