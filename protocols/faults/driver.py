@@ -20,13 +20,13 @@ from protocols.faults.network import Forger, Network
 from protocols.faults.parties import Again, Boot, Event, Hear, Step, Train
 from protocols.faults.schedule import Arrow, Crash, Moment, Schedule, ServerCrash, WrongDeadline
 from protocols.messages import Aggregate, Inbox, Open, Roster, Survivors, Witnesses
+from protocols.oneshot.messages import Included, OpenOneShot
 from protocols.party import SERVER, Deadline, Excluded, PartyId
 from protocols.simulate import Exchange
 
 ROOMS = ("Gathering", "Relaying", "Summing", "Witnessing", "Unmasking")
-NAME_OF = dict(zip(Exchange, ROOMS, strict=True))
-# The rooms of encrypted rounds are those of the letters that they have.
-EXCHANGE_IN = {room: exchange for exchange, room in NAME_OF.items()} | {"Opening": Exchange.UNMASK}
+# The rooms of rounds that others than the clients open are those of the letters that they have.
+EXCHANGE_IN = dict(zip(ROOMS, Exchange, strict=True)) | {"Opening": Exchange.UNMASK}
 ARROW_OF: dict[type, Arrow] = {
     Open: Arrow.OPEN,
     Roster: Arrow.ROSTER,
@@ -35,12 +35,19 @@ ARROW_OF: dict[type, Arrow] = {
     Witnesses: Arrow.WITNESSES,
     OpenEncrypted: Arrow.OPEN,
     EncryptedSum: Arrow.WITNESSES,
+    OpenOneShot: Arrow.OPEN,
+    Included: Arrow.WITNESSES,
 }
 
 
 def exchange_in(room: str) -> Exchange | None:
     """Whose letters this room waits for. Further sets of holders are asked for the same letter as the first."""
     return EXCHANGE_IN.get(room.partition(" ")[0])
+
+
+def rooms_of(exchange: Exchange) -> tuple[str, ...]:
+    """The names of the rooms that wait for these letters, whatever the protocol."""
+    return tuple(room for room, letters in EXCHANGE_IN.items() if letters is exchange)
 
 
 Stepper = Callable[[PartyId, bytes, Event], Step]
@@ -69,7 +76,7 @@ class Played:
 def play(
     schedule: Schedule, ids: tuple[PartyId, ...], task: Task, patience: int, step: Stepper, forge: Forger
 ) -> Played:
-    """The round of these clients, and holders, under this schedule, until nobody has anything more to say.
+    """The round of these clients, and of those who open, under this schedule, until nobody has anything more to say.
 
     `step` is `Parties.step`, or the same function with a memory; `forge` makes a hostile letter of a good one.
     """
@@ -102,8 +109,8 @@ class _Driver:
         self.server_crashes: dict[tuple[Exchange | None, int | None], Moment] = {
             (fault.room, fault.arrival): fault.moment for fault in schedule.faults if isinstance(fault, ServerCrash)
         }
-        self.wrong_deadlines = {
-            NAME_OF[fault.room]: NAME_OF[fault.other] for fault in schedule.faults if isinstance(fault, WrongDeadline)
+        self.wrong_deadlines: dict[Exchange | None, Exchange] = {
+            fault.room: fault.other for fault in schedule.faults if isinstance(fault, WrongDeadline)
         }
 
     def deliver(self, sender: PartyId, recipient: PartyId, data: bytes) -> None:
@@ -160,8 +167,9 @@ class _Driver:
         self.excluded += step.excluded
         for frame in step.frames:
             self.say(SERVER, frame.to, bytes(frame))
-        if self.arrivals and self.room in self.wrong_deadlines:
-            self.at_server(Deadline(self.wrong_deadlines.pop(self.room)))
+        if self.arrivals and exchange_in(self.room) in self.wrong_deadlines:
+            for name in rooms_of(self.wrong_deadlines.pop(exchange_in(self.room))):
+                self.at_server(Deadline(name))
 
     def resume(self, event: Task | Hear | Deadline, died: Moment) -> None:
         """A deadline that was stored is over: the clock of whoever comes back starts anew."""

@@ -40,6 +40,7 @@ from protocols.messages import (
     Witness,
     Witnesses,
 )
+from protocols.oneshot.messages import Concealed, Included, OpenOneShot, Summed
 from protocols.party import SERVER, PartyId
 from protocols.plan import Promise
 from protocols.simulate import Exchange, Lost
@@ -63,6 +64,10 @@ EXCHANGE_OF: dict[type, Exchange] = {
     Ciphertext: Exchange.MASKED,
     EncryptedSum: Exchange.UNMASK,
     Partial: Exchange.UNMASK,
+    OpenOneShot: Exchange.MASKED,
+    Concealed: Exchange.MASKED,
+    Included: Exchange.UNMASK,
+    Summed: Exchange.UNMASK,
 }
 SPOILED_BY = {
     Deed.WRONG_LENGTH: Exchange.MASKED,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from protocols.codec import Frame
-from protocols.endpoint import Client, Holder, Server, Task
+from protocols.endpoint import Client, Opener, Server, Task
 from protocols.errors import Misbehaved, RoundLost
 from protocols.messages import Aggregate
 from protocols.party import SERVER, Deadline, Excluded, PartyId
@@ -41,7 +42,7 @@ class Again:
 
 
 Event = Boot | Task | Hear | Train | Again | Deadline
-Endpoint = Client | Holder | Server
+Endpoint = Client | Opener[Any] | Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,13 @@ class Step:
 class Parties:
     """How to build each endpoint anew, and the application of the clients. Every build must be the same.
 
-    Holders are built with their part of the key, where there is one.
+    Whoever opens is built with its key, or its part of one, where there is one.
     """
 
     server: Callable[[], Server]
     clients: Mapping[PartyId, Callable[[], Client]]
     train: Application
-    holders: Mapping[PartyId, Callable[[], Holder]] = field(default_factory=dict)
+    holders: Mapping[PartyId, Callable[[], Opener[Any]]] = field(default_factory=dict)
 
     def step(self, who: PartyId, image: bytes, event: Event) -> Step:
         """Build the endpoint, thaw its image unless it boots, let it act, and freeze it again.
@@ -91,8 +92,8 @@ class Parties:
     def act(self, endpoint: Endpoint, event: Event) -> Step:
         if isinstance(endpoint, Server):
             return self._server_step(endpoint, event)
-        if isinstance(endpoint, Holder):
-            return self._holder_step(endpoint, event)
+        if isinstance(endpoint, Opener):
+            return self._opener_step(endpoint, event)
         return self._client_step(endpoint, event)
 
     def _server_step(self, server: Server, event: Event) -> Step:
@@ -114,15 +115,15 @@ class Parties:
         notes = tuple(server.excluded[noted:])
         return Step(server.freeze(), tuple(frames), error, room=room, aggregate=server.aggregate, excluded=notes)
 
-    def _holder_step(self, holder: Holder, event: Event) -> Step:
+    def _opener_step(self, opener: Opener[Any], event: Event) -> Step:
         frames: list[Frame] = []
         error = None
         try:
             if isinstance(event, Hear):
-                frames = holder.receive(event.data)
+                frames = opener.receive(event.data)
         except Misbehaved as refusal:
             error = refusal.with_traceback(None)
-        return Step(holder.freeze(), tuple(frames), error)
+        return Step(opener.freeze(), tuple(frames), error)
 
     def _client_step(self, client: Client, event: Event) -> Step:
         frames: list[Frame] = []

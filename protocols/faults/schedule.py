@@ -3,8 +3,8 @@
 A letter is named by its client, its exchange and its side: the server's request or the client's reply. A fault
 hits the first copy of its letter, or the first passage of its arrow, once. Seconds are virtual.
 
-In encrypted rounds holders are numbered after the clients. A client's letter is that of MASKED, a holder's that of
-UNMASK, and what a holder does with its own is the arrow WITNESSES.
+Where others than the clients open a round, they are numbered after the clients. A client's letter is that of MASKED,
+that of who opens is that of UNMASK, and what it does with the question is the arrow WITNESSES.
 """
 
 from __future__ import annotations

@@ -28,10 +28,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from protocols import codec, storage
-from protocols.ckks.messages import Certificate
 from protocols.codec import Frame, kind_of
-from protocols.durable import DurableClient, DurableHolder, DurableServer, exit_on_sigterm
-from protocols.endpoint import Client, Holder, Server
+from protocols.durable import (
+    DurableClient,
+    DurableHolder,
+    DurableMember,
+    DurableOpener,
+    DurableServer,
+    exit_on_sigterm,
+)
+from protocols.endpoint import Client, Holder, Member, Opener, Server
 from protocols.errors import ProtocolError
 from protocols.messages import Aggregate, Roster, Submit
 from protocols.party import SERVER, PartyId
@@ -167,6 +173,7 @@ def vector_of(who: PartyId, life: int) -> np.ndarray[Any, Any]:
 DURABLE: dict[type[Any], Callable[[Any, Path], Any]] = {
     Client: DurableClient,
     Holder: DurableHolder,
+    Member: DurableMember,
     Server: DurableServer,
 }
 
@@ -213,7 +220,7 @@ class Life:
         one = self.endpoint
         if self.who == SERVER:
             return Answer(said, False, one.done, one.wait and one.wait.room, one.aggregate, error)
-        if isinstance(one, Holder | DurableHolder):
+        if isinstance(one, Opener | DurableOpener):
             return Answer(said, error=error)
         return Answer(said, one.needs_update, one.done, error=error)
 
@@ -222,7 +229,7 @@ class Life:
         again = self.endpoint.repeat if self.notes is None else self.endpoint.resend
         return again()  # type: ignore[no-any-return]
 
-    def open(self, nonce: bytes, certificate: Certificate | None = None) -> list[Frame]:
+    def open(self, nonce: bytes, certificate: Any = None) -> list[Frame]:
         self.arrow = "open"
         task = replace(self.cast().task(LENGTH), nonce=nonce, certificate=certificate)
         return self.endpoint.open(task)  # type: ignore[no-any-return]

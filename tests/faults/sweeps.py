@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Protocol
 
 from protocols.faults.drawing import drawn, scene_of
+from protocols.faults.driver import Played
 from protocols.faults.schedule import Fault, Letter, Schedule, Vanish
 from protocols.plan import Promise
 from protocols.simulate import Exchange, Lost
 from secagg.graph import GraphMode
-from tests.faults.world import World, lively_world, stage, world
+from tests.faults.world import lively_world, stage, world
 
 WORKERS = 2
 
@@ -39,7 +41,14 @@ class Tally:
         return self.sums + self.losses
 
 
-def tally(schedules: Iterable[Schedule], world_of: Callable[[int, Promise, GraphMode], World] = world) -> Tally:
+class Stage(Protocol):
+    """Where schedules of one kind of round are played and judged."""
+
+    def play(self, schedule: Schedule) -> Played: ...
+    def judge(self, schedule: Schedule, played: Played) -> str | None: ...
+
+
+def tally(schedules: Iterable[Schedule], world_of: Callable[[int, Promise, GraphMode], Stage] = world) -> Tally:
     """Play and judge them; wrong ones are named by their JSON and the complaint."""
     sums = losses = 0
     wrong = []

@@ -28,14 +28,14 @@ from protocols.faults.schedule import (
     shrink,
 )
 from protocols.plan import Promise
-from protocols.simulate import Exchange, Lost
+from protocols.simulate import Exchange
 from secagg.graph import GraphMode
-from tests.faults.encrypted import HOLDERS, ROOMS, drawn, encrypted_world
+from tests.faults.encrypted import encrypted_world
+from tests.faults.opened import ROOMS, drawn, letters_of
 from tests.rows import rows
 
 CLIENTS = 4
-UPLOADS = [Letter(client, Exchange.MASKED, side) for client in range(CLIENTS) for side in Lost]
-PARTS = [Letter(CLIENTS + holder, Exchange.UNMASK, side) for holder in range(HOLDERS) for side in Lost]
+UPLOADS, PARTS = letters_of(CLIENTS)
 
 pytestmark = pytest.mark.usefixtures("staged")
 
