@@ -234,37 +234,6 @@ def _error_in(words: Residues, half: int) -> Integers:
     return error
 
 
-def check_opens(plan: KahePlan, total: RingVector, secret_sum: Integers, context: Context, summed: int) -> None:
-    """Returns when these secrets, that may be the sum of so many, take the mask off the first polynomial of the total.
-
-    Guarantee: refuses any other sum of secrets, by how little it may be off, at the price of one product, where
-        `reveal` takes one for each block. Refuses what is honest with probability 2^-37 at most. What was not masked as
-        it should be in the other polynomials is left to `reveal`.
-    Raises: BadCiphertext; BadParameters as `reveal` does.
-    """
-    _check_total(plan, total, summed)
-    check_secret_sum(secret_sum, summed)
-    _, a = next(_public(plan, context))
-    words, half = Multiplier.of(secret_sum, plan.modulus_bits).times(a[:N]), 1 << (plan.guard_bits - 1)
-    np.subtract(total[:N], words, out=words)
-    error = _error_in(words + np.uint64(half), half)
-    _check_gaussian("the low bits are", _largest(error), _squares(error), N, summed)
-
-
-def _check_total(plan: KahePlan, total: RingVector, summed: int) -> None:
-    plan.ring.check(total)
-    if total.size != plan.coefficients:
-        raise BadParameters(f"the plan is for {plan.coefficients} words, the sum has {total.size}")
-    _require_within("summed", summed, 1, plan.clients)
-
-
-def _error_in(words: Residues, half: int) -> Integers:
-    """The centred low g bits of words to which 2^(g-1) was added."""
-    error: Integers = (words & np.uint64(2 * half - 1)).view(np.int64)
-    error -= half
-    return error
-
-
 def _public(plan: KahePlan, context: Context) -> Iterator[tuple[int, Residues]]:
     """(place, words of a) of a few blocks at a time, in scratch that the next turn overwrites; bits above Q stay."""
     keystream = Keystream(derive(Seed(context), LABEL_PUBLIC, context).expose(), 0, 8 * plan.coefficients)

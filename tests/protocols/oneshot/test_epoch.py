@@ -63,8 +63,9 @@ def test_the_sizes_are_those_that_travel(quorum: Any, rows: int) -> None:
     assert (epoch.rows, epoch.share_bytes, epoch.box_bytes) == (rows, 4 * rows, 4 * rows + 16)
     assert {len(box) for box in letter.boxes} == {epoch.box_bytes}
     assert len(company.answer(1, asked[1]).shares or b"") == epoch.share_bytes
-    assert epoch.largest_question - 1024 < len(wire.encode(asked[1])) + 100 * len(company.ids)
-    assert len(wire.encode(asked[1])) <= epoch.largest_question
+    most = epoch.largest_question(len(company.ids))
+    assert most - 1024 < len(wire.encode(asked[1])) + 100 * len(company.ids)
+    assert len(wire.encode(asked[1])) <= most
     assert server.state.epoch == epoch
 
 
