@@ -11,7 +11,6 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import pytest
 
 from protocols import codec
@@ -20,14 +19,18 @@ from protocols.endpoint import Client, Member
 from protocols.errors import Misbehaved
 from protocols.messages import Submit
 from protocols.oneshot import epoch as names
+from protocols.oneshot.member import opened
 from protocols.oneshot.messages import Certificate, Concealed, Contribution, Included, OpenOneShot, Summed
 from protocols.oneshot.shape import Shape
 from protocols.party import SERVER, PartyId
 from protocols.plan import ONE_SHOT, Agreement, ContextBytes, Policy, RoundPlan, context_of
 from secagg.errors import BadCiphertext
-from secagg.negacyclic import Integers, N
+from secagg.keys import AgreementKey, Context, Seed, derive
+from secagg.negacyclic import Integers, Multiplier, N
+from secagg.prg import Stream
 from secagg.quorum import Quorum
-from secagg.rlwe import check_secret_sum
+from secagg.ring import RingVector
+from secagg.rlwe import LABEL_PUBLIC, check_secret_sum
 from secagg.shamir import PackedShare, combine_packed
 from tests.attacks.hall import body_of
 from tests.attacks.villain import Signer
@@ -146,10 +149,10 @@ class Assembly:
     def require_sum_of(self, *whose: PartyId) -> None:
         """The round ends in exactly the sum of these."""
         self.open()
-        opened = self.server.aggregate
-        assert opened is not None
-        assert opened.survivors == whose
-        assert opened.total.tolist() == self.sum_of(*whose)
+        aggregate = self.server.aggregate
+        assert aggregate is not None
+        assert aggregate.survivors == whose
+        assert aggregate.total.tolist() == self.sum_of(*whose)
 
     # --- the server that lies
 
@@ -185,13 +188,32 @@ class Assembly:
             return None
         return secret
 
-    def summed(self, *whose: PartyId) -> Any:
+    def summed(self, *whose: PartyId) -> RingVector:
         """The masked vectors of these, added up."""
         mask = self.shape.mask
         total = mask.ring.zeros(mask.coefficients)
         for who in whose:
             mask.ring.add_packed_into(total, self.uploads[who].vector)
         return total
+
+    def key_of(self, who: PartyId, context: ContextBytes | None = None) -> Integers:
+        """This client's mask key, were enough members to give away what it dealt them."""
+        shares = {}
+        for party, place in self.places.items():
+            state = self.members[party]._party.state
+            said = self.contribution(who, party)
+            shares[place] = opened(state, AgreementKey(state.key), Context(context or self.context), said)
+        key = self.rebuilt(shares, 1)
+        assert key is not None
+        return key
+
+    def unmasked(self, total: RingVector, secret: Integers, context: ContextBytes) -> RingVector:
+        """What is left of a masked sum when this key's mask in this context is taken off: 2^g m + e, or noise."""
+        mask = self.shape.mask
+        public = Stream(derive(Seed(context), LABEL_PUBLIC, context)).words(0, mask.coefficients)
+        left: RingVector = total - Multiplier.of(secret, mask.modulus_bits).times(public)
+        mask.ring.reduce_in_place(left)
+        return left
 
     @contextmanager
     def refuses(self, who: PartyId, error: type[Misbehaved], match: str | None = None) -> Iterator[None]:
@@ -227,8 +249,3 @@ class Assembly:
         policy = replace(self.company.policy, **changes)
         self.clients[who] = self.company.client(who, policy)
         return policy
-
-
-def high_bytes(residues: Any, bits: int) -> np.ndarray[Any, Any]:
-    """The highest byte of each of these residues modulo 2^bits."""
-    return (residues.astype(np.uint64) >> np.uint64(bits - 8)).astype(np.int64) & 255

@@ -33,6 +33,16 @@ def p_values(residues: Residues, bits: int) -> dict[str, float]:
     }
 
 
+def byte_planes(residues: Residues, bits: int) -> dict[str, float]:
+    """Chi-square of every byte of b bits, from the lowest; the highest one overlaps the one below it."""
+    wide = residues.astype(np.uint64)
+    shifts = sorted({*range(0, bits - 7, 8), bits - 8})
+    return {
+        f"bits {shift} to {shift + 7}": chi_square(((wide >> np.uint64(shift)) & np.uint64(255)).astype(np.int64), 256)
+        for shift in shifts
+    }
+
+
 def chi_square(cells: NDArray[np.int64], count: int) -> float:
     """How likely cells drawn uniformly from 0..count-1 are to be at least this uneven."""
     return float(stats.chisquare(np.bincount(cells, minlength=count)).pvalue)

@@ -16,6 +16,12 @@ CHECKED = {
     "protocols/pairwise/client.py": None,
     "protocols/pairwise/server.py": None,
     "protocols/pairwise/recovery.py": None,
+    "protocols/oneshot/client.py": None,
+    "protocols/oneshot/member.py": None,
+    "protocols/oneshot/server.py": None,
+    "protocols/oneshot/convener.py": None,
+    "protocols/oneshot/messages.py": None,
+    "protocols/oneshot/epoch.py": None,
     "protocols/plan.py": {"check", "check_parameters", "identity_of"},
     "protocols/messages.py": {"from_bitmap", "__post_init__"},
     "protocols/codec.py": {"read_header", "open_frame", "decode_body"},
@@ -37,9 +43,15 @@ CALLS = {
     "check_parameters",
     "check_credential",
     "coding_of",
+    "check_begin",
+    "check_cohort",
+    "check_committee",
+    "check_share",
 }
 VERDICTS = {"honest"}
 DECIDING = {"tags_match"}
+BOUNDING = {"check", "check_committee"}
+BOUNDS = ast.Compare | ast.BoolOp | ast.Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +111,7 @@ class Finder(ast.NodeTransformer):
 
     def visit_Tuple(self, node: ast.Tuple) -> ast.AST:
         """A bound of a policy: (what must hold, what to say if it does not)."""
-        bound = self.function == "check" and len(node.elts) == 2 and isinstance(node.elts[0], ast.Compare | ast.BoolOp)
+        bound = self.function in BOUNDING and len(node.elts) == 2 and isinstance(node.elts[0], BOUNDS)
         if bound and self.met(ast.unparse(node.elts[0])):
             node.elts[0] = ast.Constant(value=True)
         self.generic_visit(node)

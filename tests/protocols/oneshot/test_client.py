@@ -37,6 +37,7 @@ from secagg.quorum import Quorum
 from secagg.rlwe import draw_secret, reveal
 from secagg.shamir import combine_packed
 from tests.protocols.oneshot.kit import Company, identity, plan_of, seed
+from tests.rows import rows
 
 VICTIM = PartyId(1)
 
@@ -69,8 +70,9 @@ def test_an_honest_invitation_is_answered_to_the_application_alone(company: Comp
     assert isinstance(party.state, clients.Ready)
 
 
+@rows("M14")
 @pytest.mark.parametrize("last", [0, 1, 2**62])
-def test_a_round_is_entered_once(company: Company, last: int) -> None:
+def test_a_round_is_entered_once(row: str, company: Company, last: int) -> None:
     party = company.client(VICTIM, last_round=last)
     with pytest.raises(Replay, match="round 0 of this task is spent") as caught:
         party.receive(SERVER, OpenOneShot(company.agreement, company.certificate))
@@ -78,6 +80,7 @@ def test_a_round_is_entered_once(company: Company, last: int) -> None:
     company.client(VICTIM, last_round=last).receive(SERVER, OpenOneShot(company.agreed(last + 1), company.certificate))
 
 
+@rows("M6")
 @pytest.mark.parametrize(
     ("policy", "said"),
     [
@@ -91,11 +94,12 @@ def test_a_round_is_entered_once(company: Company, last: int) -> None:
     ],
     ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",
 )
-def test_terms_below_the_policy_are_refused(company: Company, policy: dict[str, Any], said: str) -> None:
+def test_terms_below_the_policy_are_refused(row: str, company: Company, policy: dict[str, Any], said: str) -> None:
     refused(company, OpenOneShot(company.agreement, company.certificate), PolicyViolation, said, **policy)
 
 
-def test_a_round_that_nobody_can_mask_for_is_the_server_s_fault(company: Company) -> None:
+@rows("M6")
+def test_a_round_that_nobody_can_mask_for_is_the_server_s_fault(row: str, company: Company) -> None:
     wide = RoundPlan.recommend(
         6, corrupt=Fraction(0), bits=24, max_weight=2**22, min_cohort=3, task="t", protocol="oneshot"
     )
@@ -119,11 +123,13 @@ def test_a_forged_certificate_with_every_signature_is_taken(company: Company) ->
     assert company.client(VICTIM).receive(SERVER, shown(company, number=7))
 
 
-def test_another_committee_than_the_round_names_is_refused(company: Company) -> None:
+@rows("M19")
+def test_another_committee_than_the_round_names_is_refused(row: str, company: Company) -> None:
     letter = replace(shown(company, number=7), agreement=company.agreement)
     refused(company, letter, ViewMismatch, "another committee than the round names")
 
 
+@rows("M6")
 @pytest.mark.parametrize(
     ("changes", "policy", "said"),
     [
@@ -135,7 +141,7 @@ def test_another_committee_than_the_round_names_is_refused(company: Company) -> 
     ids=["task", "stranger", "threshold", "cohort"],
 )
 def test_a_committee_that_may_open_what_it_should_not_is_refused(
-    company: Company, changes: dict[str, Any], policy: dict[str, Any], said: str
+    row: str, company: Company, changes: dict[str, Any], policy: dict[str, Any], said: str
 ) -> None:
     letter = shown(company, **changes)
     if "min_cohort" in changes:
@@ -143,7 +149,8 @@ def test_a_committee_that_may_open_what_it_should_not_is_refused(
     refused(company, letter, BadCommittee, said, **policy)
 
 
-def test_a_server_that_is_a_member_itself_is_refused(company: Company) -> None:
+@rows("M6")
+def test_a_server_that_is_a_member_itself_is_refused(row: str, company: Company) -> None:
     server = identity("server", 0)
     members = (*company.publics[:-1], server.public)
     certificate = company.forged(replace(company.epoch, members=members), {99: server})
@@ -152,7 +159,8 @@ def test_a_server_that_is_a_member_itself_is_refused(company: Company) -> None:
     refused(company, letter, BadCommittee, "has the server itself as a member", holders=pinned)
 
 
-def test_a_committee_of_few_of_many_pinned_members_is_refused(company: Company) -> None:
+@rows("M6")
+def test_a_committee_of_few_of_many_pinned_members_is_refused(row: str, company: Company) -> None:
     """A fifth of those pinned may be corrupt; picked by the server they would be all of a small committee."""
     others = [identity("other member", n).public for n in range(5)]
     letter = OpenOneShot(company.agreement, company.certificate)
@@ -167,6 +175,7 @@ def test_a_committee_of_few_of_many_pinned_members_is_refused(company: Company) 
     assert company.client(VICTIM, holders=fewer).receive(SERVER, letter)
 
 
+@rows("M10")
 @pytest.mark.parametrize(
     ("bend", "said"),
     [
@@ -182,13 +191,16 @@ def test_a_committee_of_few_of_many_pinned_members_is_refused(company: Company) 
     ],
     ids=["fewer", "more", "none", "one key twice", "order", "signature", "other key", "low order", "not canonical"],
 )
-def test_a_certificate_that_is_not_everybody_s_word_is_refused(company: Company, bend: Any, said: str) -> None:
+def test_a_certificate_that_is_not_everybody_s_word_is_refused(
+    row: str, company: Company, bend: Any, said: str
+) -> None:
     certificate = replace(company.certificate, members=bend(company.certificate.members))
     letter = OpenOneShot(company.agreed(key=certificate.digest), certificate)
     refused(company, letter, BadCommittee, said)
 
 
-def test_a_signature_for_another_epoch_or_place_is_none(company: Company) -> None:
+@rows("M10")
+def test_a_signature_for_another_epoch_or_place_is_none(row: str, company: Company) -> None:
     later = company.forged(replace(company.epoch, number=1))
     mixed = replace(company.certificate, members=(later.members[0], *company.certificate.members[1:]))
     refused(
@@ -219,7 +231,8 @@ def test_an_update_that_does_not_fit_changes_nothing(company: Company) -> None:
     assert party.receive(APP, good)
 
 
-def test_an_update_trained_from_another_model_ends_the_round(company: Company) -> None:
+@rows("M19")
+def test_an_update_trained_from_another_model_ends_the_round(row: str, company: Company) -> None:
     party = company.client(VICTIM)
     agreement = company.agreed(model=b"\1" * 32)
     party.receive(SERVER, OpenOneShot(agreement, company.certificate))
@@ -234,7 +247,8 @@ def test_an_update_trained_from_another_model_ends_the_round(company: Company) -
         root.expose()
 
 
-def test_one_update_is_submitted_and_no_second(company: Company) -> None:
+@rows("C11")
+def test_one_update_is_submitted_and_no_second(row: str, company: Company) -> None:
     company.upload(VICTIM)
     party = company.invited(VICTIM)
     update = company.update(VICTIM, company.agreement, party.state.update_seed)
@@ -244,7 +258,8 @@ def test_one_update_is_submitted_and_no_second(company: Company) -> None:
     assert party.state == clients.Done(company.context)
 
 
-def test_what_is_said_out_of_turn_leaves_the_state_alone(company: Company) -> None:
+@rows("C15")
+def test_what_is_said_out_of_turn_leaves_the_state_alone(row: str, company: Company) -> None:
     waiting, ready = company.client(VICTIM), company.invited(VICTIM)
     for party in (waiting, ready):
         state = party.state
@@ -273,7 +288,8 @@ def test_the_published_result_is_handed_on(company: Company) -> None:
     assert (out.to, out.message) == ((APP,), letter)
 
 
-def test_a_result_of_another_context_is_refused(company: Company) -> None:
+@rows("M22")
+def test_a_result_of_another_context_is_refused(row: str, company: Company) -> None:
     with pytest.raises(ViewMismatch, match="another context"):
         done(company).receive(SERVER, Result(context_of(company.agreed(1)), b"\7" * 32))
 
@@ -308,7 +324,8 @@ def test_the_message_opens_under_the_key_that_its_shares_rebuild() -> None:
     assert words[0] == company.submitted[VICTIM].weight
 
 
-def test_the_same_update_is_said_in_the_same_bytes(company: Company) -> None:
+@rows("S16")
+def test_the_same_update_is_said_in_the_same_bytes(row: str, company: Company) -> None:
     """After a crash before the message was stored, a client says it again: nothing new may come of it."""
     letter = company.upload(VICTIM)
     party = company.invited(VICTIM)
@@ -364,7 +381,8 @@ def test_seeds_of_another_round_or_vector_are_others() -> None:
 # --- secrets
 
 
-def test_no_state_prints_or_pickles_its_root(company: Company) -> None:
+@rows("K1")
+def test_no_state_prints_or_pickles_its_root(row: str, company: Company) -> None:
     for party in (company.client(VICTIM), company.invited(VICTIM)):
         text = repr(party.state).encode()
         for secret in secrets_in(party.state):
@@ -383,8 +401,9 @@ def test_a_message_prints_neither_vector_nor_shares(company: Company) -> None:
     assert len(repr(letter)) < 500
 
 
+@rows("K2")
 def test_after_the_message_root_seed_and_key_are_erased_and_nothing_is_kept(
-    company: Company, monkeypatch: pytest.MonkeyPatch
+    row: str, company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[np.ndarray[Any, Any]] = []
     roots: list[Seed] = []

@@ -19,6 +19,7 @@ from secagg.errors import NoParameters
 from secagg.keys import AgreementKey, verify
 from secagg.quorum import Quorum
 from tests.protocols.oneshot.kit import FIRST_MEMBER, Company, identity, noted, plan_of, seed
+from tests.rows import rows
 
 LIAR = 2
 
@@ -57,6 +58,7 @@ def forged(company: Company, box_key: bytes, place: int = LIAR, signer: int = LI
     return Enlisted(box_key, company.member_identities[signer - 1].sign(text))
 
 
+@rows("M12")
 @pytest.mark.parametrize(
     ("bend", "error"),
     [
@@ -73,7 +75,7 @@ def forged(company: Company, box_key: bytes, place: int = LIAR, signer: int = LI
     ids=["forged", "another's", "other place", "other's", "other epoch", "zero", "one", "not canonical", "duplicate"],
 )
 def test_a_word_that_is_none_is_ignored_by_name_and_a_good_one_still_counts(
-    company: Company, bend: Callable[[Company, Enlisted], Enlisted], error: str
+    row: str, company: Company, bend: Callable[[Company, Enlisted], Enlisted], error: str
 ) -> None:
     party, letters = company.convener(), letters_of(company)
     liar = company.parties[LIAR - 1]
@@ -88,14 +90,16 @@ def test_a_word_that_is_none_is_ignored_by_name_and_a_good_one_still_counts(
     assert note.message == Convened(company.certificate)
 
 
-def test_the_second_of_two_under_one_key_is_named(company: Company) -> None:
+@rows("C14")
+def test_the_second_of_two_under_one_key_is_named(row: str, company: Company) -> None:
     party, shared = company.convener(), AgreementKey(seed("shared", 0)).public
     assert party.receive(company.parties[0], forged(company, shared, 1, 1)) == []
     [note] = party.receive(company.parties[1], forged(company, shared, 2, 2))
     assert note.message.why == "serves under the key of another member"
 
 
-def test_a_member_speaks_once(company: Company) -> None:
+@rows("C11")
+def test_a_member_speaks_once(row: str, company: Company) -> None:
     party, letters = company.convener(), letters_of(company)
     first = company.parties[0]
     party.receive(first, letters[first])
@@ -109,9 +113,10 @@ def test_who_is_no_member_is_out_of_turn(company: Company, who: PartyId) -> None
     assert party.state.arrived == {}
 
 
+@rows("D10")
 @pytest.mark.parametrize("silent", [(1,), (0, 4), (0, 1, 2, 3, 4)], ids=str)
 def test_without_everybody_there_is_no_committee_and_who_is_silent_is_named(
-    company: Company, silent: tuple[int, ...]
+    row: str, company: Company, silent: tuple[int, ...]
 ) -> None:
     party, letters = company.convener(), letters_of(company)
     for index, who in enumerate(company.parties):
@@ -126,8 +131,9 @@ def test_without_everybody_there_is_no_committee_and_who_is_silent_is_named(
     assert isinstance(party.state, Failed)
 
 
+@rows("D24")
 @pytest.mark.parametrize("change", [-1, 1, "twice"])
-def test_another_number_of_parties_than_members_is_not_convened(company: Company, change: int | str) -> None:
+def test_another_number_of_parties_than_members_is_not_convened(row: str, company: Company, change: int | str) -> None:
     parties = {
         -1: company.parties[:-1],
         1: (*company.parties, PartyId(50)),

@@ -16,6 +16,7 @@ from protocols.oneshot.epoch import Epoch
 from secagg.errors import BadShare
 from secagg.keys import Context, Seed
 from tests.protocols.oneshot.kit import PATIENT, QUORUM, WIDE, Company, identity
+from tests.rows import rows
 
 CONTEXT = Context(bytes(range(32)))
 
@@ -28,6 +29,7 @@ def epoch() -> Epoch:
 # --- parameters
 
 
+@rows("M4", "M6", "M11", "M21")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -43,7 +45,9 @@ def epoch() -> Epoch:
     ],
     ids=["twice", "pair", "nobody", "no round", "none corrupt", "more corrupt", "more away", "empty", "one"],
 )
-def test_a_committee_that_no_quorum_keeps_safe_is_none(epoch: Epoch, changes: dict[str, Any], said: str) -> None:
+def test_a_committee_that_no_quorum_keeps_safe_is_none(
+    row: str, epoch: Epoch, changes: dict[str, Any], said: str
+) -> None:
     with pytest.raises(BadPlan, match=said):
         replace(epoch, **changes)
 
@@ -155,8 +159,9 @@ def test_a_question_is_that_of_its_texts_in_order_and_length() -> None:
 # --- shares as bytes
 
 
+@rows("C8")
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_no_whole_number_of_elements_is_no_share(size: int) -> None:
+def test_no_whole_number_of_elements_is_no_share(row: str, size: int) -> None:
     with pytest.raises(BadShare, match="no whole number"):
         names.share_from_bytes(bytes(size))
 

@@ -33,6 +33,7 @@ from secagg.errors import BadParameters
 from secagg.keys import AgreementKey, Context
 from secagg.shamir import PACKED_PRIME
 from tests.protocols.oneshot.kit import CLIENTS, Company, identity, seed
+from tests.rows import rows
 
 ME = 2
 VICTIM = PartyId(1)
@@ -104,7 +105,8 @@ def test_its_root_is_erased_and_its_key_hangs_on_root_and_epoch(company: Company
     assert later.state.key != party.state.key
 
 
-def test_a_committee_without_me_is_refused(company: Company) -> None:
+@rows("M6")
+def test_a_committee_without_me_is_refused(row: str, company: Company) -> None:
     epoch = replace(company.epoch, members=(*company.publics[:1], *company.publics[2:], identity("member", 9).public))
     party = company.member(ME)
     with pytest.raises(PolicyViolation, match="not a member of"):
@@ -112,6 +114,7 @@ def test_a_committee_without_me_is_refused(company: Company) -> None:
     assert isinstance(party.state, Failed)
 
 
+@rows("M6")
 @pytest.mark.parametrize(
     ("epoch", "policy", "said"),
     [
@@ -124,7 +127,7 @@ def test_a_committee_without_me_is_refused(company: Company) -> None:
     ids=["stranger", "fewer corrupt", "fewer than a fifth", "too many rounds", "more rounds than mine"],
 )
 def test_a_committee_outside_the_policy_is_refused(
-    company: Company, epoch: dict[str, Any], policy: dict[str, Any], said: str
+    row: str, company: Company, epoch: dict[str, Any], policy: dict[str, Any], said: str
 ) -> None:
     pinned = {
         "fewer": frozenset(company.publics[:4]),
@@ -183,7 +186,10 @@ def test_the_same_question_again_has_the_same_answer_and_costs_nothing(member: P
     assert member.state.answered == 1
 
 
-def test_whoever_reads_its_bytes_gives_the_same_answer_and_refuses_the_same(member: Party, question: Included) -> None:
+@rows("S16")
+def test_whoever_reads_its_bytes_gives_the_same_answer_and_refuses_the_same(
+    row: str, member: Party, question: Included
+) -> None:
     [first] = member.receive(SERVER, question)
     state = codec.thaw(Serving, codec.freeze(member.state), {members.Own: member.state.own})
     restarted = Party(members.member, state)
@@ -193,7 +199,8 @@ def test_whoever_reads_its_bytes_gives_the_same_answer_and_refuses_the_same(memb
     refused(restarted, without(question, 0), AlreadyAnswered, "second set of one round")
 
 
-def test_a_second_set_of_one_round_is_refused(member: Party, question: Included) -> None:
+@rows("M3")
+def test_a_second_set_of_one_round_is_refused(row: str, member: Party, question: Included) -> None:
     member.receive(SERVER, question)
     for places in range(CLIENTS):
         refused(member, without(question, places), AlreadyAnswered, "the difference would tell")
@@ -201,13 +208,15 @@ def test_a_second_set_of_one_round_is_refused(member: Party, question: Included)
     assert member.receive(SERVER, question)
 
 
-def test_a_larger_set_is_a_second_one_as_well(member: Party, question: Included) -> None:
+@rows("M3")
+def test_a_larger_set_is_a_second_one_as_well(row: str, member: Party, question: Included) -> None:
     member.receive(SERVER, without(question, 3))
     refused(member, question, AlreadyAnswered, "second set of one round")
 
 
+@rows("M4")
 @pytest.mark.parametrize("kept", [0, 1, 2])
-def test_a_sum_over_too_few_is_refused(member: Party, question: Included, kept: int) -> None:
+def test_a_sum_over_too_few_is_refused(row: str, member: Party, question: Included, kept: int) -> None:
     asked = without(question, *range(kept, CLIENTS))
     refused(member, asked, CohortTooSmall, f"over {kept} clients; 3 are required")
     assert member.state.asked == {}
@@ -224,7 +233,8 @@ def test_the_larger_of_my_floor_and_the_committee_s_counts(mine: int, theirs: in
     assert party.receive(SERVER, without(asked, 0))
 
 
-def test_a_sum_over_more_than_the_committee_is_for_is_refused(question: Included) -> None:
+@rows("M9")
+def test_a_sum_over_more_than_the_committee_is_for_is_refused(row: str, question: Included) -> None:
     company = Company(changes={"clients": CLIENTS - 1})
     party = company.members[ME]
     asked = replace(question, committee=company.epoch.context)
@@ -232,11 +242,13 @@ def test_a_sum_over_more_than_the_committee_is_for_is_refused(question: Included
     refused(party, without(asked, 0), BadSignature, "signature")
 
 
-def test_clients_that_nobody_pinned_are_refused(member: Party, question: Included) -> None:
+@rows("M11")
+def test_clients_that_nobody_pinned_are_refused(row: str, member: Party, question: Included) -> None:
     asked = bent(question, CLIENTS - 1, who=PartyId(77))
     refused(member, asked, KeyMismatch, "counts client 77, whom my policy does not pin")
 
 
+@rows("M11")
 @pytest.mark.parametrize(
     ("change", "name"),
     [
@@ -248,13 +260,14 @@ def test_clients_that_nobody_pinned_are_refused(member: Party, question: Include
     ids=["forged", "another's", "another's box key", "another round"],
 )
 def test_what_no_client_signed_is_refused(
-    member: Party, question: Included, change: Callable[[Included], Included], name: str
+    row: str, member: Party, question: Included, change: Callable[[Included], Included], name: str
 ) -> None:
     refused(member, change(question), BadSignature, "signature")
     assert member.state.asked == {}
 
 
-def test_one_client_under_two_numbers_is_refused(company: Company, question: Included) -> None:
+@rows("C14")
+def test_one_client_under_two_numbers_is_refused(row: str, company: Company, question: Included) -> None:
     """A policy that pins one key twice does not make two clients of it."""
     own = company.own_of_member(ME)
     twice = {**company.known, PartyId(50): company.known[VICTIM]}
@@ -270,18 +283,21 @@ def test_one_client_under_two_numbers_is_refused(company: Company, question: Inc
     refused(party, asked, Duplicate, "one client under two numbers")
 
 
+@rows("D18")
 @pytest.mark.parametrize("order", [(1, 0, 2, 3, 4, 5), (0, 0, 2, 3, 4, 5), (0, 1, 2, 3, 5, 4)], ids=str)
-def test_contributors_that_do_not_ascend_are_no_question(question: Included, order: tuple[int, ...]) -> None:
+def test_contributors_that_do_not_ascend_are_no_question(row: str, question: Included, order: tuple[int, ...]) -> None:
     with pytest.raises(Undecodable, match="strictly ascend"):
         replace(question, contributions=tuple(question.contributions[place] for place in order))
 
 
-def test_another_committee_s_question_is_out_of_turn(member: Party, question: Included) -> None:
+@rows("M13")
+def test_another_committee_s_question_is_out_of_turn(row: str, member: Party, question: Included) -> None:
     refused(member, replace(question, committee=Context(b"\2" * 32)), OutOfTurn, "do not serve in now")
 
 
+@rows("M21")
 def test_when_its_rounds_are_spent_it_answers_no_new_one_and_the_old_ones_still(
-    company: Company, member: Party, question: Included
+    row: str, company: Company, member: Party, question: Included
 ) -> None:
     assert company.epoch.rounds == 3
     asked = [question]
@@ -295,7 +311,8 @@ def test_when_its_rounds_are_spent_it_answers_no_new_one_and_the_old_ones_still(
     assert member.receive(SERVER, asked[1])
 
 
-def test_a_question_before_the_committee_is_out_of_turn(company: Company, question: Included) -> None:
+@rows("C15")
+def test_a_question_before_the_committee_is_out_of_turn(row: str, company: Company, question: Included) -> None:
     party = company.member(ME)
     refused(party, question, OutOfTurn, "does not fit")
 
@@ -340,12 +357,13 @@ def test_a_readable_share_of_a_client_s_own_making_is_summed(
     assert out.message.unreadable == ()
 
 
+@rows("C10")
 @pytest.mark.parametrize(
     "case",
     ["empty", "short box", "tag", "other end", "other place", "short", "long", "no whole words", "p", "all ones"],
 )
 def test_an_unreadable_share_is_answered_with_the_client_s_name(
-    company: Company, member: Party, question: Included, case: str
+    row: str, company: Company, member: Party, question: Included, case: str
 ) -> None:
     rows = company.epoch.rows
     good = words(*[5] * rows)
@@ -366,9 +384,10 @@ def test_an_unreadable_share_is_answered_with_the_client_s_name(
     assert member.state.answered == 1
 
 
+@rows("M12")
 @pytest.mark.parametrize("point", [bytes(32), b"\1" + bytes(31), b"\xff" * 32], ids=["zero", "one", "not canonical"])
 def test_a_point_of_low_order_or_of_a_second_spelling_is_answered_with_the_client_s_name(
-    company: Company, member: Party, question: Included, point: bytes
+    row: str, company: Company, member: Party, question: Included, point: bytes
 ) -> None:
     text = names.upload_text(company.context, company.epoch.context, VICTIM, point)
     asked = bent(question, VICTIM, box_key=point, signature=company.identities[VICTIM].sign(text))
@@ -393,6 +412,7 @@ def test_boxes_that_the_server_bent_tell_it_nothing(company: Company, member: Pa
     assert again.message == first.message
 
 
+@rows("D18")
 @pytest.mark.parametrize(
     ("shares", "unreadable", "said"),
     [
@@ -403,7 +423,7 @@ def test_boxes_that_the_server_bent_tell_it_nothing(company: Company, member: Pa
     ],
 )
 def test_an_answer_is_a_sum_or_names(
-    company: Company, shares: bytes | None, unreadable: tuple[PartyId, ...], said: str
+    row: str, company: Company, shares: bytes | None, unreadable: tuple[PartyId, ...], said: str
 ) -> None:
     with pytest.raises(Undecodable, match=said):
         Summed(company.context, bytes(32), shares, unreadable)
@@ -412,7 +432,8 @@ def test_an_answer_is_a_sum_or_names(
 # --- secrets
 
 
-def test_no_state_prints_or_pickles_its_key(company: Company, member: Party, question: Included) -> None:
+@rows("K1")
+def test_no_state_prints_or_pickles_its_key(row: str, company: Company, member: Party, question: Included) -> None:
     member.receive(SERVER, question)
     for party in (company.member(ME), member):
         [secret] = secrets_in(party.state)
@@ -430,7 +451,8 @@ def test_an_answer_and_a_contribution_print_no_share(member: Party, question: In
     assert isinstance(question.contributions[0], Contribution)
 
 
-def test_a_key_that_is_given_up_is_erased(member: Party) -> None:
+@rows("K2")
+def test_a_key_that_is_given_up_is_erased(row: str, member: Party) -> None:
     [key] = secrets_in(member.state)
     member.abandon("the committee is over")
     with pytest.raises(BadParameters, match="erased"):

@@ -39,6 +39,7 @@ from tests.protocols.oneshot.kit import (
     same,
     seed,
 )
+from tests.rows import rows
 
 VICTIM = PartyId(1)
 
@@ -127,6 +128,7 @@ def test_a_server_that_was_stored_at_every_step_opens_the_same(company: Company)
 # --- what cannot begin
 
 
+@rows("D24")
 @pytest.mark.parametrize(
     ("bend", "said"),
     [
@@ -138,7 +140,7 @@ def test_a_server_that_was_stored_at_every_step_opens_the_same(company: Company)
     ids=["strangers", "too few", "another committee", "another certificate"],
 )
 def test_a_round_that_cannot_be_is_not_begun(
-    company: Company, bend: Callable[[Company], dict[str, Any]], said: str
+    row: str, company: Company, bend: Callable[[Company], dict[str, Any]], said: str
 ) -> None:
     server = company.server()
     with pytest.raises(Misused, match=said):
@@ -146,6 +148,7 @@ def test_a_round_that_cannot_be_is_not_begun(
     assert isinstance(server.state, servers.Unopened)
 
 
+@rows("D24")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -155,7 +158,9 @@ def test_a_round_that_cannot_be_is_not_begun(
     ],
     ids=["task", "cohort", "clients"],
 )
-def test_a_committee_for_other_rounds_is_not_asked(company: Company, changes: dict[str, Any], said: str) -> None:
+def test_a_committee_for_other_rounds_is_not_asked(
+    row: str, company: Company, changes: dict[str, Any], said: str
+) -> None:
     certificate = company.forged(replace(company.epoch, **changes))
     plan = plan_of(min_cohort=4) if "min_cohort" in changes else company.plan
     agreement = company.agreed(key=certificate.digest, plan=plan)
@@ -163,7 +168,8 @@ def test_a_committee_for_other_rounds_is_not_asked(company: Company, changes: di
         company.server().receive(APP, servers.Begin(agreement, certificate, company.ids))
 
 
-def test_members_that_are_not_all_known_are_not_asked(company: Company) -> None:
+@rows("D24")
+def test_members_that_are_not_all_known_are_not_asked(row: str, company: Company) -> None:
     known = servers.Known(company.known, company.parties[:-1], company.own_of_member(1).verify)
     server = Party(servers.server, servers.Unopened(known))
     with pytest.raises(Misused, match="4 parties are known as members of a committee of 5"):
@@ -203,6 +209,7 @@ def left_out(company: Company, letter: Concealed) -> tuple[str, str]:
     return note.message.error, note.message.why
 
 
+@rows("C2")
 @pytest.mark.parametrize(
     ("bend", "said"),
     [
@@ -218,7 +225,7 @@ def left_out(company: Company, letter: Concealed) -> tuple[str, str]:
     ids=["short", "long", "empty", "a box less", "a box more", "no box", "short box", "empty box"],
 )
 def test_an_upload_of_another_shape_is_left_out(
-    company: Company, bend: Callable[[Concealed], dict[str, Any]], said: str
+    row: str, company: Company, bend: Callable[[Concealed], dict[str, Any]], said: str
 ) -> None:
     honest = company.upload(VICTIM)
     error, why = left_out(company, company.signed(VICTIM, honest, **bend(honest)))
@@ -226,8 +233,9 @@ def test_an_upload_of_another_shape_is_left_out(
     assert said in why
 
 
+@rows("M13")
 @pytest.mark.parametrize("case", ["forged", "another's", "another round", "another key", "another committee"])
-def test_an_upload_that_its_client_did_not_sign_is_left_out(company: Company, case: str) -> None:
+def test_an_upload_that_its_client_did_not_sign_is_left_out(row: str, company: Company, case: str) -> None:
     honest, sign = company.upload(VICTIM), company.identities[VICTIM].sign
     other = company.upload(PartyId(2))
     letter = {
@@ -245,13 +253,15 @@ def test_an_upload_that_its_client_did_not_sign_is_left_out(company: Company, ca
     assert left_out(company, letter)[0] == "BadSignature"
 
 
+@rows("M12")
 @pytest.mark.parametrize("point", [bytes(32), b"\1" + bytes(31), b"\xff" * 32], ids=["zero", "one", "not canonical"])
-def test_an_upload_under_a_key_that_agrees_on_nothing_is_left_out(company: Company, point: bytes) -> None:
+def test_an_upload_under_a_key_that_agrees_on_nothing_is_left_out(row: str, company: Company, point: bytes) -> None:
     """No member could read its shares, and the others' round would be lost with it."""
     assert left_out(company, company.signed(VICTIM, company.upload(VICTIM), box_key=point))[0] == "KeyMismatch"
 
 
-def test_the_first_upload_counts_and_the_second_is_a_duplicate(company: Company) -> None:
+@rows("C11")
+def test_the_first_upload_counts_and_the_second_is_a_duplicate(row: str, company: Company) -> None:
     server = company.summing()
     assert server.receive(VICTIM, company.upload(VICTIM)) == []
     before = server.state.total.tobytes()
@@ -259,7 +269,8 @@ def test_the_first_upload_counts_and_the_second_is_a_duplicate(company: Company)
     assert server.state.total.tobytes() == before
 
 
-def test_an_upload_of_who_is_not_invited_is_out_of_turn(company: Company) -> None:
+@rows("D11")
+def test_an_upload_of_who_is_not_invited_is_out_of_turn(row: str, company: Company) -> None:
     server = company.server()
     server.receive(APP, company.begin(invited=company.ids[:4]))
     outsider = company.ids[5]
@@ -267,7 +278,8 @@ def test_an_upload_of_who_is_not_invited_is_out_of_turn(company: Company) -> Non
     assert server.state.arrived == {}
 
 
-def test_what_is_said_in_another_room_is_out_of_turn(company: Company) -> None:
+@rows("C15")
+def test_what_is_said_in_another_room_is_out_of_turn(row: str, company: Company) -> None:
     server = company.summing()
     letter = Summed(company.context, bytes(32), b"")
     assert noted(server.receive(member(1), letter)) == [(member(1), "OutOfTurn")]
@@ -284,7 +296,8 @@ def asked_about(asked: dict[int, Included]) -> list[PartyId]:
     return [each.who for each in asked[1].contributions]
 
 
-def test_the_deadline_of_another_room_closes_nothing(company: Company) -> None:
+@rows("D14")
+def test_the_deadline_of_another_room_closes_nothing(row: str, company: Company) -> None:
     server = company.summing()
     state = server.state
     assert server.receive(SELF, Deadline("Opening")) == []
@@ -295,8 +308,9 @@ def test_the_deadline_of_another_room_closes_nothing(company: Company) -> None:
     assert opening.state is room
 
 
+@rows("D10")
 @pytest.mark.parametrize("have", [0, 1, 2])
-def test_fewer_uploads_than_a_cohort_are_never_opened(company: Company, have: int) -> None:
+def test_fewer_uploads_than_a_cohort_are_never_opened(row: str, company: Company, have: int) -> None:
     server = company.summing()
     for who in company.ids[:have]:
         server.receive(who, company.upload(who))
@@ -309,6 +323,7 @@ def test_fewer_uploads_than_a_cohort_are_never_opened(company: Company, have: in
 # --- answers
 
 
+@rows("C8")
 @pytest.mark.parametrize(
     ("bend", "error"),
     [
@@ -325,7 +340,7 @@ def test_fewer_uploads_than_a_cohort_are_never_opened(company: Company, have: in
     ids=["question", "context", "stranger", "word less", "byte less", "longer", "empty", "p", "all ones"],
 )
 def test_an_answer_that_is_none_is_ignored_by_name(
-    company: Company, bend: Callable[[Summed], Summed], error: str
+    row: str, company: Company, bend: Callable[[Summed], Summed], error: str
 ) -> None:
     server, asked = company.opening()
     out = company.play(server, asked, bend={2: bend})
@@ -341,7 +356,8 @@ def test_an_honest_answer_after_one_that_was_none_still_counts(company: Company)
     assert noted(server.receive(member(2), honest)) == [(member(2), "Duplicate")]
 
 
-def test_fewer_answers_than_it_takes_open_nothing_and_who_is_silent_is_named(company: Company) -> None:
+@rows("D10")
+def test_fewer_answers_than_it_takes_open_nothing_and_who_is_silent_is_named(row: str, company: Company) -> None:
     server, asked = company.opening()
     with pytest.raises(TooFewMembers) as caught:
         company.play(server, asked, silent=(1, 4))
@@ -355,7 +371,8 @@ def complaining(*clients: int) -> Callable[[Summed], Summed]:
     return lambda letter: replace(letter, shares=None, unreadable=tuple(map(PartyId, clients)))
 
 
-def test_clients_whose_shares_nobody_reads_are_named_when_the_round_is_lost(company: Company) -> None:
+@rows("C10")
+def test_clients_whose_shares_nobody_reads_are_named_when_the_round_is_lost(row: str, company: Company) -> None:
     server, asked = company.opening()
     with pytest.raises(TooFewMembers) as caught:
         company.play(server, asked, bend={1: complaining(3, 4), 2: complaining(1)}, silent=(5,))
@@ -416,8 +433,9 @@ def test_a_member_that_shifts_the_sum_of_keys_by_what_it_likes_is_left_out_by_na
     assert same(opened(out), company.ideal(company.ids))
 
 
+@rows("C8")
 @pytest.mark.parametrize(("quorum", "shifts"), [(WIDE, (1, 3)), (Quorum.usual(10), (3, 11))], ids=str)
-def test_so_it_is_where_a_small_lie_is_small_in_every_secret(quorum: Quorum, shifts: tuple[int, int]) -> None:
+def test_so_it_is_where_a_small_lie_is_small_in_every_secret(row: str, quorum: Quorum, shifts: tuple[int, int]) -> None:
     company = Company(quorum)
     base = tuple(range(1, quorum.needed + 1))
     change = change_for(quorum, base, 1, shifts[0])
@@ -446,10 +464,13 @@ def test_without_a_look_at_the_mask_that_lie_would_cost_the_round(
         company.play(server, asked, bend={1: off_by((17, change))})
 
 
+@rows("C8")
 @pytest.mark.parametrize(
     ("liars", "heard"), [((1, 2), (1, 2)), ((3, 6), (3, 6)), ((1, 7), (1, 7)), ((5, 8), (5,)), ((7, 8), ())], ids=str
 )
-def test_as_many_liars_as_may_be_away_are_left_out_by_name(liars: tuple[int, ...], heard: tuple[int, ...]) -> None:
+def test_as_many_liars_as_may_be_away_are_left_out_by_name(
+    row: str, liars: tuple[int, ...], heard: tuple[int, ...]
+) -> None:
     """Whoever would have spoken after the round was over is not even read."""
     company = Company(PATIENT)
     server, asked = company.opening()
@@ -458,7 +479,8 @@ def test_as_many_liars_as_may_be_away_are_left_out_by_name(liars: tuple[int, ...
     assert same(opened(out), company.ideal(company.ids))
 
 
-def test_more_liars_than_can_be_left_out_cost_the_round_and_give_no_wrong_sum(company: Company) -> None:
+@rows("C9")
+def test_more_liars_than_can_be_left_out_cost_the_round_and_give_no_wrong_sum(row: str, company: Company) -> None:
     server, asked = company.opening()
     with pytest.raises(BadMaskKey, match="no 4 of 5 answers take the mask off"):
         company.play(server, asked, bend={1: off_by((3, 7)), 2: off_by((4, 9))})
@@ -519,8 +541,9 @@ def test_a_client_that_masks_another_vector_honestly_is_in_the_sum(company: Comp
     assert same(opened(company.play(server, asked)), company.ideal(company.ids))
 
 
+@rows("C1")
 @pytest.mark.parametrize("place", [0, 150, 299])
-def test_a_vector_that_contradicts_its_checksum_is_no_sum(company: Company, place: int) -> None:
+def test_a_vector_that_contradicts_its_checksum_is_no_sum(row: str, company: Company, place: int) -> None:
     def bend(elements: np.ndarray[Any, Any]) -> None:
         elements[place] += 1
 
@@ -532,12 +555,15 @@ def test_a_vector_that_contradicts_its_checksum_is_no_sum(company: Company, plac
     assert isinstance(server.state, Failed)
 
 
+@rows("C6")
 @pytest.mark.parametrize(
     ("word", "value", "said"),
     [(0, 1000, "cannot have a weight sum"), (0, 2**64 - 100, "cannot have a weight sum"), (2, 2**50, "metric sums")],
     ids=["heavy", "negative", "metric"],
 )
-def test_weights_and_metrics_that_cannot_be_are_no_sum(company: Company, word: int, value: int, said: str) -> None:
+def test_weights_and_metrics_that_cannot_be_are_no_sum(
+    row: str, company: Company, word: int, value: int, said: str
+) -> None:
     def bend(words: np.ndarray[Any, Any]) -> None:
         words[word] = value
 
@@ -561,7 +587,8 @@ def test_a_vector_of_noise_costs_the_round_and_gives_no_wrong_sum(company: Compa
         company.play(server, asked)
 
 
-def test_noise_behind_the_first_polynomial_costs_the_round_when_it_is_opened() -> None:
+@rows("C1")
+def test_noise_behind_the_first_polynomial_costs_the_round_when_it_is_opened(row: str) -> None:
     company = Company(length=8000)
     mask, honest = company.shape.mask, company.upload(VICTIM)
     assert mask.blocks == 2
