@@ -86,7 +86,8 @@ def convoke(state: Idle, sender: PartyId, message: Convoke) -> Step:
 
 def keep_enlisted(room: Convening, who: PartyId, letter: Enlisted) -> Convening:
     with blame(who):
-        letter.check(room.epoch, room.members.index(who) + 1, room.known.verify)
+        place = room.members.index(who) + 1
+        letter.check(room.epoch.members[place - 1], room.epoch.context, place, room.known.verify)
     room.arrived[who] = letter
     return room
 
