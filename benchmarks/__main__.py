@@ -25,7 +25,7 @@ from benchmarks.suites.attacks import VerdictRow
 
 OWN_SUITES = ("masking", "unmasking", "memory", "rounds", "encoding")
 # Those that run in the environment they name; attacks go there by themselves.
-BESIDE = dict.fromkeys(("clients", "servers", "sizes", "rounding", "faults"), "flower")
+BESIDE = dict.fromkeys(("clients", "servers", "oneshot", "sizes", "rounding", "faults"), "flower")
 BESIDE |= dict.fromkeys(("noise", "accounting", "calibration"), "dp")
 BESIDE |= {"ckks": "tenseal"}
 PEER_SUITES = (*BESIDE, "attacks")

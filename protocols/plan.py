@@ -543,13 +543,17 @@ class Policy:
     min_opening_threshold: int = 2
     max_removable: int = 256
     modes: frozenset[Mode] = USUAL_MODES
+    # Who has an identity: where many clients share one policy, each looks itself up.
+    numbers: Mapping[bytes, PartyId] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.min_cohort < 3:
             raise BadPlan(f"min_cohort is {self.min_cohort}: a sum over fewer than 3 hides nobody")
         self._check_types()
-        if len(set(self.identities.values())) != len(self.identities):
+        numbers = {key: who for who, key in self.identities.items()}
+        if len(numbers) != len(self.identities):
             raise BadPlan("two participants share one identity key")
+        object.__setattr__(self, "numbers", numbers)
         if self.max_rounds is not None and self.tasks is None:
             raise BadPlan("max_rounds counts by task, and a server can rename its task: name the tasks too")
         for who in self.identities:

@@ -19,7 +19,7 @@ NONCE = bytes(12)
 TAG_BYTES = 16
 
 
-def seal(key: Seed, plaintext: bytes, aad: bytes) -> bytes:
+def seal(key: Seed, plaintext: bytes, aad: bytes | memoryview) -> bytes:
     """Plaintext under a key that seals nothing else, bound to aad.
 
     Guarantee: without key a box hides all but the length and cannot be changed, moved to other aad, or
@@ -37,7 +37,7 @@ def open_box(key: Seed, sealed: bytes, aad: bytes) -> bytes:
     return decrypt(key.expose(), NONCE, sealed, aad)
 
 
-def encrypt(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
+def encrypt(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes | memoryview) -> bytes:
     """AES-GCM, the 16-byte tag at the end, for every key size: what published vectors can be held against."""
     return AESGCM(key).encrypt(nonce, plaintext, aad)
 

@@ -125,14 +125,14 @@ class Ring:
             raise BadParameters(f"a vector cannot have {d} elements")
         return sum(-(-width * d // 8) for width in WIDE_PLANES + NARROW_PLANES if self.bits & width)
 
-    def pack(self, x: RingVector) -> bytes:
+    def pack(self, x: RingVector) -> bytearray:
         """x mod 2^b in exactly b bits per element, plane by plane."""
         self.check(x)
         packed = bytearray(self.packed_bytes(x.size))
         packer = Packer(self, packed, x.size)
         for lo in range(0, x.size, CHUNK):
             packer.write(lo, x[lo : lo + CHUNK])
-        return bytes(packed)
+        return packed
 
     def unpack(self, buffer: Buffer, d: int) -> RingVector:
         """The d elements packed in buffer, each in 0..2^b - 1."""

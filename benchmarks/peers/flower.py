@@ -46,16 +46,16 @@ def flower() -> Any:
     return names
 
 
-def node(nid: int, clients: int) -> Any:
-    """A client's state with its two key pairs: everybody masks with everybody, a majority of shares rebuilds."""
+def node(nid: int, clients: int, shares: int) -> Any:
+    """A client's state with its two key pairs: `shares - 1` neighbours and itself, a majority of shares rebuilds."""
     state = flower().SecAggPlusState()
     state.nid = nid
-    flower()._setup(state, settings(clients, clients, clients // 2 + 1))
+    flower()._setup(state, settings(clients, shares, shares // 2 + 1))
     return state
 
 
 class Client:
-    """One of `clients` nodes; `run` is its whole round, with the same inbound messages every time.
+    """One of `clients` nodes, all neighbours; `run` is its whole round, with the same inbound messages every time.
 
     Setup draws new keys each time, which is timed and then undone: the others' sealed shares were made
     for the first ones. What the others share is one pair of this node's own shares, of the right size.
@@ -65,7 +65,7 @@ class Client:
         f = flower()
         self._parameters = f.ndarrays_to_parameters([update])
         self._clients, self._weight, self._shape = clients, weight, update.shape
-        first, *self._others = (node(nid, clients) for nid in range(1, clients + 1))
+        first, *self._others = (node(nid, clients, clients) for nid in range(1, clients + 1))
         self._keys = (first.sk1, first.pk1, first.sk2, first.pk2)
         self._roster = {str(state.nid): [state.pk1, state.pk2] for state in (first, *self._others)}
         f._share_keys(first, self._roster)
@@ -83,13 +83,18 @@ class Client:
     def run(self) -> None:
         """Key pairs, shares for everybody, the masked vector, and the shares that unmask."""
         f = flower()
-        state = self.state = node(1, self._clients)
+        state = self.state = node(1, self._clients, self._clients)
         state.sk1, state.pk1, state.sk2, state.pk2 = self._keys
         dealt = f._share_keys(state, self._roster)
         masked = f._collect_masked_vectors(state, self._inbox, self._weight, self._parameters)
         survivors = {f.Key.ACTIVE_NODE_ID_LIST: list(range(1, self._clients + 1)), f.Key.DEAD_NODE_ID_LIST: []}
         told = f._unmask(state, survivors)
         self.sent = [{"keys": [state.pk1, state.pk2]}, dealt, masked, told]
+
+    @property
+    def masked(self) -> Mapping[str, Any]:
+        """The answer with the masked vector."""
+        return self.sent[2]
 
     @property
     def upload_bytes(self) -> int:
@@ -100,7 +105,7 @@ class Client:
     def opened(self) -> Floats:
         """The update under the masks, by removing those the others would know."""
         f = flower()
-        masked = [f.bytes_to_ndarray(part) for part in self.sent[2][f.Key.MASKED_PARAMETERS]]
+        masked = [f.bytes_to_ndarray(part) for part in self.masked[f.Key.MASKED_PARAMETERS]]
         shapes = f.get_parameters_shape(masked)
         for state in self._others:
             mask = f.pseudo_rand_gen(pair_key(state.sk1, self._keys[1]), MODULUS, shapes)
@@ -110,12 +115,24 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A whole round: each node's update and weight; nodes in `lost` share keys and send no vector."""
+    """A whole round: each node's update and weight; nodes in `lost` share keys and send no vector.
+
+    With `neighbours` each node masks with the nearest so many on a ring, an even number, as the workflow arranges
+    them; without, everybody with everybody.
+    """
 
     clients: int
     update_of: Callable[[int], Floats]
     weight: int
     lost: frozenset[int] = frozenset()
+    neighbours: int | None = None
+
+    def around(self, nid: int) -> list[int]:
+        """The node itself and those it masks with."""
+        if self.neighbours is None:
+            return list(range(1, self.clients + 1))
+        half = self.neighbours // 2
+        return [(nid - 1 + offset) % self.clients + 1 for offset in range(-half, half + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +143,7 @@ class Round:
     shares: Mapping[int, list[bytes]]
     keys: Mapping[int, bytes] = field(repr=False)
     lost: frozenset[int]
+    around: Callable[[int], list[int]]
 
     def secrets(self) -> dict[int, bytes]:
         """What the shares rebuild: the mask seed of a survivor, the private key of a lost node."""
@@ -139,10 +157,11 @@ class Round:
             if nid not in self.lost:
                 vector = _without(vector, secret)
                 continue
-            for neighbour, public in self.keys.items():
+            for neighbour in self.around(nid):
                 if neighbour == nid:
                     continue
-                mask = f.pseudo_rand_gen(pair_key(secret, public), MODULUS, f.get_parameters_shape(vector))
+                key = pair_key(secret, self.keys[neighbour])
+                mask = f.pseudo_rand_gen(key, MODULUS, f.get_parameters_shape(vector))
                 combine = f.parameters_addition if nid > neighbour else f.parameters_subtraction
                 vector = combine(vector, mask)
         return mean_of(vector, len(self.shares) - len(self.lost))
@@ -151,10 +170,10 @@ class Round:
 def run(case: Case) -> Round:
     """Play a round up to the server's unmasking."""
     f = flower()
-    states = {nid: node(nid, case.clients) for nid in range(1, case.clients + 1)}
-    roster = {str(nid): [state.pk1, state.pk2] for nid, state in states.items()}
+    states = {nid: node(nid, case.clients, len(case.around(nid))) for nid in range(1, case.clients + 1)}
     inboxes: dict[int, tuple[list[int], list[bytes]]] = {nid: ([], []) for nid in states}
     for nid, state in states.items():
+        roster = {str(other): [states[other].pk1, states[other].pk2] for other in case.around(nid)}
         dealt = f._share_keys(state, roster)
         for to, sealed in zip(dealt[f.Key.DESTINATION_LIST], dealt[f.Key.CIPHERTEXT_LIST], strict=True):
             inboxes[to][0].append(nid)
@@ -164,17 +183,26 @@ def run(case: Case) -> Round:
     for nid in active:
         inbox = {f.Key.SOURCE_LIST: inboxes[nid][0], f.Key.CIPHERTEXT_LIST: inboxes[nid][1]}
         parameters = f.ndarrays_to_parameters([case.update_of(nid)])
-        answer = f._collect_masked_vectors(states[nid], inbox, case.weight, parameters)
-        vector = [f.bytes_to_ndarray(part) for part in answer[f.Key.MASKED_PARAMETERS]]
-        total = f.parameters_addition(total, vector) if total else vector
+        total = added(total, f._collect_masked_vectors(states[nid], inbox, case.weight, parameters))
     shares: dict[int, list[bytes]] = {nid: [] for nid in states}
-    asked = {f.Key.ACTIVE_NODE_ID_LIST: active, f.Key.DEAD_NODE_ID_LIST: sorted(case.lost)}
     for nid in active:
+        around = set(case.around(nid))
+        asked = {
+            f.Key.ACTIVE_NODE_ID_LIST: sorted(around - case.lost),
+            f.Key.DEAD_NODE_ID_LIST: sorted(around & case.lost),
+        }
         told = f._unmask(states[nid], asked)
         for owner, share in zip(told[f.Key.NODE_ID_LIST], told[f.Key.SHARE_LIST], strict=True):
             shares[owner].append(share)
     publics = {nid: state.pk1 for nid, state in states.items()}
-    return Round(f.parameters_mod(total, MODULUS), shares, publics, case.lost)
+    return Round(f.parameters_mod(total, MODULUS), shares, publics, case.lost, case.around)
+
+
+def added(total: list[Any], answer: Mapping[str, Any]) -> list[Any]:
+    """The running sum with one more client's masked vector, as the workflow's loop adds it."""
+    f = flower()
+    vector = [f.bytes_to_ndarray(part) for part in answer[f.Key.MASKED_PARAMETERS]]
+    return f.parameters_addition(total, vector) if total else vector
 
 
 def mean_of(vector: list[Any], survivors: int) -> Floats:

@@ -96,12 +96,12 @@ class Client(Reader):
         engine: Engine | None = None,
         shared_key: SharedKey | None = None,
     ) -> None:
-        mine = [who for who, public in policy.identities.items() if public == identity.public]
-        if len(mine) != 1:
+        mine = policy.numbers.get(identity.public)
+        if mine is None:
             raise Misused("this identity is not among those the policy pins, and a client pins at least its own key")
         if not isinstance(server_key, bytes) or len(server_key) != len(NOTHING):
             raise Misused("server_key is the server's public key, 32 bytes: server.public, or its identity's")
-        self.me = mine[0]
+        self.me = mine
         self._identity_key = identity.public
         if server_key in policy.holders:
             raise PolicyConflict("the policy pins the server as a holder, and it adds up what holders open")

@@ -134,8 +134,8 @@ def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
     elements = shape.elements(message.vector, words_of(agreement, shape.coding, shape.extras, message))
     root = bound_to(state.root, context, elements)
     secret = draw_secret(derive(root, names.LABEL_SECRET, context))
-    masked = conceal(shape.mask, elements, secret, derive(root, names.LABEL_ERRORS, context), context)
-    vector = shape.mask.ring.pack(masked)
+    errors = derive(root, names.LABEL_ERRORS, context)
+    vector = shape.mask.ring.pack(conceal(shape.mask, elements, secret, errors, context))
     pair = AgreementKey(derive(root, names.LABEL_BOX_KEY, context))
     boxes = sealed_shares(own.me, state.certificate, secret, root, context, pair)
     secret[:] = 0
@@ -152,7 +152,7 @@ def bound_to(root: Seed, context: Context, elements: RingVector) -> Seed:
     time of SHA-256.
     """
     key = derive(root, names.LABEL_BINDING, context)
-    tag = seal(key, b"", np.ascontiguousarray(elements).tobytes())
+    tag = seal(key, b"", np.ascontiguousarray(elements).data.cast("B"))
     return derive(root, names.LABEL_MESSAGE, context, tag)
 
 

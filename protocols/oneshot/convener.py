@@ -87,7 +87,8 @@ def convoke(state: Idle, sender: PartyId, message: Convoke) -> Step:
 
 def keep_enlisted(room: Convening, who: PartyId, letter: Enlisted) -> Convening:
     with blame(who):
-        letter.check(room.epoch, room.members.index(who) + 1, room.known.verify)
+        place = room.members.index(who) + 1
+        letter.check(room.epoch.members[place - 1], room.epoch.context, place, room.known.verify)
     if any(hmac.compare_digest(letter.box_key, other.box_key) for other in room.arrived.values()):
         # Against: a certificate that every client refuses, in the name of the server.
         raise KeyMismatch(who, "serves under the key of another member")

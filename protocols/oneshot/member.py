@@ -189,7 +189,7 @@ def summed(state: Serving, message: Included, question: bytes) -> Summed:
     total, unreadable = np.zeros(state.epoch.rows, np.uint64), []
     for said in message.contributions:
         try:
-            add_share_into(total, opened(state, pair, message.context, said))
+            add_share_into(total, opened(state.me, total.size, pair, message.context, said))
         except BadShare:
             unreadable.append(said.who)
     if unreadable:
@@ -197,15 +197,15 @@ def summed(state: Serving, message: Included, question: bytes) -> Summed:
     return Summed(message.context, question, reduced(total).astype("<u4").tobytes())
 
 
-def opened(state: Serving, pair: AgreementKey, context: Context, said: Contribution) -> PackedShare:
-    """The share that this client dealt me.
+def opened(me: int, rows: int, pair: AgreementKey, context: Context, said: Contribution) -> PackedShare:
+    """The share of so many words that this client dealt the member in my place.
 
     Raises: BadShare in its name: nobody else can seal under the key it signed.
     """
     try:
-        key = names.box_key(pair.agree(said.box_key), context, said.who, state.me)
-        share = names.share_from_bytes(open_box(key, bytes(said.box), names.box_binding(context, said.who, state.me)))
-        check_share(share, state.epoch.rows, "that was dealt")
+        key = names.box_key(pair.agree(said.box_key), context, said.who, me)
+        share = names.share_from_bytes(open_box(key, bytes(said.box), names.box_binding(context, said.who, me)))
+        check_share(share, rows, "that was dealt")
     except (BadBox, BadPoint, WrongShare) as error:
         raise BadShare(said.who, f"dealt me what is no share: {error}") from error
     return share

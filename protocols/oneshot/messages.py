@@ -21,7 +21,7 @@ from protocols.plan import Agreement, ContextBytes
 from protocols.verifying import Verifier
 from protocols.wire import Bytes32, Bytes64, Payload
 from secagg.errors import BadPoint, BadSignature
-from secagg.keys import check_point
+from secagg.keys import Context, check_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class Enlisted:
     box_key: Point
     signature: Bytes64
 
-    def check(self, epoch: Epoch, place: int, verify: Verifier) -> None:
-        """Returns when the member in this place of the committee said so.
+    def check(self, identity: bytes, context: Context, place: int, verify: Verifier) -> None:
+        """Returns when the member of this identity, in this place of the committee, said so.
 
         Raises: secagg.errors.BadPoint, BadSignature.
         """
         check_point(self.box_key)
-        verify(epoch.members[place - 1], enlisted_text(epoch.context, place, self.box_key), self.signature)
+        verify(identity, enlisted_text(context, place, self.box_key), self.signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,10 @@ class Certificate:
             raise BadCommittee(peer, f"shows {len(self.members)} signatures of {len(self.epoch.members)} members")
         if len({each.box_key for each in self.members}) != len(self.members):
             raise BadCommittee(peer, "shows two members with one key")
-        for place, each in enumerate(self.members, start=1):
+        context = self.epoch.context
+        for place, (identity, each) in enumerate(zip(self.epoch.members, self.members, strict=True), start=1):
             try:
-                each.check(self.epoch, place, verify)
+                each.check(identity, context, place, verify)
             except (BadPoint, BadSignature) as error:
                 raise BadCommittee(peer, f"member {place} of its committee: {error}") from error
 

@@ -169,8 +169,9 @@ def keep_upload(room: Summing, who: PartyId, letter: Concealed) -> Summing:
         raise ShapeMismatch(who, f"sent {len(letter.vector)} bytes where {mask.packed_bytes} are legal")
     if len(letter.boxes) != len(epoch.members):
         raise ShapeMismatch(who, f"sent {len(letter.boxes)} shares for {len(epoch.members)} members")
-    if any(len(box) != epoch.box_bytes for box in letter.boxes):
-        raise ShapeMismatch(who, f"sent a sealed share that is not {epoch.box_bytes} bytes")
+    box_bytes = epoch.box_bytes
+    if any(len(box) != box_bytes for box in letter.boxes):
+        raise ShapeMismatch(who, f"sent a sealed share that is not {box_bytes} bytes")
     text = names.upload_text(room.context, epoch.context, who, letter.box_key)
     with blame(who):
         # Under a key of low order no member could read a share, and the round of all would be lost.
