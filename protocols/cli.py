@@ -240,13 +240,20 @@ def plan(
     dim: Annotated[int, typer.Option(min=1, help="coordinates of the vector")] = 1_000_000,
     bits: Bits = 16,
     promise: Annotated[PromiseName, typer.Option(help="the server to be safe against")] = PromiseName.ACTIVE,
+    exchange_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0, help="how long one exchange of the server with others takes: then the shortest round is recommended"
+        ),
+    ] = 0.0,
     json: Json = False,
 ) -> None:
     """Protocol, parameters, exact bytes and estimated seconds of a round; refuses what cannot be met."""
+    from protocols.choices import Request
     from protocols.plan import Promise
-    from protocols.planning import Request, plan_round
+    from protocols.planning import plan_round
 
-    report = plan_round(Request(clients, dropout, corrupt, dim, bits, Promise(promise.value)))
+    report = plan_round(Request(clients, dropout, corrupt, dim, bits, Promise(promise.value), exchange_seconds))
     output(json).result("plan", report.to_dict())
 
 

@@ -19,7 +19,7 @@ import hashlib
 import operator
 import time
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -74,6 +74,9 @@ class Steps(Priced):
     encode: float
     pack: float
     unpack: float
+
+
+NO_STEPS = Steps(*(0.0,) * len(fields(Steps)))
 
 
 @dataclass(frozen=True, slots=True)

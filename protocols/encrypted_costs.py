@@ -13,13 +13,13 @@ see `secagg simulate --protocol ckks`.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from protocols.ckks.binding import Binding, binding_of, knapsack_of
 from protocols.ckks.epoch import WIDTH, partial_width
-from protocols.costs import Priced, Steps, best_of
+from protocols.costs import NO_STEPS, Priced, Steps, best_of
 from protocols.plan import NOTHING
 from protocols.sizes import EncryptedSizes
 from secagg.ckks.cipher import CHUNK, PublicKey, Upload, add_into, add_planes_into, encrypt, open_exact
@@ -30,8 +30,6 @@ from secagg.ckks.share import common_polynomial
 from secagg.ckks.wire import check_planes, packed_bytes, unpack
 from secagg.keys import Context, Seed
 from secagg.negacyclic import N
-
-NO_STEPS = Steps(*(0.0,) * len(fields(Steps)))
 
 # Sums of long vectors do not stay in a core's cache, and neither does this.
 SAMPLE_BLOCKS = 256

@@ -1,178 +1,73 @@
 """Which protocol, which parameters, at what price: `secagg plan`.
 
-    request     n clients, a fraction that drops out, a fraction that is corrupt, d coordinates of so many bits
-    choice      one way to meet it: promise, and graph or key, with every number that follows; or why it cannot be met
-    report      per protocol the choice to take and all the others; the protocol to take
+    request     what a round has to cope with                                              `choices.py`
+    planners    per protocol the choice to take and all the others                         `..._planning.py`
+    report      all of it; the protocol to take; the reasons
 
-A request is met under the promise it asks for or not at all: a weaker promise is shown beside, never taken
-instead. Bytes are exact (`sizes.py`), seconds an estimate (`costs.py`, `encrypted_costs.py`), probabilities proven
-bounds (`secagg.harary`, `secagg.ckks.plan`). The graph is chosen here for everybody: `simulate` plays the plan that
-is shown.
+A request is met under the promise it asks for or not at all: a weaker promise is shown beside, never taken instead.
+Of the protocols that meet it the one to take is the one that trusts least; or, where the reader says how long an
+exchange takes, the one whose round is the shortest.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
+from dataclasses import dataclass
 
-from protocols.ckks import seeded
-from protocols.ckks.keys import keys_for_rounds
-from protocols.ckks.modes import weakness
-from protocols.ckks.vector import Shape as EncryptedShape
-from protocols.coding import coding_of
-from protocols.committee import HOLDERS
-from protocols.costs import Shape, client_steps, server_steps, timed_steps
-from protocols.encrypted_costs import (
-    EncryptedRound,
-    EncryptedSteps,
-    adding_server,
-    encrypting_client,
-    keeping_server,
-    sample_of,
-    timed_cipher_steps,
-)
+from protocols.choices import Choice, ProtocolReport, Request
+from protocols.encrypted_planning import plan_ckks
 from protocols.errors import BadPlan
-from protocols.plan import ENCRYPTED, NOTHING, PAIRWISE, USUAL_MODES, Agreement, Promise, RoundPlan
-from protocols.sizes import check_roster_fits, encrypted_sizes, round_sizes
-from secagg.ckks.plan import FAILURE_LOG2, Keys, Mode
-from secagg.encode import Encoding
-from secagg.errors import BadParameters
-from secagg.graph import GraphMode
-from secagg.harary import ALWAYS_COMPLETE
-from secagg.negacyclic import PRIME_BITS
-from secagg.parameters import MAX_COMPLETE
+from protocols.oneshot_planning import plan_oneshot
+from protocols.pairwise_planning import plan_pairwise
+from protocols.plan import ENCRYPTED, ONE_SHOT, PAIRWISE
 
-# A model of ordinary size: a small convolutional network, or an adapter of a large one.
-USUAL_DIMENSION = 1_000_000
-# Up to here masking with everybody costs less than the questions a sparse graph raises.
-PREFER_COMPLETE = 128
-# A modulus this little above a word doubles memory and mask time for a few bits.
-FEW_BITS = 4
-
-REASONS = {
-    GraphMode.COMPLETE: "everybody masks with everybody: no choice of drop-outs cuts the graph",
-    GraphMode.ROSTER: "on a sparse ring work and traffic hardly grow with the number of clients",
+# From the least trust to the most: nobody; a committee; holders, and that no client helps who sees the sum.
+PLANNERS: Mapping[str, Callable[[Request], ProtocolReport]] = {
+    PAIRWISE: plan_pairwise,
+    ONE_SHOT: plan_oneshot,
+    ENCRYPTED: plan_ckks,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a round has to cope with."""
-
-    clients: int
-    dropout: float | Fraction
-    corrupt: float | Fraction = Fraction(1, 10)
-    dimension: int = USUAL_DIMENSION
-    bits: int = 16
-    promise: Promise = Promise.ACTIVE
-
-    def plan(self, promise: Promise, graph: GraphMode = GraphMode.COMPLETE, protocol: str = PAIRWISE) -> RoundPlan:
-        """The plan of one promise and, where vectors are masked, of one graph.
-
-        Raises: BadPlan when it cannot be met, naming the largest feasible drop-out where that is the reason.
-        """
-        return RoundPlan.recommend(
-            self.clients,
-            dropout=self.dropout,
-            corrupt=self.corrupt,
-            bits=self.bits,
-            promise=promise,
-            graph=graph,
-            protocol=protocol,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One promise, and one graph or key: all its numbers, or none of them and why not.
-
-    Units: bytes of whole frames, for one surviving client, and for one holder of the key that opens one sum; CPU
-        seconds of one client and of the server; log2 of failure bounds, -inf where the guarantee is no matter of
-        chance. `window` is the number of survivors every half neighbourhood of a ring must exceed, None where nothing
-        is demanded of them. Either `graph` or `mode` is None, and with it what only the other has.
-
-    Of encrypted sums, whose `threshold` counts holders, both failures are of one key. Privacy fails where the holders'
-    answers say more of their shares than their noise is for (`Noise.hint_bound`); that ring-LWE holds, at 128 bits by
-    the standard's table, is assumed, no matter of chance, and not in the number: where one party opens alone no
-    answer says anything of a share. Completion fails where noise reaches a coefficient of a sum; that enough clients
-    and holders answer is assumed. Where clients share the key, `holders` is 1, its bytes are 0, and seconds are not
-    estimated.
-    """
-
-    feasible: bool
-    why: str
-    promise: str
-    graph: str | None = None
-    mode: str | None = None
-    holders: int | None = None
-    degree: int | None = None
-    threshold: int | None = None
-    window: int | None = None
-    quorum: int | None = None
-    min_cohort: int | None = None
-    modulus_bits: int | None = None
-    privacy_failure_log2: float | None = None
-    completion_failure_log2: float | None = None
-    exchanges: int | None = None
-    upload_bytes_per_client: int | None = None
-    download_bytes_per_client: int | None = None
-    client_seconds: float | None = None
-    server_seconds: float | None = None
-    upload_bytes_per_holder: int | None = None
-    download_bytes_per_holder: int | None = None
-    advice: tuple[str, ...] = ()
-
-    @property
-    def way(self) -> str:
-        """What hides the vectors, in two words."""
-        return f"{self.mode} key" if self.graph is None else f"{self.graph} graph"
-
-
-@dataclass(frozen=True, slots=True)
-class ProtocolReport:
-    """The choice to take under one protocol, and every other it offers."""
-
-    choice: Choice
-    variants: tuple[Choice, ...]
-
-    def to_dict(self) -> dict[str, object]:
-        return {**asdict(self.choice), "variants": [asdict(variant) for variant in self.variants]}
+Reports = Mapping[str, ProtocolReport]
 
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """The request, the protocol to take, and what each protocol offers."""
+    """The request, the protocol to take and why, and what each protocol offers, those that trust less first."""
 
     request: Request
     recommended: str
-    protocols: Mapping[str, ProtocolReport]
+    reasons: tuple[str, ...]
+    protocols: Reports
 
     def to_dict(self) -> dict[str, object]:
         """The report under the names the command prints."""
+        each = self.request.exchange_seconds
         return {
             "recommended": self.recommended,
+            "reasons": list(self.reasons),
             "clients": self.request.clients,
             "dropout": float(self.request.dropout),
             "corrupt": float(self.request.corrupt),
             "dimension": self.request.dimension,
             "bits": self.request.bits,
             "promise": self.request.promise.value,
-            "protocols": {name: report.to_dict() for name, report in self.protocols.items()},
+            "exchange_seconds": float(each),
+            "protocols": {name: report.to_dict(each) for name, report in self.protocols.items()},
         }
 
 
 def plan_round(request: Request) -> PlanReport:
-    """What each protocol offers, and the first that meets the request.
+    """What each protocol offers, and the one to take.
 
-    Raises: BadPlan when none does, with every reason.
+    Raises: BadPlan when none meets the request, with every reason.
     """
     protocols = {name: planner(request) for name, planner in PLANNERS.items()}
-    met = [name for name, report in protocols.items() if report.choice.feasible]
-    if not met:
+    if not any(report.choice.feasible for report in protocols.values()):
         raise BadPlan("; ".join(reason for name, report in protocols.items() for reason in refusals(name, report)))
-    return PlanReport(request, met[0], protocols)
+    taken = recommended(protocols, request.exchange_seconds)
+    return PlanReport(request, taken, tuple(reasons(protocols, taken, request.exchange_seconds)), protocols)
 
 
 def refusals(name: str, report: ProtocolReport) -> Iterator[str]:
@@ -183,242 +78,65 @@ def refusals(name: str, report: ProtocolReport) -> Iterator[str]:
         if choice.feasible and choice.promise != asked:
             yield f"{what} would be feasible: ask for --promise {choice.promise} if that is enough"
         elif choice.feasible:
-            yield f"{what} would be feasible, but {choice.advice[0]}"
+            yield f"{what} would be feasible, but {choice.trusts[0]}"
         elif choice.promise == asked and (choice is report.choice or choice.why != report.choice.why):
             yield f"{what}: {choice.why}"
 
 
-def preferred(asked: Sequence[Choice], others: Sequence[Choice]) -> ProtocolReport:
-    """The first that meets the promise asked for, the most preferred where none does; all others beside it."""
-    first = asked[0]
-    taken = next((choice for choice in asked if choice.feasible), first)
-    beside = (*(choice for choice in asked if choice is not taken), *others)
-    if taken is not first:
-        taken = replace(taken, why=f"{taken.why}; a {first.way} would be preferred, but {first.why}")
-    return ProtocolReport(taken, beside)
+def recommended(protocols: Reports, exchange_seconds: float) -> str:
+    """The first that meets the request; where exchanges count the one of the shortest round, the first of equals."""
+    met = [name for name, report in protocols.items() if report.choice.feasible]
+    if not exchange_seconds:
+        return met[0]
+    return min(met, key=lambda name: duration(protocols[name].choice, exchange_seconds))
 
 
-def besides(promise: Promise) -> list[Promise]:
-    """The promises that were not asked for."""
-    return [other for other in Promise if other != promise]
+def duration(choice: Choice, exchange_seconds: float) -> float:
+    """Seconds of a round; without end where nobody has estimated them."""
+    seconds = choice.round_seconds(exchange_seconds)
+    return math.inf if seconds is None else seconds
 
 
-# --- pairwise -------------------------------------------------------------------------------------
-
-
-def graphs_for(clients: int) -> tuple[GraphMode, ...]:
-    """The graphs that many clients may have, the preferred first."""
-    if clients <= ALWAYS_COMPLETE:
-        return (GraphMode.COMPLETE,)
-    if clients <= PREFER_COMPLETE:
-        return (GraphMode.COMPLETE, GraphMode.ROSTER)
-    return (GraphMode.ROSTER, GraphMode.COMPLETE) if clients <= MAX_COMPLETE else (GraphMode.ROSTER,)
-
-
-def plan_pairwise(request: Request) -> ProtocolReport:
-    """The preferred graph that meets the promise asked for; the other graph and the other promise beside it."""
-    graphs = graphs_for(request.clients)
-    return preferred(
-        [choice_of(request, request.promise, graph) for graph in graphs],
-        [choice_of(request, promise, graph) for promise in besides(request.promise) for graph in graphs],
-    )
-
-
-def choice_of(request: Request, promise: Promise, graph: GraphMode) -> Choice:
-    """All numbers of one promise and graph, or why there are none."""
-    try:
-        # Before the search for parameters, which takes longest where this fails.
-        check_roster_fits(request.clients)
-        agreement = Agreement(request.plan(promise, graph), 0, bytes(16), request.dimension, NOTHING, NOTHING, NOTHING)
-        return met(agreement, request.clients)
-    except BadPlan as error:
-        return Choice(False, str(error), promise.value, graph.value)
-
-
-def met(agreement: Agreement, clients: int) -> Choice:
-    """The numbers of a plan that can be met."""
-    plan, coding = agreement.plan, coding_of(agreement)
-    parameters, sizes = plan.parameters(clients), round_sizes(agreement, clients)
-    shape, each = Shape(plan, clients, parameters, coding.length, sizes), timed_steps(plan.encoding)
-    return Choice(
-        feasible=True,
-        why=REASONS[plan.graph],
-        promise=plan.promise.value,
-        graph=plan.graph.value,
-        degree=parameters.degree,
-        threshold=parameters.threshold,
-        window=parameters.window if parameters.degree < clients - 1 and parameters.window >= 0 else None,
-        quorum=parameters.quorum or None,
-        min_cohort=plan.min_cohort,
-        modulus_bits=coding.ring.bits,
-        privacy_failure_log2=parameters.privacy_failure_log2,
-        completion_failure_log2=parameters.completion_failure_log2,
-        exchanges=sizes.exchanges,
-        upload_bytes_per_client=sizes.upload_bytes,
-        download_bytes_per_client=sizes.download_bytes,
-        client_seconds=client_steps(shape).seconds(each),
-        server_seconds=server_steps(shape).seconds(each),
-        advice=(*consents(plan), *word_advice(plan.encoding)),
-    )
-
-
-def consents(plan: RoundPlan) -> Iterator[str]:
-    """What is believed of the server, and what a client's policy has to say because it refuses that by default."""
-    allowed = []
-    if plan.promise is Promise.CURIOUS:
-        yield "safe only while the server follows the protocol"
-        allowed.append("promise=Promise.CURIOUS")
-    elif plan.graph is GraphMode.ROSTER:
-        yield "the server is trusted not to search for a roster whose ring suits it, unless graph=GraphMode.BEACON"
-    if plan.graph is GraphMode.ROSTER:
-        allowed.append("graphs=frozenset({GraphMode.ROSTER})")
-    if allowed:
-        yield f"clients allow this by Policy(..., {', '.join(allowed)})"
-
-
-def word_advice(encoding: Encoding) -> Iterator[str]:
-    """Which single reduction would fit the modulus into the next smaller word."""
-    for word in (16, 32):
-        if word < encoding.ring.bits <= word + FEW_BITS:
-            smaller = list(reductions(encoding, (1 << (word - 1)) - 1))
-            if smaller:
-                yield (
-                    f"a modulus of {encoding.ring.bits} bits takes words of {encoding.ring.word_bits}: "
-                    f"{' or '.join(smaller)} would fit {word} bits and about halve the time for masks"
-                )
-
-
-def reductions(encoding: Encoding, largest_sum: int) -> Iterator[str]:
-    """One number at a time lowered until no sum of magnitude above `largest_sum` remains."""
-    clients, weight, levels = encoding.max_clients, encoding.max_weight, encoding.levels
-    fewer_clients = largest_sum // (weight * levels)
-    if fewer_clients >= 3:
-        yield f"at most {fewer_clients} clients"
-    lighter = largest_sum // (clients * levels)
-    if 1 <= lighter < weight:
-        yield f"weights up to {lighter}"
-    for bits in range(encoding.bits - 1, 1, -1):
-        coarser = Encoding(encoding.clip, bits, weight, clients)
-        if clients * weight * coarser.levels <= largest_sum:
-            yield f"{bits} bits of precision"
-            return
-
-
-# --- ckks -----------------------------------------------------------------------------------------
-
-# How the key is held, and how else it may be. In every other way one party more can decrypt single uploads.
-KEYS = keys_for_rounds(HOLDERS)
-OTHER_KEYS = (Keys(Mode.SINGLE), seeded.KEYS)
-
-
-def plan_ckks(request: Request) -> ProtocolReport:
-    """The key that holders share, if it meets the promise asked for; beside it other keys, and the other promise.
-
-    Keys that protect less are shown, never taken.
-    """
-    return preferred(
-        [encrypted_choice(request, request.promise, KEYS)],
-        [
-            *(encrypted_choice(request, request.promise, keys) for keys in OTHER_KEYS),
-            *(encrypted_choice(request, promise, KEYS) for promise in besides(request.promise)),
-        ],
-    )
-
-
-def encrypted_choice(request: Request, promise: Promise, keys: Keys) -> Choice:
-    """All numbers of one promise and key, or why there are none."""
-    try:
-        plan = request.plan(promise, protocol=ENCRYPTED)
-        agreement = Agreement(plan, 0, bytes(16), request.dimension, NOTHING, NOTHING, NOTHING)
-        return met_encrypted(agreement, keys, request.clients)
-    except (BadPlan, BadParameters) as error:
-        # Bad parameters mean that the library which encrypts is missing.
-        return Choice(False, str(error), promise.value, mode=keys.mode.value)
-
-
-def met_encrypted(agreement: Agreement, keys: Keys, clients: int) -> Choice:
-    """The numbers of an encrypted round that can be met."""
-    plan, carried = agreement.plan, EncryptedShape.of(agreement, keys)
-    sizes = encrypted_sizes(agreement, keys, clients)
-    shape = EncryptedRound(clients, carried.coding.length, carried.plan, sizes)
-    client_seconds, server_seconds = seconds_of(shape, plan)
-    return Choice(
-        feasible=True,
-        why=f"a client speaks once; {opening_of(keys)}",
-        promise=plan.promise.value,
-        mode=keys.mode.value,
-        holders=keys.holders,
-        threshold=keys.threshold,
-        min_cohort=plan.min_cohort,
-        modulus_bits=PRIME_BITS,
-        privacy_failure_log2=float(FAILURE_LOG2) if keys.mode is Mode.THRESHOLD else -math.inf,
-        completion_failure_log2=float(FAILURE_LOG2),
-        exchanges=sizes.client.exchanges,
-        upload_bytes_per_client=sizes.client.upload_bytes,
-        download_bytes_per_client=sizes.client.download_bytes,
-        client_seconds=client_seconds,
-        server_seconds=server_seconds,
-        upload_bytes_per_holder=sizes.holder.upload_bytes,
-        download_bytes_per_holder=sizes.holder.download_bytes,
-        advice=tuple(trusted_with_keys(plan, keys)),
-    )
-
-
-def opening_of(keys: Keys) -> str:
-    """Who opens the sum, and with what."""
-    match keys.mode:
-        case Mode.THRESHOLD:
-            return f"{keys.threshold} of {keys.holders} holders open the sum, with a key made for it"
-        case Mode.SINGLE:
-            return "one decryptor, who is not the server, opens the sum, with a key made for it"
-        case Mode.SEEDED:
-            return "every client opens the sum, with a key that all of them share, and the server never has it"
-
-
-def seconds_of(shape: EncryptedRound, plan: RoundPlan) -> tuple[float, float] | tuple[None, None]:
-    """CPU seconds of one client and of the server, where they are estimated."""
-    mode = shape.plan.keys.mode
-    if mode is Mode.SEEDED:
-        return None, None
-    each = EncryptedSteps(timed_steps(plan.encoding), timed_cipher_steps(sample_of(shape.plan)))
-    at_server = adding_server(shape) if mode is Mode.THRESHOLD else keeping_server(shape)
-    return encrypting_client(shape).seconds(each), at_server.seconds(each)
-
-
-def trusted_with_keys(plan: RoundPlan, keys: Keys) -> Iterator[str]:
-    """Whom an encrypted round believes, and what a client's policy has to say because it refuses that by default."""
-    yield believed(keys)
-    if keys.mode is Mode.SEEDED:
-        helped, lie = "the server", "each of them has the key and can give it away"
+def reasons(protocols: Reports, taken: str, exchange_seconds: float) -> Iterator[str]:
+    """Why this protocol, and why none of the others."""
+    others = [(name, report.choice) for name, report in protocols.items() if name != taken]
+    rivals = [(name, choice) for name, choice in others if choice.feasible]
+    if exchange_seconds:
+        yield from by_duration(protocols, taken, exchange_seconds)
     else:
-        helped, lie = "whoever sees the opened sum", "one that adds a multiple of the key to its upload gives it away"
-    if plan.promise is Promise.ACTIVE:
-        yield f"no client may help {helped}: {lie}"
-    else:
-        yield f"safe only while the server and every client follow the protocol: {lie} to {helped}"
-    yield f"clients allow this by Policy(..., {', '.join(allowances(plan, keys))})"
+        yield from by_trust(protocols[taken].choice, taken, rivals)
+    for name, choice in others:
+        if not choice.feasible:
+            yield f"not {name}: {choice.why}"
+    if rivals and not exchange_seconds:
+        yield "how long an exchange takes was not counted: with --exchange-seconds the shortest round is recommended"
 
 
-def believed(keys: Keys) -> str:
-    """How many holders may be corrupt; or, of another key, what is weak about it."""
-    if keys.mode is not Mode.THRESHOLD:
-        return weakness(keys.mode)
+def by_trust(choice: Choice, taken: str, rivals: Sequence[tuple[str, Choice]]) -> Iterator[str]:
+    """Where exchanges are not counted: whom each asks to trust, and how many exchanges it takes."""
+    yield f"{taken}: of the protocols that meet the request it asks for the least trust ({choice.trusts[0]})"
+    for name, other in rivals:
+        yield (
+            f"not {name}: it asks for more trust ({other.trusts[0]}), for a round of {other.round_exchanges} exchanges "
+            f"where {taken} takes {choice.round_exchanges}"
+        )
+
+
+def by_duration(protocols: Reports, taken: str, exchange_seconds: float) -> Iterator[str]:
+    """Where exchanges are counted: how long each round takes, and what trust the shortest asks for beyond others."""
+    choice = protocols[taken].choice
+    yield f"{taken}: its round is the shortest, {lasting(choice, exchange_seconds)}"
+    earlier = list(itertools.takewhile(lambda name: name != taken, protocols))
+    for name, report in protocols.items():
+        if name != taken and report.choice.feasible:
+            yield f"not {name}: its round takes {lasting(report.choice, exchange_seconds)}"
+    if any(protocols[name].choice.feasible for name in earlier):
+        yield f"for that {taken} asks for more trust: {choice.trusts[0]}"
+
+
+def lasting(choice: Choice, exchange_seconds: float) -> str:
+    """How long a round takes, and what of it."""
     return (
-        f"at most {keys.tolerated} of the {keys.holders} holders may be corrupt: more can open two sums of one round, "
-        f"and {keys.threshold} together have the key"
+        f"{duration(choice, exchange_seconds):.3g} s: {choice.round_exchanges} exchanges of {exchange_seconds:g} s, "
+        f"{choice.client_seconds:.2g} s at a client, {choice.server_seconds:.2g} s at the server"
     )
-
-
-def allowances(plan: RoundPlan, keys: Keys) -> Iterator[str]:
-    """What a policy has to say beyond its defaults."""
-    yield 'protocols=frozenset({"ckks"})'
-    if keys.mode is not Mode.SEEDED:
-        yield "holders=..."
-    if keys.mode not in USUAL_MODES:
-        yield f"modes=frozenset({{Mode.{keys.mode.name}}})"
-    if plan.promise is Promise.CURIOUS:
-        yield "promise=Promise.CURIOUS"
-
-
-# What comes first and meets the request is recommended.
-PLANNERS: Mapping[str, Callable[[Request], ProtocolReport]] = {PAIRWISE: plan_pairwise, ENCRYPTED: plan_ckks}

@@ -21,9 +21,9 @@ from protocols.errors import Misused
 from protocols.messages import Submit
 from protocols.oneshot.messages import Certificate as CommitteeCertificate
 from protocols.oneshot.shape import Shape
+from protocols.pairwise_planning import graphs_for
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, NOTHING, PAIRWISE, RoundPlan
-from protocols.planning import graphs_for
 from protocols.simulate import Cohort, Costs, Encrypted, Fate, FaultPlan, Lost, Simulation, Told
 from protocols.verifying import Verifier, remembering
 from secagg.ckks.cipher import Engine

@@ -22,8 +22,10 @@ NOTES = Console(stderr=True)
 Value = object
 
 PROTOCOLS = "protocols"
-# Of one way to run a protocol, what no column has room for: why it was chosen or refused, what to mind.
-BELOW_THE_TABLE = ("why", "advice", "variants")
+# Of one way to run a protocol, what no column has room for: why it was chosen or refused, whom it trusts, what to mind.
+BELOW_THE_TABLE = ("why", "trusts", "survives", "advice", "variants", "way")
+# Whole sentences, one to a line.
+SENTENCES = ("reasons",)
 TYPED_BACK = ("noise_multiplier", "sampling_rate")
 
 
@@ -94,6 +96,8 @@ def text_of(value: Value) -> str:
 
 def shown(key: str, value: Value) -> str:
     """The value of a key as a person reads it: bounds rounded outwards, and in full what may be typed back."""
+    if key in SENTENCES and isinstance(value, list):
+        return "\n".join(map(text_of, value))
     if isinstance(value, float) and math.isfinite(value):
         if key in TYPED_BACK:
             return repr(value)
@@ -120,7 +124,6 @@ def show_variants(out: Console, name: str, record: Mapping[str, Any]) -> None:
             table.add_row(label_of(key), *(text_of(finite(variant[key])) for variant in variants))
     out.print(table)
     for variant in variants:
-        way = f"{variant['mode']} key" if variant["graph"] is None else f"{variant['graph']} graph"
-        heading = f"{variant['promise']}, {way}"
-        for sentence in (variant["why"], *variant["advice"]):
-            out.print(Text(f"{heading}: {sentence}"))
+        survives = () if variant["survives"] is None else (variant["survives"],)
+        for sentence in (variant["why"], *variant["trusts"], *survives, *variant["advice"]):
+            out.print(Text(f"{variant['promise']}, {variant['way']}: {sentence}"))

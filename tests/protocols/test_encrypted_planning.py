@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols import encrypted_costs
+from protocols.choices import Choice, Request
 from protocols.ckks import binding, single_server
 from protocols.ckks.keys import keys_for_rounds
 from protocols.ckks.modes import check_mode, weakness
 from protocols.ckks.vector import Shape
 from protocols.codec import kind_of
 from protocols.committee import HOLDERS
+from protocols.costs import NO_STEPS
 from protocols.encrypted_costs import (
     CipherSteps,
     EncryptedRound,
@@ -31,12 +33,13 @@ from protocols.encrypted_costs import (
     sample_of,
     timed_cipher_steps,
 )
+from protocols.encrypted_planning import KEYS, OTHER_KEYS, plan_ckks
 from protocols.endpoint import Client, Task
 from protocols.errors import BadPlan, PolicyViolation
 from protocols.messages import Submit
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, NOTHING, Agreement, Metric, Policy, Promise, RoundPlan
-from protocols.planning import KEYS, OTHER_KEYS, Choice, Request, plan_ckks, plan_round
+from protocols.planning import plan_round
 from protocols.simulate import Cohort, Encrypted, Fate, FaultPlan, Lost, Simulation
 from protocols.sizes import EncryptedSizes, RoundSizes, encrypted_sizes
 from protocols.trial import Trial, plan_for, run_trial, vector_of
@@ -253,7 +256,7 @@ def test_work_grows_with_coordinates_and_at_the_server_with_clients(
     party: Callable[[EncryptedRound], EncryptedSteps],
 ) -> None:
     one = EncryptedSteps(
-        dataclasses.replace(encrypted_costs.NO_STEPS, **dict.fromkeys(("signature", "verification", "digest"), 1.0)),
+        dataclasses.replace(NO_STEPS, **dict.fromkeys(("signature", "verification", "digest"), 1.0)),
         CipherSteps(*(1.0,) * len(dataclasses.fields(CipherSteps))),
     )
     base, longer, more = (

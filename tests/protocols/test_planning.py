@@ -10,6 +10,7 @@ from fractions import Fraction
 import pytest
 
 from protocols import codec, costs
+from protocols.choices import Choice, Request
 from protocols.codec import kind_of
 from protocols.coding import coding_of
 from protocols.costs import Shape, Steps, client_steps, server_steps, timed_steps
@@ -17,19 +18,10 @@ from protocols.endpoint import Client, Task
 from protocols.errors import BadPlan, TooFewClients
 from protocols.messages import Submit
 from protocols.pairwise import client as pairwise_client
+from protocols.pairwise_planning import FEW_BITS, graphs_for, plan_pairwise, reductions, word_advice
 from protocols.party import PartyId
 from protocols.plan import NOTHING, Agreement, Promise, RoundPlan
-from protocols.planning import (
-    FEW_BITS,
-    PLANNERS,
-    Choice,
-    Request,
-    graphs_for,
-    plan_pairwise,
-    plan_round,
-    reductions,
-    word_advice,
-)
+from protocols.planning import PLANNERS, plan_round
 from protocols.simulate import Cohort, Exchange, Fate, FaultPlan, Lost, Simulation
 from protocols.sizes import RoundSizes, check_roster_fits, round_sizes
 from protocols.trial import Trial, plan_for, run_trial, vector_of
