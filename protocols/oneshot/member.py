@@ -194,7 +194,7 @@ def summed(state: Serving, message: Included, question: bytes) -> Summed:
             unreadable.append(said.who)
     if unreadable:
         return Summed(message.context, question, None, tuple(unreadable))
-    return Summed(message.context, question, reduced(total).astype("<u4").tobytes())
+    return Summed(message.context, question, names.share_to_bytes(reduced(total)))
 
 
 def opened(me: int, rows: int, pair: AgreementKey, context: Context, said: Contribution) -> PackedShare:

@@ -202,7 +202,8 @@ class Assembly:
         for party, place in self.places.items():
             state = self.members[party]._party.state
             said = self.contribution(who, party)
-            shares[place] = opened(state, AgreementKey(state.key), Context(context or self.context), said)
+            pair, named = AgreementKey(state.key), Context(context or self.context)
+            shares[place] = opened(state.me, state.epoch.rows, pair, named, said)
         key = self.rebuilt(shares, 1)
         assert key is not None
         return key

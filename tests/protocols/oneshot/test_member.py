@@ -88,7 +88,7 @@ def test_a_member_signs_for_its_key_and_its_place(company: Company) -> None:
     party = company.member(ME)
     [out] = party.receive(SERVER, Convene(company.epoch))
     assert out.to == (SERVER,)
-    out.message.check(company.epoch, ME, company.own_of_member(ME).verify)
+    out.message.check(company.epoch.members[ME - 1], company.epoch.context, ME, company.own_of_member(ME).verify)
     assert out.message == company.certificate.members[ME - 1]
     assert out.message.box_key == AgreementKey(party.state.key).public
     assert party.state.asked == {}
