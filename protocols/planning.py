@@ -88,13 +88,13 @@ def recommended(protocols: Reports, exchange_seconds: float) -> str:
     met = [name for name, report in protocols.items() if report.choice.feasible]
     if not exchange_seconds:
         return met[0]
-    return min(met, key=lambda name: duration(protocols[name].choice, exchange_seconds))
 
+    def seconds(name: str) -> float:
+        """Without end where nobody has estimated them."""
+        known = protocols[name].choice.round_seconds(exchange_seconds)
+        return math.inf if known is None else known
 
-def duration(choice: Choice, exchange_seconds: float) -> float:
-    """Seconds of a round; without end where nobody has estimated them."""
-    seconds = choice.round_seconds(exchange_seconds)
-    return math.inf if seconds is None else seconds
+    return min(met, key=seconds)
 
 
 def reasons(protocols: Reports, taken: str, exchange_seconds: float) -> Iterator[str]:
@@ -136,7 +136,10 @@ def by_duration(protocols: Reports, taken: str, exchange_seconds: float) -> Iter
 
 def lasting(choice: Choice, exchange_seconds: float) -> str:
     """How long a round takes, and what of it."""
+    seconds, exchanges = choice.round_seconds(exchange_seconds), f"{choice.round_exchanges} exchanges"
+    if seconds is None:
+        return f"{exchanges}, and a time for computing that is not estimated"
     return (
-        f"{duration(choice, exchange_seconds):.3g} s: {choice.round_exchanges} exchanges of {exchange_seconds:g} s, "
-        f"{choice.client_seconds:.2g} s at a client, {choice.server_seconds:.2g} s at the server"
+        f"{seconds:.3g} s: {exchanges} of {exchange_seconds:g} s, {choice.client_seconds:.2g} s at a client, "
+        f"{choice.server_seconds:.2g} s at the server"
     )

@@ -68,7 +68,7 @@ PROMISED = {
 BESIDES = {
     "demo": {"protocol", "lost_rounds", "epsilon_released", "seen_bytes", "chi_square_p", "ledger_tail", "folder"},
     "simulate": {"protocol", "deterministic"},
-    "plan": {"clients", "dropout", "corrupt", "dimension", "bits", "promise"},
+    "plan": {"reasons", "clients", "dropout", "corrupt", "dimension", "bits", "promise", "exchange_seconds"},
     "epsilon": set(),
     "calibrate": set(),
 }
@@ -88,8 +88,8 @@ PLANNED = {
     "server_seconds",
 }
 PLANNED_BESIDES = {
-    *("promise", "graph", "mode", "holders", "window", "quorum", "exchanges", "advice"),
-    *("upload_bytes_per_holder", "download_bytes_per_holder"),
+    *("promise", "graph", "mode", "committee", "holders", "way", "window", "quorum", "exchanges", "advice"),
+    *("upload_bytes_per_holder", "download_bytes_per_holder", "trusts", "survives", "round_exchanges", "round_seconds"),
 }
 FINE = {
     "demo": {"--clients": "8", "--rounds": "2", "--dropout": "0.15"},
@@ -203,8 +203,10 @@ def test_the_table_shows_every_key_and_progress_stays_on_stderr(command: str, se
     labels = {line.split("│")[1].strip() for line in ran.out.splitlines() if line.startswith("│")}
     shown = PROMISED[command] | BESIDES[command]
     if command == "plan":
-        # Tables of their own; sentences stand below them, and nothing is said of half a ring where there is none.
-        shown = (shown | PLANNED | PLANNED_BESIDES) - {"protocols", "why", "advice", "window"}
+        # Tables of their own; sentences stand below them, and nothing is said of half a ring where there is none, nor
+        # of a round's duration where exchanges are not counted.
+        sentences = {"way", "why", "trusts", "survives", "advice", "reasons"}
+        shown = (shown | PLANNED | PLANNED_BESIDES) - {"protocols", "window", "round_seconds"} - sentences
     assert labels == {key.replace("_", " ") for key in shown}
     assert "without privacy" not in ran.out
     assert ("without privacy" in ran.err) if command == "demo" else (ran.err == "")
@@ -327,12 +329,68 @@ def test_a_mode_that_means_nothing_here_is_wrong_use(options: dict[str, str], sa
 
 
 def test_a_table_has_no_rows_that_a_protocol_never_fills(secagg: Secagg) -> None:
-    masks, encrypted = secagg(*call("plan", corrupt="0")).out.split(" ckks ")
+    rest, encrypted = secagg(*call("plan", corrupt="0")).out.split(" ckks ")
+    masks, committees = rest.split(" oneshot ")
     assert "degree" in masks
-    assert "holders" not in masks
-    assert "holders" in encrypted
-    assert "degree" not in encrypted
+    for shown in (committees, encrypted):
+        assert "holders  " in shown
+        assert "degree" not in shown
+    assert "holders  " not in masks
+    assert "committee  " in committees
+    assert "committee  " not in masks + encrypted
+    assert "active, named committee of 10: at most 2 of the 10 members may help the server" in committees
     assert "active, threshold key: a client speaks once" in encrypted
+
+
+def test_a_plan_shows_the_one_shot_sum_that_simulate_plays(secagg: Secagg) -> None:
+    options = {"dropout": "0", "clients": "5", "bits": "12"}
+    shown = secagg(*call("plan", "--json", **options)).json["protocols"]["oneshot"]
+    found = [(one["committee"], one["holders"], one["feasible"]) for one in (shown, *shown["variants"])]
+    assert found == [("named", 10, True), ("named", 5, True), ("named", 20, True), ("drawn", 5, True)]
+    assert (shown["exchanges"], shown["round_exchanges"], shown["way"]) == (1, 2, "named committee of 10")
+    # Nothing is left to chance that corrupts, and JSON has no word for log2 of zero.
+    assert (shown["privacy_failure_log2"], shown["completion_failure_log2"]) == (None, -36)
+    played = secagg(*call("simulate", "--json", **options, dim="1000", protocol="oneshot")).json
+    for name in ("degree", "threshold", "modulus_bits", "upload_bytes_per_client"):
+        assert played[name] == shown[name]
+    assert played["download_bytes_per_member"] == shown["download_bytes_per_holder"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"clients": "1000", "dropout": "0.46"},
+        {"clients": "10000", "dropout": "0.41"},
+        {"clients": "1000000", "bits": "8"},
+    ],
+)
+def test_what_pairwise_masks_do_not_survive_is_done_in_one_shot(options: dict[str, str], secagg: Secagg) -> None:
+    found = secagg(*call("plan", "--json", **options)).json
+    assert found["recommended"] == "oneshot"
+    assert not found["protocols"]["pairwise"]["feasible"]
+    assert any(str(reason).startswith("not pairwise: ") for reason in found["reasons"])
+
+
+def test_exchanges_that_take_seconds_are_counted_and_the_reasons_are_shown(secagg: Secagg) -> None:
+    least = secagg(*call("plan", "--json")).json
+    assert (least["recommended"], least["exchange_seconds"]) == ("pairwise", 0)
+    assert {shown["round_seconds"] for shown in least["protocols"].values()} == {None}
+    asked = {"exchange-seconds": "5", "corrupt": "0"}
+    found = secagg(*call("plan", "--json", **asked)).json
+    assert (found["recommended"], found["exchange_seconds"]) == ("oneshot", 5)
+    counted = {name: shown["round_exchanges"] for name, shown in found["protocols"].items()}
+    # Five of the last are those that make a key for one round.
+    assert counted == {"pairwise": 5, "oneshot": 2, "ckks": 7}
+    for name, shown in found["protocols"].items():
+        computing = shown["client_seconds"] + shown["server_seconds"]
+        assert shown["round_seconds"] == pytest.approx(5 * counted[name] + computing)
+    reasons = found["reasons"]
+    assert re.match(r"oneshot: its round is the shortest, 10[.\d]* s: 2 exchanges of 5 s", str(reasons[0]))
+    assert sum(str(reason).startswith(("not pairwise: ", "not ckks: ")) for reason in reasons) == 2
+    text = " ".join(secagg(*call("plan", **asked)).out.replace("│", " ").split())
+    assert "oneshot: its round is the shortest" in text
+    assert "for that oneshot asks for more trust: at most 2 of the 10 members may help the server" in text
+    assert "round seconds" in text
 
 
 def test_a_plan_on_a_ring_shows_its_two_failure_probabilities(secagg: Secagg) -> None:
@@ -354,8 +412,8 @@ def test_a_plan_says_below_its_table_why_and_what_to_mind(secagg: Secagg) -> Non
     [
         {"dropout": "0.5"},
         {"corrupt": "0.9"},
-        {"clients": "1000", "dropout": "0.46"},
-        {"clients": "10000", "dropout": "0.41"},
+        {"clients": "1000", "dropout": "0.51"},
+        {"clients": "10000", "dropout": "0.5"},
     ],
 )
 def test_an_infeasible_plan_names_the_largest_feasible_drop_out_or_the_corruption(
@@ -558,6 +616,8 @@ WRONG_USE: list[tuple[list[str], set[str]]] = [
     *wrong("plan", "dim", ("4294967297", "1" + 40 * "0"), {"BadPlan"}),
     *wrong("plan", "bits", (*NO_NUMBER, "1", "25"), USAGE),
     *wrong("plan", "promise", ("", "hope"), USAGE),
+    *wrong("plan", "exchange-seconds", (*NO_NUMBER, "-1", "-0.001"), PLAN),
+    *wrong("plan", "exchange-seconds", ("inf", "1e999"), {"BadPlan"}),
     *wrong("epsilon", "noise_multiplier", (*NO_NUMBER, "0", "1e999", "1e999999999", "1/0"), NONSENSE),
     *wrong("epsilon", "sampling_rate", (*NO_NUMBER, "0", "1.5", "3/2", "1e999999999"), NONSENSE),
     *wrong("epsilon", "steps", (*NO_NUMBER, "0", "1.5", "1" + 30 * "0"), NONSENSE),

@@ -24,8 +24,8 @@ Value = object
 PROTOCOLS = "protocols"
 # Of one way to run a protocol, what no column has room for: why it was chosen or refused, whom it trusts, what to mind.
 BELOW_THE_TABLE = ("why", "trusts", "survives", "advice", "variants", "way")
-# Whole sentences, one to a line.
-SENTENCES = ("reasons",)
+# Whole sentences, which stand below the table of a command.
+REASONS = "reasons"
 TYPED_BACK = ("noise_multiplier", "sampling_rate")
 
 
@@ -58,18 +58,21 @@ class JsonOutput:
 
 
 class TextOutput:
-    """A two-column table on stdout, below it one for each protocol of a plan; failures on stderr."""
+    """A two-column table on stdout, below it a plan's reasons and a table for each protocol; failures on stderr."""
 
     def result(self, command: str, values: Mapping[str, Value]) -> None:
         table = Table(title=f"secagg {command}", show_header=False)
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for key, value in values.items():
-            if key != PROTOCOLS:
+            if key not in (PROTOCOLS, REASONS):
                 # As Text, because a path may hold what rich takes for markup.
                 table.add_row(label_of(key), Text(shown(key, value)))
         out = Console()
         out.print(table)
+        reasons: Any = values.get(REASONS, ())
+        for sentence in reasons:
+            out.print(Text(sentence))
         protocols: Any = values.get(PROTOCOLS, {})
         for name, record in protocols.items():
             show_variants(out, name, record)
@@ -96,8 +99,6 @@ def text_of(value: Value) -> str:
 
 def shown(key: str, value: Value) -> str:
     """The value of a key as a person reads it: bounds rounded outwards, and in full what may be typed back."""
-    if key in SENTENCES and isinstance(value, list):
-        return "\n".join(map(text_of, value))
     if isinstance(value, float) and math.isfinite(value):
         if key in TYPED_BACK:
             return repr(value)

@@ -10,7 +10,7 @@ from fractions import Fraction
 import pytest
 
 from protocols import codec, costs
-from protocols.choices import Choice, Request
+from protocols.choices import Choice, ProtocolReport, Request
 from protocols.codec import kind_of
 from protocols.coding import coding_of
 from protocols.costs import Shape, Steps, client_steps, server_steps, timed_steps
@@ -21,7 +21,7 @@ from protocols.pairwise import client as pairwise_client
 from protocols.pairwise_planning import FEW_BITS, graphs_for, plan_pairwise, reductions, word_advice
 from protocols.party import PartyId
 from protocols.plan import NOTHING, Agreement, Promise, RoundPlan
-from protocols.planning import PLANNERS, plan_round
+from protocols.planning import PLANNERS, PlanReport, plan_round, refusals
 from protocols.simulate import Cohort, Exchange, Fate, FaultPlan, Lost, Simulation
 from protocols.sizes import RoundSizes, check_roster_fits, round_sizes
 from protocols.trial import Trial, plan_for, run_trial, vector_of
@@ -312,8 +312,106 @@ def test_another_protocol_is_recommended_where_the_first_is_infeasible(monkeypat
     monkeypatch.setattr("protocols.planning.PLANNERS", {"never": lambda request: never, **PLANNERS})
     report = plan_round(Request(9, 0.1))
     assert report.recommended == "pairwise"
-    assert list(report.protocols) == ["never", "pairwise", "ckks"]
+    assert list(report.protocols) == ["never", "pairwise", "oneshot", "ckks"]
     assert not report.protocols["never"].choice.feasible
+    assert f"not never: {never.choice.why}" in report.reasons
+
+
+# --- the protocol to take, and why
+
+
+def of_seconds(name: str, exchanges: int, client: float = 0.0, server: float = 0.0) -> ProtocolReport:
+    """What a protocol would offer that trusts somebody of this name."""
+    figures = {"round_exchanges": exchanges, "client_seconds": client, "server_seconds": server}
+    return ProtocolReport(Choice(True, "", "active", graph="complete", trusts=(f"trust in {name}",), **figures), ())
+
+
+def planned(monkeypatch: pytest.MonkeyPatch, seconds: float, reports: dict[str, ProtocolReport]) -> PlanReport:
+    planners = {name: lambda request, report=report: report for name, report in reports.items()}
+    monkeypatch.setattr("protocols.planning.PLANNERS", planners)
+    return plan_round(Request(9, 0.1, exchange_seconds=seconds))
+
+
+def test_protocols_stand_in_the_order_of_the_trust_they_ask_for() -> None:
+    assert list(PLANNERS) == ["pairwise", "oneshot", "ckks"]
+
+
+def test_without_a_word_on_exchanges_the_least_trust_is_recommended(monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = {"a": of_seconds("a", 9, 99, 99), "b": of_seconds("b", 1), "c": of_seconds("c", 2)}
+    report = planned(monkeypatch, 0, reports)
+    assert (report.recommended, report.reasons) == (
+        "a",
+        (
+            "a: of the protocols that meet the request it asks for the least trust (trust in a)",
+            "not b: it asks for more trust (trust in b), for a round of 1 exchanges where a takes 9",
+            "not c: it asks for more trust (trust in c), for a round of 2 exchanges where a takes 9",
+            "how long an exchange takes was not counted: with --exchange-seconds the shortest round is recommended",
+        ),
+    )
+    assert [report.protocols[name].choice.round_seconds(0) for name in "abc"] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "taken"),
+    [
+        (0.9, "a"),
+        # Both rounds take 7 seconds: the one that asks for less trust.
+        (1.0, "a"),
+        (1.1, "b"),
+    ],
+)
+def test_where_exchanges_count_the_shortest_round_is_recommended(
+    seconds: float, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = {"a": of_seconds("a", 5, 1.5, 0.5), "b": of_seconds("b", 2, 1, 4)}
+    report = planned(monkeypatch, seconds, reports)
+    assert report.recommended == taken
+    for name, exchanges, computing in (("a", 5, 2), ("b", 2, 5)):
+        assert report.protocols[name].choice.round_seconds(seconds) == exchanges * seconds + computing
+
+
+def test_the_reasons_give_the_figures_and_the_trust_that_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    unmet = ProtocolReport(Choice(False, "no key", "active", mode="threshold"), ())
+    report = planned(monkeypatch, 5, {"a": of_seconds("a", 5, 0.25, 0.5), "b": of_seconds("b", 2, 0.5, 1), "c": unmet})
+    assert report.reasons == (
+        "b: its round is the shortest, 11.5 s: 2 exchanges of 5 s, 0.5 s at a client, 1 s at the server",
+        "not a: its round takes 25.8 s: 5 exchanges of 5 s, 0.25 s at a client, 0.5 s at the server",
+        "for that b asks for more trust: trust in b",
+        "not c: no key",
+    )
+
+
+def test_the_shortest_that_also_trusts_least_pays_no_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    unmet = ProtocolReport(Choice(False, "too many", "active", graph="complete"), ())
+    report = planned(monkeypatch, 5, {"a": unmet, "b": of_seconds("b", 2), "c": of_seconds("c", 3)})
+    assert report.recommended == "b"
+    assert not any("asks for more trust" in reason for reason in report.reasons)
+    assert report.reasons[-1] == "not a: too many"
+
+
+def test_what_nobody_has_estimated_is_never_the_shortest(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = dataclasses.replace(of_seconds("a", 1).choice, client_seconds=None)
+    reports = {"a": ProtocolReport(unknown, ()), "b": of_seconds("b", 9, 99, 99)}
+    report = planned(monkeypatch, 5, reports)
+    assert report.recommended == "b"
+    assert "not a: its round takes 1 exchanges, and a time for computing that is not estimated" in report.reasons
+    assert planned(monkeypatch, 0, reports).recommended == "a"
+
+
+def test_exchanges_that_take_seconds_recommend_one_shot_rounds() -> None:
+    request = Request(20, 0.2, dimension=1000)
+    assert plan_round(request).recommended == "pairwise"
+    report = plan_round(dataclasses.replace(request, exchange_seconds=5))
+    assert report.recommended == "oneshot"
+    exchanges = {name: each.choice.round_exchanges for name, each in report.protocols.items()}
+    assert exchanges == {"pairwise": 5, "oneshot": 2, "ckks": None}
+    assert report.to_dict()["protocols"]["oneshot"]["round_seconds"] == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize("seconds", [-1, -1e-9, float("nan"), float("inf")])
+def test_an_exchange_takes_a_finite_time(seconds: float) -> None:
+    with pytest.raises(BadPlan, match="an exchange takes"):
+        Request(9, 0.1, exchange_seconds=seconds)
 
 
 # --- what cannot be met is refused, and nothing weaker is taken instead
@@ -334,18 +432,19 @@ def test_another_protocol_is_recommended_where_the_first_is_infeasible(monkeypat
 def test_the_refusal_names_the_largest_feasible_drop_out(
     clients: int, dropout: float, corrupt: float, promise: Promise
 ) -> None:
-    with pytest.raises(BadPlan, match="largest feasible drop-out is") as refused:
-        plan_round(Request(clients, dropout, corrupt, 10, promise=promise))
-    named = [Fraction(text) for text in re.findall(r"drop-out is ([\d/]+) ", str(refused.value))]
-    request = Request(clients, max(named), corrupt, 10, promise=promise)
-    assert plan_round(request).protocols["pairwise"].choice.promise == promise.value
-    with pytest.raises(BadPlan):
-        plan_round(dataclasses.replace(request, dropout=max(named) + Fraction(1, clients)))
+    request = Request(clients, dropout, corrupt, 10, promise=promise)
+    refused = "; ".join(refusals("pairwise", plan_pairwise(request)))
+    named = max(Fraction(text) for text in re.findall(r"largest feasible drop-out is ([\d/]+) ", refused))
+    bearable, more = (
+        plan_pairwise(dataclasses.replace(request, dropout=rate)).choice
+        for rate in (named, named + Fraction(1, clients))
+    )
+    assert (bearable.feasible, bearable.promise, more.feasible) == (True, promise.value, False)
 
 
 def test_a_weaker_promise_is_named_but_never_taken_instead() -> None:
-    with pytest.raises(BadPlan, match="curious with a complete graph would be feasible: ask for --promise curious"):
-        plan_round(Request(100, 0.4, 0.33))
+    refused = "; ".join(refusals("pairwise", plan_pairwise(Request(100, 0.4, 0.33))))
+    assert "curious with a complete graph would be feasible: ask for --promise curious" in refused
     asked = plan_round(Request(100, 0.4, 0.33, promise=CURIOUS)).protocols["pairwise"]
     assert (asked.choice.promise, asked.choice.feasible) == ("curious", True)
     assert [(one.promise, one.feasible) for one in asked.variants] == [
@@ -388,12 +487,23 @@ REDUCED = {"clients": "max_clients", "weights": "max_weight", "precision": "bits
 
 def test_whoever_is_believed_is_named_with_what_the_policy_must_allow() -> None:
     report = plan_pairwise(Request(129, 0.1, dimension=10))
-    said = {(one.promise, one.graph): " ".join(one.advice) for one in (report.choice, *report.variants)}
-    assert said["active", "complete"] == ""
-    assert "trusted not to search for a roster" in said["active", "roster"]
-    assert "graphs=frozenset({GraphMode.ROSTER})" in said["active", "roster"]
-    assert "only while the server follows the protocol" in said["curious", "complete"]
-    assert "promise=Promise.CURIOUS, graphs=frozenset({GraphMode.ROSTER})" in said["curious", "roster"]
+    shown = {(one.promise, one.graph): one for one in (report.choice, *report.variants)}
+    believed = {way: " ".join(one.trusts) for way, one in shown.items()}
+    allowed = {way: " ".join(one.advice) for way, one in shown.items()}
+    assert all("at most 12 of the 129 clients may help the server" in text for text in believed.values())
+    assert (len(shown["active", "complete"].trusts), allowed["active", "complete"]) == (1, "")
+    assert "trusted not to search for a roster" in believed["active", "roster"]
+    assert "graphs=frozenset({GraphMode.ROSTER})" in allowed["active", "roster"]
+    assert "only while the server follows the protocol" in believed["curious", "complete"]
+    assert "promise=Promise.CURIOUS, graphs=frozenset({GraphMode.ROSTER})" in allowed["curious", "roster"]
+
+
+def test_the_drop_outs_that_are_survived_are_those_assumed() -> None:
+    assert choice(20, 0.2).survives == (
+        "the 4 of 20 clients that are assumed to drop out may do so at any of 5 exchanges"
+    )
+    assert "at any of 4 exchanges" in str(choice(20, 0.2, promise=CURIOUS).survives)
+    assert plan_pairwise(Request(20, 0.9)).choice.survives is None
 
 
 @pytest.mark.parametrize(
