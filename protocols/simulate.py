@@ -284,6 +284,9 @@ class Simulation:
     def _deliver(self, sender: PartyId, recipient: PartyId, data: bytes) -> None:
         if recipient == SERVER:
             self._from_server(lambda: self.server.receive(data, sender))
+            if sender in self.clients:
+                # Of thousands of clients, each would keep its vector until the round is over.
+                self.clients[sender].delivered()
         elif not self._loses(recipient, Lost.REQUEST):
             self.traffic[recipient].received_bytes += len(data)
             act = self._at_holder if recipient in self.holders else self._at_client

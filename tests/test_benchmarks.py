@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import BESIDE
+from benchmarks.inputs import mean_of, rms
+from benchmarks.oneshot import play
 from benchmarks.peers import PEERS, Skipped, pinned, rows_beside, tenseal
 from benchmarks.peers.pins import PeerChanged, names_of
 from benchmarks.rows import SMOKE, Row, Taken
@@ -100,6 +102,18 @@ def test_encrypted_sums_are_exact_on_our_side_and_close_on_the_peers() -> None:
     assert all(row.right for row in found)
     assert sum(row.error_limit is not None for row in found) == 5
     assert all(row.peer_error is None or row.peer_error < 1e-7 for row in found)
+
+
+@pytest.mark.parametrize("lost", [frozenset(), frozenset({0, 9})])
+def test_a_one_shot_round_that_was_played_is_opened_again(lost: frozenset[int]) -> None:
+    played = play(10, 3000, lost)
+    assert rms(played.mean - mean_of(sorted(set(range(10)) - lost), 3000)) < 1e-4
+    for _ in range(2):
+        assert np.array_equal(played.open(played.before_opening()), played.mean)
+    server = played.listening()
+    assert server.receive(played.upload()) == server.excluded == []
+    first, again = (played.member().receive(played.question) for _ in range(2))
+    assert [bytes(frame) for frame in first] == [bytes(frame) for frame in again] == [played.answers[0][1]]
 
 
 def test_a_sum_of_encrypted_integers_is_as_wide_as_the_planner_takes_it() -> None:

@@ -330,6 +330,10 @@ class Client(Reader):
         """What this client said last: after a restart or a lost connection. The server hears it twice unmoved."""
         return list(self._replies)
 
+    def delivered(self) -> None:
+        """Let go of what this client said last, a whole vector among it: the server has it, it is not said again."""
+        self._replies = []
+
     def freeze(self) -> bytes:
         """Everything this client must not forget, as bytes. Secret: store it readable by its owner only."""
         with self._turns.one(self._party):

@@ -207,6 +207,18 @@ def test_every_server_frame_repeated_gets_the_stored_answer() -> None:
                 assert [bytes(reply) for reply in again] == [stage.frames[who, answer]]
 
 
+def test_what_was_delivered_is_neither_kept_nor_said_again() -> None:
+    stage = Stage(4)
+    stage.until(Inbox)
+    who, frame = stage.ids[0], dict(stage.pending)[stage.ids[0]]
+    stage.answers()
+    client = stage.clients[who]
+    vector, kept = len(client.repeat()[0]), len(client.freeze())
+    client.delivered()
+    assert client.repeat() == client.receive(frame) == []
+    assert len(client.freeze()) <= kept - vector
+
+
 @rows("C12")
 def test_a_repeated_client_frame_is_counted_once_and_answered_by_silence_while_the_room_is_open(row: str) -> None:
     stage = Stage(4)

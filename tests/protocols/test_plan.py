@@ -283,6 +283,11 @@ def test_a_policy_that_protects_nobody_is_refused(wish: dict[str, Any], named: s
         Policy(**wish)
 
 
+def test_a_policy_finds_the_number_of_an_identity() -> None:
+    policy = replace(Policy(KEYS), identities=KEYS | {PartyId(7): b"7" * 32})
+    assert policy.numbers == {bytes(32): 0, b"\1" * 32: 1, b"\2" * 32: 2, b"7" * 32: 7}
+
+
 @pytest.mark.parametrize("missing", range(9))
 def test_those_who_never_advertise_use_up_the_assumed_drop_out(missing: int) -> None:
     # 8 of 20 may go; a plan that is feasible at the start stays so however early they go.

@@ -205,6 +205,18 @@ def test_what_opening_raises_stops_the_round_before_the_shares_leave() -> None:
     assert not any(kind_of(data) is Unmask for _, data in simulation.received)
 
 
+def test_no_client_keeps_what_the_server_has() -> None:
+    kept: list[int] = []
+
+    def watched(who: PartyId, client: Client) -> Submit:
+        kept.extend(len(other.repeat()) for other in cohort.clients.values())
+        return train(who, client)
+
+    cohort = Cohort.from_root(PLAN, IDS, ROOT)
+    Simulation(cohort, watched).run(TASK)
+    assert kept == [0] * len(IDS) ** 2
+
+
 # --- cohorts
 
 
