@@ -6,6 +6,8 @@
     scripts.py   the list of all scripts
     stage.py     real endpoints of this library, a round at a time, with a hand on every frame
     ours.py      this library as a target
+    floor.py     the same stage for one-shot rounds, whose sums a committee opens
+    one_shot.py  these rounds as a target
 
 A script is the idea ("one client is listed alive and dead"); a target says how its library's messages
 express the idea, or that they cannot.
