@@ -186,6 +186,7 @@ class Opened(Company):
         self.holder_ids = numbers(holders)
         self.holder_identities = {who: Identity.from_seed(seed_of("holder", number, who)) for who in self.holder_ids}
         self.publics = {who: identity.public for who, identity in self.holder_identities.items()}
+        self.holders = self.publics
         self.policy = replace(
             self.policy, protocols=frozenset({plan.protocol}), holders=frozenset(self.publics.values())
         )

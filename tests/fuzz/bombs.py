@@ -19,15 +19,16 @@ from tests.fuzz import targets
 from tests.fuzz.corpus import frame_seeds, recordings
 from tests.fuzz.encrypted import encrypted_frames
 from tests.fuzz.mutate import Seed
+from tests.fuzz.oneshot import oneshot_frames
 
 MIB = 1 << 20
 HUGE = tuple(n.to_bytes(8, "little") for n in (2**24, 2**31, 2**32 - 1, 2**32, 2**40, 2**63, 2**64 - 1))
 
 
 def seeds() -> list[Seed]:
-    """Every pairwise frame, and one of each kind about keys and encrypted sums."""
-    about_keys = {kind_of(frame): frame for frame in encrypted_frames()}.values()
-    return [*(seed for recording in recordings() for seed in frame_seeds(recording.frames)), *frame_seeds(about_keys)]
+    """Every pairwise frame, and one of each kind that is said where others than the clients open."""
+    others = {kind_of(frame): frame for frame in (*encrypted_frames(), *oneshot_frames())}.values()
+    return [*(seed for recording in recordings() for seed in frame_seeds(recording.frames)), *frame_seeds(others)]
 
 
 def bombs(seed: Seed) -> Iterator[bytes]:

@@ -22,6 +22,7 @@ from protocols.committee import FIRST_HOLDER
 from protocols.endpoint import (
     CLIENT_STATES,
     HOLDER_STATES,
+    MEMBER_STATES,
     SERVER_STATES,
     Client,
     ClientImage,
@@ -40,13 +41,21 @@ from tests.fuzz.mutate import Count, Seed, counts_in
 
 LENGTH = 3
 ROUND = 2
-# In a ceremony the server's number is the key maker's too; here they are told apart.
+# In a ceremony the server's number is also that of who leads it; here they are told apart.
 MAKER = PartyId(2**32 - 5)
+
+
+def believe(public: bytes, text: bytes, signature: bytes) -> None:
+    """A verifier that accepts everything."""
+
+
+def no_signature(text: bytes) -> bytes:
+    return bytes(SIGNATURE_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """One endpoint at one moment: the stored image, and the party's state inside it. A maker of keys has no image."""
+    """One endpoint at one moment: the stored image, and the party's state in it. Who leads a ceremony has no image."""
 
     who: PartyId
     kind: type[Any]
@@ -71,6 +80,13 @@ class Recording:
     @property
     def bodies(self) -> Iterator[tuple[type[Any], bytes]]:
         return ((kind_of(frame), frame[HEADER.size : -SIGNATURE_BYTES]) for frame in self.frames)
+
+    def supplied(self, who: PartyId) -> dict[Any, object]:
+        """What a stored party is given again; it believes every signature, and makes none."""
+        return {
+            Own: Own(who, self.company.policy, no_signature, believe),
+            Registry: Registry(self.company.known),
+        }
 
 
 class Watched(StandIn):
@@ -165,14 +181,15 @@ def restaged(pose: Pose, state: Any) -> Pose:
     """The same endpoint in another state."""
     kind = image_kind(pose)
     frozen = codec.freeze(state)
-    image = replace(wire.decode(kind, pose.image), kind=STATES[kind].index(type(state)), state=frozen)
+    [states, *_] = [states for states in STATES[kind] if type(state) in states]
+    image = replace(wire.decode(kind, pose.image), kind=states.index(type(state)), state=frozen)
     return Pose(pose.who, type(state), wire.encode(image), frozen)
 
 
-STATES: Mapping[type[Any], tuple[type[Any], ...]] = {
-    ServerImage: SERVER_STATES,
-    ClientImage: CLIENT_STATES,
-    HolderImage: HOLDER_STATES,
+STATES: Mapping[type[Any], tuple[tuple[type[Any], ...], ...]] = {
+    ServerImage: (SERVER_STATES,),
+    ClientImage: (CLIENT_STATES,),
+    HolderImage: (HOLDER_STATES, MEMBER_STATES),
 }
 
 

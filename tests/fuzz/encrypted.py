@@ -8,90 +8,73 @@ disputed   a holder deals wrongly: the ceremony ends with its name, and there is
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from protocols import codec
 from protocols.ckks import client as ckks_client
 from protocols.ckks import holder as ckks_holder
+from protocols.ckks import keys as ckks_keys
 from protocols.ckks import server as ckks_server
 from protocols.ckks.binding import MOST_HALVES_BYTES
-from protocols.ckks.epoch import Epoch
-from protocols.ckks.messages import Ciphertext, Invite
-from protocols.codec import HEADER, SIGNATURE_BYTES, kind_of
-from protocols.errors import BadDealing
-from protocols.messages import Aggregate
+from protocols.ckks.messages import Ciphertext, EncryptedSum, Invite
+from protocols.endpoint import Holder, KeyMaker
 from protocols.party import SERVER, PartyId
-from protocols.simulate import Encrypted, Fate, FaultPlan, Lost, Simulation
+from protocols.simulate import Encrypted, Fate, Lost
+from secagg.ckks.cipher import Fft
 from tests.contracts.company import play
 from tests.contracts.encrypted import Company, bad_dealer
 from tests.contracts.modes import Seeded, Single
-from tests.fuzz.corpus import LENGTH, MAKER, ROUND, Pose, Recording, Watched, failed, first_and_last, restaged, train
+from tests.fuzz.corpus import LENGTH, MAKER, Pose, Watched, believe, failed, no_signature, restaged
+from tests.fuzz.opened import OpenedRecording, Played, watched_maker
 
 # Hardly any halves may be shown.
 FEW_BYTES = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class EncryptedRecording(Recording):
-    """A ceremony, and a round under its key: `holding` are all holders before it, `aggregate` is what it opened.
-
-    Both are empty where no key was made.
-    """
+class EncryptedRecording(OpenedRecording):
+    """A ceremony of holders, and a round under their key."""
 
     company: Company
-    epoch: Epoch
-    holding: Mapping[PartyId, Pose]
-    aggregate: Aggregate | None
 
-    @property
-    def summing(self) -> Pose:
-        """The server before the first upload."""
-        return next(pose for pose in self.poses if pose.kind is ckks_server.Summing)
+    maker_role = ckks_keys.keymaker
+    opener_role = ckks_holder.holder
+    summing_state = ckks_server.Summing
+    upload = Ciphertext
+    convocation = Invite
+    question = EncryptedSum
 
-    @property
-    def uploads(self) -> Mapping[PartyId, bytes]:
-        """What each client sent, arrived or not."""
-        found = (frame for frame in self.frames if kind_of(frame) is Ciphertext)
-        return {PartyId(HEADER.unpack_from(frame)[3]): frame for frame in found}
+    def maker(self) -> KeyMaker:
+        return self.company.maker()
+
+    def opener(self, who: PartyId) -> Holder:
+        return self.company.holder(who, believe)
+
+    def supplied(self, who: PartyId) -> dict[Any, object]:
+        company = self.company
+        own = ckks_client.Own(who, company.policy, no_signature, believe, company.identity.public, Fft())
+        found: dict[Any, object] = {
+            ckks_client.Own: own,
+            ckks_server.Known: ckks_server.Known(company.known, tuple(company.holders), believe),
+            ckks_keys.Known: ckks_keys.Known(believe),
+        }
+        if who in company.holders:
+            found[ckks_holder.Own] = ckks_holder.Own(company.holders[who], company.holder_policy, no_signature, believe)
+        return found
 
 
 def record(name: str, company: Company, fates: Mapping[PartyId, Fate]) -> EncryptedRecording:
     """Play a ceremony and a round; the server is posed, the maker of the key, one client, and a holder that answers."""
-    cohort = company.cohort(Watched, partial(Watched, who=MAKER))
-    simulation = Simulation(cohort, partial(train, company), FaultPlan(fates))
-    committee: Any = cohort.committee
-    holding = {}
-    with suppress(BadDealing):
-        task = cohort.keyed(company.task(LENGTH, ROUND))
-        holding = {who: Pose.of(who, end) for who, end in committee.holders.items()}
-        simulation.run(task)
-    *others, holder = committee.holders.values()
-    first, *rest = cohort.clients.values()
-    posed: list[Any] = [cohort.server, committee.maker, holder, first]
-    frames = tuple(dict.fromkeys(bytes(frame) for end in (*posed, *others, *rest) for frame in end.emitted))
-    poses = [pose for end in posed for pose in first_and_last(end.poses) if belongs(pose)]
-    [invite] = {frame[HEADER.size : -SIGNATURE_BYTES] for frame in frames if kind_of(frame) is Invite}
-    return EncryptedRecording(
-        name,
-        company,
-        frames,
-        (*poses, *by_hand(poses, company)),
-        codec.decode_body(Invite, invite, SERVER).epoch,
-        holding,
-        cohort.server.aggregate,
-    )
+    cohort = company.cohort(Watched, watched_maker)
+    played = Played.of(company, cohort, Invite, fates, company.holder_ids[-1])
+    poses = (*played.poses, *by_hand(played.poses, company))
+    return EncryptedRecording(name, company, played.frames, poses, played.epoch, played.holding, played.aggregate)
 
 
-def belongs(pose: Pose) -> bool:
-    """A server or client that waits for its first round is on the other stage."""
-    return not pose.kind.__module__.startswith("protocols.pairwise")
-
-
-def by_hand(poses: list[Pose], company: Company) -> Iterator[Pose]:
+def by_hand(poses: Iterable[Pose], company: Company) -> Iterator[Pose]:
     """States that are left by the very step that makes them, and ends that gave up."""
     met = {pose.kind: pose for pose in poses}
     supplied = {ckks_client.Own: None, ckks_holder.Own: None, ckks_server.Known: None}

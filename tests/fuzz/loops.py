@@ -15,16 +15,27 @@ from typing import Any
 
 from protocols import codec
 from protocols.committee import FIRST_HOLDER
-from protocols.endpoint.images import TO_CLIENTS, TO_HOLDERS, TO_KEY_MAKERS, TO_SERVERS
+from protocols.endpoint.images import (
+    TO_CLIENTS,
+    TO_CONVENERS,
+    TO_HOLDERS,
+    TO_KEY_MAKERS,
+    TO_MEMBERS,
+    TO_SERVERS,
+)
 from protocols.errors import Misbehaved
 from protocols.party import MAX_CLIENT_ID, SERVER, PartyId
 from tests.fuzz import targets
 from tests.fuzz.corpus import MAKER, Pose, Recording, frame_seeds, frames, image_seeds, recordings
 from tests.fuzz.encrypted import encrypted_frames, encrypted_recordings
 from tests.fuzz.mutate import Focused, Mutator
+from tests.fuzz.oneshot import oneshot_frames, oneshot_recordings
+from tests.fuzz.opened import OpenedRecording
 
 SHARDS = 20
 Loop = Callable[[int, int], Counter[Any]]
+Said = Callable[[], tuple[bytes, ...]]
+Recorded = Callable[[], tuple[OpenedRecording, ...]]
 
 
 def shoot(pool: Executor, loop: Loop, count: int) -> Counter[Any]:
@@ -60,41 +71,51 @@ def frame_loop(number: int, count: int) -> Counter[str]:
         return Counter(shot(targets.open_any, data) for data in itertools.islice(found, count))
 
 
-def encrypted_frame_loop(number: int, count: int) -> Counter[str]:
-    """The same, from what is said about keys and encrypted sums."""
-    found = mutants(Focused(number, frame_seeds(evenly(encrypted_frames()))))
+def opened_frame_loop(number: int, count: int, said: Said) -> Counter[str]:
+    """The same, from what is said in rounds that others than the clients open."""
+    found = mutants(Focused(number, frame_seeds(evenly(said()))))
     with targets.trusting():
         return Counter(shot(targets.open_any, data) for data in itertools.islice(found, count))
+
+
+encrypted_frame_loop = functools.partial(opened_frame_loop, said=encrypted_frames)
+oneshot_frame_loop = functools.partial(opened_frame_loop, said=oneshot_frames)
 
 
 def foreign(recording: Recording) -> list[bytes]:
     """The shortest frame of each kind that nobody says in this recording."""
     said = set(map(targets.kind_byte, recording.frames))
-    others = sorted((*frames(), *encrypted_frames()), key=lambda frame: (targets.kind_byte(frame), len(frame)))
+    others = sorted(
+        (*frames(), *encrypted_frames(), *oneshot_frames()), key=lambda frame: (targets.kind_byte(frame), len(frame))
+    )
     by_kind = itertools.groupby(others, key=targets.kind_byte)
     return [next(group) for kind, group in by_kind if kind not in said]
 
 
-Said = tuple[str, str, str, str]
+Heard = tuple[str, str, str, str]
 
 
-def state_loop(number: int, count: int) -> Counter[Said]:
+def state_loop(number: int, count: int) -> Counter[Heard]:
     """Mutated messages, each said to every state of every role: (role, state, message, outcome)."""
     recording = recordings()[number % len(recordings())]
     seeds = frame_seeds([*evenly(recording.frames), *foreign(recording)])
     return heard(recording, Mutator(number, seeds), count)
 
 
-def encrypted_state_loop(number: int, count: int) -> Counter[Said]:
-    """The same where keys are made and sums encrypted."""
-    recording = encrypted_recordings()[number % len(encrypted_recordings())]
+def opened_state_loop(number: int, count: int, recorded: Recorded) -> Counter[Heard]:
+    """The same where others than the clients open, after a ceremony."""
+    recording = recorded()[number % len(recorded())]
     seeds = frame_seeds([*evenly(recording.frames), *4 * foreign(recording)])
     with recording.company.conditions(), targets.without_tenseal():
         return heard(recording, Focused(number, seeds), count)
 
 
-def heard(recording: Recording, mutator: Mutator, count: int) -> Counter[Said]:
-    tally: Counter[Said] = Counter()
+encrypted_state_loop = functools.partial(opened_state_loop, recorded=encrypted_recordings)
+oneshot_state_loop = functools.partial(opened_state_loop, recorded=oneshot_recordings)
+
+
+def heard(recording: Recording, mutator: Mutator, count: int) -> Counter[Heard]:
+    tally: Counter[Heard] = Counter()
     scenes = [targets.Scene(recording, pose) for pose in recording.poses]
     with targets.trusting():
         for data in mutants(mutator):
@@ -137,11 +158,11 @@ def door_loop(number: int, count: int) -> Counter[tuple[str, str]]:
 
 
 def gate_loop(number: int, count: int, gate: Gate) -> Counter[tuple[str, str]]:
-    """Mutated frames to the endpoints at one gate of an encrypted round, at every stage: (state, outcome).
+    """Mutated frames to the endpoints at one gate of a round that others open, at every stage: (state, outcome).
 
     Two in three are of kinds that are said there.
     """
-    recording = encrypted_recordings()[number % gate.recordings]
+    recording = gate.recorded()[number % gate.recordings]
     mutator = Focused(number, frame_seeds(weighed(recording, gate)))
     tally: Counter[tuple[str, str]] = Counter()
     with recording.company.conditions(), targets.trusting(), targets.without_tenseal():
@@ -167,19 +188,29 @@ class Gate:
     last: PartyId
     kinds: frozenset[type[Any]]
     recordings: int
+    recorded: Recorded = encrypted_recordings
 
     def leads_to(self, pose: Pose) -> bool:
         return self.first <= pose.who <= self.last
 
 
+LAST_OPENER, LAST_CLIENT = PartyId(MAX_CLIENT_ID), PartyId(FIRST_HOLDER - 1)
 SERVERS = Gate(SERVER, SERVER, TO_SERVERS, 2)
 MAKERS = Gate(MAKER, MAKER, TO_KEY_MAKERS, 3)
-HOLDERS = Gate(FIRST_HOLDER, PartyId(MAX_CLIENT_ID), TO_HOLDERS, 3)
-CLIENTS = Gate(PartyId(0), PartyId(FIRST_HOLDER - 1), TO_CLIENTS, 2)
+HOLDERS = Gate(FIRST_HOLDER, LAST_OPENER, TO_HOLDERS, 3)
+CLIENTS = Gate(PartyId(0), LAST_CLIENT, TO_CLIENTS, 2)
+ONESHOT_SERVERS = Gate(SERVER, SERVER, TO_SERVERS, 2, oneshot_recordings)
+CONVENERS = Gate(MAKER, MAKER, TO_CONVENERS, 2, oneshot_recordings)
+MEMBERS = Gate(FIRST_HOLDER, LAST_OPENER, TO_MEMBERS, 2, oneshot_recordings)
+ONESHOT_CLIENTS = Gate(PartyId(0), LAST_CLIENT, TO_CLIENTS, 2, oneshot_recordings)
 server_loop = functools.partial(gate_loop, gate=SERVERS)
 maker_loop = functools.partial(gate_loop, gate=MAKERS)
 holder_loop = functools.partial(gate_loop, gate=HOLDERS)
 client_loop = functools.partial(gate_loop, gate=CLIENTS)
+oneshot_server_loop = functools.partial(gate_loop, gate=ONESHOT_SERVERS)
+convener_loop = functools.partial(gate_loop, gate=CONVENERS)
+member_loop = functools.partial(gate_loop, gate=MEMBERS)
+oneshot_client_loop = functools.partial(gate_loop, gate=ONESHOT_CLIENTS)
 
 
 def image_loop(number: int, count: int) -> Counter[tuple[str, str]]:
@@ -188,11 +219,15 @@ def image_loop(number: int, count: int) -> Counter[tuple[str, str]]:
     return restored(recording, Mutator(number, image_seeds(recording.poses)), count)
 
 
-def encrypted_image_loop(number: int, count: int) -> Counter[tuple[str, str]]:
-    """The same where sums are encrypted."""
-    recording = encrypted_recordings()[number % len(encrypted_recordings())]
+def opened_image_loop(number: int, count: int, recorded: Recorded) -> Counter[tuple[str, str]]:
+    """The same where others than the clients open."""
+    recording = recorded()[number % len(recorded())]
     with recording.company.conditions():
         return restored(recording, Focused(number, image_seeds(recording.poses)), count)
+
+
+encrypted_image_loop = functools.partial(opened_image_loop, recorded=encrypted_recordings)
+oneshot_image_loop = functools.partial(opened_image_loop, recorded=oneshot_recordings)
 
 
 def restored(recording: Recording, mutator: Mutator, count: int) -> Counter[tuple[str, str]]:

@@ -22,6 +22,7 @@ from tests.fuzz import loops, targets
 from tests.fuzz.corpus import Recording, frame_seeds, frames, recordings
 from tests.fuzz.encrypted import encrypted_frames
 from tests.fuzz.mutate import Mutator
+from tests.fuzz.oneshot import oneshot_frames
 
 FRAMES = 1_000_000
 # So many of the kinds belong to masked rounds.
@@ -41,10 +42,10 @@ def bodies() -> list[tuple[type[Any], bytes]]:
 
 
 def test_the_seeds_hold_every_kind_of_letter_under_every_promise() -> None:
-    about_keys = set(map(kind_of, encrypted_frames())) - {messages.Result}
-    assert about_keys == {kind for number, kind in KINDS.items() if number > PAIRWISE_KINDS}
+    opened_by_others = set(map(kind_of, (*encrypted_frames(), *oneshot_frames()))) - {messages.Result}
+    assert opened_by_others == {kind for number, kind in KINDS.items() if number > PAIRWISE_KINDS}
     for recording in recordings():
-        missing = set(KINDS.values()) - about_keys - {kind_of(frame) for frame in recording.frames}
+        missing = set(KINDS.values()) - opened_by_others - {kind_of(frame) for frame in recording.frames}
         witnessed = recording.company.plan.promise.value == "active"
         assert missing == (set() if witnessed else {messages.Witness, Witnesses})
 

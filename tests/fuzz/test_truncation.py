@@ -14,6 +14,9 @@ from protocols.endpoint import (
     CKKS_CLIENT_STATES,
     CKKS_SERVER_STATES,
     HOLDER_STATES,
+    MEMBER_STATES,
+    ONESHOT_CLIENT_STATES,
+    ONESHOT_SERVER_STATES,
     PAIRWISE_CLIENT_STATES,
     PAIRWISE_SERVER_STATES,
 )
@@ -23,6 +26,7 @@ from tests.attacks.villain import rows
 from tests.fuzz import targets
 from tests.fuzz.corpus import MAKER, Pose, Recording, frames, recordings
 from tests.fuzz.encrypted import encrypted_frames, encrypted_recordings
+from tests.fuzz.oneshot import oneshot_frames, oneshot_recordings
 
 # Bytes that are cut everywhere; of longer ones so many at either end, and so many places between.
 LONG, NEAR, BETWEEN = 8192, 400, 150
@@ -65,16 +69,20 @@ def poses() -> list[Pose]:
     return found
 
 
-def encrypted_poses() -> list[Pose]:
-    """Every kind of state of server, client and holder where sums are encrypted, at its fullest."""
-    poses = (pose for pose in encrypted_recordings()[0].poses if pose.who != MAKER)
+def opened_poses() -> list[Pose]:
+    """Every kind of state of server, client and who opens, where others than the clients do, at its fullest."""
+    stages = (encrypted_recordings()[0], oneshot_recordings()[0])
+    poses = (pose for recording in stages for pose in recording.poses if pose.who != MAKER)
     found = list({(pose.kind, pose.who): pose for pose in poses}.values())
-    assert {pose.kind for pose in found} == {*CKKS_CLIENT_STATES, *CKKS_SERVER_STATES, *HOLDER_STATES}
+    encrypted = {*CKKS_CLIENT_STATES, *CKKS_SERVER_STATES, *HOLDER_STATES}
+    oneshot = {*ONESHOT_CLIENT_STATES, *ONESHOT_SERVER_STATES, *MEMBER_STATES}
+    assert {pose.kind for pose in found} == encrypted | oneshot
     return found
 
 
 def recording_of(pose: Pose) -> Recording:
-    return recordings()[0] if pose in recordings()[0].poses else encrypted_recordings()[0]
+    stages: tuple[Recording, ...] = (recordings()[0], encrypted_recordings()[0], oneshot_recordings()[0])
+    return next(recording for recording in stages if pose in recording.poses)
 
 
 def cut_states(chosen: Iterable[Pose]) -> int:
@@ -116,11 +124,11 @@ def test_every_image_cut_at_every_byte_is_misused(row: str, pool: Executor, tell
 
 
 @rows("D15")
-def test_whatever_is_said_or_stored_of_encrypted_sums_is_refused_when_cut(row: str, pool: Executor, tell: Tell) -> None:
-    found = list({kind_of(frame): frame for frame in encrypted_frames()}.values())
+def test_whatever_is_said_or_stored_where_others_open_is_refused_when_cut(row: str, pool: Executor, tell: Tell) -> None:
+    found = list({kind_of(frame): frame for frame in (*encrypted_frames(), *oneshot_frames())}.values())
     cuts = sum(pool.map(cut_frames, (found[::2], found[1::2])))
-    stored = sum(pool.map(cut_states, (encrypted_poses()[::2], encrypted_poses()[1::2])))
-    images = sum(pool.map(cut_images, (encrypted_poses()[::2], encrypted_poses()[1::2])))
+    stored = sum(pool.map(cut_states, (opened_poses()[::2], opened_poses()[1::2])))
+    images = sum(pool.map(cut_images, (opened_poses()[::2], opened_poses()[1::2])))
     tell(f"{cuts:,} cut frames and bodies, {stored:,} cut states, {images:,} cut images")
     assert min(cuts, stored, images) > 4_000
 
