@@ -25,6 +25,7 @@ SAMPLE = {
     "pairwise.client.check_survivors: if len(survivors) < session.smallest_sum",
     "pairwise.client.second_list: raise Replay",
     "pairwise.server.keep_unmask: if len(letter.shares) != len(sharing)",
+    "oneshot.member.next_question: if before is not None and (not hmac.compare_digest(before, question))",
     "pairwise.recovery.corrections_for: honest = hmac.compare_digest(committed, entry_of[dealer].commitment)",
 }
 
