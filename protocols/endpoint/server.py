@@ -391,7 +391,7 @@ def require_opener(plan: RoundPlan, task: Task) -> None:
 
 
 def _opened_by(state: Any) -> CkksPlan | CommitteeEpoch | None:
-    """What opens the sum that this state is about; one that is over hears nothing as long as an upload."""
+    """What opens the sum that this state is about; an encrypted one that is over hears nothing as long as an upload."""
     match state:
         case ckks_server.Summing():
             return state.certificate.epoch.plan
@@ -401,6 +401,6 @@ def _opened_by(state: Any) -> CkksPlan | CommitteeEpoch | None:
             return state.plan
         case oneshot_server.Summing():
             return state.certificate.epoch
-        case oneshot_server.Opening():
+        case oneshot_server.Opening() | oneshot_server.Closed():
             return state.epoch
     return None

@@ -129,7 +129,9 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The sum was opened and handed to the application; nothing is kept."""
+    """The sum was opened and handed to the application; nothing is kept but whose late letters are expected."""
+
+    epoch: Epoch
 
 
 @server.on(Unopened, Begin)
@@ -287,7 +289,7 @@ def close_opening(room: Opening) -> Step:
     aggregate = opened_with(room, found.secret)
     notes += accused(room, answers, found.base)
     letter = Result(room.context, digest_of(room.context, aggregate))
-    return Closed(), [*notes, Envelope((APP,), aggregate), Envelope(aggregate.survivors, letter)]
+    return Closed(room.epoch), [*notes, Envelope((APP,), aggregate), Envelope(aggregate.survivors, letter)]
 
 
 def opened_with(room: Opening, secret: Integers) -> Aggregate:

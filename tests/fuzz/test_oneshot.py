@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -215,6 +216,12 @@ def test_rounds_with_bent_letters_end_in_the_sum_of_what_was_accepted_or_by_name
 # --- the rules can be broken --------------------------------------------------------------------------
 
 
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is planted is found in this process, whatever it has loaded."""
+    monkeypatch.setattr(targets, "without_tenseal", nullcontext)
+
+
 def test_a_server_that_believes_any_key_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: what is opened is published, whatever its error and its extras say."""
 
@@ -234,6 +241,7 @@ def test_a_server_that_believes_any_key_would_be_found(monkeypatch: pytest.Monke
             [bout.play() for _ in range(20)]  # type: ignore[func-returns-value]
 
 
+@pytest.mark.usefixtures("here")
 def test_a_member_that_trips_over_a_share_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: a member that reads a share before it has looked at what is in the box."""
     monkeypatch.setattr(oneshot_member, "WrongShare", ZeroDivisionError)
@@ -242,6 +250,7 @@ def test_a_member_that_trips_over_a_share_would_be_found(monkeypatch: pytest.Mon
         loops.member_loop(0, 5_000)
 
 
+@pytest.mark.usefixtures("here")
 def test_a_server_that_adds_what_it_refuses_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: it adds first and checks then."""
     arrow = oneshot_server.server.arrows[oneshot_server.Summing, Concealed]

@@ -229,6 +229,20 @@ def test_a_server_stored_while_members_open_asks_them_the_same_again(hall: Hall)
     assert hall.server.aggregate is not None
 
 
+def test_a_late_answer_is_no_offence_to_a_server_that_came_back(hall: Hall) -> None:
+    """Four of five open the sum; the fifth did nothing wrong, whoever hears it."""
+    hall.sum(hall.convened())
+    late = hall.company.holder_ids[-1]
+    [answer] = hall.members[late].receive(hall.asked.pop(late))
+    hall.answers()
+    assert hall.server.aggregate is not None
+    for _ in range(2):
+        hall.server.receive(bytes(answer), late)
+        assert hall.server.excluded == []
+        hall.server.close()
+        hall.server = hall.server_in_folder()
+
+
 def test_a_client_that_spoke_says_the_same_again_and_nothing_else(hall: Hall) -> None:
     hall.sum(hall.convened())
     who = hall.company.ids[0]

@@ -77,7 +77,7 @@ def test_the_first_answers_that_suffice_end_the_round_and_later_ones_are_not_rea
         assert server.receive(member(place), company.answer(place, asked[place])) == []
     out = server.receive(member(4), company.answer(4, asked[4]))
     assert same(opened(out), company.ideal(company.ids))
-    assert server.state == servers.Closed()
+    assert isinstance(server.state, servers.Closed)
     late = replace(company.answer(5, asked[5]), question=bytes(32))
     assert server.receive(member(5), late) == []
 
