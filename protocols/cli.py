@@ -215,7 +215,9 @@ def simulate(
     dropout: Dropout = 0.0,
     bits: Bits = 16,
     engine: EngineChoice = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="repeatable and therefore insecure; with fft")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="repeatable and therefore insecure; encrypts in numpy")
+    ] = None,
     json: Json = False,
 ) -> None:
     """One real cryptographic round on random vectors, compared with the ideal sum."""

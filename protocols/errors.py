@@ -170,7 +170,11 @@ class TooFewMembers(RoundLost):
     def __init__(
         self, have: int, need: int, room: str, missing: tuple[int, ...] = (), culprits: tuple[int, ...] = ()
     ) -> None:
-        named = f": parties {', '.join(map(str, missing))} are silent" if missing else ""
+        named = (
+            f": parties {', '.join(map(str, missing))} are silent, or refuse and say why at their end"
+            if missing
+            else ""
+        )
         blamed = f"; exclude clients {', '.join(map(str, culprits))} next time" if culprits else ""
         super().__init__(f"{room}: {have} of {need} have spoken{named}; start again without them{blamed}")
         self.have, self.need, self.room = have, need, room

@@ -612,7 +612,10 @@ class Policy:
         noise = Fraction(0) if plan.noise is None else plan.noise.noise_multiplier
         strength = list(Promise).index
         for fine, what in (
-            (plan.protocol in self.protocols, f"protocol {plan.protocol!r} is not allowed here"),
+            (
+                plan.protocol in self.protocols,
+                f"protocol {plan.protocol!r} is not allowed here: Policy.protocols has others",
+            ),
             (plan.suite in self.suites, f"suite {plan.suite.value} is not allowed here"),
             (self.tasks is None or plan.task in self.tasks, f"task {plan.task!r} is not among mine"),
             (strength(plan.promise) >= strength(self.promise), f"promise {plan.promise.value} is too weak"),

@@ -40,7 +40,7 @@ class Certifier(Hub, Generic[Certified]):
     def certificate(self) -> Certified:
         """What was made.  Raises: Misused before there is one."""
         if self._made is None:
-            raise Misused("no key has been made: open a ceremony and let all its holders answer")
+            raise Misused("no key has been made: open a ceremony, or convene, and carry its letters until it is done")
         return self._made
 
     def _convened(self, topic: Topic, party: Party, envelopes: list[Envelope]) -> list[Frame]:
@@ -50,7 +50,7 @@ class Certifier(Hub, Generic[Certified]):
         return self._deliver(envelopes)
 
     def _certify(self, certificate: Certified) -> None:
-        self._made, self.wait = certificate, None
+        self._made, self._wait = certificate, None
 
     def _topic(self) -> Topic | None:
         return self._about

@@ -32,7 +32,7 @@ class Hub(ABC):
     """
 
     def __init__(self, identity: Identity, party: Party) -> None:
-        self.wait: Wait | None = None
+        self._wait: Wait | None = None
         self.excluded: list[Excluded] = []
         self._identity = identity
         self._party = party
@@ -45,6 +45,11 @@ class Hub(ABC):
     def public(self) -> bytes:
         """The identity key under which others check this end's frames."""
         return self._identity.public
+
+    @property
+    def wait(self) -> Wait | None:
+        """The room that is open, and for how long; None when nobody is waited for, as after a round that was lost."""
+        return None if self.done else self._wait
 
     @property
     @abstractmethod
@@ -147,7 +152,7 @@ class Hub(ABC):
                 self._outbox.remember(frame)
                 frames.append(frame)
             elif isinstance(envelope.message, Wait):
-                self.wait = envelope.message
+                self._wait = envelope.message
             elif isinstance(envelope.message, Excluded):
                 self._note(envelope.message)
             else:

@@ -231,7 +231,10 @@ class Server(Hub, Reader):
         numbers = {key: who for who, key in self.holders.items()}
         strangers = [key.hex()[:16] for key in keys if key not in numbers]
         if strangers:
-            raise Misused(f"this key has holders that are not registered here: {', '.join(strangers)}")
+            raise Misused(
+                f"this certificate is of parties that are not registered here ({', '.join(strangers)}): name them all, "
+                "Server(..., holders=...)"
+            )
         return tuple(numbers[key] for key in keys)
 
     def _topic(self) -> Topic | None:
@@ -239,9 +242,9 @@ class Server(Hub, Reader):
 
     def _take(self, note: Any) -> None:
         if isinstance(note, Aggregate):
-            self.aggregate, self.wait = note, None
+            self.aggregate, self._wait = note, None
         elif isinstance(note, seeded_server.HandedOut):
-            self.handed_out, self.wait = note.survivors, None
+            self.handed_out, self._wait = note.survivors, None
 
     @property
     def needs_beacon(self) -> bytes | None:
@@ -304,7 +307,7 @@ class Server(Hub, Reader):
         self._restore_certified(image.certified)
         self.aggregate, self.handed_out = image.aggregate, image.handed_out
         self._party = Party(SERVER_ROLES[type(state)], state)
-        self.wait = Wait(image.wait, self.plan.patience_seconds) if image.wait else None
+        self._wait = Wait(image.wait, self.plan.patience_seconds) if image.wait else None
 
     def _supplied(self, image: ServerImage) -> Mapping[Any, object]:
         """Raises: Misused when the holders of the stored round are not those given at construction."""

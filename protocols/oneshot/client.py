@@ -108,7 +108,7 @@ def check_committee(own: Own, agreement: Agreement, certificate: Certificate) ->
     for fine, what in (
         (epoch.task == agreement.plan.task, f"serves task {epoch.task!r}"),
         (own.server not in epoch.members, "has the server itself as a member"),
-        (policy.holders.issuperset(epoch.members), "has a member whom my policy does not pin"),
+        (policy.holders.issuperset(epoch.members), "has a member whom my policy does not pin in Policy.holders"),
         (
             tolerated + 1 >= policy.min_opening_threshold,
             f"may be opened by {tolerated + 1} corrupt members; I ask for {policy.min_opening_threshold}",

@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 from dataclasses import dataclass, field
+from typing import Self
 
 from protocols import wire
-from protocols.errors import BadCommittee, Undecodable
+from protocols.errors import BadCommittee, BadPlan, Misused, Undecodable
 from protocols.messages import Point, Who
 from protocols.oneshot.epoch import LABEL_CERTIFICATE, Epoch, enlisted_text
 from protocols.party import PartyId
@@ -58,6 +59,21 @@ class Certificate:
     def digest(self) -> bytes:
         """What agreements name the committee by."""
         return hashlib.sha256(LABEL_CERTIFICATE + wire.encode(self)).digest()
+
+    def to_bytes(self) -> bytes:
+        """For whoever keeps it over a restart; nothing of it is secret."""
+        return wire.encode(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """What `to_bytes` gave.
+
+        Raises: Misused for any other bytes.
+        """
+        try:
+            return wire.decode(cls, data)
+        except (Undecodable, BadPlan) as error:
+            raise Misused(f"these bytes are no certificate of a committee: {error}") from error
 
     def check(self, verify: Verifier, peer: PartyId) -> None:
         """Returns when every member signed, each for a key of its own.

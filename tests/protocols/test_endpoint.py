@@ -43,7 +43,8 @@ from protocols.party import SERVER, Failed, PartyId, Wait
 from protocols.plan import NoisePlan, Policy, Promise
 from secagg.errors import BadParameters, NonFinite
 from secagg.keys import Identity, Seed
-from tests.attacks.villain import LENGTH, Stage
+from tests.attacks.villain import LENGTH, Stage, plan_of
+from tests.contracts.company import Company
 from tests.rows import rows
 
 ZEROS = np.zeros(LENGTH)
@@ -659,3 +660,16 @@ def test_a_server_meets_a_mutated_letter_with_a_note_or_a_lost_round_and_can_be_
         server.receive(signed(stage, who, kind, mutated(data, body)), who)
     assert {note.peer for note in server.excluded} <= {who}
     server.thaw(server.freeze())
+
+
+def test_nobody_is_waited_for_once_a_round_is_lost() -> None:
+    company = Company(plan_of(4), 4)
+    server = company.server()
+    server.open(company.task(3))
+    assert server.wait is not None
+    with pytest.raises(TooFewClients):
+        server.deadline(server.wait.room)
+    assert (server.done, server.wait) == (True, None)
+    again = company.server()
+    again.thaw(server.freeze())
+    assert (again.done, again.wait) == (True, None)

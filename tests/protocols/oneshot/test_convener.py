@@ -13,7 +13,7 @@ from protocols.errors import Misused, PolicyConflict, TooFewMembers
 from protocols.oneshot import convener as conveners
 from protocols.oneshot import epoch as names
 from protocols.oneshot.convener import Certified, Convened, Convoke, Idle, Known
-from protocols.oneshot.messages import Convene, Enlisted
+from protocols.oneshot.messages import Certificate, Convene, Enlisted
 from protocols.party import APP, SELF, SERVER, Deadline, Failed, Party, PartyId, Wait
 from secagg.errors import NoParameters
 from secagg.keys import AgreementKey, verify
@@ -176,3 +176,14 @@ def test_one_member_alone_is_no_committee(company: Company) -> None:
     convener = Convener({company.parties[0]: company.publics[0]}, identity("server", 0))
     with pytest.raises(NoParameters, match="at least 2 members"):
         convener.open(plan_of(), 0)
+
+
+# --- over a restart
+
+
+def test_a_certificate_survives_its_bytes_and_others_are_none() -> None:
+    certificate = Company().certificate
+    assert Certificate.from_bytes(certificate.to_bytes()) == certificate
+    for data in (b"", certificate.to_bytes()[:-1], certificate.to_bytes() + b"\x00", bytes(100)):
+        with pytest.raises(Misused, match="no certificate of a committee"):
+            Certificate.from_bytes(data)
