@@ -381,6 +381,15 @@ def test_the_reasons_give_the_figures_and_the_trust_that_is_paid(monkeypatch: py
     )
 
 
+def test_where_one_alone_meets_the_request_no_shorter_round_is_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    unmet = ProtocolReport(Choice(False, "too many", "active", graph="complete"), ())
+    report = planned(monkeypatch, 0, {"a": unmet, "b": of_seconds("b", 2)})
+    assert report.reasons == (
+        "b: of the protocols that meet the request it asks for the least trust (trust in b)",
+        "not a: too many",
+    )
+
+
 def test_the_shortest_that_also_trusts_least_pays_no_trust(monkeypatch: pytest.MonkeyPatch) -> None:
     unmet = ProtocolReport(Choice(False, "too many", "active", graph="complete"), ())
     report = planned(monkeypatch, 5, {"a": unmet, "b": of_seconds("b", 2), "c": of_seconds("c", 3)})
