@@ -55,7 +55,7 @@ class Shape:
         limbs = opened[self.coding.length :].reshape(-1, self.extras.length).astype(np.uint64)
         for row, shift in zip(limbs, self._shifts(), strict=True):
             words += row << np.uint64(shift)
-        return opened[: self.coding.length].copy(), words
+        return opened[: self.coding.length], words
 
     def _shifts(self) -> range:
         return range(0, WORD_BITS, self.limb_bits)
