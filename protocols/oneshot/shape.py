@@ -50,7 +50,7 @@ class Shape:
         return np.concatenate([vector, *(each.astype(vector.dtype) for each in limbs)])
 
     def sums(self, opened: RingVector) -> tuple[RingVector, RingVector]:
-        """(the coding's sum modulo 2^b, the extras' sums modulo 2^64)."""
+        """(the coding's sum modulo 2^b, the extras' sums modulo 2^64); the former is a view of what was opened."""
         words = np.zeros(self.extras.length, np.uint64)
         limbs = opened[self.coding.length :].reshape(-1, self.extras.length).astype(np.uint64)
         for row, shift in zip(limbs, self._shifts(), strict=True):
