@@ -517,7 +517,8 @@ class Policy:
     `min_threshold` are floors below what the client derives for itself, `suites` the primitives it trusts. Of
     encrypted sums: `modes` are the ways to open them that this client agreed to, `holders` pins who may hold the key,
     of whom at least `min_opening_threshold` must open together. Of one-shot sums: `holders` pins who may be in the
-    committee, of which fewer than `min_opening_threshold` learn nothing.
+    committee, of which fewer than `min_opening_threshold` learn nothing, and never fewer than a fifth of those pinned:
+    where more may be corrupt say one more than they are, since a server may convene just those that it has corrupted.
     A client makes removable noise for at most `max_removable` numbers of drop-outs: each takes it a table.
     """
 
@@ -583,6 +584,10 @@ class Policy:
         least = self.min_noise_multiplier
         if isinstance(least, bool) or not isinstance(least, int | Fraction) or least < 0:
             raise BadPlan(f"min_noise_multiplier is {least!r}, it must be a Fraction of at least 0")
+        if type(self.min_opening_threshold) is not int or self.min_opening_threshold < 1:
+            raise BadPlan(
+                f"min_opening_threshold is {self.min_opening_threshold!r}, it must be an integer of at least 1"
+            )
         if self.max_rounds is not None and (type(self.max_rounds) is not int or self.max_rounds < 1):
             raise BadPlan(f"max_rounds is {self.max_rounds!r}, it must be an integer of at least 1")
 

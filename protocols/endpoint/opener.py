@@ -72,8 +72,8 @@ class Opener(ABC, Generic[PolicyOf]):
         server_key: bytes,
         verifier: Verifier = verify,
     ) -> None:
-        if not 0 <= me <= MAX_CLIENT_ID:
-            raise Misused(f"holders are numbered 0..{MAX_CLIENT_ID}, got {me}")
+        if type(me) is not int or not 0 <= me <= MAX_CLIENT_ID:
+            raise Misused(f"{type(self).__name__}s are numbered 0..{MAX_CLIENT_ID}, got {me!r}")
         if not isinstance(server_key, bytes) or len(server_key) != len(NOTHING):
             raise Misused("server_key is the server's public key, 32 bytes: server.public, or its identity's")
         self.me = PartyId(me)

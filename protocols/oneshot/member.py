@@ -17,6 +17,7 @@ import numpy as np
 
 from protocols.errors import (
     AlreadyAnswered,
+    BadPlan,
     BadShare,
     CohortTooSmall,
     Duplicate,
@@ -48,6 +49,7 @@ class MemberPolicy:
     `members` pins the identity keys of those it serves with, itself included; `clients` those whose vectors may be in
     a sum. At least `min_cohort` clients in a sum, and never fewer than the committee was made for; a committee that is
     safe with at least `min_corrupted` corrupt members, and with a fifth of all pinned; at most `max_rounds` rounds.
+    Where more than a fifth may be corrupt, `min_corrupted` says how many: a server may convene just those it corrupted.
     """
 
     members: frozenset[bytes]
@@ -60,6 +62,10 @@ class MemberPolicy:
         require_pinned("members", self.members)
         require_clients(self.clients)
         require_floor(self.min_cohort)
+        for name, least in (("min_corrupted", 1), ("max_rounds", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise BadPlan(f"{name} is {value!r}, it must be an integer of at least {least}")
 
     def check(self, epoch: Epoch) -> None:
         """Raises: PolicyViolation in the server's name, saying what was proposed and what is required."""
@@ -68,6 +74,10 @@ class MemberPolicy:
         for fine, what in (
             (self.members.issuperset(epoch.members), "has a member whom this policy does not pin"),
             (tolerated >= needed, f"is safe with {tolerated} corrupt members, {needed} are asked for"),
+            (
+                epoch.min_cohort >= self.min_cohort,
+                f"opens sums over {epoch.min_cohort} clients, I open none over fewer than {self.min_cohort}",
+            ),
             (epoch.rounds <= self.max_rounds, f"serves {epoch.rounds} rounds, at most {self.max_rounds} are allowed"),
         ):
             if not fine:
