@@ -181,7 +181,8 @@ def test_one_member_alone_is_no_committee(company: Company) -> None:
 # --- over a restart
 
 
-def test_a_certificate_survives_its_bytes_and_others_are_none() -> None:
+@rows("S11")
+def test_a_certificate_survives_its_bytes_and_others_are_none(row: str) -> None:
     certificate = Company().certificate
     assert Certificate.from_bytes(certificate.to_bytes()) == certificate
     for data in (b"", certificate.to_bytes()[:-1], certificate.to_bytes() + b"\x00", bytes(100)):

@@ -587,6 +587,26 @@ def test_a_vector_of_noise_costs_the_round_and_gives_no_wrong_sum(company: Compa
         company.play(server, asked)
 
 
+def test_where_all_answers_agree_and_open_nothing_no_other_choice_of_them_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Against: a client whose garbage has the server rebuild the same key hundreds of times."""
+    company = Company(PATIENT)
+    honest, tried = company.upload(VICTIM), []
+    company.uploads[VICTIM] = replace(honest, vector=garbage(honest))
+    server, asked = company.opening()
+
+    def counted(shares: Any, *rest: Any) -> Any:
+        tried.append(tuple(shares))
+        return combine_packed(shares, *rest)
+
+    monkeypatch.setattr(servers, "combine_packed", counted)
+    with pytest.raises(BadMaskKey):
+        company.play(server, asked)
+    # After six answers, after seven, and when all eight close the room.
+    assert tried == [(1, 2, 3, 4, 5, 6)] * 3
+
+
 @rows("C1")
 def test_noise_behind_the_first_polynomial_costs_the_round_when_it_is_opened(row: str) -> None:
     company = Company(length=8000)
