@@ -175,6 +175,17 @@ def test_a_committee_of_few_of_many_pinned_members_is_refused(row: str, company:
     assert company.client(VICTIM, holders=fewer).receive(SERVER, letter)
 
 
+@rows("M6")
+def test_who_assumes_more_than_a_fifth_corrupt_has_to_say_so(row: str) -> None:
+    """Planned for six corrupt of twenty; the five that are corrupt are convened alone, and could open any upload."""
+    company = Company(Quorum(5, 4, 0))
+    pinned = frozenset({*company.publics, *(identity("other member", n).public for n in range(15))})
+    letter = OpenOneShot(company.agreement, company.certificate)
+    assert company.client(VICTIM, holders=pinned).receive(SERVER, letter)
+    said = "may be opened by 5 corrupt members; I ask for 7"
+    refused(company, letter, BadCommittee, said, holders=pinned, min_opening_threshold=7)
+
+
 @rows("M10")
 @pytest.mark.parametrize(
     ("bend", "said"),
