@@ -72,7 +72,9 @@ def a_restored_server_forgets_what_it_said(monkeypatch: pytest.MonkeyPatch) -> N
 
 def any_deadline_closes_the_open_room(monkeypatch: pytest.MonkeyPatch) -> None:
     original = Server.deadline
-    monkeypatch.setattr(Server, "deadline", lambda self, room: original(self, self.wait.room))
+    monkeypatch.setattr(
+        Server, "deadline", lambda self, room: original(self, room if self.wait is None else self.wait.room)
+    )
 
 
 def secrets_of_clients_that_never_dealt_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,10 +121,11 @@ def test_a_committee_without_me_is_refused(row: str, company: Company) -> None:
         ({}, {"members": "fewer"}, "a member whom this policy does not pin"),
         ({}, {"min_corrupted": 2}, "safe with 1 corrupt members, 2 are asked for"),
         ({}, {"members": "many"}, "safe with 1 corrupt members, 2 are asked for"),
+        ({}, {"min_cohort": 4}, "opens sums over 3 clients, I open none over fewer than 4"),
         ({"rounds": 1001}, {}, "serves 1001 rounds, at most 1000 are allowed"),
         ({}, {"max_rounds": 2}, "serves 3 rounds, at most 2 are allowed"),
     ],
-    ids=["stranger", "fewer corrupt", "fewer than a fifth", "too many rounds", "more rounds than mine"],
+    ids=["stranger", "fewer corrupt", "fewer than a fifth", "smaller sums", "too many rounds", "more rounds than mine"],
 )
 def test_a_committee_outside_the_policy_is_refused(
     row: str, company: Company, epoch: dict[str, Any], policy: dict[str, Any], said: str
@@ -145,6 +146,7 @@ def test_a_committee_outside_the_policy_is_refused(
         root.expose()
 
 
+@rows("M6")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -154,9 +156,13 @@ def test_a_committee_outside_the_policy_is_refused(
         ({"clients": {PartyId(0): "key"}}, "the identity of client 0"),
         ({"min_cohort": 2}, "hides nobody"),
         ({"min_cohort": 3.0}, "hides nobody"),
+        ({"min_corrupted": 0}, "min_corrupted is 0, it must be an integer of at least 1"),
+        ({"min_corrupted": "2"}, "min_corrupted is '2'"),
+        ({"max_rounds": None}, "max_rounds is None"),
+        ({"max_rounds": 0}, "max_rounds is 0"),
     ],
 )
-def test_a_policy_that_means_nothing_is_none(changes: dict[str, Any], said: str) -> None:
+def test_a_policy_that_means_nothing_is_none(row: str, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(BadPlan, match=said):
         MemberPolicy(**({"members": frozenset({bytes(32)}), "clients": {}} | changes))
 
