@@ -41,7 +41,7 @@ from secagg.gaussian import MASK_REACH, MASK_SIGMA, Sampler, mask_law
 from secagg.keys import Context, Seed, derive
 from secagg.negacyclic import MOST_BITS, Integers, Multiplier, N, Residues, digits_needed
 from secagg.prg import CHUNK_BYTES, Keystream, scratch_of
-from secagg.ring import Ring, RingVector
+from secagg.ring import Packer, Ring, RingVector
 
 LABEL_PUBLIC = b"secagg/v1/rlwe/public"
 LABEL_SECRET = b"secagg/v1/rlwe/secret"
@@ -140,6 +140,25 @@ def conceal(plan: KahePlan, values: RingVector, secret: Integers, errors: Seed, 
     Guarantee: pseudorandom under ring-LWE, to whoever knows neither secret nor errors; these serve one message.
     Raises: BadParameters for other shapes, and for what cannot be a secret.
     """
+    concealed = plan.ring.zeros(plan.coefficients)
+    for first, words in _concealed(plan, values, secret, errors, context):
+        concealed[first : first + words.size] = words
+    return concealed
+
+
+def conceal_packed(plan: KahePlan, values: RingVector, secret: Integers, errors: Seed, context: Context) -> bytearray:
+    """`conceal` as it travels: `plan.ring.pack` of it, without its words in between."""
+    packed = bytearray(plan.packed_bytes)
+    packer = Packer(plan.ring, packed, plan.coefficients)
+    for first, words in _concealed(plan, values, secret, errors, context):
+        packer.write(first, words.astype(plan.ring.dtype, copy=False))
+    return packed
+
+
+def _concealed(
+    plan: KahePlan, values: RingVector, secret: Integers, errors: Seed, context: Context
+) -> Iterator[tuple[int, Residues]]:
+    """(place, words) of c, a few blocks at a time."""
     Ring(plan.bits).check(values)
     if values.size != plan.length:
         raise BadParameters(f"the plan is for {plan.length} elements, the vector has {values.size}")
@@ -147,15 +166,13 @@ def conceal(plan: KahePlan, values: RingVector, secret: Integers, errors: Seed, 
         raise BadParameters(f"a secret is {N} integers within {MASK_REACH} of zero")
     mask = Multiplier.of(secret, plan.modulus_bits)
     error = Sampler(mask_law(), derive(errors, LABEL_ERROR, context), context, plan.coefficients)
-    concealed = plan.ring.zeros(plan.coefficients)
     for first, a in _public(plan, context):
         words = mask.times(a)
         signed = words.view(np.int64)
         signed += error.read(words.size)
         _add_message(plan, words, values, first)
         words &= np.uint64(plan.ring.modulus - 1)
-        concealed[first : first + words.size] = words
-    return concealed
+        yield first, words
 
 
 def reveal(plan: KahePlan, total: RingVector, secret_sum: Integers, context: Context, summed: int) -> RingVector:

@@ -31,7 +31,7 @@ from secagg.box import seal
 from secagg.keys import AgreementKey, Context, Seed, derive
 from secagg.negacyclic import Integers
 from secagg.prg import Stream
-from secagg.rlwe import conceal, draw_secret
+from secagg.rlwe import conceal_packed, draw_secret
 from secagg.shamir import deal_packed
 
 client = Role("one-shot client", Blame.ABORT)
@@ -135,7 +135,7 @@ def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
     root = bound_to(state.root, context, elements)
     secret = draw_secret(derive(root, names.LABEL_SECRET, context))
     errors = derive(root, names.LABEL_ERRORS, context)
-    vector = shape.mask.ring.pack(conceal(shape.mask, elements, secret, errors, context))
+    vector = conceal_packed(shape.mask, elements, secret, errors, context)
     pair = AgreementKey(derive(root, names.LABEL_BOX_KEY, context))
     boxes = sealed_shares(own.me, state.certificate, secret, root, context, pair)
     secret[:] = 0

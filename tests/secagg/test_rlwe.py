@@ -28,6 +28,7 @@ from secagg.rlwe import (
     check_opens,
     check_secret_sum,
     conceal,
+    conceal_packed,
     draw_secret,
     reveal,
 )
@@ -181,6 +182,14 @@ def test_a_sum_beyond_its_range_carries_into_the_next_element() -> None:
     vector[0] = 2**19 - 1
     got = Round(plan, [vector, vector]).revealed()
     assert (int(got[0]), int(got[N])) == (2**20 - 2, 1)
+
+
+@pytest.mark.parametrize(("bits", "clients", "length"), [(3, 3, 1), (8, 3, 70_001), (13, 30, 5000), (23, 100, 150_000)])
+def test_packed_at_once_or_afterwards_it_is_the_same(bits: int, clients: int, length: int) -> None:
+    plan, ring = KahePlan(bits, clients, length), Ring(bits)
+    values = ring.zeros(length) + ring.dtype.type(1)
+    masked = conceal(plan, values, draw_secret(seed(0)), seed(1), CONTEXT)
+    assert conceal_packed(plan, values, draw_secret(seed(0)), seed(1), CONTEXT) == plan.ring.pack(masked)
 
 
 @pytest.mark.parametrize("summed", [1, 2, 57, 100])
