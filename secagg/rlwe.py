@@ -49,7 +49,8 @@ LABEL_ERROR = b"secagg/v1/rlwe/error"
 
 MODULUS_BITS = MOST_BITS
 MOST_CLIENTS = 1 << 20
-MOST_VALUES = 1 << 32
+# In words of 64 bits they stay below 2^31 bytes, all that one call of the cryptography library takes.
+MOST_VALUES = (1 << 28) - 1
 FAILURE_LOG2 = -40
 # -ln of the probability that one check refuses what is honest.
 _DOUBT = -FAILURE_LOG2 * math.log(2)

@@ -58,6 +58,7 @@ class Floor:
 
     @property
     def members(self) -> Mapping[PartyId, Member]:
+        # A one-shot committee's openers are members, which its type, shared with other protocols, does not say.
         return self.committee.holders  # type: ignore[return-value]
 
     # --- honest play ----------------------------------------------------------------------------------

@@ -145,11 +145,12 @@ def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
 
 
 def bound_to(root: Seed, context: Context, elements: RingVector) -> Seed:
-    """The root of all secrets of one message, another one for another vector, but with probability 2^-108.
+    """The root of all secrets of one message; of two different vectors the same only with probability 2^-100 at most.
 
     Against: two vectors under one mask key, whose difference would be plain to everybody.
-    A tag of AES-GCM serves as the universal hash of up to 2^32 elements: nobody sees it, and it takes a fifth of the
-    time of SHA-256.
+    A tag of AES-GCM serves as the universal hash of up to 2^31 bytes, of which nobody sees a value: GHASH of B blocks
+    collides with probability (B + 1) / 2^128 (McGrew and Viega, INDOCRYPT 2004). Measured on 4 MB it takes
+    0.3 ms where SHA-256 takes 3.
     """
     key = derive(root, names.LABEL_BINDING, context)
     tag = seal(key, b"", np.ascontiguousarray(elements).data.cast("B"))

@@ -281,7 +281,6 @@ def choices(shares: Mapping[int, PackedShare], quorum: Quorum) -> Iterator[tuple
 def close_opening(room: Opening) -> Step:
     """Raises: TooFewMembers where too few answered with a sum; BadMaskKey where what they answered opens nothing."""
     found, answers = rebuilt(room), room.shares()
-    notes = [*complaints(room)]
     if found is None and len(answers) < room.epoch.quorum.needed:
         silent = tuple(who for who in room.known.members if who not in room.arrived)
         culprits = tuple(sorted({who for said in room.arrived.values() for who in said.unreadable}))
@@ -292,7 +291,7 @@ def close_opening(room: Opening) -> Step:
             "dealt unevenly or did not mask as agreed; discard the sum and open a new round"
         )
     aggregate = opened_with(room, found.secret)
-    notes += accused(room, answers, found.base)
+    notes = [*complaints(room), *accused(room, answers, found.base)]
     letter = Result(room.context, digest_of(room.context, aggregate))
     return Closed(room.epoch), [*notes, Envelope((APP,), aggregate), Envelope(aggregate.survivors, letter)]
 

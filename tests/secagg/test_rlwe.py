@@ -603,7 +603,7 @@ def test_the_last_bits_that_fit() -> None:
         ("clients", 20, 2**20 + 1, 10),
         ("clients", 20, None, 10),
         ("length", 20, 10, 0),
-        ("length", 20, 10, 2**32 + 1),
+        ("length", 20, 10, 2**28),
         ("length", 20, 10, -5),
     ],
 )
