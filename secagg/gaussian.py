@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from secagg.errors import BadParameters
 from secagg.keys import Seed, derive
-from secagg.prg import CHUNK_BYTES, Keystream, scratch_of
+from secagg.prg import CHUNK_BYTES, Keystream, Stream, scratch_of
 
 LABEL_CELLS = b"secagg/v1/gaussian/cells"
 LABEL_CUTS = b"secagg/v1/gaussian/cuts"
@@ -30,8 +30,9 @@ Samples = NDArray[np.int8]
 
 CELL_BITS = 16
 CUT_BITS = 64 - CELL_BITS
-# Samples read at once: one chunk of keystream.
-MOST_AT_ONCE = CHUNK_BYTES // 2
+# Samples read at once: 64 bits for each are one chunk of keystream, and what is made of them stays in cache. Each run
+# has a place of its own in the second stream, so that workers may begin with any.
+RUN = CHUNK_BYTES // 8
 # No sample: the cell is cut.
 _CUT = -128
 _WIDEST_REACH = 127
@@ -85,23 +86,29 @@ class Law:
 class Sampler:
     """Independent samples of one law, in order, a function of a seed and a public context.
 
-    Sample i has the i-th 16 bits, little-endian, of one stream; the j-th sample among the undecided has the lowest 48
-    bits of the j-th word of another. `count` samples or about as many are read in all.
+    Sample i has the i-th 16 bits, little-endian, of one stream; the j-th undecided sample of the run that begins with
+    sample i has the lowest 48 bits of word i + j of another.
     Guarantee: independent and distributed by the law to whoever does not know the seed; a seed and context serve one
         purpose. Which samples were undecided, a few in ten thousand, may be seen by whoever can time the calls.
-    Raises: BadParameters for a context that is not 32 bytes.
+    Raises: BadParameters for a context that is not 32 bytes, or a start within a run.
     """
 
-    __slots__ = ("_cells", "_cuts", "_law", "_scratch")
+    __slots__ = ("_cells", "_cuts", "_law", "_left", "_scratch")
 
-    def __init__(self, law: Law, seed: Seed, context: bytes, count: int) -> None:
+    def __init__(self, law: Law, seed: Seed, context: bytes, wanted: range) -> None:
+        if wanted.start % RUN or wanted.step != 1:
+            raise BadParameters(f"runs of samples begin at multiples of {RUN}, not as {wanted} does")
+        start, count = wanted.start, len(wanted)
         self._law = law
-        self._cells = Keystream(derive(seed, LABEL_CELLS, context).expose(), 0, 2 * count)
-        self._cuts = Keystream(derive(seed, LABEL_CUTS, context).expose(), 0, 0)
-        self._scratch = scratch_of(2 * min(count, MOST_AT_ONCE))
+        self._cells = Keystream(derive(seed, LABEL_CELLS, context).expose(), 2 * start, 2 * count)
+        self._cuts = derive(seed, LABEL_CUTS, context)
+        self._left = wanted
+        self._scratch = scratch_of(2 * min(count, RUN))
 
-    def read(self, count: int) -> Samples:
-        """The next samples, at most `MOST_AT_ONCE` and the `count` of construction; a fresh array."""
+    def read(self) -> Samples:
+        """The next run, or as much of the last one as is wanted; a fresh array."""
+        start, count = self._left.start, min(RUN, len(self._left))
+        self._left = self._left[count:]
         self._cells.read_into(self._scratch, 2 * count)
         cells = np.frombuffer(self._scratch, "<u2", count)
         # Every cell is in the table: to wrap is what numpy does fastest.
@@ -109,13 +116,9 @@ class Sampler:
         undecided = self._law.cut(samples)
         if undecided.size:
             high = cells[undecided].astype(np.uint64) << np.uint64(CUT_BITS)
-            samples[undecided] = self._law.inverted(high | self._read_cuts(undecided.size))
+            low = Stream(self._cuts).words(start, undecided.size) & np.uint64((1 << CUT_BITS) - 1)
+            samples[undecided] = self._law.inverted(high | low)
         return samples
-
-    def _read_cuts(self, count: int) -> NDArray[np.uint64]:
-        scratch = scratch_of(8 * count)
-        self._cuts.read_into(scratch, 8 * count)
-        return np.frombuffer(scratch, "<u8", count) & np.uint64((1 << CUT_BITS) - 1)
 
 
 # sqrt(2) * 3.2 rounded up, see `secagg.rlwe`. Beyond 14 deviations lies less than 2^-140.

@@ -47,6 +47,7 @@ N = 2048
 
 # Most bits of a modulus 2^Q.
 MOST_BITS = 54
+_WORD_BITS = 64
 # In the bound on the error of a product, in units of log2(N) u.
 _ERROR = 9
 
@@ -66,6 +67,7 @@ _UNTWIST = np.conj(_TWIST)
 
 # Added to a double below 2^51 in magnitude it leaves the nearest integer in the low bits of the sum.
 _ROUNDER = 1.5 * 2.0**52
+_ROUNDED_BITS = 51
 _ROUNDER_BITS = int(np.float64(_ROUNDER).view(np.int64))
 
 
@@ -187,7 +189,9 @@ def digits_needed(bits: int, norm: float) -> int | None:
 
     Two digits cost twice the transforms.
     """
-    return next((digits for digits in (1, 2) if rounding_error(bits, digits, norm) < 0.5), None)
+    if bits <= _ROUNDED_BITS and rounding_error(bits, 1, norm) < 0.5:
+        return 1
+    return 2 if rounding_error(bits, 2, norm) < 0.5 else None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -195,7 +199,8 @@ class Multiplier:
     """x -> x s in Z[X]/(X^N + 1, 2^Q), exactly, for one small s.
 
     All coefficients stand in pairs, as `in_pairs` puts them, which spares the folding.
-    `values` are those of s, over N/2 to make up for an inverse transform that does not divide.
+    `values` are those of s over 2^64 N/2: digits come in the highest bits of a word, and the inverse transform does not
+    divide. By a power of two nothing is rounded.
     """
 
     bits: int
@@ -217,7 +222,7 @@ class Multiplier:
         digits = digits_needed(bits, float(np.linalg.norm(pairs)))
         if digits is None:
             raise BadParameters(f"a factor this large has no exact product modulo 2^{bits}")
-        pairs /= N // 2
+        pairs /= N / 2 * 2.0**_WORD_BITS
         return cls(bits, digits, transform_pairs(pairs))
 
     def times(self, words: Residues) -> Residues:
@@ -228,29 +233,29 @@ class Multiplier:
         """
         if words.dtype != np.uint64 or words.ndim != 1 or words.size % N:
             raise BadParameters(f"expected blocks of {N} words in uint64, got {words.dtype} {words.shape}")
+        raised = words << np.uint64(_WORD_BITS - self.bits)
         if self.digits == 1:
-            return self._exact(_low_signed(words, self.bits))
-        half = -(-self.bits // 2)
-        low = _low_signed(words, half)
-        high = words - low.view(np.uint64)
-        high >>= np.uint64(half)
-        product = self._exact(_low_signed(high, self.bits - half))
-        product <<= np.uint64(half)
-        product += self._exact(low)
+            return self._exact(raised, self.bits)
+        low_bits = -(-self.bits // 2)
+        low = words << np.uint64(_WORD_BITS - low_bits)
+        raised -= (low.view(np.int64) >> (self.bits - low_bits)).view(np.uint64)
+        product = self._exact(raised, self.bits - low_bits)
+        product <<= np.uint64(low_bits)
+        product += self._exact(low, low_bits)
+        product -= np.uint64(_ROUNDER_BITS)
         return product
 
-    def _exact(self, digits: Integers) -> Residues:
+    def _exact(self, raised: Residues, bits: int) -> Residues:
+        """The product of the signed digits in the highest bits of these words, plus a multiple of 2^51."""
         from scipy.fft import ifft
 
-        values = transform_pairs(digits.astype(np.float64).reshape(-1, N))
+        values = transform_pairs(raised.view(np.int64).astype(np.float64).reshape(-1, N))
         values *= self.values
         pairs = ifft(values, axis=-1, norm="forward", overwrite_x=True)
-        pairs *= _UNTWIST
+        pairs *= _UNTWIST * 2.0**bits
         rounded: NDArray[np.float64] = pairs.view(np.float64).reshape(-1)
         rounded += _ROUNDER
-        exact = rounded.view(np.uint64)
-        exact -= np.uint64(_ROUNDER_BITS)
-        return exact
+        return rounded.view(np.uint64)
 
 
 def _limb_product(left: list[Complexes], right: list[Complexes]) -> Residues:
@@ -306,14 +311,6 @@ def _low_digit(integers: Integers, bits: int) -> Integers:
     digit &= (1 << bits) - 1
     digit -= half
     return digit
-
-
-def _low_signed(words: Residues, bits: int) -> Integers:
-    """The lowest bits, 0 to 63 of them, as the representative in -2^(bits - 1) .. 2^(bits - 1) - 1."""
-    spare = 64 - bits
-    signed = np.left_shift(words, np.uint64(spare)).view(np.int64)
-    signed >>= spare
-    return signed
 
 
 def _joined(low: Integers, high: Integers) -> Residues:

@@ -29,19 +29,21 @@ et al., CRYPTO 2025 (Willow), for key-homomorphic masks in aggregation.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
 from secagg.errors import BadCiphertext, BadParameters, NoParameters
-from secagg.gaussian import MASK_REACH, MASK_SIGMA, Sampler, mask_law
+from secagg.gaussian import MASK_REACH, MASK_SIGMA, RUN, Sampler, mask_law
 from secagg.keys import Context, Seed, derive
 from secagg.negacyclic import MOST_BITS, Integers, Multiplier, N, Residues, digits_needed
-from secagg.prg import CHUNK_BYTES, Keystream, scratch_of
+from secagg.prg import Keystream, scratch_of
 from secagg.ring import Packer, Ring, RingVector
+from secagg.workers import ALONE, Workers
 
 LABEL_PUBLIC = b"secagg/v1/rlwe/public"
 LABEL_SECRET = b"secagg/v1/rlwe/secret"
@@ -54,8 +56,9 @@ MOST_VALUES = (1 << 28) - 1
 FAILURE_LOG2 = -40
 # -ln of the probability that one check refuses what is honest.
 _DOUBT = -FAILURE_LOG2 * math.log(2)
-# Blocks worked on at a time: a's words are one chunk of keystream, and all that is made of them stays in cache.
-_BLOCKS = CHUNK_BYTES // (8 * N)
+# Where some of them stand, and their words.
+_Piece = tuple[int, Residues]
+Result = TypeVar("Result")
 _NO_CONTEXT = bytes(32)
 
 
@@ -129,58 +132,98 @@ def draw_secret(seed: Seed) -> Integers:
 
     Guarantee: for one message. A second one under the same secret gives away the difference of the two.
     """
-    return Sampler(mask_law(), derive(seed, LABEL_SECRET, _NO_CONTEXT), _NO_CONTEXT, N).read(N).astype(np.int64)
+    root = derive(seed, LABEL_SECRET, _NO_CONTEXT)
+    return Sampler(mask_law(), root, _NO_CONTEXT, range(N)).read().astype(np.int64)
 
 
-def conceal(plan: KahePlan, values: RingVector, secret: Integers, errors: Seed, context: Context) -> RingVector:
+def conceal(
+    plan: KahePlan,
+    values: RingVector,
+    secret: Integers,
+    errors: Seed,
+    context: Context,
+    workers: Workers = ALONE,
+) -> RingVector:
     """c = a s + e + 2^g m mod 2^Q.
 
     Shapes: values are `plan.length` words of Ring(b), whose bits above b mean nothing; c is `plan.coefficients` words
         of `plan.ring`, below 2^Q. Element k * coefficients + i is the k-th in coefficient i. What is made besides c is
-        a few chunks.
+        a few chunks for each worker.
     Guarantee: pseudorandom under ring-LWE, to whoever knows neither secret nor errors; these serve one message.
     Raises: BadParameters for other shapes, and for what cannot be a secret.
     """
     concealed = plan.ring.zeros(plan.coefficients)
-    for first, words in _concealed(plan, values, secret, errors, context):
-        concealed[first : first + words.size] = words
+
+    def some(part: Iterable[_Piece]) -> None:
+        for first, words in part:
+            concealed[first : first + words.size] = words
+
+    _conceal_into(some, plan, values, secret, errors, context, workers)
+    plan.ring.reduce_in_place(concealed)
     return concealed
 
 
-def conceal_packed(plan: KahePlan, values: RingVector, secret: Integers, errors: Seed, context: Context) -> bytearray:
+def conceal_packed(
+    plan: KahePlan,
+    values: RingVector,
+    secret: Integers,
+    errors: Seed,
+    context: Context,
+    workers: Workers = ALONE,
+) -> bytearray:
     """`conceal` as it travels: `plan.ring.pack` of it, without its words in between."""
     packed = bytearray(plan.packed_bytes)
-    packer = Packer(plan.ring, packed, plan.coefficients)
-    for first, words in _concealed(plan, values, secret, errors, context):
-        packer.write(first, words.astype(plan.ring.dtype, copy=False))
+
+    def some(part: Iterable[_Piece]) -> None:
+        packer = Packer(plan.ring, packed, plan.coefficients)
+        for first, words in part:
+            packer.write(first, words.astype(plan.ring.dtype, copy=False))
+
+    _conceal_into(some, plan, values, secret, errors, context, workers)
     return packed
 
 
-def _concealed(
-    plan: KahePlan, values: RingVector, secret: Integers, errors: Seed, context: Context
-) -> Iterator[tuple[int, Residues]]:
-    """(place, words) of c, a few blocks at a time."""
+def _conceal_into(
+    write: Callable[[Iterable[_Piece]], None],
+    plan: KahePlan,
+    values: RingVector,
+    secret: Integers,
+    errors: Seed,
+    context: Context,
+    workers: Workers,
+) -> None:
+    """Gives every worker's share of c to `write`; bits above Q mean nothing."""
     Ring(plan.bits).check(values)
     if values.size != plan.length:
         raise BadParameters(f"the plan is for {plan.length} elements, the vector has {values.size}")
     if secret.dtype != np.int64 or secret.shape != (N,) or _largest(secret) > MASK_REACH:
         raise BadParameters(f"a secret is {N} integers within {MASK_REACH} of zero")
-    mask = Multiplier.of(secret, plan.modulus_bits)
-    error = Sampler(mask_law(), derive(errors, LABEL_ERROR, context), context, plan.coefficients)
-    for first, a in _public(plan, context):
-        words = mask.times(a)
-        signed = words.view(np.int64)
-        signed += error.read(words.size)
-        _add_message(plan, words, values, first)
-        words &= np.uint64(plan.ring.modulus - 1)
-        yield first, words
+    mask, root = Multiplier.of(secret, plan.modulus_bits), derive(errors, LABEL_ERROR, context)
+
+    def concealed(part: range) -> Iterator[_Piece]:
+        error = Sampler(mask_law(), root, context, part)
+        for first, a in _public(plan, context, part):
+            words = mask.times(a)
+            signed = words.view(np.int64)
+            signed += error.read()
+            _add_message(plan, words, values, first)
+            yield first, words
+
+    _each_part(plan, lambda part: write(concealed(part)), workers)
 
 
-def reveal(plan: KahePlan, total: RingVector, secret_sum: Integers, context: Context, summed: int) -> RingVector:
+def reveal(
+    plan: KahePlan,
+    total: RingVector,
+    secret_sum: Integers,
+    context: Context,
+    summed: int,
+    workers: Workers = ALONE,
+) -> RingVector:
     """sum of x mod 2^b, from the sum of c and the sum of s of the same `summed` messages.
 
     Shapes: total is `plan.coefficients` words of `plan.ring`, whose bits above Q mean nothing; `plan.length` words of
-        Ring(b), below 2^b. What is made besides them is a few chunks.
+        Ring(b), below 2^b. What is made besides them is a few chunks for each worker.
     Guarantee: exact where every sum of the centred representatives is within -2^(b-1) .. 2^(b-1) - 1, as an `Encoding`
         proves; with one element in a coefficient, always. Another sum of secrets or context is refused, as the module's
         docstring says; one message more or less, where its error shows: among up to seventy of a million coefficients.
@@ -193,17 +236,22 @@ def reveal(plan: KahePlan, total: RingVector, secret_sum: Integers, context: Con
     values = Ring(plan.bits).zeros(plan.length)
     half = 1 << (plan.guard_bits - 1)
     offset = np.uint64(half + (_half_digits(plan) << plan.guard_bits))
-    largest = squares = 0
-    for first, a in _public(plan, context):
-        words = mask.times(a)
-        np.subtract(total[first : first + words.size], words, out=words)
-        words += offset
-        error = _error_in(words, half)
-        largest = max(largest, _largest(error))
-        squares += _squares(error)
-        words >>= np.uint64(plan.guard_bits)
-        _read_message(plan, words, values, first)
-    _check_gaussian("the low bits are", largest, squares, plan.coefficients, summed)
+
+    def some(part: range) -> tuple[int, int]:
+        largest = squares = 0
+        for first, a in _public(plan, context, part):
+            words = mask.times(a)
+            np.subtract(total[first : first + words.size], words, out=words)
+            words += offset
+            error = _error_in(words, half)
+            largest = max(largest, _largest(error))
+            squares += _squares(error)
+            words >>= np.uint64(plan.guard_bits)
+            _read_message(plan, words, values, first)
+        return largest, squares
+
+    largest, squares = zip(*_each_part(plan, some, workers), strict=True)
+    _check_gaussian("the low bits are", max(largest), sum(squares), plan.coefficients, summed)
     return values
 
 
@@ -231,8 +279,8 @@ def check_opens(plan: KahePlan, total: RingVector, secret_sum: Integers, context
     """
     _check_total(plan, total, summed)
     check_secret_sum(secret_sum, summed)
-    _, a = next(_public(plan, context))
-    words, half = Multiplier.of(secret_sum, plan.modulus_bits).times(a[:N]), 1 << (plan.guard_bits - 1)
+    _, a = next(_public(plan, context, range(N)))
+    words, half = Multiplier.of(secret_sum, plan.modulus_bits).times(a), 1 << (plan.guard_bits - 1)
     np.subtract(total[:N], words, out=words)
     error = _error_in(words + np.uint64(half), half)
     _check_gaussian("the low bits are", _largest(error), _squares(error), N, summed)
@@ -252,24 +300,34 @@ def _error_in(words: Residues, half: int) -> Integers:
     return error
 
 
-def _public(plan: KahePlan, context: Context) -> Iterator[tuple[int, Residues]]:
-    """(place, words of a) of a few blocks at a time, in scratch that the next turn overwrites; bits above Q stay."""
-    keystream = Keystream(derive(Seed(context), LABEL_PUBLIC, context).expose(), 0, 8 * plan.coefficients)
-    step = min(_BLOCKS, plan.blocks) * N
-    scratch = scratch_of(8 * step)
-    for first in range(0, plan.coefficients, step):
-        count = min(step, plan.coefficients - first)
+def _each_part(plan: KahePlan, job: Callable[[range], Result], workers: Workers) -> list[Result]:
+    """The job for adjacent ranges of all coefficients, which begin at multiples of what is worked on at a time."""
+
+    def some(first: int, end: int) -> Result:
+        return job(range(first * RUN, min(end * RUN, plan.coefficients)))
+
+    return workers.each_of(-(-plan.coefficients // RUN), some)
+
+
+def _public(plan: KahePlan, context: Context, part: range) -> Iterator[_Piece]:
+    """a, a few blocks at a time, in scratch that the next turn overwrites; bits above Q stay."""
+    key = derive(Seed(context), LABEL_PUBLIC, context).expose()
+    keystream = Keystream(key, 8 * part.start, 8 * len(part))
+    scratch = scratch_of(8 * min(RUN, len(part)))
+    for first in part[::RUN]:
+        count = min(RUN, part.stop - first)
         keystream.read_into(scratch, 8 * count)
         yield first, np.frombuffer(scratch, "<u8", count)
 
 
 def _add_message(plan: KahePlan, words: Residues, values: RingVector, first: int) -> None:
     """words <- words + 2^g m, for the coefficients from `first` on."""
-    ring = Ring(plan.bits)
+    ring, highest = Ring(plan.bits), plan.per_coefficient - 1
     for k, part in _planes(plan, values, first, words.size):
-        plane = ring.centre(part)
-        plane <<= plan.guard_bits + plan.bits * k
-        words[: part.size] += plane.view(np.uint64)
+        # The highest needs no centring: bits above b are bits above Q there.
+        plane = part.astype(np.uint64) if k == highest else ring.centre(part).view(np.uint64)
+        plane <<= np.uint64(plan.guard_bits + plan.bits * k)
+        words[: part.size] += plane
 
 
 def _half_digits(plan: KahePlan) -> int:

@@ -122,7 +122,7 @@ class Client(Reader):
         self._encrypting = ckks_client.Own(
             self.me, policy, identity.sign, verifier, server_key, engine or SealEngine(), workers
         )
-        self._concealing = oneshot_client.Own(self.me, policy, identity.sign, verifier, server_key)
+        self._concealing = oneshot_client.Own(self.me, policy, identity.sign, verifier, server_key, workers)
         self._sharing: seeded.Own | None = None
         if shared_key is not None:
             self._sharing = seeded.Own(self.me, policy, identity.sign, verifier, shared_key, workers)

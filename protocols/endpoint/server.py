@@ -219,7 +219,7 @@ class Server(Hub, Reader):
         return ckks_server.Known(self.identities, places, verify)
 
     def _committee(self, places: tuple[PartyId, ...]) -> oneshot_server.Known:
-        return oneshot_server.Known(self.identities, places, verify)
+        return oneshot_server.Known(self.identities, places, verify, self._known.workers)
 
     def _places_of(self, certificate: Certificate | CommitteeCertificate) -> tuple[PartyId, ...]:
         """The parties that open what this certificate is for, in its order.

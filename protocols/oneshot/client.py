@@ -33,6 +33,7 @@ from secagg.negacyclic import Integers
 from secagg.prg import Stream
 from secagg.rlwe import conceal_packed, draw_secret
 from secagg.shamir import deal_packed
+from secagg.workers import ALONE, Workers
 
 client = Role("one-shot client", Blame.ABORT)
 
@@ -46,6 +47,7 @@ class Own:
     sign: Callable[[bytes], bytes] = field(repr=False)
     verify: Verifier
     server: bytes
+    workers: Workers = ALONE
 
 
 Self = Annotated[Own, Supplied]
@@ -135,7 +137,7 @@ def upload(state: Ready, sender: PartyId, message: Submit) -> Step:
     root = bound_to(state.root, context, elements)
     secret = draw_secret(derive(root, names.LABEL_SECRET, context))
     errors = derive(root, names.LABEL_ERRORS, context)
-    vector = conceal_packed(shape.mask, elements, secret, errors, context)
+    vector = conceal_packed(shape.mask, elements, secret, errors, context, own.workers)
     pair = AgreementKey(derive(root, names.LABEL_BOX_KEY, context))
     boxes = sealed_shares(own.me, state.certificate, secret, root, context, pair)
     secret[:] = 0

@@ -45,6 +45,7 @@ from secagg.negacyclic import Integers, N
 from secagg.quorum import Quorum
 from secagg.rlwe import check_opens, reveal
 from secagg.shamir import PackedShare, check_share, combine_packed, fitting
+from secagg.workers import ALONE, Workers
 
 server = Role("one-shot server", Blame.EXCLUDE)
 
@@ -59,6 +60,7 @@ class Known:
     identities: Mapping[PartyId, bytes]
     members: tuple[PartyId, ...]
     verify: Verifier
+    workers: Workers = ALONE
 
 
 Supply = Annotated[Known, Supplied]
@@ -303,7 +305,7 @@ def opened_with(room: Opening, secret: Integers) -> Aggregate:
     """
     shape = Shape.of(room.agreement)
     try:
-        opened = reveal(shape.mask, room.total, secret, room.context, len(room.survivors))
+        opened = reveal(shape.mask, room.total, secret, room.context, len(room.survivors), room.known.workers)
     except BadCiphertext as error:
         raise BadMaskKey(f"an upload is not masked as the others are: {error}; open a new round") from error
     total, words = shape.sums(opened)

@@ -59,8 +59,6 @@ SUM_BYTES = 4
 # Polynomials whose products are added before they are rounded, and those of one keystream.
 _RUN, _PART = 12, 96
 _KEY_BYTES = 2 * _LIMBS * N
-# `Workers` cut at multiples of this.
-_GRAIN = 16
 
 DigitSums = NDArray[np.uint32]
 Hash = NDArray[np.uint64]
@@ -182,12 +180,10 @@ class Knapsack:
         return settled(shifted(total, dropped(self.width)))
 
     def _hashes(self, several: Sequence[_Digits], workers: Workers) -> list[Hash]:
-        parts = -(-self.polynomials // _PART)
+        def some(first: int, end: int) -> list[NDArray[np.int64]]:
+            return [self._part(number, several) for number in range(first, end)]
 
-        def some(low: int, high: int) -> list[NDArray[np.int64]]:
-            return [self._part(number, several) for number in range(low // _GRAIN, high // _GRAIN)]
-
-        limbs = [each for part in workers.each(parts * _GRAIN, some) for each in part]
+        limbs = [each for part in workers.each_of(-(-self.polynomials // _PART), some) for each in part]
         return [_joined([each[place] for each in limbs]) for place in range(len(several))]
 
     def _part(self, number: int, several: Sequence[_Digits]) -> NDArray[np.int64]:

@@ -190,14 +190,12 @@ class Part:
 
 def each_part(blocks: int, work: Callable[[Part], None], workers: Workers) -> None:
     """Does the work for every part of so many blocks, shared among the workers."""
-    chunks, grain = -(-blocks // CHUNK), 16
 
-    def some(low: int, high: int) -> None:
-        for chunk in range(low // grain, high // grain):
+    def some(first: int, end: int) -> None:
+        for chunk in range(first, end):
             work(Part(chunk, min(CHUNK, blocks - chunk * CHUNK)))
 
-    # Ranges of workers are cut at multiples of the grain.
-    workers.each(chunks * grain, some)
+    workers.each_of(-(-blocks // CHUNK), some)
 
 
 def messages(plan: CkksPlan, values: Integers, part: Part) -> Integers:

@@ -21,7 +21,7 @@ from secagg.gaussian import (
     LABEL_CUTS,
     MASK_REACH,
     MASK_SIGMA,
-    MOST_AT_ONCE,
+    RUN,
     Law,
     Sampler,
     mask_law,
@@ -66,13 +66,13 @@ def keystream(label: bytes, count: int) -> bytes:
     return Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(count))
 
 
-def sampler(count: int, seed: Seed = SEED, context: bytes = CONTEXT) -> Sampler:
-    return Sampler(LAW, seed, context, count)
+def sampler(count: int, seed: Seed = SEED, context: bytes = CONTEXT, start: int = 0) -> Sampler:
+    return Sampler(LAW, seed, context, range(start, start + count))
 
 
-def drawn(count: int) -> NDArray[np.int64]:
-    source = sampler(count)
-    parts = [source.read(min(MOST_AT_ONCE, count - done)) for done in range(0, count, MOST_AT_ONCE)]
+def drawn(count: int, start: int = 0) -> NDArray[np.int64]:
+    source = sampler(count, start=start)
+    parts = [source.read() for _ in range(0, count, RUN)]
     return np.concatenate(parts).astype(np.int64)
 
 
@@ -130,12 +130,14 @@ def test_a_law_without_a_table_is_refused(sigma: float, reach: int) -> None:
 
 
 def test_samples_are_plain_inversion_of_the_same_bits() -> None:
-    count = 3 * MOST_AT_ONCE + 77
+    count = 9 * RUN + 77
     cells = np.frombuffer(keystream(LABEL_CELLS, 2 * count), "<u2")
     cut = {threshold >> 48 for threshold in exact_thresholds()}
     undecided = np.flatnonzero(np.isin(cells, list(cut)))
     assert undecided.size > 100
-    cuts = np.frombuffer(keystream(LABEL_CUTS, 8 * undecided.size), "<u8") % 2**48
+    # The j-th undecided of a run has the j-th word from the run's own place on.
+    places = np.concatenate([run * RUN + np.arange((undecided // RUN == run).sum()) for run in range(10)])
+    cuts = np.frombuffer(keystream(LABEL_CUTS, 8 * count), "<u8")[places] % 2**48
     for filler in (0, 2**48 - 1):
         words = (cells.astype(np.uint64) << np.uint64(48)) + np.uint64(filler)
         words[undecided] = (cells[undecided].astype(np.uint64) << np.uint64(48)) + cuts
@@ -144,20 +146,28 @@ def test_samples_are_plain_inversion_of_the_same_bits() -> None:
 
 
 @settings(max_examples=20)
-@given(st.lists(st.integers(0, 40_000), min_size=1, max_size=6))
-def test_samples_do_not_depend_on_how_they_are_read(sizes: list[int]) -> None:
-    source = sampler(sum(sizes))
-    parts = [source.read(size) for size in sizes]
+@given(st.integers(0, 4), st.integers(1, 3 * RUN))
+def test_samples_do_not_depend_on_where_reading_begins_and_ends(run: int, count: int) -> None:
+    start = run * RUN
+    source = sampler(count, start=start)
+    parts = [source.read() for _ in range(0, count, RUN)]
     assert all(part.dtype == np.int8 for part in parts)
-    np.testing.assert_array_equal(np.concatenate(parts), drawn(sum(sizes) + 1)[:-1])
+    assert source.read().size == 0
+    np.testing.assert_array_equal(np.concatenate(parts), drawn(start + 3 * RUN)[start : start + count])
 
 
-def test_parts_stay_as_they_are_when_the_next_is_read() -> None:
-    source = sampler(2000)
-    first = source.read(1000)
+def test_runs_stay_as_they_are_when_the_next_is_read() -> None:
+    source = sampler(2 * RUN)
+    first = source.read()
     before = first.copy()
-    source.read(1000)
+    source.read()
     np.testing.assert_array_equal(first, before)
+
+
+@pytest.mark.parametrize("wanted", [range(1, 10), range(RUN - 1, 2 * RUN), range(0, 2 * RUN, 2)])
+def test_reading_begins_with_a_run(wanted: range) -> None:
+    with pytest.raises(BadParameters, match="multiples of 32768"):
+        Sampler(LAW, SEED, CONTEXT, wanted)
 
 
 def test_samples_are_a_discrete_gaussian() -> None:
@@ -176,9 +186,9 @@ def test_samples_are_a_discrete_gaussian() -> None:
 
 
 def test_other_seeds_and_contexts_give_other_samples() -> None:
-    ours = sampler(5000).read(5000).astype(float)
+    ours = sampler(5000).read().astype(float)
     for other in (sampler(5000, Seed(bytes(32))), sampler(5000, context=bytes(32))):
-        assert abs(np.corrcoef(ours, other.read(5000))[0, 1]) < 6 / math.sqrt(5000)
+        assert abs(np.corrcoef(ours, other.read())[0, 1]) < 6 / math.sqrt(5000)
 
 
 @pytest.mark.parametrize("context", [b"", bytes(31), bytes(33)])

@@ -291,10 +291,16 @@ def adversarial_words(bits: int) -> dict[str, Residues]:
     return words
 
 
+def low_signed(words: Residues, bits: int) -> NDArray[np.int64]:
+    """The lowest bits as the representative in -2^(bits - 1) .. 2^(bits - 1) - 1."""
+    low = (words & np.uint64(2**bits - 1)).astype(np.int64)
+    return np.where(low >= 2 ** (bits - 1), low - 2**bits, low)
+
+
 def aligned(words: Residues) -> NDArray[np.int64]:
     """What adds up all sizes of a word's digits in coefficient 0: 65 by the signs of x(1/X)."""
     reflected = np.concatenate([words[:1], words[:0:-1]])
-    signs = np.where(negacyclic._low_signed(reflected, 16) < 0, -65, 65)
+    signs = np.where(low_signed(reflected, 16) < 0, -65, 65)
     signs[1:] *= -1
     return signs
 
@@ -356,8 +362,8 @@ def test_products_modulo_2_to_the_q_come_within_the_bound_of_their_integers(bits
             digits = digits_needed(bits, norm)
             assert digits is not None
             width = -(-bits // digits)
-            low = negacyclic._low_signed(words, width)
-            high = negacyclic._low_signed((words - low.view(np.uint64)) >> np.uint64(width), bits - width)
+            low = low_signed(words, width)
+            high = low_signed((words - low.view(np.uint64)) >> np.uint64(width), bits - width)
             for digit in (low, high) if digits == 2 else (low,):
                 assert np.abs(digit).max() <= 2 ** (width - 1)
                 unrounded = negacyclic._coefficients(transform(small.astype(np.float64)) * transform(digit))

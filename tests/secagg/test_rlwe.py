@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tracemalloc
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from secagg import rlwe
 from secagg.errors import BadCiphertext, BadParameters, NoParameters
-from secagg.gaussian import Sampler, mask_law
+from secagg.gaussian import RUN, Sampler, mask_law
 from secagg.keys import Context, Seed, derive
 from secagg.negacyclic import Multiplier, N, digits_needed, in_pairs
 from secagg.ring import Ring, RingVector
@@ -32,6 +33,7 @@ from secagg.rlwe import (
     draw_secret,
     reveal,
 )
+from secagg.workers import Workers
 from tests.secagg.test_gaussian import EXACT
 from tests.secagg.test_negacyclic import exact_product
 
@@ -99,7 +101,7 @@ def test_a_message_is_what_the_formula_says() -> None:
     key = derive(Seed(CONTEXT), LABEL_PUBLIC, CONTEXT).expose()
     stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(8 * 2 * N))
     a = (np.frombuffer(stream, "<u8") % 2**48).reshape(2, N)
-    error = Sampler(mask_law(), derive(seed(2), LABEL_ERROR, CONTEXT), CONTEXT, 2 * N).read(2 * N)
+    error = Sampler(mask_law(), derive(seed(2), LABEL_ERROR, CONTEXT), CONTEXT, range(2 * N)).read()
     places = in_pairs(np.arange(N))
     powers = np.argsort(places)
     centred = [value - 2**20 if value >= 2**19 else value for value in values.tolist()]
@@ -192,6 +194,24 @@ def test_packed_at_once_or_afterwards_it_is_the_same(bits: int, clients: int, le
     assert conceal_packed(plan, values, draw_secret(seed(0)), seed(1), CONTEXT) == plan.ring.pack(masked)
 
 
+@pytest.mark.parametrize(("bits", "clients", "length"), [(8, 3, 1), (8, 3, 200_001), (20, 10, 500_000)])
+def test_the_workers_do_not_show(bits: int, clients: int, length: int) -> None:
+    plan = KahePlan(bits, clients, length)
+    [vector] = bounded_vectors(plan, 1, np.random.default_rng(4))
+    secret = draw_secret(seed(0))
+    masked = conceal(plan, vector, secret, seed(1), CONTEXT)
+    with ThreadPoolExecutor(3) as threads:
+        workers = Workers(threads, 3)
+        np.testing.assert_array_equal(conceal(plan, vector, secret, seed(1), CONTEXT, workers), masked)
+        assert conceal_packed(plan, vector, secret, seed(1), CONTEXT, workers) == plan.ring.pack(masked)
+        opened = reveal(plan, masked, secret, CONTEXT, 1, workers)
+        assert opened.tolist() == exact_sum(plan, [vector])
+        # Half a guard is far beyond what an error reaches.
+        masked[-1] += masked.dtype.type(1 << (plan.guard_bits - 1))
+        with pytest.raises(BadCiphertext, match="low bits"):
+            reveal(plan, masked, secret, CONTEXT, 1, workers)
+
+
 @pytest.mark.parametrize("summed", [1, 2, 57, 100])
 def test_fewer_messages_than_planned_are_as_exact(summed: int) -> None:
     plan = KahePlan(23, 100, 3000)
@@ -208,7 +228,7 @@ def test_words_above_q_bits_of_a_sum_mean_nothing() -> None:
 
 def test_many_chunks_are_revealed_like_one() -> None:
     plan = KahePlan(13, 5, 200_003)
-    assert plan.blocks > 2 * rlwe._BLOCKS
+    assert plan.coefficients > 2 * RUN
     vectors = bounded_vectors(plan, 5, np.random.default_rng(3))
     assert Round(plan, vectors).revealed().tolist() == exact_sum(plan, vectors)
 
@@ -235,7 +255,7 @@ def test_memory_is_the_result_and_a_few_chunks() -> None:
 def low_bits(work: Round, secret_sum: Integers | None = None) -> Integers:
     """What is left in the low g bits, centred."""
     plan = work.plan
-    a = np.concatenate([words.copy() for _, words in rlwe._public(plan, CONTEXT)])
+    a = np.concatenate([words.copy() for _, words in rlwe._public(plan, CONTEXT, range(plan.coefficients))])
     factor = Multiplier.of(work.secret_sum if secret_sum is None else secret_sum, plan.modulus_bits)
     half = 1 << (plan.guard_bits - 1)
     rest = work.total - factor.times(a) + np.uint64(half)
@@ -245,10 +265,9 @@ def low_bits(work: Round, secret_sum: Integers | None = None) -> Integers:
 def test_the_low_bits_are_the_sum_of_errors() -> None:
     work = honest(20, 10, 30_000)
     plan = work.plan
-    errors = [
-        Sampler(mask_law(), derive(seed(2, who), LABEL_ERROR, CONTEXT), CONTEXT, plan.coefficients) for who in range(10)
-    ]
-    expected = np.sum([error.read(plan.coefficients).astype(np.int64) for error in errors], axis=0)
+    roots = [derive(seed(2, who), LABEL_ERROR, CONTEXT) for who in range(10)]
+    places = range(plan.coefficients)
+    expected = np.sum([Sampler(mask_law(), root, CONTEXT, places).read().astype(np.int64) for root in roots], axis=0)
     got = low_bits(work)
     np.testing.assert_array_equal(got, expected)
     assert abs(got.std() / (SIGMA * math.sqrt(10)) - 1) < 6 / math.sqrt(2 * got.size)
@@ -400,7 +419,7 @@ def test_one_error_too_large_is_refused(error: int) -> None:
 @pytest.mark.parametrize("place", [3, 40_000, -1])
 def test_one_error_too_large_is_refused_in_whichever_chunk_it_stands(place: int) -> None:
     work = honest(20, 10, 150_000, summed=2)
-    assert work.plan.coefficients > 2 * rlwe._BLOCKS * N
+    assert work.plan.coefficients > 2 * RUN
     error = int(low_bits(work)[place])
     work.total[place] = (int(work.total[place]) - 128 - error) % 2**64
     with pytest.raises(BadCiphertext, match="low bits"):
@@ -565,7 +584,7 @@ def test_many_clients_are_summed_exactly() -> None:
     plan = KahePlan(41, 4000, 2000)
     assert plan.modulus_bits == 54
     secret_sum = np.sum([draw_secret(seed(who)) for who in range(4000)], axis=0)
-    a = np.concatenate([words.copy() for _, words in rlwe._public(plan, CONTEXT)])
+    a = np.concatenate([words.copy() for _, words in rlwe._public(plan, CONTEXT, range(plan.coefficients))])
     values = np.random.default_rng(8).integers(0, 2**41, 2000, dtype=np.uint64)
     error = np.sum([draw_secret(seed(1, who)) for who in range(4000)], axis=0)
     powers = np.argsort(in_pairs(np.arange(N)))
