@@ -21,18 +21,20 @@ from numpy.typing import NDArray
 
 from secagg.errors import BadParameters
 from secagg.keys import Seed, derive
-from secagg.prg import CHUNK_BYTES, Keystream, Stream, scratch_of
+from secagg.prg import CHUNK_BYTES, Keystream, scratch_of
 
-LABEL_CELLS = b"secagg/v1/gaussian/cells"
-LABEL_CUTS = b"secagg/v1/gaussian/cuts"
+LABEL = b"secagg/v1/gaussian"
 
 Samples = NDArray[np.int8]
 
 CELL_BITS = 16
 CUT_BITS = 64 - CELL_BITS
-# Samples read at once: 64 bits for each are one chunk of keystream, and what is made of them stays in cache. Each run
-# has a place of its own in the second stream, so that workers may begin with any.
+# Samples read at once: 64 bits for each are one chunk of keystream, and what is made of them stays in cache.
 RUN = CHUNK_BYTES // 8
+# Words kept in each run for what 16 bits do not decide. A law cuts 254 cells of 65536 at most: on average 127 samples
+# of a run are in them, and more than 512 with probability below 2^-500.
+CUTS = 512
+_RUN_BYTES = 8 * CUTS + 2 * RUN
 # No sample: the cell is cut.
 _CUT = -128
 _WIDEST_REACH = 127
@@ -86,37 +88,38 @@ class Law:
 class Sampler:
     """Independent samples of one law, in order, a function of a seed and a public context.
 
-    Sample i has the i-th 16 bits, little-endian, of one stream; the j-th undecided sample of the run that begins with
-    sample i has the lowest 48 bits of word i + j of another.
+    Each run of 2^15 samples has 512 words of 64 bits in the stream, and behind them 16 bits for each sample, all
+    little-endian; the j-th undecided sample of a run has the lowest 48 bits of the run's j-th word.
     Guarantee: independent and distributed by the law to whoever does not know the seed; a seed and context serve one
         purpose. Which samples were undecided, a few in ten thousand, may be seen by whoever can time the calls.
     Raises: BadParameters for a context that is not 32 bytes, or a start within a run.
     """
 
-    __slots__ = ("_cells", "_cuts", "_law", "_left", "_scratch")
+    __slots__ = ("_keystream", "_law", "_left", "_scratch")
 
     def __init__(self, law: Law, seed: Seed, context: bytes, wanted: range) -> None:
         if wanted.start % RUN or wanted.step != 1:
             raise BadParameters(f"runs of samples begin at multiples of {RUN}, not as {wanted} does")
-        start, count = wanted.start, len(wanted)
+        runs = -(-len(wanted) // RUN)
+        key = derive(seed, LABEL, context).expose()
         self._law = law
-        self._cells = Keystream(derive(seed, LABEL_CELLS, context).expose(), 2 * start, 2 * count)
-        self._cuts = derive(seed, LABEL_CUTS, context)
+        self._keystream = Keystream(key, wanted.start // RUN * _RUN_BYTES, runs * _RUN_BYTES)
         self._left = wanted
-        self._scratch = scratch_of(2 * min(count, RUN))
+        self._scratch = scratch_of(_RUN_BYTES)
 
     def read(self) -> Samples:
         """The next run, or as much of the last one as is wanted; a fresh array."""
-        start, count = self._left.start, min(RUN, len(self._left))
+        count = min(RUN, len(self._left))
         self._left = self._left[count:]
-        self._cells.read_into(self._scratch, 2 * count)
-        cells = np.frombuffer(self._scratch, "<u2", count)
+        self._keystream.read_into(self._scratch, 8 * CUTS + 2 * count)
+        cuts = np.frombuffer(self._scratch, "<u8", CUTS)
+        cells = np.frombuffer(self._scratch, "<u2", count, 8 * CUTS)
         # Every cell is in the table: to wrap is what numpy does fastest.
         samples: Samples = self._law.cells.take(cells, mode="wrap")
         undecided = self._law.cut(samples)
         if undecided.size:
             high = cells[undecided].astype(np.uint64) << np.uint64(CUT_BITS)
-            low = Stream(self._cuts).words(start, undecided.size) & np.uint64((1 << CUT_BITS) - 1)
+            low = cuts[: undecided.size] & np.uint64((1 << CUT_BITS) - 1)
             samples[undecided] = self._law.inverted(high | low)
         return samples
 

@@ -65,7 +65,7 @@ def _twist() -> Complexes:
 _TWIST = _twist()
 _UNTWIST = np.conj(_TWIST)
 
-# Added to a double below 2^51 in magnitude it leaves the nearest integer in the low bits of the sum.
+# Added to a double below 2^51 in magnitude it leaves the nearest integer in the low 51 bits of the sum.
 _ROUNDER = 1.5 * 2.0**52
 _ROUNDED_BITS = 51
 _ROUNDER_BITS = int(np.float64(_ROUNDER).view(np.int64))
@@ -187,7 +187,7 @@ def rounding_error(bits: int, digits: int, norm: float) -> float:
 def digits_needed(bits: int, norm: float) -> int | None:
     """1 or 2 digits, by which products of words of so many bits by one of such a 2-norm are exact; None if by neither.
 
-    Two digits cost twice the transforms.
+    A digit's product comes modulo 2^51. Two digits cost twice the transforms.
     """
     if bits <= _ROUNDED_BITS and rounding_error(bits, 1, norm) < 0.5:
         return 1

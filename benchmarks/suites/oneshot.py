@@ -14,6 +14,7 @@ should not: opening is timed with none, a tenth and three tenths lost, and with 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from benchmarks import recording
@@ -21,12 +22,13 @@ from benchmarks.inputs import Floats, mean_of, rms, update_of
 from benchmarks.oneshot import Played, play
 from benchmarks.peers import flower
 from benchmarks.recording import FIRST, ROOT, Recorded, hear, record
-from benchmarks.rows import Effort, Row, Taken, alternate, cpu_seconds, faster, on_cores, timed
+from benchmarks.rows import Effort, Row, Taken, Threads, alternate, cpu_seconds, faster, on_cores, timed
 from protocols.oneshot.client import Own, Ready, upload
 from protocols.oneshot.messages import Certificate
 from protocols.party import APP, PartyId
 from protocols.simulate import identity_from
 from secagg.keys import AgreementKey, Seed, verify
+from secagg.workers import ALONE, Workers
 
 NEIGHBOURS = 10
 WEIGHT = 1000
@@ -48,7 +50,11 @@ PAIRWISE = "our pairwise protocol"
 def rows(effort: Effort) -> Iterator[Row]:
     sides = Sides.of(effort)
     with on_cores(1):
-        yield from clients(sides)
+        yield hiding(sides, ALONE)
+    with on_cores(2), ThreadPoolExecutor(2) as pool:
+        yield hiding(sides, Workers(pool, 2))
+    with on_cores(1):
+        yield from whole_rounds(sides)
         yield upload_bytes(sides)
         yield arrival(sides)
         yield from opening(sides)
@@ -105,19 +111,25 @@ class Sides:
 # --- clients ----------------------------------------------------------------------------------------------------
 
 
-def clients(sides: Sides) -> Iterator[Row]:
-    hiding, whole_peer = alternate(timed(hide(sides.ours)), timed(sides.node.run), sides.effort.repeats)
-    yield Row(
+def hiding(sides: Sides, workers: Workers) -> Row:
+    threads = Threads(workers.count)
+    taken, whole_peer = alternate(
+        timed(hide(sides.ours, workers), threads.clock), timed(sides.node.run, threads.clock), sides.effort.repeats
+    )
+    return Row(
         suite="oneshot",
-        case=f"client hides ring integers, {sides.size}",
+        case=f"client hides ring integers, {sides.size}, {threads}",
         unit="ns per parameter",
-        ours=sides.per_parameter(hiding),
+        ours=sides.per_parameter(taken),
         peer_name=f"{flower.TITLE}: whole client, {NEIGHBOURS} neighbours",
         peer=sides.per_parameter(whole_peer),
         limit=LIMIT_CLIENT_NS,
         judged="ours",
-        note="CPU seconds; checksum, mask, packing, ten shares and boxes, one signature; without encoding and frame",
+        note=f"{threads.note}; checksum, mask, packing, ten shares and boxes, one signature; no encoding, no frame",
     )
+
+
+def whole_rounds(sides: Sides) -> Iterator[Row]:
     update = update_of(FIRST, sides.effort.dimension)
     whole, whole_peer = alternate(whole_round(sides.ours, update), timed(sides.node.run), sides.effort.repeats)
     row = Row(
@@ -138,18 +150,18 @@ def clients(sides: Sides) -> Iterator[Row]:
     yield beside_pairwise(row, sides, whole_round(sides.ours, update), pairwise_round(sides.pairwise, update))
 
 
-def hide(played: Played) -> Callable[[], object]:
+def hide(played: Played, workers: Workers) -> Callable[[], object]:
     """The very arrow of an invited client that is given its ring integers."""
     submission = played.ready().prepare(update_of(FIRST, played.task.length))
-    state = ready_state(played)
+    state = ready_state(played, workers)
     return lambda: upload(state, APP, submission)
 
 
-def ready_state(played: Played) -> Ready:
+def ready_state(played: Played, workers: Workers) -> Ready:
     """An invited client's state, under secrets that nobody else has."""
     client, certificate = played.client(), played.task.certificate
     assert isinstance(certificate, Certificate)
-    own = Own(client.me, client.policy, identity_from(ROOT, FIRST).sign, verify, client.server_key)
+    own = Own(client.me, client.policy, identity_from(ROOT, FIRST).sign, verify, client.server_key, workers)
     return Ready(own, Seed(bytes(32)), Seed(bytes(32)), played.cohort.server.agree(played.task), certificate)
 
 

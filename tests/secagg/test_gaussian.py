@@ -17,8 +17,7 @@ from scipy import stats
 
 from secagg.errors import BadParameters
 from secagg.gaussian import (
-    LABEL_CELLS,
-    LABEL_CUTS,
+    LABEL,
     MASK_REACH,
     MASK_SIGMA,
     RUN,
@@ -131,13 +130,14 @@ def test_a_law_without_a_table_is_refused(sigma: float, reach: int) -> None:
 
 def test_samples_are_plain_inversion_of_the_same_bits() -> None:
     count = 9 * RUN + 77
-    cells = np.frombuffer(keystream(LABEL_CELLS, 2 * count), "<u2")
+    runs = np.frombuffer(keystream(LABEL, 10 * (4096 + 2 * RUN)), "<u2").reshape(10, -1)
+    cells = runs[:, 2048:].reshape(-1)[:count]
     cut = {threshold >> 48 for threshold in exact_thresholds()}
     undecided = np.flatnonzero(np.isin(cells, list(cut)))
     assert undecided.size > 100
-    # The j-th undecided of a run has the j-th word from the run's own place on.
-    places = np.concatenate([run * RUN + np.arange((undecided // RUN == run).sum()) for run in range(10)])
-    cuts = np.frombuffer(keystream(LABEL_CUTS, 8 * count), "<u8")[places] % 2**48
+    # The j-th undecided of a run has the run's j-th word.
+    heads = runs[:, :2048].copy().view("<u8")
+    cuts = np.concatenate([heads[run, : (undecided // RUN == run).sum()] for run in range(10)]) % 2**48
     for filler in (0, 2**48 - 1):
         words = (cells.astype(np.uint64) << np.uint64(48)) + np.uint64(filler)
         words[undecided] = (cells[undecided].astype(np.uint64) << np.uint64(48)) + cuts

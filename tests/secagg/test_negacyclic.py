@@ -382,6 +382,14 @@ def test_one_digit_serves_where_the_bound_allows_it() -> None:
     assert digits_needed(52, 2 * 14978) == 2
 
 
+@pytest.mark.parametrize("bits", [1, 51, 52, 54])
+def test_the_product_with_zero_is_zero(bits: int) -> None:
+    """However small the factor, one digit brings 51 bits at most."""
+    assert digits_needed(bits, 0.0) == (1 if bits <= 51 else 2)
+    words = adversarial_words(bits)["random"]
+    assert not times_modulo(np.zeros(N, np.int64), words, bits).any()
+
+
 def test_blocks_are_multiplied_one_by_one_and_inputs_stay_as_they_are() -> None:
     for bits in (30, 54):
         words = np.concatenate([in_pairs(word) for word in adversarial_words(bits).values()])
