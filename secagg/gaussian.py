@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from secagg.errors import BadParameters
 from secagg.keys import Seed, derive
-from secagg.prg import CHUNK_BYTES, Keystream, scratch_of
+from secagg.prg import Keystream, scratch_of
 
 LABEL = b"secagg/v1/gaussian"
 
@@ -29,11 +29,11 @@ Samples = NDArray[np.int8]
 
 CELL_BITS = 16
 CUT_BITS = 64 - CELL_BITS
-# Samples read at once: 64 bits for each are one chunk of keystream, and what is made of them stays in cache.
-RUN = CHUNK_BYTES // 8
-# Words kept in each run for what 16 bits do not decide. A law cuts 254 cells of 65536 at most: on average 127 samples
-# of a run are in them, and more than 512 with probability below 2^-500.
-CUTS = 512
+# Samples read at once, and coefficients that `secagg.rlwe` works on: half as many take it a fifth longer.
+RUN = 1 << 16
+# Words kept in each run for what 16 bits do not decide. A law cuts 254 cells of 65536 at most: on average 254 samples
+# of a run are in them, and more than 1024 with probability below 2^-900.
+CUTS = 1024
 _RUN_BYTES = 8 * CUTS + 2 * RUN
 # No sample: the cell is cut.
 _CUT = -128
@@ -88,7 +88,7 @@ class Law:
 class Sampler:
     """Independent samples of one law, in order, a function of a seed and a public context.
 
-    Each run of 2^15 samples has 512 words of 64 bits in the stream, and behind them 16 bits for each sample, all
+    Each run of 2^16 samples has 1024 words of 64 bits in the stream, and behind them 16 bits for each sample, all
     little-endian; the j-th undecided sample of a run has the lowest 48 bits of the run's j-th word.
     Guarantee: independent and distributed by the law to whoever does not know the seed; a seed and context serve one
         purpose. Which samples were undecided, a few in ten thousand, may be seen by whoever can time the calls.

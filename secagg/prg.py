@@ -82,19 +82,19 @@ class Keystream:
             self._cipher = Cipher(algorithm, _GCM_NONCE_ZERO).encryptor()
 
     def read_into(self, scratch: memoryview, count: int) -> None:
-        """The next count <= CHUNK_BYTES bytes, at the front of a buffer made by `scratch_of`."""
+        """The next `count` bytes, at the front of a buffer made by `scratch_of` for as many."""
         head = self._head
         if head:
             self._head = head[count:]
             head = head[:count]
             scratch[: len(head)] = head
-            scratch = scratch[len(head) :]
-        self._cipher.update_into(_ZEROS[: count - len(head)], scratch)
+        for done in range(len(head), count, CHUNK_BYTES):
+            self._cipher.update_into(_ZEROS[: count - done], scratch[done:])
 
 
-def scratch_of(size: int) -> memoryview:
-    """A buffer for one chunk of at most `size` bytes; older releases of `cryptography` want a spare block."""
-    return memoryview(bytearray(min(size, CHUNK_BYTES) + BLOCK_BYTES))
+def scratch_of(size: int, most: int = CHUNK_BYTES) -> memoryview:
+    """A buffer for `size` bytes or `most` of them; older releases of `cryptography` want a spare block."""
+    return memoryview(bytearray(min(size, most) + BLOCK_BYTES))
 
 
 class Stream:

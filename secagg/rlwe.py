@@ -313,7 +313,7 @@ def _public(plan: KahePlan, context: Context, part: range) -> Iterator[_Piece]:
     """a, a few blocks at a time, in scratch that the next turn overwrites; bits above Q stay."""
     key = derive(Seed(context), LABEL_PUBLIC, context).expose()
     keystream = Keystream(key, 8 * part.start, 8 * len(part))
-    scratch = scratch_of(8 * min(RUN, len(part)))
+    scratch = scratch_of(8 * len(part), 8 * RUN)
     for first in part[::RUN]:
         count = min(RUN, part.stop - first)
         keystream.read_into(scratch, 8 * count)

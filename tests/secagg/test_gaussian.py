@@ -130,13 +130,13 @@ def test_a_law_without_a_table_is_refused(sigma: float, reach: int) -> None:
 
 def test_samples_are_plain_inversion_of_the_same_bits() -> None:
     count = 9 * RUN + 77
-    runs = np.frombuffer(keystream(LABEL, 10 * (4096 + 2 * RUN)), "<u2").reshape(10, -1)
-    cells = runs[:, 2048:].reshape(-1)[:count]
+    runs = np.frombuffer(keystream(LABEL, 10 * (8192 + 2 * RUN)), "<u2").reshape(10, -1)
+    cells = runs[:, 4096:].reshape(-1)[:count]
     cut = {threshold >> 48 for threshold in exact_thresholds()}
     undecided = np.flatnonzero(np.isin(cells, list(cut)))
     assert undecided.size > 100
     # The j-th undecided of a run has the run's j-th word.
-    heads = runs[:, :2048].copy().view("<u8")
+    heads = runs[:, :4096].copy().view("<u8")
     cuts = np.concatenate([heads[run, : (undecided // RUN == run).sum()] for run in range(10)]) % 2**48
     for filler in (0, 2**48 - 1):
         words = (cells.astype(np.uint64) << np.uint64(48)) + np.uint64(filler)
@@ -166,7 +166,7 @@ def test_runs_stay_as_they_are_when_the_next_is_read() -> None:
 
 @pytest.mark.parametrize("wanted", [range(1, 10), range(RUN - 1, 2 * RUN), range(0, 2 * RUN, 2)])
 def test_reading_begins_with_a_run(wanted: range) -> None:
-    with pytest.raises(BadParameters, match="multiples of 32768"):
+    with pytest.raises(BadParameters, match="multiples of 65536"):
         Sampler(LAW, SEED, CONTEXT, wanted)
 
 

@@ -194,7 +194,7 @@ def test_packed_at_once_or_afterwards_it_is_the_same(bits: int, clients: int, le
     assert conceal_packed(plan, values, draw_secret(seed(0)), seed(1), CONTEXT) == plan.ring.pack(masked)
 
 
-@pytest.mark.parametrize(("bits", "clients", "length"), [(8, 3, 1), (8, 3, 200_001), (20, 10, 500_000)])
+@pytest.mark.parametrize(("bits", "clients", "length"), [(8, 3, 1), (8, 3, 400_001), (20, 10, 500_000)])
 def test_the_workers_do_not_show(bits: int, clients: int, length: int) -> None:
     plan = KahePlan(bits, clients, length)
     [vector] = bounded_vectors(plan, 1, np.random.default_rng(4))
@@ -227,7 +227,7 @@ def test_words_above_q_bits_of_a_sum_mean_nothing() -> None:
 
 
 def test_many_chunks_are_revealed_like_one() -> None:
-    plan = KahePlan(13, 5, 200_003)
+    plan = KahePlan(13, 5, 400_003)
     assert plan.coefficients > 2 * RUN
     vectors = bounded_vectors(plan, 5, np.random.default_rng(3))
     assert Round(plan, vectors).revealed().tolist() == exact_sum(plan, vectors)
@@ -416,9 +416,9 @@ def test_one_error_too_large_is_refused(error: int) -> None:
         work.revealed()
 
 
-@pytest.mark.parametrize("place", [3, 40_000, -1])
+@pytest.mark.parametrize("place", [3, 80_000, -1])
 def test_one_error_too_large_is_refused_in_whichever_chunk_it_stands(place: int) -> None:
-    work = honest(20, 10, 150_000, summed=2)
+    work = honest(20, 10, 300_000, summed=2)
     assert work.plan.coefficients > 2 * RUN
     error = int(low_bits(work)[place])
     work.total[place] = (int(work.total[place]) - 128 - error) % 2**64
