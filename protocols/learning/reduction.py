@@ -1,7 +1,7 @@
 """What of an update travels: the hook by which a run sends less.
 
-    before a round   Public -> Reduction.choose -> Chosen         from public things alone: every party gets the same set
-    each client      update -> Reduction.send -> what travels     the rest may stay with the client, as its residual
+    before a round   Public -> Reduction.choose -> Chosen        of public things alone: every party gets the same set
+    each client      update -> Reduction.send -> what travels    the rest may stay with the client, as its residual
     the server       mean of what travelled -> Reduction.restore -> mean update
 
 What travels is a mapping of names to arrays. A layout's digest holds those names and is part of every round's context:
