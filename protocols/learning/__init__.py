@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocols.learning.cohorts import CohortRule, CohortsTooClose, Everyone, FixedGroups, PoissonCohort, UniformCohort
 from protocols.learning.data import (
     Dealt,
     Examples,
@@ -16,21 +17,12 @@ from protocols.learning.data import (
     split_iid,
     standardised,
 )
-from protocols.learning.loop import (
-    Aggregate,
-    Aggregated,
-    Converged,
-    Everyone,
-    Federation,
-    RoundRecord,
-    Stop,
-    UniformCohort,
-    load_model,
-    plain_mean,
-    save_model,
-    train,
-)
+from protocols.learning.folders import RunFolder, load_model, save_model
+from protocols.learning.loop import Aggregate, Aggregated, Federation, RoundRecord, Run, plain_mean, train
 from protocols.learning.models import Dense, Model, Parameters, Score, TorchDense, mlp, softmax_regression
+from protocols.learning.reduction import Everything, Public, Reduction
+from protocols.learning.secure import IdealRounds, RoundInterrupted, SecureRounds
+from protocols.learning.stopping import Attempts, BudgetSpent, Converged, Progress, Quantity, Rounds, StopRule
 from protocols.learning.strategies import (
     FedAdagrad,
     FedAdam,
@@ -47,10 +39,15 @@ from protocols.learning.strategies import (
 __all__ = [
     "Aggregate",
     "Aggregated",
+    "Attempts",
+    "BudgetSpent",
+    "CohortRule",
+    "CohortsTooClose",
     "Converged",
     "Dealt",
     "Dense",
     "Everyone",
+    "Everything",
     "Examples",
     "FedAdagrad",
     "FedAdam",
@@ -61,13 +58,25 @@ __all__ = [
     "FedSGD",
     "FedYogi",
     "Federation",
+    "FixedGroups",
     "Holdout",
+    "IdealRounds",
     "Local",
     "Model",
     "Parameters",
+    "PoissonCohort",
+    "Progress",
+    "Public",
+    "Quantity",
+    "Reduction",
+    "RoundInterrupted",
     "RoundRecord",
+    "Rounds",
+    "Run",
+    "RunFolder",
     "Score",
-    "Stop",
+    "SecureRounds",
+    "StopRule",
     "Strategy",
     "TorchDense",
     "UniformCohort",
