@@ -22,6 +22,7 @@ from protocols.learning.loop import Aggregate, Aggregated, Federation, RoundReco
 from protocols.learning.models import Dense, Model, Parameters, Score, TorchDense, mlp, softmax_regression
 from protocols.learning.reduction import Everything, Public, Reduction
 from protocols.learning.secure import IdealRounds, RoundInterrupted, SecureRounds
+from protocols.learning.session import Session
 from protocols.learning.stopping import Attempts, BudgetSpent, Converged, Progress, Quantity, Rounds, StopRule
 from protocols.learning.strategies import (
     FedAdagrad,
@@ -33,8 +34,10 @@ from protocols.learning.strategies import (
     FedSGD,
     FedYogi,
     Local,
+    ServerRule,
     Strategy,
 )
+from protocols.learning.torch_trainer import TorchTrainer
 
 __all__ = [
     "Aggregate",
@@ -76,9 +79,12 @@ __all__ = [
     "RunFolder",
     "Score",
     "SecureRounds",
+    "ServerRule",
+    "Session",
     "StopRule",
     "Strategy",
     "TorchDense",
+    "TorchTrainer",
     "UniformCohort",
     "breast_cancer",
     "deal_dirichlet",

@@ -1,8 +1,8 @@
 """The federated loop: start -> select -> distribute -> train -> aggregate -> update -> evaluate -> again.
 
-`Federation.run(aggregate)` gives one `RoundRecord` per round. How updates become their mean is the caller's: `aggregate`
-is a secure round (`SecureRounds`), the ideal functionality, or a plain mean to compare with. The loop itself never
-prints and never looks at one client's update beside its own training.
+`Federation.run(aggregate)` gives one `RoundRecord` per round. How updates become their mean is for the caller to say:
+`aggregate` is a secure round (`SecureRounds`), the ideal functionality, or a plain mean to compare with. The loop
+itself never prints and never looks at one client's update beside its own training.
 
 Cohorts, batches and the first model are drawn from the operating system; with a seed they are functions of it, so that
 two aggregates can be compared on equal cohorts and data, and the run is marked deterministic.

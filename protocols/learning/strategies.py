@@ -51,13 +51,18 @@ class Local:
             raise Misused(f"proximal is {self.proximal}, expected a number >= 0")
 
 
-class Strategy(Protocol):
+class ServerRule(Protocol):
+    """What the server makes of the mean: all it is given, element by element."""
+
+    def start(self, parameters: Parameters) -> State: ...
+    def step(self, parameters: Parameters, mean: Parameters, state: State) -> tuple[Parameters, State]: ...
+
+
+class Strategy(ServerRule, Protocol):
     """What the clients do, and what the server makes of their mean."""
 
     @property
     def local(self) -> Local: ...
-    def start(self, parameters: Parameters) -> State: ...
-    def step(self, parameters: Parameters, mean: Parameters, state: State) -> tuple[Parameters, State]: ...
 
 
 class _Stateless(ABC):
