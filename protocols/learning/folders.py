@@ -19,11 +19,12 @@ from typing import Any, Self
 import numpy as np
 
 from dp.errors import Locked
-from dp.place import open_directory, require_directory, sync_directory, take_lock
+from dp.place import require_directory, sync_directory, take_lock
 from protocols.errors import Misused
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 ABOUT = "about"
+LOCK = "run.lock"
 
 
 def save_model(path: Path, parameters: Sequence[np.ndarray[Any, Any]]) -> None:
@@ -58,7 +59,8 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         require_directory(self.path)
-        descriptor = open_directory(self.path)
+        # A file of its own: a ledger that is made in this folder locks the folder itself.
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._release = weakref.finalize(self, os.close, descriptor)
         if not take_lock(descriptor, self.path):
             self.close()
