@@ -14,13 +14,14 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from protocols.errors import Misused, RoundLost, WrongUpdate
 from protocols.learning.data import Dealt, Examples
 from protocols.learning.models import Model, Parameters, Score
+from protocols.learning.reduction import Everything, Public, Reduction
 from protocols.learning.strategies import Local, Strategy
 
 # First words of the generators' seeds: one purpose never repeats another's draws.
@@ -31,7 +32,7 @@ _START, _SELECT, _TRAIN = 1, 2, 3
 class Aggregated:
     """The mean of the survivors' updates, and who they are."""
 
-    mean: Parameters
+    mean: Any
     survivors: tuple[int, ...]
 
 
@@ -39,12 +40,13 @@ class Released(Protocol):
     """What a round must give back: `Aggregated`, or the report of a secure round as it is."""
 
     @property
-    def mean(self) -> Parameters: ...
+    def mean(self) -> Any: ...
     @property
     def survivors(self) -> tuple[int, ...]: ...
 
 
-Aggregate = Callable[[Mapping[int, Parameters], int], Released]
+# Updates as they travel, and the round's number.
+Aggregate = Callable[[Mapping[int, Any], int], Released]
 
 
 class Selection(Protocol):
@@ -151,6 +153,7 @@ class Federation:
     seed: int
     selection: Selection = field(default_factory=Everyone)
     convergence: Converged | None = None
+    reduction: Reduction = field(default_factory=Everything)
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -172,9 +175,14 @@ class Federation:
         parameters = self.first_model()
         state = self.strategy.start(parameters)
         losses = [self._score(parameters).loss]
+        latest: Any = None
         for number in range(self.rounds):
             invited = self._select(number)
-            updates = {who: self._train(parameters, who, number) for who in invited}
+            public = Public(number, parameters, latest)
+            chosen = self.reduction.choose(public)
+            updates = {
+                who: self.reduction.send(who, self._train(parameters, who, number), chosen, public) for who in invited
+            }
             survivors: tuple[int, ...] = ()
             failed, norm = None, 0.0
             try:
@@ -182,8 +190,9 @@ class Federation:
             except RoundLost as lost:
                 failed = f"{type(lost).__name__}: {lost}"
             else:
-                parameters, state = self.strategy.step(parameters, released.mean, state)
-                survivors, norm = released.survivors, _norm(released.mean)
+                latest, mean = released.mean, self.reduction.restore(released.mean, chosen, public)
+                parameters, state = self.strategy.step(parameters, mean, state)
+                survivors, norm = released.survivors, _norm(mean)
             score = self._score(parameters)
             if failed is None:
                 losses.append(score.loss)
