@@ -21,7 +21,7 @@ import numpy as np
 from protocols.errors import Misused, RoundLost, WrongUpdate
 from protocols.learning.data import Dealt, Examples
 from protocols.learning.models import Model, Parameters, Score
-from protocols.learning.reduction import Everything, Public, Reduction
+from protocols.learning.reduction import Everything, Latest, Public, Reduction
 from protocols.learning.strategies import Local, Strategy
 
 # First words of the generators' seeds: one purpose never repeats another's draws.
@@ -175,9 +175,10 @@ class Federation:
         parameters = self.first_model()
         state = self.strategy.start(parameters)
         losses = [self._score(parameters).loss]
-        latest: Any = None
+        latest: Latest | None = None
         for number in range(self.rounds):
             invited = self._select(number)
+            parameters = self.reduction.received(parameters, number)
             public = Public(number, parameters, latest)
             chosen = self.reduction.choose(public)
             updates = {
@@ -190,9 +191,9 @@ class Federation:
             except RoundLost as lost:
                 failed = f"{type(lost).__name__}: {lost}"
             else:
-                latest, mean = released.mean, self.reduction.restore(released.mean, chosen, public)
+                mean, survivors = self.reduction.restore(released.mean, chosen, public), released.survivors
+                latest, norm = Latest(number, released.mean, mean, survivors), _norm(mean)
                 parameters, state = self.strategy.step(parameters, mean, state)
-                survivors, norm = released.survivors, _norm(mean)
             score = self._score(parameters)
             if failed is None:
                 losses.append(score.loss)
