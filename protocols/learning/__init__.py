@@ -16,6 +16,7 @@ from protocols.learning.data import (
     split_iid,
     standardised,
 )
+from protocols.learning.feedback import ErrorFeedback, Residual
 from protocols.learning.loop import (
     Aggregate,
     Aggregated,
@@ -31,6 +32,17 @@ from protocols.learning.loop import (
     train,
 )
 from protocols.learning.models import Dense, Model, Parameters, Score, TorchDense, mlp, softmax_regression
+from protocols.learning.reduction import Everything, Latest, Public, Reduction, arrived, travelling
+from protocols.learning.selection import (
+    MovingRule,
+    OnlyKeys,
+    PrunedMask,
+    RandomK,
+    Rule,
+    TopKOfLast,
+    VotedBlocks,
+    require_layout,
+)
 from protocols.learning.strategies import (
     FedAdagrad,
     FedAdam,
@@ -50,7 +62,9 @@ __all__ = [
     "Converged",
     "Dealt",
     "Dense",
+    "ErrorFeedback",
     "Everyone",
+    "Everything",
     "Examples",
     "FedAdagrad",
     "FedAdam",
@@ -62,15 +76,27 @@ __all__ = [
     "FedYogi",
     "Federation",
     "Holdout",
+    "Latest",
     "Local",
     "Model",
+    "MovingRule",
+    "OnlyKeys",
     "Parameters",
+    "PrunedMask",
+    "Public",
+    "RandomK",
+    "Reduction",
+    "Residual",
     "RoundRecord",
+    "Rule",
     "Score",
     "Stop",
     "Strategy",
+    "TopKOfLast",
     "TorchDense",
     "UniformCohort",
+    "VotedBlocks",
+    "arrived",
     "breast_cancer",
     "deal_dirichlet",
     "deal_iid",
@@ -80,10 +106,12 @@ __all__ = [
     "mlp",
     "orientation_features",
     "plain_mean",
+    "require_layout",
     "save_model",
     "softmax_regression",
     "split_dirichlet",
     "split_iid",
     "standardised",
     "train",
+    "travelling",
 ]
