@@ -22,7 +22,8 @@ import numpy as np
 
 from dp.accountant import Interval
 from dp.errors import DpError
-from dp.ledger import Charge, Ledger, Outcome
+from dp.events import Event
+from dp.ledger import Charge, Ledger, Outcome, Standing
 from protocols.ckks.summary import Encryption
 from protocols.coding import Counted, Exact, Floats, Layered, Noisy, RingVector, coding_of
 from protocols.endpoint import Client, Task
@@ -38,6 +39,8 @@ from secagg.ckks.plan import CkksPlan
 from secagg.ckks.wire import unpack
 from secagg.errors import SecaggError
 from secagg.negacyclic import PRIME_BITS, N
+
+MECHANISM = "distributed-discrete-gaussian"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,11 +254,16 @@ def _charge(agreement: Agreement, cohort: Cohort) -> Charge:
         task=agreement.plan.task,
         round=agreement.round,
         dataset=agreement.plan.task,
-        mechanism="distributed-discrete-gaussian",
+        mechanism=MECHANISM,
         event=coding.worst_event(cohort.rng),
         cohort=len(cohort.clients),
         context=context_of(agreement),
     )
+
+
+def charge_standing(ledger: Ledger, task: str, number: int, event: Event) -> Standing | None:
+    """How the charge of this round stands; None where there never was one. Its event is no part of its name."""
+    return ledger.standing(Charge(task, number, task, MECHANISM, event, cohort=1, context=NOTHING))
 
 
 def _outcome(agreement: Agreement, cohort: Cohort, aggregate: Aggregate) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocols.learning.cohorts import CohortRule, CohortsTooClose, Everyone, FixedGroups, PoissonCohort, UniformCohort
 from protocols.learning.data import (
     Dealt,
     Examples,
@@ -17,22 +18,11 @@ from protocols.learning.data import (
     standardised,
 )
 from protocols.learning.feedback import ErrorFeedback, Residual
-from protocols.learning.loop import (
-    Aggregate,
-    Aggregated,
-    Converged,
-    Everyone,
-    Federation,
-    RoundRecord,
-    Stop,
-    UniformCohort,
-    load_model,
-    plain_mean,
-    save_model,
-    train,
-)
+from protocols.learning.folders import RunFolder, load_model, save_model
+from protocols.learning.loop import Aggregate, Aggregated, Federation, RoundRecord, Run, plain_mean, train
 from protocols.learning.models import Dense, Model, Parameters, Score, TorchDense, mlp, softmax_regression
 from protocols.learning.reduction import Everything, Latest, Public, Reduction, arrived, travelling
+from protocols.learning.secure import IdealRounds, RoundInterrupted, SecureRounds
 from protocols.learning.selection import (
     MovingRule,
     OnlyKeys,
@@ -43,6 +33,7 @@ from protocols.learning.selection import (
     VotedBlocks,
     require_layout,
 )
+from protocols.learning.stopping import Attempts, BudgetSpent, Converged, Progress, Quantity, Rounds, StopRule
 from protocols.learning.strategies import (
     FedAdagrad,
     FedAdam,
@@ -59,6 +50,10 @@ from protocols.learning.strategies import (
 __all__ = [
     "Aggregate",
     "Aggregated",
+    "Attempts",
+    "BudgetSpent",
+    "CohortRule",
+    "CohortsTooClose",
     "Converged",
     "Dealt",
     "Dense",
@@ -75,22 +70,32 @@ __all__ = [
     "FedSGD",
     "FedYogi",
     "Federation",
+    "FixedGroups",
     "Holdout",
+    "IdealRounds",
     "Latest",
     "Local",
     "Model",
     "MovingRule",
     "OnlyKeys",
     "Parameters",
+    "PoissonCohort",
+    "Progress",
     "PrunedMask",
     "Public",
+    "Quantity",
     "RandomK",
     "Reduction",
     "Residual",
+    "RoundInterrupted",
     "RoundRecord",
+    "Rounds",
     "Rule",
+    "Run",
+    "RunFolder",
     "Score",
-    "Stop",
+    "SecureRounds",
+    "StopRule",
     "Strategy",
     "TopKOfLast",
     "TorchDense",

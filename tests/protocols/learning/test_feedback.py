@@ -24,6 +24,7 @@ from protocols.learning import (
     Public,
     RandomK,
     Residual,
+    Rounds,
     TopKOfLast,
     VotedBlocks,
     arrived,
@@ -53,7 +54,7 @@ def flat_of(arrays: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([array.reshape(-1) for array in arrays])
 
 
-class Rounds:
+class Rehearsal:
     """Drives a reduction round by round, as the loop does; `survivors` None is a lost round."""
 
     def __init__(self, reduction: ErrorFeedback) -> None:
@@ -78,7 +79,7 @@ class Rounds:
 
 @pytest.mark.parametrize("rule", [RandomK(3), TopKOfLast(4, 0.5), RandomK(D)], ids=repr)
 def test_what_travelled_and_what_is_left_add_up_to_all_updates(rule: Any) -> None:
-    rounds, clients = Rounds(ErrorFeedback(rule)), (0, 1, 2)
+    rounds, clients = Rehearsal(ErrorFeedback(rule)), (0, 1, 2)
     wanted = {who: np.zeros(D) for who in clients}
     for number in range(30):
         updates = {who: update_of(100 * number + who) for who in clients}
@@ -103,7 +104,7 @@ def test_the_mean_is_not_scaled_where_the_rest_travels_later() -> None:
 
 
 def test_a_client_that_vanished_keeps_all_that_it_wanted_to_send() -> None:
-    rounds = Rounds(ErrorFeedback(RandomK(3)))
+    rounds = Rehearsal(ErrorFeedback(RandomK(3)))
     rounds.play({0: update_of(0), 1: update_of(1)}, (0,))
     rounds.play({0: MODEL, 1: MODEL}, (0, 1))
     lost = rounds.reduction.residual_of(1)
@@ -115,7 +116,7 @@ def test_a_client_that_vanished_keeps_all_that_it_wanted_to_send() -> None:
 
 
 def test_after_a_lost_round_the_residual_is_what_it_was_for_the_update_is_trained_anew() -> None:
-    rounds = Rounds(ErrorFeedback(RandomK(3)))
+    rounds = Rehearsal(ErrorFeedback(RandomK(3)))
     rounds.play({0: update_of(0)}, (0,))
     rounds.play({0: update_of(1)}, None)
     before = rounds.reduction.residual_of(0)
@@ -126,7 +127,7 @@ def test_after_a_lost_round_the_residual_is_what_it_was_for_the_update_is_traine
 
 
 def test_a_lost_first_round_leaves_nothing() -> None:
-    rounds = Rounds(ErrorFeedback(RandomK(3)))
+    rounds = Rehearsal(ErrorFeedback(RandomK(3)))
     rounds.play({0: update_of(0)}, None)
     rounds.play({0: update_of(1)}, (0,))
     assert rounds.reduction.residual_of(0) is None
@@ -134,7 +135,7 @@ def test_a_lost_first_round_leaves_nothing() -> None:
 
 @pytest.mark.parametrize(("missed", "kept"), [(0, True), (5, True), (6, False)])
 def test_a_residual_is_dropped_after_more_than_five_missed_rounds(missed: int, kept: bool) -> None:
-    rounds = Rounds(ErrorFeedback(RandomK(3)))
+    rounds = Rehearsal(ErrorFeedback(RandomK(3)))
     wanted = flat_of(update_of(0)) - rounds.play({0: update_of(0), 1: update_of(1)}, (0, 1))[0]
     for _ in range(missed):
         rounds.play({1: MODEL}, (1,))
@@ -226,7 +227,7 @@ def test_sensitivity_is_the_clip_whatever_the_residual_holds() -> None:
 
 def test_no_residual_is_in_a_representation() -> None:
     feedback = ErrorFeedback(RandomK(3))
-    rounds = Rounds(feedback)
+    rounds = Rehearsal(feedback)
     rounds.play({0: [np.full((2, 4), 0.123456), np.full(4, 0.123456)]}, (0,))
     rounds.play({0: MODEL}, (0,))
     assert "0.123" not in repr(feedback) + repr(feedback.__dict__) + repr(feedback.residual_of(0))
@@ -256,7 +257,7 @@ def test_patience_is_a_number_of_rounds(patience: Any) -> None:
     ],
 )
 def test_after_a_refusal_the_residual_is_what_it_was(update: Any, digest: Any, error: type[Exception]) -> None:
-    rounds = Rounds(ErrorFeedback(RandomK(3)))
+    rounds = Rehearsal(ErrorFeedback(RandomK(3)))
     rounds.play({0: update_of(0)}, (0,))
     public = Public(1, rounds.model, rounds.latest)
     chosen = rounds.reduction.choose(public)
@@ -286,12 +287,14 @@ def loss_of(reduction: Any, lose: Any = ()) -> float:
         mean = {name: np.mean([each[name] for each in updates.values()], axis=0) for name in updates[0]}
         return Aggregated(mean, tuple(sorted(updates)))
 
-    run = Federation(softmax_regression(4, 3), FedAvg(Local(0.3)), toy(), rounds=40, seed=1, reduction=reduction)
+    run = Federation(
+        softmax_regression(4, 3), FedAvg(Local(0.3)), toy(), stops=(Rounds(40),), seed=1, reduction=reduction
+    )
     return list(run.run(aggregate))[-1].loss
 
 
 def test_a_fifth_of_the_coordinates_with_feedback_trains_nearly_as_well_as_all() -> None:
-    run = Federation(softmax_regression(4, 3), FedAvg(Local(0.3)), toy(), rounds=40, seed=1)
+    run = Federation(softmax_regression(4, 3), FedAvg(Local(0.3)), toy(), stops=(Rounds(40),), seed=1)
     dense = list(run.run(plain_mean))[-1].loss
     feedback = loss_of(ErrorFeedback(RandomK(3)))
     assert feedback < dense + 0.05
@@ -307,7 +310,7 @@ def test_votes_are_about_the_residual_as_well() -> None:
     """A block that always moves a little gets its vote in the end, and travels."""
     plan = RoundPlan.recommend(3, dropout=0, corrupt=0)
     feedback = ErrorFeedback(VotedBlocks(plan, tau=0.5, min_votes=3, block=3))
-    rounds = Rounds(feedback)
+    rounds = Rehearsal(feedback)
     drip = [np.zeros((2, 4)), np.full(4, 0.1)]
     sizes = []
     for _ in range(12):

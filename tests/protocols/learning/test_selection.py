@@ -29,6 +29,7 @@ from protocols.learning import (
     Public,
     RandomK,
     RoundRecord,
+    Rounds,
     Rule,
     TopKOfLast,
     VotedBlocks,
@@ -461,7 +462,9 @@ def toy() -> Any:
 
 
 def run_of(rule: Any, aggregate: Any = plain_mean, **changes: Any) -> list[RoundRecord]:
-    federation = Federation(softmax_regression(4, 3), FedAvg(Local(0.5, 2)), toy(), rounds=8, seed=1, reduction=rule)
+    federation = Federation(
+        softmax_regression(4, 3), FedAvg(Local(0.5, 2)), toy(), stops=(Rounds(8),), seed=1, reduction=rule
+    )
     return list(replace(federation, **changes).run(aggregate))
 
 
@@ -491,7 +494,7 @@ def test_every_round_of_a_secure_run_releases_the_mean_of_what_was_sent(rule: Ru
         assert all(np.abs(report.mean[name] - expected[name]).max(initial=0) < 1e-5 for name in expected)
         return report
 
-    assert [record.failed for record in run_of(rule, compared, rounds=4)] == [None] * 4
+    assert [record.failed for record in run_of(rule, compared, stops=(Rounds(4),))] == [None] * 4
 
 
 @pytest.mark.parametrize("rule", LOOP_RULES, ids=named)
