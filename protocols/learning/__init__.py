@@ -17,11 +17,22 @@ from protocols.learning.data import (
     split_iid,
     standardised,
 )
+from protocols.learning.feedback import ErrorFeedback, Residual
 from protocols.learning.folders import RunFolder, load_model, save_model
 from protocols.learning.loop import Aggregate, Aggregated, Federation, RoundRecord, Run, plain_mean, train
 from protocols.learning.models import Dense, Model, Parameters, Score, TorchDense, mlp, softmax_regression
-from protocols.learning.reduction import Everything, Public, Reduction
+from protocols.learning.reduction import Everything, Latest, Public, Reduction, arrived, travelling
 from protocols.learning.secure import IdealRounds, RoundInterrupted, SecureRounds
+from protocols.learning.selection import (
+    MovingRule,
+    OnlyKeys,
+    PrunedMask,
+    RandomK,
+    Rule,
+    TopKOfLast,
+    VotedBlocks,
+    require_layout,
+)
 from protocols.learning.session import Session
 from protocols.learning.stopping import Attempts, BudgetSpent, Converged, Progress, Quantity, Rounds, StopRule
 from protocols.learning.strategies import (
@@ -49,6 +60,7 @@ __all__ = [
     "Converged",
     "Dealt",
     "Dense",
+    "ErrorFeedback",
     "Everyone",
     "Everything",
     "Examples",
@@ -64,17 +76,24 @@ __all__ = [
     "FixedGroups",
     "Holdout",
     "IdealRounds",
+    "Latest",
     "Local",
     "Model",
+    "MovingRule",
+    "OnlyKeys",
     "Parameters",
     "PoissonCohort",
     "Progress",
+    "PrunedMask",
     "Public",
     "Quantity",
+    "RandomK",
     "Reduction",
+    "Residual",
     "RoundInterrupted",
     "RoundRecord",
     "Rounds",
+    "Rule",
     "Run",
     "RunFolder",
     "Score",
@@ -83,9 +102,12 @@ __all__ = [
     "Session",
     "StopRule",
     "Strategy",
+    "TopKOfLast",
     "TorchDense",
     "TorchTrainer",
     "UniformCohort",
+    "VotedBlocks",
+    "arrived",
     "breast_cancer",
     "deal_dirichlet",
     "deal_iid",
@@ -95,10 +117,12 @@ __all__ = [
     "mlp",
     "orientation_features",
     "plain_mean",
+    "require_layout",
     "save_model",
     "softmax_regression",
     "split_dirichlet",
     "split_iid",
     "standardised",
     "train",
+    "travelling",
 ]

@@ -19,6 +19,7 @@ import numpy as np
 
 from protocols.errors import Misused
 from protocols.learning.folders import RunFolder
+from protocols.learning.reduction import Latest
 from protocols.learning.stopping import Progress
 
 NAME = "checkpoint"
@@ -29,13 +30,13 @@ Array = np.ndarray[Any, Any]
 class Checkpoint:
     """All that the next round depends on. `number` is its own, `invited` its cohort where that was drawn already.
 
-    `state` is the strategy's, `released` the latest mean as it travelled.
+    `state` is the strategy's, `latest` the mean that a round released last.
     """
 
     parameters: list[Array] = field(repr=False)
     state: tuple[list[Array], ...] = field(repr=False)
     progress: Progress
-    released: Any = field(default=None, repr=False)
+    latest: Latest | None = None
     invited: tuple[int, ...] | None = None
 
     @property
@@ -48,8 +49,9 @@ class Checkpoint:
 
         Raises: Misused when the mean that travelled is made of something else than numpy arrays.
         """
-        names, released = _unpacked(self.released)
-        arrays = _numbered("parameter", self.parameters) | _numbered("released", released)
+        arrays = _numbered("parameter", self.parameters)
+        said, means = (None, {}) if self.latest is None else _latest_said(self.latest)
+        arrays |= means
         for place, part in enumerate(self.state):
             arrays |= _numbered(f"state-{place}", part)
         about = {
@@ -58,7 +60,7 @@ class Checkpoint:
             "invited": self.invited,
             "parameters": len(self.parameters),
             "state": [len(part) for part in self.state],
-            "released": names,
+            "latest": said,
         }
         folder.save(NAME, about, arrays)
 
@@ -82,7 +84,7 @@ class Checkpoint:
                 _listed("parameter", arrays, about["parameters"]),
                 tuple(_listed(f"state-{place}", arrays, count) for place, count in enumerate(about["state"])),
                 Progress(progress["attempts"], tuple(progress["losses"]), tuple(progress["norms"])),
-                _packed(about["released"], arrays),
+                None if about["latest"] is None else _latest_heard(about["latest"], arrays),
                 None if about["invited"] is None else tuple(about["invited"]),
             )
         except (KeyError, TypeError) as error:
@@ -101,19 +103,28 @@ def _listed(name: str, arrays: Mapping[str, Array], count: int) -> list[Array]:
     return [arrays[f"{name}-{place}"] for place in range(count)]
 
 
-def _unpacked(mean: Any) -> tuple[int | list[str] | None, list[Array]]:
-    """What says how to put it together, and the arrays."""
-    if mean is None:
-        return None, []
-    arrays = list(mean.values()) if isinstance(mean, Mapping) else list(mean)
-    if not all(isinstance(array, np.ndarray) for array in arrays):
+def _latest_said(latest: Latest) -> tuple[dict[str, Any], dict[str, Array]]:
+    """What says how to put it together, and the arrays.
+
+    Raises: Misused for means that are made of something else than numpy arrays.
+    """
+    travelled, mean = latest.travelled, latest.mean
+    parts = list(travelled.values()) if isinstance(travelled, Mapping) else list(travelled)
+    if not all(isinstance(array, np.ndarray) for array in (*parts, *mean)):
         raise Misused("a mean is kept as numpy arrays: give a run arrays, or let Session take the tensors")
-    return (list(mean) if isinstance(mean, Mapping) else len(arrays)), arrays
+    said = {
+        "round": latest.round,
+        "survivors": latest.survivors,
+        "travelled": list(travelled) if isinstance(travelled, Mapping) else len(parts),
+        "mean": len(mean),
+    }
+    return said, _numbered("travelled", parts) | _numbered("mean", mean)
 
 
-def _packed(names: int | list[str] | None, arrays: Mapping[str, Array]) -> Any:
-    if names is None:
-        return None
-    if isinstance(names, int):
-        return _listed("released", arrays, names)
-    return dict(zip(names, _listed("released", arrays, len(names)), strict=True))
+def _latest_heard(said: Mapping[str, Any], arrays: Mapping[str, Array]) -> Latest:
+    """The inverse of `_latest_said`."""
+    names = said["travelled"]
+    count = names if isinstance(names, int) else len(names)
+    parts = _listed("travelled", arrays, count)
+    travelled = parts if isinstance(names, int) else dict(zip(names, parts, strict=True))
+    return Latest(said["round"], travelled, _listed("mean", arrays, said["mean"]), tuple(said["survivors"]))

@@ -25,7 +25,7 @@ from protocols.learning.cohorts import CohortRule, Draws, Everyone
 from protocols.learning.data import Dealt, Examples
 from protocols.learning.folders import RunFolder
 from protocols.learning.models import Model, Parameters, Score
-from protocols.learning.reduction import Everything, Public, Reduction
+from protocols.learning.reduction import Everything, Latest, Public, Reduction
 from protocols.learning.stopping import Progress, StopRule
 from protocols.learning.strategies import Local, Strategy
 
@@ -126,7 +126,7 @@ class Federation:
 
     def describe(self) -> str:
         """What a folder must be resumed with."""
-        return f"{self.strategy}, {self.selection}, {type(self.reduction).__name__}, seed {self.seed}"
+        return f"{self.strategy}, {self.selection}, {self.reduction}, seed {self.seed}"
 
 
 class Run(Iterator[RoundRecord]):
@@ -169,7 +169,7 @@ class Run(Iterator[RoundRecord]):
     def _round(self) -> RoundRecord:
         number = self._here.number
         invited = self._invited()
-        public = Public(number, self.parameters, self._here.released)
+        public = Public(number, self.federation.reduction.received(self.parameters, number), self._here.latest)
         survivors: tuple[int, ...] = ()
         failed, norm = None, 0.0
         try:
@@ -181,9 +181,10 @@ class Run(Iterator[RoundRecord]):
             self._move(replace(self._here, progress=self._attempted(), invited=None))
         else:
             self._lost.clear()
-            parameters, state = self.federation.strategy.step(self.parameters, mean, self._here.state)
+            parameters, state = self.federation.strategy.step(public.model, mean, self._here.state)
             survivors, norm, score = released.survivors, _norm(mean), self._score(parameters)
-            self._move(Checkpoint(parameters, state, self._attempted(score.loss, norm), released.mean))
+            latest = Latest(number, released.mean, mean, survivors)
+            self._move(Checkpoint(parameters, state, self._attempted(score.loss, norm), latest))
         self.stop = self._reached()
         return RoundRecord(
             number,
@@ -204,7 +205,7 @@ class Run(Iterator[RoundRecord]):
             raise TooFewClients(0, 1, "Selecting")
         reduction = self.federation.reduction
         chosen = reduction.choose(public)
-        updates = {who: reduction.send(who, self._train(who), chosen, public) for who in invited}
+        updates = {who: reduction.send(who, self._train(public, who), chosen, public) for who in invited}
         released = _checked(self._aggregate(updates, public.round), invited)
         return released, reduction.restore(released.mean, chosen, public)
 
@@ -217,11 +218,11 @@ class Run(Iterator[RoundRecord]):
             self._move(replace(self._here, invited=drawn))
         return drawn
 
-    def _train(self, who: int) -> Parameters:
+    def _train(self, public: Public, who: int) -> Parameters:
         # Seeded per round and client: an update does not depend on who else was asked, or in which order.
-        rng = np.random.default_rng([_TRAIN, self._base, self._here.number, who])
+        rng = np.random.default_rng([_TRAIN, self._base, public.round, who])
         federation = self.federation
-        return train(federation.model, self.parameters, federation.data.clients[who], federation.strategy.local, rng)
+        return train(federation.model, public.model, federation.data.clients[who], federation.strategy.local, rng)
 
     def _score(self, parameters: Parameters) -> Score:
         return self.federation.model.score(parameters, self.federation.data.public)

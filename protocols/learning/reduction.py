@@ -22,16 +22,29 @@ LABEL_PUBLIC = b"secagg/v1/learning/public"
 
 
 @dataclass(frozen=True, slots=True)
+class Latest:
+    """What the latest round that was not lost released.
+
+    Shapes: `travelled` is the mean as it travelled, `mean` the same restored, with the model's shapes; both over the
+        clients that `survivors` names.
+    """
+
+    round: int
+    travelled: Any = field(repr=False)
+    mean: Parameters = field(repr=False)
+    survivors: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Public:
     """What every party knows before a round: all that a chosen set may depend on.
 
-    Shapes: `model` as the clients receive it; `released` is the mean that the latest round released, as it travelled
-        (not yet restored), None before the first; lost rounds release nothing and leave it.
+    Shapes: `model` as the clients receive it; `latest` is None before a round has released anything.
     """
 
     round: int
     model: Parameters = field(repr=False)
-    released: Any = field(repr=False)
+    latest: Latest | None
 
     @property
     def context(self) -> bytes:
@@ -52,8 +65,10 @@ class Reduction(Protocol):
     `choose` depends on nothing but its argument, and the set it gives is the round's. `send` is called once for each
     client and round, in no promised order; what it keeps of a client is that client's own. `restore` has the model's
     shapes, zero where nothing travelled. Who sends other coordinates than `chosen` raises PolicyViolation.
+    `received` comes first: its result is the round's model, for training, for `Public` and for the step.
     """
 
+    def received(self, model: Parameters, round: int) -> Parameters: ...
     def choose(self, public: Public) -> Chosen: ...
     def send(self, who: int, update: Parameters, chosen: Chosen, public: Public) -> Any: ...
     def restore(self, mean: Any, chosen: Chosen, public: Public) -> Parameters: ...
@@ -69,6 +84,10 @@ class Whole:
 @dataclass(frozen=True, slots=True)
 class Everything:
     """Updates travel as they are."""
+
+    def received(self, model: Parameters, round: int) -> Parameters:
+        """The model itself."""
+        return model
 
     def choose(self, public: Public) -> Chosen:
         """All of it."""

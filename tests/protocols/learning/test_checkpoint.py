@@ -25,6 +25,7 @@ from protocols.learning import (
     softmax_regression,
 )
 from protocols.learning.checkpoint import Checkpoint
+from protocols.learning.reduction import Latest
 from tests.protocols.learning.test_loop import toy
 
 ARRAYS = [np.arange(6.0).reshape(2, 3), np.array([1e-300, -0.0])]
@@ -37,15 +38,16 @@ def same(one: Any, two: Any) -> bool:
 @given(
     losses=st.lists(st.floats(allow_nan=False), max_size=5),
     invited=st.none() | st.lists(st.integers(0, 2**32 - 2)).map(tuple),
-    released=st.sampled_from([None, ARRAYS, {"a@ff": ARRAYS[0], "b/ü": ARRAYS[1]}, []]),
+    travelled=st.sampled_from([None, ARRAYS, {"a@ff": ARRAYS[0], "b/ü": ARRAYS[1]}, []]),
     parts=st.integers(0, 2),
 )
 @settings(max_examples=25, deadline=None)
 def test_a_checkpoint_comes_back_bit_for_bit(
-    losses: list[float], invited: Any, released: Any, parts: int, tmp_path_factory: pytest.TempPathFactory
+    losses: list[float], invited: Any, travelled: Any, parts: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     progress = Progress(7, tuple(losses), (0.1,) * 3)
-    before = Checkpoint(ARRAYS, (ARRAYS,) * parts, progress, released, invited)
+    latest = None if travelled is None else Latest(5, travelled, ARRAYS, (1, 3))
+    before = Checkpoint(ARRAYS, (ARRAYS,) * parts, progress, latest, invited)
     with RunFolder(tmp_path_factory.mktemp("run")) as folder:
         before.save(folder, "run")
         after = Checkpoint.load(folder, "run")
@@ -54,12 +56,18 @@ def test_a_checkpoint_comes_back_bit_for_bit(
     assert same(after.parameters, ARRAYS)
     assert len(after.state) == parts
     assert all(same(part, ARRAYS) for part in after.state)
-    assert type(after.released) is type(released)
-    if isinstance(released, dict):
-        assert list(after.released) == list(released)
-        assert same(after.released.values(), released.values())
-    elif released is not None:
-        assert same(after.released, released)
+    if latest is None:
+        assert after.latest is None
+        return
+    assert after.latest is not None
+    assert (after.latest.round, after.latest.survivors) == (5, (1, 3))
+    assert same(after.latest.mean, ARRAYS)
+    assert type(after.latest.travelled) is type(travelled)
+    if isinstance(travelled, dict):
+        assert list(after.latest.travelled) == list(travelled)
+        assert same(after.latest.travelled.values(), travelled.values())
+    else:
+        assert same(after.latest.travelled, travelled)
 
 
 def run(folder: RunFolder, strategy: Any, rounds: int) -> Any:
@@ -133,4 +141,4 @@ def test_a_damaged_checkpoint_is_refused_by_name(damage: str, tmp_path: Path) ->
 
 def test_a_mean_of_something_else_than_arrays_is_not_kept(tmp_path: Path) -> None:
     with RunFolder(tmp_path) as folder, pytest.raises(Misused, match="a mean is kept as numpy arrays"):
-        Checkpoint(ARRAYS, (), Progress(), released=[1.0]).save(folder, "run")
+        Checkpoint(ARRAYS, (), Progress(), Latest(0, [1.0], ARRAYS, ())).save(folder, "run")

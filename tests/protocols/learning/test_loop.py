@@ -364,6 +364,9 @@ class Half:
     def __init__(self) -> None:
         self.seen: list[Public] = []
 
+    def received(self, model: Parameters, round: int) -> Parameters:
+        return model
+
     def choose(self, public: Public) -> Whole:
         self.seen.append(public)
         return Whole(b"half")
@@ -391,8 +394,12 @@ def test_a_reduction_decides_what_travels_and_what_the_mean_stands_for() -> None
         assert reduced.flat[0] == full.flat[0]
         assert not reduced.flat[1:].any()
     assert [public.round for public in half.seen] == [0, 1]
-    assert half.seen[0].released is None
-    assert list(half.seen[1].released) == ["first@68616c66"]
+    assert half.seen[0].latest is None
+    latest = half.seen[1].latest
+    assert latest is not None
+    assert list(latest.travelled) == ["first@68616c66"]
+    assert latest.mean[0].flat[0] == latest.travelled["first@68616c66"][0]
+    assert (latest.round, latest.survivors) == (0, tuple(range(6)))
     assert half.seen[0].context != half.seen[1].context
 
 
