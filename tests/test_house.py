@@ -137,6 +137,7 @@ ONLY_IN = {
     "zstandard": {"secagg.ckks.seal"},
     "torch": {"protocols.tensors", "protocols.learning.models", "protocols.adapters.pfl"},
     "pfl": {"protocols.adapters.pfl"},
+    "nvflare": {"protocols.adapters.nvflare", "protocols.adapters.nvflare_parties"},
     "sklearn": {"protocols.learning.data"},
     "matplotlib": {"protocols.report.plots"},
     "rich": {"protocols.report.tables", "protocols.report.live", "protocols.report.progress", "protocols.cli"},

@@ -1,6 +1,6 @@
 """What a site insists on, as JSON: in a job's configuration, or in `policy.json` of a site's home, which then decides.
 
-    {"protocols": ["oneshot"], "min_cohort": 5, "min_noise_multiplier": "1/2", "tasks": ["run-1"], "max_rounds": 30}
+{"protocols": ["oneshot"], "min_cohort": 5, "min_noise_multiplier": "1/2", "tasks": ["run-1"], "max_rounds": 30}
 """
 
 from __future__ import annotations

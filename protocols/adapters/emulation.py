@@ -139,7 +139,9 @@ def _counted(weight: float, most: int) -> int:
     """Raises: WrongUpdate for a weight that is no integer of 1..most."""
     whole = int(weight) if float(weight).is_integer() else 0
     if not 1 <= whole <= most:
-        raise WrongUpdate(f"weight is {weight}, this plan takes integers in 1..{most}: raise max_weight, or weight less")
+        raise WrongUpdate(
+            f"weight is {weight}, this plan takes integers in 1..{most}: raise max_weight, or weight less"
+        )
     return operator.index(whole)
 
 

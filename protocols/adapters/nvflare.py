@@ -31,6 +31,8 @@ except ModuleNotFoundError as error:
 
 __all__ = ["Trained", "collab_recipe"]
 
+# What must be installed wherever the job runs.
+INSTALLED = ("secagg", "dp", "protocols")
 NO_DEMANDS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -87,6 +89,9 @@ def collab_recipe(
         min_clients=plan.min_cohort if min_clients is None else min_clients,
         sync_task_timeout=math.ceil(sync_seconds),
     )
+    # Against: a job that carries copies of this toolkit to a site, where they come before what is installed there.
+    # Recipes have no public name for their job.
+    recipe._job.set_app_packages(list(INSTALLED))
     for path in {file_of(function) for function in (start, each) if function is not None} - {None}:
         recipe.add_server_file(path)
     path = file_of(train)
@@ -96,11 +101,15 @@ def collab_recipe(
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """"module:function", as it can be imported where the job runs.
+    """ "module:function", as it can be imported where the job runs.
 
     Raises: Misused for what is no function of a module.
     """
-    if not inspect.isfunction(function) or function.__qualname__ != function.__name__ or function.__name__ == "<lambda>":
+    if (
+        not inspect.isfunction(function)
+        or function.__qualname__ != function.__name__
+        or function.__name__ == "<lambda>"
+    ):
         raise Misused(f"{function!r} is no function of a module: sites find it by its name")
     module = function.__module__
     return f"{Path(inspect.getfile(function)).stem if module == '__main__' else module}:{function.__name__}"

@@ -105,7 +105,9 @@ class SecureSum(Postprocessor):  # type: ignore[misc]  # pfl is not typed
         tensors = emulation.layout.unflatten(emulation.sum_of(opened))
         placed = {name: _beside(words, tensor) for name, tensor in tensors.items()}
         said = {"clients": len(total.survivors), "masked bytes per client": coding.ring.packed_bytes(coding.length)}
-        metrics = Metrics([(StringMetricName(f"emulated secure sum | {what}"), number) for what, number in said.items()])
+        metrics = Metrics(
+            [(StringMetricName(f"emulated secure sum | {what}"), number) for what, number in said.items()]
+        )
         return MappedVectorStatistics(placed, weight=float(total.weight_sum)), metrics
 
 

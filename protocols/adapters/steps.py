@@ -6,7 +6,7 @@
     reply = 0 | bundle of frames       1 | name of an error, and nothing else about it       2 | numbers, u32 each
 
 A framework's calls carry whatever a method raises to the server, text and traceback, and what a user's training raises
-may quote its data. So `Node.step` raises nothing: a refusal is a name. Who refuses, is late or is silent has dropped out.
+may quote its data. So `Node.step` raises nothing: a refusal is a name. Who refuses, is late or silent has dropped out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 

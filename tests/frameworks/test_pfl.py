@@ -94,7 +94,9 @@ def train(postprocessors: list[Any], rounds: int = ROUNDS, cohort: int = CLIENTS
     np.random.seed(0)
     dealt = deal_iid(digits(), CLIENTS, seed=0)
     users = itertools.cycle(range(CLIENTS))
-    training = FederatedDataset(lambda who: Dataset(raw_data=pixels(dealt.clients[who]), user_id=str(who)), lambda: next(users))
+    training = FederatedDataset(
+        lambda who: Dataset(raw_data=pixels(dealt.clients[who]), user_id=str(who)), lambda: next(users)
+    )
     module = Softmax()
     model = PyTorchModel(
         model=module,

@@ -26,7 +26,10 @@ def model_of(value: float = 1.0) -> dict[str, Any]:
 def change_of(site: str) -> dict[str, Any]:
     """What this site's training adds to the model."""
     number = int(site.removeprefix("site-")) + 1
-    return {"weights": np.full((4, 5), 0.01 * number, np.float32), "bias": np.linspace(-0.1, 0.1, 5, dtype=np.float32) * number}
+    return {
+        "weights": np.full((4, 5), 0.01 * number, np.float32),
+        "bias": np.linspace(-0.1, 0.1, 5, dtype=np.float32) * number,
+    }
 
 
 def train(model: Mapping[str, Any], site: str) -> Trained:
@@ -41,7 +44,7 @@ def plan_of(protocol: str = "oneshot", clients: int = 5, **more: Any) -> RoundPl
 
 @dataclass
 class World:
-    """A run of rounds over nodes in folders; `bends` replaces a reply, `loses` that of a training; None keeps it from coming."""
+    """Rounds over nodes in folders; `bends` replaces a reply, `loses` that of a training, None keeps it from coming."""
 
     rounds: Rounds
     nodes: Mapping[str, Node]

@@ -32,7 +32,10 @@ PLANS: dict[str, dict[str, Any]] = {
     "exact": {},
     "weighted": {"max_weight": 1000},
     "noisy": {"noise_multiplier": 1.0},
-    "adaptive": {"noise_multiplier": 1.0, "adaptive": AdaptiveClip(bit_noise=Fraction(5), min_clip=Fraction(1, 128), max_clip=Fraction(100))},
+    "adaptive": {
+        "noise_multiplier": 1.0,
+        "adaptive": AdaptiveClip(bit_noise=Fraction(5), min_clip=Fraction(1, 128), max_clip=Fraction(100)),
+    },
 }
 
 
@@ -148,9 +151,10 @@ def test_too_few_clients_open_nothing() -> None:
 
 def test_a_larger_cohort_than_planned_is_refused() -> None:
     emulated = emulation()
+    for update in updates_of(6):
+        emulated.words(update, 1)
     with pytest.raises(BadPlan, match="max_clients"):
-        for update in updates_of(7):
-            emulated.words(update, 1)
+        emulated.words(update, 1)
 
 
 @pytest.mark.parametrize("weight", [0, -1, 11, 0.5, 2.5, float("inf"), float("nan")])

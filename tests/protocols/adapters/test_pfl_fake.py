@@ -124,7 +124,9 @@ def test_the_sum_is_that_of_the_emulated_round_and_each_round_is_another(world: 
     summing = world.adapter.SecureSum.from_root(plan_of(noise_multiplier=1.0), ROOT)
     sums = []
     for number in range(2):
-        emulation = world.adapter.Emulation(summing.plan, number, Layout.of(update_of(0)), world.adapter.from_root(ROOT))
+        emulation = world.adapter.Emulation(
+            summing.plan, number, Layout.of(update_of(0)), world.adapter.from_root(ROOT)
+        )
         total = sum(emulation.words(emulation.layout.flatten(update_of(who)), 1) for who in range(4))
         stats, _ = opened(summing, sum((words_of(summing, who) for who in range(1, 4)), words_of(summing, 0)))
         expected = emulation.layout.unflatten(emulation.sum_of(emulation.opened(total)))
