@@ -1,10 +1,12 @@
-"""Secure sums inside NVFlare, on its collab API: `collab_recipe(plan, train, start, ...)`.
+"""Secure sums inside NVFlare, by either of its two programming interfaces.
 
     recipe = collab_recipe(plan, train, start, server_home="homes/server", home="homes/{site}", rounds=30)
+    recipe = secure(NumpyFedAvgRecipe(...), plan, server_home="homes/server", home="homes/{site}")
     recipe.run(SimEnv(clients=["site-0", "site-1", ...]))       or ProdEnv, PocEnv
 
-`train(model, site) -> Trained` runs on the sites, `start() -> model` on the server; a site publishes one method, which
-takes bytes and gives bytes. A one-shot round is two exchanges: the training, and the opening by the committee.
+On the collab API `train(model, site) -> Trained` runs on the sites and `start() -> model` on the server; a site
+publishes one method, which takes letters and gives a reply. `secure` leaves a FedAvg recipe's training script as it is.
+A one-shot round is two exchanges: the training, and the opening by the committee.
 """
 
 from __future__ import annotations
@@ -20,16 +22,18 @@ from dp import Budget
 from protocols import wire
 from protocols.adapters.demands import demands_from
 from protocols.adapters.nvflare_parties import SecureClient, SecureServer
+from protocols.adapters.nvflare_tasks import SITE, TASK, Letters, Mask, SecureFedAvg, SecureSite, TakeLetters
 from protocols.adapters.steps import Trained
-from protocols.errors import MissingExtra, Misused
+from protocols.errors import BadPlan, MissingExtra, Misused
 from protocols.plan import RoundPlan
 
 try:
+    from nvflare.app_common.workflows.fedavg import FedAvg
     from nvflare.collab import CollabRecipe
 except ModuleNotFoundError as error:
     raise MissingExtra("nvflare") from error
 
-__all__ = ["Trained", "collab_recipe"]
+__all__ = ["Trained", "collab_recipe", "secure"]
 
 # What must be installed wherever the job runs.
 INSTALLED = ("secagg", "dp", "protocols")
@@ -66,20 +70,12 @@ def collab_recipe(
         client's code raises stays there. Sites must allow jobs to bring code (NVFlare's BYOC right).
     Raises: Misused for functions that cannot be named, or a ledger without budget.
     """
-    if (ledger is None) != (budget is None):
-        raise Misused("a ledger has a budget: give both, or neither")
-    usual = {"protocols": [plan.protocol], "min_cohort": plan.min_cohort}
-    demanded = dict(demands or usual)
-    demands_from(demanded)
+    demanded = _demanded(plan, demands)
     server = SecureServer(
-        plan=wire.encode(plan).hex(),
-        home=str(server_home),
         start=name_of(start),
         rounds=rounds,
-        train_seconds=float(plan.patience_seconds if train_seconds is None else train_seconds),
         each="" if each is None else name_of(each),
-        ledger="" if ledger is None else str(ledger),
-        budget=[] if budget is None else [str(budget.epsilon), str(budget.delta), str(budget.relation)],
+        **_served(plan, server_home, train_seconds, ledger, budget),
     )
     client = SecureClient(home=str(home), train=name_of(train), demands=demanded)
     recipe = CollabRecipe(
@@ -98,6 +94,84 @@ def collab_recipe(
     if path is not None:
         recipe.add_client_file(path)
     return recipe
+
+
+def secure(
+    recipe: Any,
+    plan: RoundPlan,
+    *,
+    server_home: str,
+    home: str,
+    train_seconds: float | None = None,
+    demands: Mapping[str, Any] = NO_DEMANDS,
+    ledger: str | None = None,
+    budget: Budget | None = None,
+) -> Any:
+    """The same FedAvg recipe with secure rounds: its training script, persistor and stop condition are unchanged.
+
+    Weights (numbers of steps, where the plan's `max_weight` is above 1) and the plan's metrics move under the mask; any
+    other metric stays on its site. Call it last: its output filter must be the last one. What a script logs with a
+    tracker of experiments is sent by that tracker, in the clear. The rest is as in `collab_recipe`.
+    Raises: BadPlan for a recipe that is no plain FedAvg, or needs single updates; Misused.
+    """
+    demanded = _demanded(plan, demands)
+    server = recipe._job._deploy_map["server"].app_config
+    flows = [flow for flow in server.workflows if isinstance(flow.controller, FedAvg)]
+    if len(flows) != 1:
+        raise BadPlan("only FedAvg recipes have rounds of a mean: this one has another workflow")
+    [flow] = flows
+    flow.controller = _secured(flow.controller, _served(plan, server_home, train_seconds, ledger, budget))
+    recipe._job.set_app_packages(list(INSTALLED))
+    recipe._add_to_client_apps(SecureSite(home=str(home), demands=demanded), id=SITE)
+    recipe._add_to_client_apps(Letters(site=SITE), tasks=[TASK])
+    recipe.add_client_input_filter(TakeLetters(site=SITE), tasks=[flow.controller.task_name])
+    recipe.add_client_output_filter(Mask(site=SITE), tasks=[flow.controller.task_name])
+    return recipe
+
+
+def _secured(plain: Any, served: Mapping[str, Any]) -> SecureFedAvg:
+    """Raises: BadPlan for a controller that does more than FedAvg, or weighs sites by what the server knows of them."""
+    if type(plain) is not FedAvg:
+        raise BadPlan(f"{type(plain).__name__} is no plain FedAvg: its rounds are not those that a secure sum replaces")
+    for name in ("aggregator", "aggregation_weights", "exclude_vars", "enable_tensor_disk_offload"):
+        if getattr(plain, name):
+            raise BadPlan(f"{name} needs individual updates; they are never seen: leave it out")
+    made = SecureFedAvg(
+        num_clients=plain.num_clients,
+        num_rounds=plain.num_rounds,
+        start_round=plain.start_round,
+        persistor_id=plain._persistor_id,
+        model=plain.model,
+        save_filename=plain.save_filename,
+        stop_cond=plain.stop_cond,
+        patience=plain.patience,
+        task_name=plain.task_name,
+        **served,
+    )
+    made.set_communicator(plain.communicator)
+    return made
+
+
+def _demanded(plan: RoundPlan, demands: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises: Misused for demands that no site could read."""
+    demanded = dict(demands or {"protocols": [plan.protocol], "min_cohort": plan.min_cohort})
+    demands_from(demanded)
+    return demanded
+
+
+def _served(
+    plan: RoundPlan, home: str, train_seconds: float | None, ledger: str | None, budget: Budget | None
+) -> dict[str, Any]:
+    """What either server is told, as JSON can hold it.  Raises: Misused for a ledger without budget."""
+    if (ledger is None) != (budget is None):
+        raise Misused("a ledger has a budget: give both, or neither")
+    return {
+        "plan": wire.encode(plan).hex(),
+        "home": str(home),
+        "train_seconds": float(plan.patience_seconds if train_seconds is None else train_seconds),
+        "ledger": "" if ledger is None else str(ledger),
+        "budget": [] if budget is None else [str(budget.epsilon), str(budget.delta), str(budget.relation)],
+    }
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 from dp import Budget, Ledger
 from protocols import wire
 from protocols.adapters.demands import policy_at
-from protocols.adapters.steps import Named, Node, Rounds
+from protocols.adapters.steps import Named, Node, Rounds, Speaker
 from protocols.errors import MissingExtra, Misused, RoundLost
 from protocols.exchanges import Exchanges, Finished
 from protocols.home import Home
@@ -81,7 +82,7 @@ class SecureClient:
                 home = Home.at(folder)
                 policy = policy_at(home, self.demands)
                 train = named_function(self.train)
-                self._node = Node(name, home.site(policy), policy, train, folder / NOTE)
+                self._node = Node(name, Speaker(home.site(policy), policy), train, folder / NOTE)
             return self._node
 
     @collab.final  # type: ignore[untyped-decorator]  # nvflare is not typed
@@ -117,15 +118,11 @@ class SecureServer:
     def run(self) -> None:
         """All rounds; `model.npz` and `rounds.json` in the folder of the run are written after each."""
         folder = Path(collab.workspace.get_run_dir(collab.fl_ctx.get_job_id()))
-        if not self.ledger:
-            return self._run(folder, None)
-        epsilon, delta, relation = self.budget
-        with Ledger.open(self.ledger, Budget(epsilon, delta, relation)) as ledger:
-            return self._run(folder, ledger)
+        with ledger_at(self.ledger, self.budget) as ledger:
+            self._run(folder, ledger)
 
     def _run(self, folder: Path, ledger: Ledger | None) -> None:
-        home = Home.at(self.home)
-        exchanges = Exchanges(wire.decode(RoundPlan, bytes.fromhex(self.plan)), home.roster, home.identity, ledger)
+        exchanges = exchanges_of(self.plan, self.home, ledger)
         rounds = Rounds(exchanges, call_sites, [site.name for site in collab.clients], self.train_seconds)
         model, log, lost = named_function(self.start)(), list[dict[str, Any]](), 0
         while len(log) < self.rounds:
@@ -151,6 +148,23 @@ def call_sites(requests: Mapping[str, bytes], model: Update | None, seconds: flo
         for site, letters in requests.items()
     }
     return {site: reply for site, results in calls.items() for _, reply in results}
+
+
+@contextmanager
+def ledger_at(path: str, budget: Sequence[str]) -> Iterator[Ledger | None]:
+    """The ledger of a job, None for an empty path; `budget` is epsilon, delta and relation."""
+    if not path:
+        yield None
+        return
+    epsilon, delta, relation = budget
+    with Ledger.open(path, Budget(epsilon, delta, relation)) as ledger:
+        yield ledger
+
+
+def exchanges_of(plan: str, home: str, ledger: Ledger | None) -> Exchanges:
+    """The server's side of all rounds, from what a job's configuration can hold."""
+    mine = Home.at(home)
+    return Exchanges(wire.decode(RoundPlan, bytes.fromhex(plan)), mine.roster, mine.identity, ledger)
 
 
 def record(finished: Finished, refusals: Mapping[str, str]) -> dict[str, Any]:

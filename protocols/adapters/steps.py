@@ -27,7 +27,8 @@ import numpy as np
 
 from dp.errors import DpError
 from protocols import codec
-from protocols.bundle import pack, unpack
+from protocols.bundle import EMPTY, pack, unpack
+from protocols.coding import Floats
 from protocols.endpoint import NO_METRICS
 from protocols.errors import (
     BadPlan,
@@ -48,7 +49,6 @@ from secagg.errors import SecaggError
 
 ANSWER, REFUSAL, NUMBERS = b"\x00", b"\x01", b"\x02"
 MOST_NUMBERS = 16
-FAILED = "TrainingFailed"
 _NAME = re.compile(rb"[A-Za-z]{1,40}")
 _NUMBER = struct.Struct(">I")
 
@@ -77,6 +77,10 @@ class Late(OutOfTurn):
         super().__init__(SERVER, "asked for an update while another was made here, or went on without it")
 
 
+class TrainingFailed(ProtocolError):
+    """The user's training ended in an error; which one is for the site's own people to read."""
+
+
 class Named:
     """Lets no exception out: keeps its name, and what it said in a file that the site's own people can read.
 
@@ -84,12 +88,12 @@ class Named:
     """
 
     def __init__(self, note: Path) -> None:
-        self._name, self._note = FAILED, note
+        self.name, self._note = TrainingFailed.__name__, note
 
     @property
     def said(self) -> bytes:
         """The reply in place of the one that failed."""
-        return REFUSAL + self._name.encode()
+        return REFUSAL + self.name.encode()
 
     def __enter__(self) -> None:
         return None
@@ -100,9 +104,9 @@ class Named:
         if not isinstance(error, Exception):
             return False
         if isinstance(error, ProtocolError | SecaggError | DpError):
-            self._name = type(error).__name__
+            self.name = type(error).__name__
         # Logs of a job may be sent to the server: they say no more than the reply does.
-        logging.getLogger(__name__).error("%s: %s says why", self._name, self._note)
+        logging.getLogger(__name__).error("%s: %s says why", self.name, self._note)
         if self._note.parent.is_dir():
             descriptor = os.open(self._note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -110,60 +114,113 @@ class Named:
         return True
 
 
-class Node:
-    """One site: who lives there, and the user's training.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A round that waits for an update from the model that came with it, as it was before anybody trained in place."""
 
-    Letters are answered while a training runs, so that a slow client does not silence the one who opens sums beside it.
-    Guarantee: whatever is asked, no more leaves than `Site` says, and the user's exception never does; the user's
-        function sees only a model that this policy is ready to train from, and that the server signed.
+    offer: Agreement
+    layout: Layout
+    before: Floats = field(repr=False)
+    digest: bytes
+
+    def change(self, trained: Update) -> Floats:
+        """Trained minus received, in float32 or float64.
+
+        Raises: WrongUpdate for other arrays than were received.
+        """
+        change: Floats = self.layout.flatten(trained) - self.before
+        return change
+
+
+class Speaker:
+    """Who lives on a site, for a framework that trains between two calls of ours. One thread at a time is let through.
+
+    Guarantee: no more leaves than `Site` says; nobody trains from a model that this policy is not ready to train from,
+        or that the server did not sign the round for.
     """
 
-    def __init__(self, name: str, site: Site, policy: Policy, train: Train, note: Path) -> None:
-        self._name, self._site, self._policy, self._train, self._note = name, site, policy, train, note
-        self._speaking, self._training = threading.Lock(), threading.Lock()
+    def __init__(self, site: Site, policy: Policy) -> None:
+        self._site, self._policy = site, policy
+        self._turn = threading.Lock()
+
+    @property
+    def numbers(self) -> tuple[PartyId, ...]:
+        """Of the parties that live here."""
+        return self._site.numbers
+
+    def hear(self, letters: bytes, model: Update | None) -> tuple[bytes, Asked | None]:
+        """The answers to these letters, and what is asked for where a model came with them.
+
+        Raises: as `Site.hear` and `check_model`; ViewMismatch for a model that is not the one of the round.
+        """
+        with self._turn:
+            answers = self._site.hear(letters)
+            # Without a model these letters are for who opens sums, and a training that failed here stays undone.
+            offer = self._site.offer if self._site.needs_update and model is not None else None
+        if offer is None or model is None:
+            return answers, None
+        digest = check_model(model, self._policy)
+        if not hmac.compare_digest(digest, offer.model):
+            raise ViewMismatch(SERVER, "sends another model than the one it signed the round for")
+        layout = Layout.of(model)
+        return answers, Asked(offer, layout, layout.flatten(model), digest)
+
+    def submit(self, asked: Asked, change: Floats, weight: int, metrics: Mapping[str, float]) -> bytes:
+        """The update, hidden.
+
+        Raises: Late where the round has gone on; as `Site.submit`.
+        """
+        with self._turn:
+            if not self._site.needs_update or self._site.offer != asked.offer:
+                raise Late
+            return self._site.submit(change, weight=weight, model=asked.digest, metrics=metrics)
+
+    def close(self) -> None:
+        """Gives the site's folders up for another process."""
+        self._site.close()
+
+
+class Node:
+    """One site and the user's training, as one method.
+
+    Letters are answered while a training runs, so that a slow client does not silence the one who opens sums beside it.
+    Guarantee: that of `Speaker`, and what the user's function raises never leaves.
+    """
+
+    def __init__(self, name: str, speaker: Speaker, train: Train, note: Path) -> None:
+        self._name, self._speaker, self._train, self._note = name, speaker, train, note
+        self._training = threading.Lock()
 
     def step(self, letters: bytes, model: Update | None) -> bytes:
         """The reply to these letters; with none at all, the numbers of who lives here. Never raises an Exception."""
         named = Named(self._note)
         with named:
             if letters == b"":
-                return NUMBERS + b"".join(map(_NUMBER.pack, self._site.numbers))
-            return ANSWER + self._answer(letters, model)
+                return numbers_of(self._speaker)
+            answers, asked = self._speaker.hear(letters, model)
+            update = EMPTY if asked is None else self._update(asked, model)
+            return ANSWER + pack([*unpack(answers, SERVER), *unpack(update, SERVER)])
         return named.said
 
-    def _answer(self, letters: bytes, model: Update | None) -> bytes:
-        with self._speaking:
-            answers = self._site.hear(letters)
-            # Without a model these letters are for who opens sums, and a training that failed here stays undone.
-            offer = self._site.offer if self._site.needs_update and model is not None else None
-        if offer is None:
-            return answers
-        return pack([*unpack(answers, SERVER), *unpack(self._update(offer, model), SERVER)])
-
-    def _update(self, offer: Agreement, model: Update) -> bytes:
-        digest = check_model(model, self._policy)
-        if not hmac.compare_digest(digest, offer.model):
-            raise ViewMismatch(SERVER, "sends another model than the one it signed the round for")
+    def _update(self, asked: Asked, model: Update) -> bytes:
         if not self._training.acquire(blocking=False):
             raise Late
         try:
-            layout = Layout.of(model)
-            # Against: a training in place, whose difference would be nothing.
-            before = layout.flatten(model)
             trained = self._train(model, self._name)
-            if not isinstance(trained, Trained):
-                raise WrongUpdate(f"train returns a Trained, not a {type(trained).__name__}")
-            update = layout.flatten(trained.model) - before
         finally:
             self._training.release()
-        with self._speaking:
-            if not self._site.needs_update or self._site.offer != offer:
-                raise Late
-            return self._site.submit(update, weight=trained.weight, model=digest, metrics=trained.metrics)
+        if not isinstance(trained, Trained):
+            raise WrongUpdate(f"train returns a Trained, not a {type(trained).__name__}")
+        return self._speaker.submit(asked, asked.change(trained.model), trained.weight, trained.metrics)
 
     def close(self) -> None:
         """Gives the site's folders up for another process."""
-        self._site.close()
+        self._speaker.close()
+
+
+def numbers_of(speaker: Speaker) -> bytes:
+    """The reply that says who lives on a site."""
+    return NUMBERS + b"".join(map(_NUMBER.pack, speaker.numbers))
 
 
 @dataclass(frozen=True, slots=True)

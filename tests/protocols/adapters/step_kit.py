@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from protocols.adapters.steps import Node, Rounds, Trained
+from protocols.adapters.steps import Node, Rounds, Speaker, Trained
 from protocols.exchanges import Exchanges
 from protocols.home import Home, make_homes
 from protocols.plan import RoundPlan
@@ -63,7 +63,8 @@ class World:
         for number in range(plan.max_clients):
             name = f"site-{number}"
             mine = (trains or {}).get(name, train)
-            nodes[name] = Node(name, Home.at(folder / name).site(policy), policy, mine, folder / name / "refusal.txt")
+            speaker = Speaker(Home.at(folder / name).site(policy), policy)
+            nodes[name] = Node(name, speaker, mine, folder / name / "refusal.txt")
         exchanges = Exchanges(plan, roster, Home.at(folder / "server").identity, ledger)
         made = cls(rounds=None, nodes=nodes, folder=folder)  # type: ignore[arg-type]
         made.rounds = Rounds(exchanges, made.call, tuple(nodes), 5.0)
