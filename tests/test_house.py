@@ -101,6 +101,7 @@ ORDER = (
     "curves",
     "learning",
     "report",
+    "adapters",
     "cli",
 )
 # Their first page says what the files are about, and imports nothing.
@@ -134,7 +135,9 @@ FOREIGN = {
 ONLY_IN = {
     "tenseal": {"secagg.ckks.seal"},
     "zstandard": {"secagg.ckks.seal"},
-    "torch": {"protocols.tensors", "protocols.learning.models"},
+    "torch": {"protocols.tensors", "protocols.learning.models", "protocols.adapters.pfl"},
+    "pfl": {"protocols.adapters.pfl"},
+    "nvflare": {"protocols.adapters.nvflare", "protocols.adapters.nvflare_parties"},
     "sklearn": {"protocols.learning.data"},
     "matplotlib": {"protocols.report.plots"},
     "rich": {"protocols.report.tables", "protocols.report.live", "protocols.report.progress", "protocols.cli"},
