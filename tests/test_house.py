@@ -655,8 +655,8 @@ PUBLIC = {
     "secagg": """
         Against AgreementKey Assumption BadBox BadCiphertext BadParameters BadPoint BadShare BadSignature
         ClipExceeded Context Correction Encoding EntropyUnavailable Graph GraphMode Hit Identity NoParameters
-        NonFinite OnExcess Overflow Parameters Quorum Ring Rounding SecaggError Secret Seed Share Stream Workers
-        WrongContext check_point combine derive expand expand_into find_parameters largest_feasible_dropout
+        NonFinite OnExcess Overflow Parameters Quorum Ring Rounding SecaggError Secret Seed Selection Share Stream
+        Workers WrongContext check_point combine derive expand expand_into find_parameters largest_feasible_dropout
         mask_into open_box public_of seal split unmask_into verify
     """,
     "protocols": """
