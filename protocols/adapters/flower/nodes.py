@@ -43,6 +43,10 @@ class Nodes:
         self._met: set[int] = set()
         self.bytes_down = self.bytes_up = 0
 
+    def __len__(self) -> int:
+        """How many nodes host a party."""
+        return len(set(self._node_of.values()))
+
     def introduce(self, post: Post) -> None:
         """Ask every node that is new who lives there; one that is silent is asked again the next time."""
         present = set(post.get_node_ids())

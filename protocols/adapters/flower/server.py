@@ -35,7 +35,7 @@ from protocols.adapters.flower.records import (
     scales,
     summed,
 )
-from protocols.errors import BadPlan, PolicyConflict, RoundLost
+from protocols.errors import BadPlan, PolicyConflict, PolicyViolation, RoundLost, TooFewClients
 from protocols.exchanges import Exchanges, Finished
 from protocols.home import Home
 from protocols.party import PartyId
@@ -113,6 +113,7 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
         self._post: Post | None = None
         self._own: dict[str, Any] = {}
         self._round: Round | None = None
+        self._refused: dict[int, str] = {}
 
     def summary(self) -> None:
         """Log the inner strategy's settings, and ours."""
@@ -198,7 +199,7 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
         if self._round is not None:
             # Whoever drives the strategy gave the last round up without a word.
             self._exchanges.lose()
-        self._round = None
+        self._round, self._refused = None, {}
         if not messages or self.stopped is not None:
             return []
         self._post = Post.over(grid, self._poll)
@@ -210,6 +211,8 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
             raise BadPlan("the strategy tells nodes different things: a sum is over clients that were told the same")
         invited = self._nodes.clients_on(contents)
         try:
+            if len(invited) < self.plan.min_cohort:
+                raise TooFewClients(len(invited), self.plan.min_cohort, "Invited")
             letters = self._exchanges.begin(round.layout.length, round.layout.digest(), told.pop(), invited, self._ask)
         except BudgetExceeded as spent:
             self.stopped = str(spent)
@@ -231,10 +234,7 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
         if round is None:
             return None
         found = self._nodes.read(by_node(round.sent, replies))
-        refusals = [why for why in found.refusals.values() if why.startswith("PolicyViolation")]
-        if 2 * len(refusals) > len(round.sent):
-            self._exchanges.lose()
-            raise PolicyConflict(f"{len(refusals)} of {len(round.sent)} nodes refuse this plan, as in {refusals[0]!r}")
+        self._refused |= found.refusals
         try:
             finished = self._exchanges.finish(found.answers, self._ask)
         except RoundLost as lost:
@@ -247,12 +247,16 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
     def _ask(self, letters: Mapping[PartyId, bytes], seconds: float) -> Mapping[PartyId, bytes]:
         assert self._post is not None
         parcels = self._nodes.parcels(letters, Kind.EXCHANGE)
-        return self._nodes.read(
-            self._post.exchange({node: parcel.beside(RecordDict()) for node, parcel in parcels.items()}, seconds)
-        ).answers
+        asked = {node: parcel.beside(RecordDict()) for node, parcel in parcels.items()}
+        found = self._nodes.read(self._post.exchange(asked, seconds))
+        self._refused |= found.refusals
+        return found.answers
 
     def _count(self, lost: RoundLost) -> None:
-        """Raises: the loss itself when it is one too many in a row."""
+        """Raises: PolicyConflict when most nodes refuse the plan; the loss itself when it is one too many in a row."""
+        refusals = [why for why in self._refused.values() if why.startswith(PolicyViolation.__name__)]
+        if 2 * len(refusals) > len(self._nodes):
+            raise PolicyConflict(f"{len(refusals)} nodes refuse this plan, as in {refusals[0]!r}") from lost
         self._lost += 1
         LOG.warning("secagg: this round is lost (%d in a row): %s", self._lost, lost)
         if self._lost >= self._max_lost:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,8 +104,3 @@ def trainer(deltas: Mapping[int, Mapping[str, np.ndarray]], metrics: Mapping[int
         return Message(content, reply_to=message)
 
     return train
-
-
-def homes(folder: Path) -> Path:
-    """Where `make_homes` may put its folders: it wants an empty place of its own."""
-    return folder / "homes"
