@@ -14,7 +14,7 @@ import hmac
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,9 @@ def client_mod(
     """
     if not frozenset(clear) <= CLEAR_KINDS:
         raise Misused(f"clear may list {sorted(CLEAR_KINDS)}, got {sorted(clear)}: updates never leave in the clear")
-    return Guard(policy, None if home is None else Path(home), frozenset(clear))
+    # A simulation pickles the app, and a roster's mappings, which nobody may write into, are refused there.
+    plain = None if policy is None else replace(policy, identities=dict(policy.identities))
+    return Guard(plain, None if home is None else Path(home), frozenset(clear))
 
 
 @dataclass(frozen=True, slots=True)

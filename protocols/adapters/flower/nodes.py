@@ -8,6 +8,7 @@ first, until that node is gone.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -41,13 +42,31 @@ class Nodes:
         self._roster, self._patience = roster, patience_seconds
         self._node_of: dict[PartyId, int] = {}
         self._met: set[int] = set()
+        self._gathered = False
         self.bytes_down = self.bytes_up = 0
 
     def __len__(self) -> int:
         """How many nodes host a party."""
         return len(set(self._node_of.values()))
 
-    def introduce(self, post: Post) -> None:
+    def gather(self, post: Post, clients: int) -> None:
+        """Meet who is there; the first time wait until all openers are, and so many clients.
+
+        Nodes arrive one by one when a run begins, and a committee or a key needs every opener. Whoever has not come
+        when the patience is over is missed by the round, by name.
+        """
+        self._introduce(post)
+        end = time.monotonic() + self._patience
+        while not (self._gathered or self._has(clients)) and time.monotonic() < end:
+            post.pause()
+            self._introduce(post)
+        self._gathered = True
+
+    def _has(self, clients: int) -> bool:
+        here = self._node_of.keys()
+        return here >= self._roster.openers.keys() and len(here & self._roster.clients.keys()) >= clients
+
+    def _introduce(self, post: Post) -> None:
         """Ask every node that is new who lives there; one that is silent is asked again the next time."""
         present = set(post.get_node_ids())
         self._node_of = {who: node for who, node in self._node_of.items() if node in present}

@@ -66,8 +66,12 @@ class Post(Grid):  # type: ignore[misc]  # flwr is not installed where the types
             waiting -= {reply.metadata.reply_to_message_id for reply in arrived}
             if not waiting or (end is not None and time.monotonic() >= end):
                 break
-            time.sleep(self._poll)
+            self.pause()
         return replies
+
+    def pause(self) -> None:
+        """As long as between two looks for replies."""
+        time.sleep(self._poll)
 
     def exchange(self, contents: Mapping[int, RecordDict], seconds: float) -> dict[int, Message]:
         """One question to each of these nodes that is there, and the replies by node."""

@@ -140,14 +140,15 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        messages = list(self.strategy.configure_train(server_round, arrays, config, grid))
+        post = self._gathered(grid)
+        messages = list(self.strategy.configure_train(server_round, arrays, config, post))
         self._own = arrays_of(arrays)
         model = summed(self._own)
         layout = Layout.of(model)
         kept = sorted(self._own.keys() - model.keys())
         if kept and server_round == 1:
             LOG.info("secagg: integers have no mean, the server's own values stay: %s", ", ".join(kept))
-        return self._open(Round(layout, flattened(layout, model)), Kind.TRAIN, messages, grid)
+        return self._open(Round(layout, flattened(layout, model)), Kind.TRAIN, messages)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -173,11 +174,11 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
     ) -> Iterable[Message]:
         if self.evaluate is Evaluate.OFF:
             return []
-        messages = list(self.strategy.configure_evaluate(server_round, arrays, config, grid))
+        messages = list(self.strategy.configure_evaluate(server_round, arrays, config, self._gathered(grid)))
         if self.evaluate is Evaluate.CLEAR:
             return messages
         layout = layout_of_metrics(self._metrics)
-        return self._open(Round(layout, np.zeros(layout.length)), Kind.EVALUATE, messages, grid)
+        return self._open(Round(layout, np.zeros(layout.length)), Kind.EVALUATE, messages)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         if self.evaluate is not Evaluate.MASKED:
@@ -194,7 +195,13 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
 
     # --- both -------------------------------------------------------------------------------------
 
-    def _open(self, round: Round, kind: Kind, messages: list[Message], grid: Grid) -> list[Message]:
+    def _gathered(self, grid: Grid) -> Post:
+        """The grid, whose nodes have introduced themselves."""
+        self._post = Post.over(grid, self._poll)
+        self._nodes.gather(self._post, self.plan.min_cohort)
+        return self._post
+
+    def _open(self, round: Round, kind: Kind, messages: list[Message]) -> list[Message]:
         """The same messages with letters in them; none where nobody is asked or the budget is spent."""
         if self._round is not None:
             # Whoever drives the strategy gave the last round up without a word.
@@ -202,8 +209,6 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
         self._round, self._refused = None, {}
         if not messages or self.stopped is not None:
             return []
-        self._post = Post.over(grid, self._poll)
-        self._nodes.introduce(self._post)
         self._nodes.bytes_down = self._nodes.bytes_up = 0
         contents = {message.metadata.dst_node_id: message.content for message in messages}
         told = {instruction_digest(content) for content in _distinct(contents.values())}
