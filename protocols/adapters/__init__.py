@@ -1,4 +1,5 @@
-"""How the toolkit enters a framework's loop: framework types to endpoint bytes and back, and no protocol logic.
+"""The toolkit inside federated-learning frameworks: their types to sites and exchanges, and no protocol logic.
 
-Each file needs one framework and is imported on demand: `MissingExtra` says what to install.
+Each file needs one framework and is imported on demand, `from protocols.adapters import flower`; `MissingExtra` says
+what to install.
 """
