@@ -13,7 +13,8 @@ NVFLARE := $(if $(PEERS_HOME),$(PEERS_HOME)/nvflare,.venv-nvflare)
 LEAST_TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/least-tenseal,.venv-least-tenseal)
 PINS = $(1)/bin/python -c 'from benchmarks.peers import pinned; print(*pinned("$(2)"))'
 
-.PHONY: install peers demo test test-half test-other-half test-slow test-flower test-pfl test-nvflare test-tenseal lint bench fuzz clean
+.PHONY: install peers environments demo test test-half test-other-half test-slow test-flower test-pfl test-nvflare \
+	test-tenseal lint bench fuzz clean
 
 install: $(STAMP)
 
@@ -50,6 +51,9 @@ lint: install
 	$(BIN)/mypy
 
 peers: $(FLOWER)/.installed $(DP)/.installed $(TENSEAL)/.installed
+
+# All that cannot share one; with --jobs=2 two are made at a time.
+environments: peers $(NVFLARE)/.installed $(PFL)/.installed $(LEAST_TENSEAL)/.installed
 
 $(FLOWER)/.installed: pyproject.toml benchmarks/peers/flower.py
 	$(PYTHON) -m venv $(FLOWER)
