@@ -77,7 +77,8 @@ class Checkpoint:
         try:
             if about["run"] != _name_of(run):
                 raise Misused(
-                    f"{folder.path} belongs to a run with other settings: name another folder, or resume with {run}"
+                    f"{folder.path} belongs to a run with other settings than {run}: name another folder, or go on "
+                    "with those it was started with"
                 )
             progress = about["progress"]
             return cls(
