@@ -33,10 +33,10 @@ from tests.protocols.adapters.local import Node, trainer
 STRATEGIES = {
     "FedAvg": ({}, 1),
     "FedProx": ({"proximal_mu": 0.1}, 1),
-    "FedAvgM": ({"server_momentum": 0.9, "server_learning_rate": 0.5}, 3),
-    "FedAdam": ({"eta": 0.1}, 100),
-    "FedYogi": ({"eta": 0.01}, 100),
-    "FedAdagrad": ({"eta": 0.1}, 100),
+    "FedAvgM": ({"server_momentum": 0.9, "server_learning_rate": 0.5}, 2),
+    "FedAdam": ({"eta": 0.1}, 1),
+    "FedYogi": ({"eta": 0.01}, 1),
+    "FedAdagrad": ({"eta": 0.1}, 4),
 }
 ROUNDS = 2
 

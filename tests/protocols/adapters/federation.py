@@ -36,8 +36,8 @@ METRICS = {who: {"num-examples": WEIGHTS[who], "loss": 0.8125 + who / 7} for who
 def flower_names() -> Iterator[Any]:
     """The adapter's names and Flower's, of stand-ins or of the real package."""
     with stand_ins.importable():
-        app, client, adapter = (importlib.import_module(name) for name in ("flwr.app", "flwr.clientapp", ADAPTER))
-        names = {**vars(app), **vars(client), **vars(adapter)}
+        modules = ("flwr.app", "flwr.clientapp", "flwr.serverapp", ADAPTER)
+        names = {key: value for name in modules for key, value in vars(importlib.import_module(name)).items()}
         yield SimpleNamespace(**names, strategies=importlib.import_module("flwr.serverapp.strategy"))
 
 
