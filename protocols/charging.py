@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 from typing import Protocol
 
-from dp.ledger import Charge, Ledger, Outcome, Reservation
+from dp.events import Event
+from dp.ledger import Charge, Ledger, Outcome, Reservation, Standing
 from dp.noise import RngSource
 from protocols.coding import Counted, Exact, Layered, Noisy, coding_of
 from protocols.errors import BadPlan
 from protocols.messages import Aggregate
-from protocols.plan import Agreement, context_of
+from protocols.plan import NOTHING, Agreement, context_of
 
 MECHANISM = "distributed-discrete-gaussian"
 WHY_LOST = "the round did not end in a sum"
@@ -86,6 +87,11 @@ class Charged:
 def charging(ledger: Ledger | None, agreement: Agreement, clients: int, rng: RngSource) -> Charging:
     """The entries of a round about to open, its charge reserved.  Raises: as `Charged`."""
     return Uncharged() if ledger is None else Charged(ledger, agreement, clients, rng)
+
+
+def charge_standing(ledger: Ledger, task: str, number: int, event: Event) -> Standing | None:
+    """How the charge of this round stands; None where there never was one. Its event is no part of its name."""
+    return ledger.standing(Charge(task, number, task, MECHANISM, event, cohort=1, context=NOTHING))
 
 
 def _noisy(agreement: Agreement) -> Noisy | Layered | Counted:

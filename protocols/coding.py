@@ -330,11 +330,18 @@ def coding_of(agreement: Agreement) -> Exact | Noisy | Layered | Counted:
 
     Raises: BadPlan when the noise plan cannot be met at this length, naming what to change.
     """
-    plan = agreement.plan
+    return planned_coding(agreement.plan, agreement.length)
+
+
+def planned_coding(plan: RoundPlan, length: int) -> Exact | Noisy | Layered | Counted:
+    """The coding of any round of this plan with vectors of this length.
+
+    Raises: as `coding_of`.
+    """
     if plan.noise is None:
-        return Exact(plan.encoding, agreement.length)
+        return Exact(plan.encoding, length)
     try:
-        return _with_noise(plan.noise, plan.clip, agreement.length, plan.max_clients, plan.min_cohort)
+        return _with_noise(plan.noise, plan.clip, length, plan.max_clients, plan.min_cohort)
     except DpError as error:
         raise BadPlan(str(error)) from error
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -51,7 +51,7 @@ class RoundReport:
     on a client. `excluded` names peers whose frames were ignored and the error, `costs` what it took.
     `clip` is the norm that this round clipped to, `next_clip` the one for the next round: the same unless it adapts.
     `metrics` are the weighted means of the plan's metrics. `promise` is what the round may call itself, `warnings`
-    what its promise does not cover and just happened.
+    what its promise does not cover and just happened. `kept` names the arrays that never travel.
     `seen_chi_square_p`: p-value of one received hidden vector under the uniform distribution. `encryption` has the
     numbers of the key, None where masks hide.
     """
@@ -74,6 +74,10 @@ class RoundReport:
     seconds: float
     deterministic: bool
     encryption: Encryption | None = None
+    kept: tuple[str, ...] = ()
+
+
+BeforeCommit = Callable[[Any, tuple[PartyId, ...]], None]
 
 
 def secure_mean(
@@ -88,10 +92,14 @@ def secure_mean(
     clip: Fraction | None = None,
     faults: FaultPlan | None = None,
     cohort: Cohort | None = None,
+    layout: Layout | None = None,
+    before_commit: BeforeCommit | None = None,
 ) -> RoundReport:
     """sum_i w_i clip(x_i) / sum_i w_i over the clients that survive the round, plus the plan's noise.
 
     A clip that adapts is carried by the caller: `clip` is `next_clip` of the report before, None for the plan's own.
+    `layout` is the model's, where it keeps or ties arrays; else that of the first update. `before_commit` is given mean
+    and survivors once they are charged and before the ledger says so: what it stores, no crash can lose.
 
     Shapes: each update is a state_dict or a list of arrays, all of one layout.
     Guarantee: the plan's promise; with noise and a ledger, the charge is durable before the round opens.
@@ -100,7 +108,7 @@ def secure_mean(
         TooFewClients or ImplausibleSum when the round is lost.
     """
     started = time.perf_counter()
-    layout, flat = _flatten(updates)
+    layout, flat = _flatten(updates, layout)
     _check_clients("weights", updates, weights)
     _check_clients("metrics", updates, metrics)
     if cohort is not None and cohort.server.plan != plan:
@@ -129,11 +137,13 @@ def secure_mean(
             entries.lose()
     aggregate, reader = simulation.opened, simulation.reader
     plan_of_key = cohort.encryption_of(task)
-    mean = reader.mean()
+    mean = layout.unflatten(reader.mean())
     warnings = cohort.warnings(aggregate)
+    if before_commit is not None:
+        before_commit(mean, aggregate.survivors)
     entries.commit(aggregate)
     return RoundReport(
-        mean=layout.unflatten(mean),
+        mean=mean,
         metrics=reader.metrics(),
         promise=plan.promise_of(len(flat)),
         warnings=warnings,
@@ -151,6 +161,7 @@ def secure_mean(
         seconds=time.perf_counter() - started,
         deterministic=cohort.deterministic,
         encryption=None if plan_of_key is None else Encryption.of(plan_of_key),
+        kept=layout.kept,
     )
 
 
@@ -190,13 +201,13 @@ def client_numbers(updates: Mapping[int, Any]) -> tuple[PartyId, ...]:
     return tuple(PartyId(operator.index(who)) for who in updates)
 
 
-def _flatten(updates: Mapping[int, Any]) -> tuple[Layout, dict[PartyId, Floats]]:
-    """Every update as one flat vector, and the layout they all have.
+def _flatten(updates: Mapping[int, Any], layout: Layout | None) -> tuple[Layout, dict[PartyId, Floats]]:
+    """Every update as one flat vector, and the layout they all have: the one given, or that of the first.
 
     Raises: WrongUpdate when there is none, or one differs from the first.
     """
     numbers = client_numbers(updates)
-    layout = Layout.of(next(iter(updates.values())))
+    layout = layout or Layout.of_update(next(iter(updates.values())))
     flat: dict[PartyId, Floats] = {}
     for who, update in zip(numbers, updates.values(), strict=True):
         try:

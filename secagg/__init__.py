@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from secagg.shamir import Share as Share
     from secagg.shamir import combine as combine
     from secagg.shamir import split as split
+    from secagg.sparse import Selection as Selection
     from secagg.workers import Workers as Workers
 
 _HOME = {
@@ -90,6 +91,7 @@ _HOME = {
     "SecaggError": "errors",
     "Secret": "keys",
     "Seed": "keys",
+    "Selection": "sparse",
     "Share": "shamir",
     "Stream": "prg",
     "Workers": "workers",

@@ -114,6 +114,18 @@ class Encoding:
         """2^-fraction_bits: the distance of neighbouring outputs, exactly."""
         return math.ldexp(1.0, -self.fraction_bits)
 
+    def rms_error(self, clients: int) -> float:
+        """step / sqrt(6 n): the root mean square error that stochastic rounding leaves in a mean of n, all of weight 1.
+
+        Of one client it has variance step^2 f (1 - f), f the fraction of y; this is its mean over uniform f.
+        Raises: BadParameters for n outside 1..max_clients.
+        """
+        return self.step / math.sqrt(6 * _integer("clients", clients, 1, self.max_clients))
+
+    def worst_rms_error(self, clients: int) -> float:
+        """step / (2 sqrt n): the same where every coordinate of every client lies half-way between two levels."""
+        return self.step / (2 * math.sqrt(_integer("clients", clients, 1, self.max_clients)))
+
     def encode(
         self, x: Floats, weight: int, rounding_seed: Seed, on_excess: OnExcess = OnExcess.COUNT
     ) -> tuple[RingVector, Hit]:

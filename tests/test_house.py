@@ -135,7 +135,9 @@ FOREIGN = {
 ONLY_IN = {
     "tenseal": {"secagg.ckks.seal"},
     "zstandard": {"secagg.ckks.seal"},
-    "torch": {"protocols.tensors", "protocols.learning.models"},
+    "torch": {"protocols.tensors", "protocols.learning.models", "protocols.adapters.pfl"},
+    "pfl": {"protocols.adapters.pfl"},
+    "nvflare": {"protocols.adapters.nvflare", "protocols.adapters.nvflare_parties"},
     "sklearn": {"protocols.learning.data"},
     "matplotlib": {"protocols.report.plots"},
     "rich": {"protocols.report.tables", "protocols.report.live", "protocols.report.progress", "protocols.cli"},
@@ -663,8 +665,8 @@ PUBLIC = {
     "secagg": """
         Against AgreementKey Assumption BadBox BadCiphertext BadParameters BadPoint BadShare BadSignature
         ClipExceeded Context Correction Encoding EntropyUnavailable Graph GraphMode Hit Identity NoParameters
-        NonFinite OnExcess Overflow Parameters Quorum Ring Rounding SecaggError Secret Seed Share Stream Workers
-        WrongContext check_point combine derive expand expand_into find_parameters largest_feasible_dropout
+        NonFinite OnExcess Overflow Parameters Quorum Ring Rounding SecaggError Secret Seed Selection Share Stream
+        Workers WrongContext check_point combine derive expand expand_into find_parameters largest_feasible_dropout
         mask_into open_box public_of seal split unmask_into verify
     """,
     "protocols": """

@@ -37,14 +37,21 @@ class Admission:
         Raises: BudgetExceeded; InsecureEntropy; UnsupportedEvent or NoiseTooCoarse without a proof.
         """
         terms = require_unclosed(history)
-        _require_secure(charge.event, terms)
-        after = compose(history.charged + Counter([charge.event]), terms, terms.view)
+        after = _after(history, charge.event, terms)
         if not terms.budget.holds(after):
             raise BudgetExceeded(
                 f"the limit is {terms}; round {charge.round} of task {charge.task!r} would make it "
                 f"{after.upper:.9g}, it is {self.charged(history).upper:.9g} now; nothing was written"
             )
         return after
+
+    def affords(self, history: History, event: Event) -> bool:
+        """Whether a candidate with this event would be admitted.
+
+        Raises: InsecureEntropy; UnsupportedEvent or NoiseTooCoarse without a proof.
+        """
+        terms = terms_of(history)
+        return history.closed is None and terms.budget.holds(_after(history, event, terms))
 
     def admitted(self, history: History, after: Interval) -> None:
         """The candidate was written: its interval is the history's now."""
@@ -90,6 +97,12 @@ def require_unclosed(history: History) -> Terms:
     if history.closed is not None:
         raise BudgetExceeded(f"the budget was closed at entry {history.closed}; open a new ledger")
     return terms_of(history)
+
+
+def _after(history: History, event: Event, terms: Terms) -> Interval:
+    """The interval with one more of this event."""
+    _require_secure(event, terms)
+    return compose(history.charged + Counter([event]), terms, terms.view)
 
 
 def _require_secure(event: Event, terms: Terms) -> None:

@@ -32,6 +32,7 @@ from dp.errors import (
     Locked,
     StorageRefused,
 )
+from dp.events import Event
 from dp.ledger.admission import Admission, require_unclosed, terms_of
 from dp.ledger.chain import Body, Entry, Head, Kind, Signer
 from dp.ledger.charge import Charge, Ends, Outcome, Randomness, Terms, require_text
@@ -277,6 +278,13 @@ class Ledger:
             return Fraction(0)
         spent = Fraction(self._admission.charged(history).upper)
         return max(Fraction(0), terms_of(history).budget.epsilon - spent)
+
+    def affords(self, event: Event) -> bool:
+        """Whether a charge of this event would be granted now; nothing is written, so another may be faster.
+
+        Raises: InsecureEntropy; UnsupportedEvent or NoiseTooCoarse when no accountant has a proof for the event.
+        """
+        return self._admission.affords(self._log.catch_up(), event)
 
     def standing(self, charge: Charge) -> Standing | None:
         """How the latest reservation of this charge's id stands; None when there never was one."""

@@ -1,4 +1,5 @@
-"""The toolkit inside federated-learning frameworks: each adapter translates their types to sites and exchanges.
+"""The toolkit inside federated-learning frameworks: their types to sites and exchanges, and no protocol logic.
 
-An adapter holds no protocol logic and is imported on demand: `from protocols.adapters import flower`.
+Each file needs one framework and is imported on demand, `from protocols.adapters import flower`; `MissingExtra` says
+what to install.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocols.learning.cohorts import CohortRule, CohortsTooClose, Everyone, FixedGroups, PoissonCohort, UniformCohort
 from protocols.learning.data import (
     Dealt,
     Examples,
@@ -16,21 +17,24 @@ from protocols.learning.data import (
     split_iid,
     standardised,
 )
-from protocols.learning.loop import (
-    Aggregate,
-    Aggregated,
-    Converged,
-    Everyone,
-    Federation,
-    RoundRecord,
-    Stop,
-    UniformCohort,
-    load_model,
-    plain_mean,
-    save_model,
-    train,
-)
+from protocols.learning.feedback import ErrorFeedback, Residual
+from protocols.learning.folders import RunFolder, load_model, save_model
+from protocols.learning.loop import Aggregate, Aggregated, Federation, RoundRecord, Run, plain_mean, train
 from protocols.learning.models import Dense, Model, Parameters, Score, TorchDense, mlp, softmax_regression
+from protocols.learning.reduction import Everything, Latest, Public, Reduction, arrived, travelling
+from protocols.learning.secure import IdealRounds, RoundInterrupted, SecureRounds
+from protocols.learning.selection import (
+    MovingRule,
+    OnlyKeys,
+    PrunedMask,
+    RandomK,
+    Rule,
+    TopKOfLast,
+    VotedBlocks,
+    require_layout,
+)
+from protocols.learning.session import Session
+from protocols.learning.stopping import Attempts, BudgetSpent, Converged, Progress, Quantity, Rounds, StopRule
 from protocols.learning.strategies import (
     FedAdagrad,
     FedAdam,
@@ -40,17 +44,26 @@ from protocols.learning.strategies import (
     FedProx,
     FedSGD,
     FedYogi,
+    FlowerAdam,
     Local,
+    ServerRule,
     Strategy,
 )
+from protocols.learning.torch_trainer import TorchTrainer
 
 __all__ = [
     "Aggregate",
     "Aggregated",
+    "Attempts",
+    "BudgetSpent",
+    "CohortRule",
+    "CohortsTooClose",
     "Converged",
     "Dealt",
     "Dense",
+    "ErrorFeedback",
     "Everyone",
+    "Everything",
     "Examples",
     "FedAdagrad",
     "FedAdam",
@@ -61,16 +74,42 @@ __all__ = [
     "FedSGD",
     "FedYogi",
     "Federation",
+    "FixedGroups",
+    "FlowerAdam",
     "Holdout",
+    "IdealRounds",
+    "Latest",
     "Local",
     "Model",
+    "MovingRule",
+    "OnlyKeys",
     "Parameters",
+    "PoissonCohort",
+    "Progress",
+    "PrunedMask",
+    "Public",
+    "Quantity",
+    "RandomK",
+    "Reduction",
+    "Residual",
+    "RoundInterrupted",
     "RoundRecord",
+    "Rounds",
+    "Rule",
+    "Run",
+    "RunFolder",
     "Score",
-    "Stop",
+    "SecureRounds",
+    "ServerRule",
+    "Session",
+    "StopRule",
     "Strategy",
+    "TopKOfLast",
     "TorchDense",
+    "TorchTrainer",
     "UniformCohort",
+    "VotedBlocks",
+    "arrived",
     "breast_cancer",
     "deal_dirichlet",
     "deal_iid",
@@ -80,10 +119,12 @@ __all__ = [
     "mlp",
     "orientation_features",
     "plain_mean",
+    "require_layout",
     "save_model",
     "softmax_regression",
     "split_dirichlet",
     "split_iid",
     "standardised",
     "train",
+    "travelling",
 ]

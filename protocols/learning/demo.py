@@ -24,9 +24,12 @@ from dp.accountant import Budget, Relation, View
 from dp.calibrate import calibrate_gaussian
 from dp.ledger import Ledger
 from protocols.errors import Misused, TooFewClients
+from protocols.learning.cohorts import UniformCohort
 from protocols.learning.data import deal_dirichlet, deal_iid, digits, orientation_features
-from protocols.learning.loop import Aggregated, Federation, RoundRecord, UniformCohort, plain_mean, save_model
+from protocols.learning.folders import save_model
+from protocols.learning.loop import Aggregated, Federation, RoundRecord, plain_mean
 from protocols.learning.models import Parameters, softmax_regression
+from protocols.learning.stopping import Attempts
 from protocols.learning.strategies import FedAvgM, Local
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, Promise, RoundPlan
@@ -146,7 +149,9 @@ def federation_of(demo: Demo) -> Federation:
         model=softmax_regression(examples.features.shape[1], examples.classes),
         strategy=STRATEGY,
         data=deal(examples, demo.clients, demo.seed),
-        rounds=demo.rounds,
+        # The budget is divided among so many charges: a lost round is not tried again.
+        stops=(Attempts(demo.rounds),),
+        max_lost_rounds=demo.rounds,
         seed=demo.seed,
         selection=UniformCohort(selected_of(demo)),
     )

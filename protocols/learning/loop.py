@@ -1,37 +1,45 @@
 """The federated loop: start -> select -> distribute -> train -> aggregate -> update -> evaluate -> again.
 
-`Federation.run(aggregate)` yields one `RoundRecord` per round. How updates become their mean is the
-caller's: `aggregate` is a secure round, or a plain mean to compare with. The loop itself never prints,
-never looks at one client's update beside its own training, and draws everything random (cohorts, batches,
-the first model) from the seed, so that two aggregates can be compared on equal cohorts and data.
+`Federation.run(aggregate)` gives one `RoundRecord` per round. How updates become their mean is for the caller to say:
+`aggregate` is a secure round (`SecureRounds`), the ideal functionality, or a plain mean to compare with. The loop
+itself never prints and never looks at one client's update beside its own training.
+
+Cohorts, batches and the first model are drawn from the operating system; with a seed they are functions of it, so that
+two aggregates can be compared on equal cohorts and data, and the run is marked deterministic.
 """
 
 from __future__ import annotations
 
-import enum
 import math
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 
-from protocols.errors import Misused, RoundLost, WrongUpdate
+from dp.entropy import Entropy
+from dp.events import Sampling
+from protocols.errors import Misused, RoundLost, TooFewClients, WrongUpdate
+from protocols.learning.checkpoint import Checkpoint
+from protocols.learning.cohorts import CohortRule, Draws, Everyone
 from protocols.learning.data import Dealt, Examples
+from protocols.learning.folders import RunFolder
 from protocols.learning.models import Model, Parameters, Score
+from protocols.learning.reduction import Everything, Latest, Public, Reduction
+from protocols.learning.stopping import Progress, StopRule
 from protocols.learning.strategies import Local, Strategy
 
 # First words of the generators' seeds: one purpose never repeats another's draws.
-_START, _SELECT, _TRAIN = 1, 2, 3
+_START, _TRAIN = 1, 3
+LABEL_SELECT = b"secagg/v1/learning/select"
+LABEL_BASE = b"secagg/v1/learning/base"
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregated:
     """The mean of the survivors' updates, and who they are."""
 
-    mean: Parameters
+    mean: Any
     survivors: tuple[int, ...]
 
 
@@ -39,91 +47,23 @@ class Released(Protocol):
     """What a round must give back: `Aggregated`, or the report of a secure round as it is."""
 
     @property
-    def mean(self) -> Parameters: ...
+    def mean(self) -> Any: ...
     @property
     def survivors(self) -> tuple[int, ...]: ...
 
 
-Aggregate = Callable[[Mapping[int, Parameters], int], Released]
-
-
-class Selection(Protocol):
-    """Who is asked in a round."""
-
-    def choose(self, clients: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Everyone:
-    """All clients, every round."""
-
-    def choose(self, clients: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
-        """All of them."""
-        return tuple(clients)
-
-
-@dataclass(frozen=True, slots=True)
-class UniformCohort:
-    """`size` clients, uniformly without replacement.
-
-    Guarantee: none for privacy. The draws come from a public seed, so no amplification may be claimed.
-    Raises: Misused when there are fewer clients than that.
-    """
-
-    size: int
-
-    def __post_init__(self) -> None:
-        if self.size < 1:
-            raise Misused(f"a cohort of {self.size} clients cannot train: ask at least one")
-
-    def choose(self, clients: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
-        """A sorted sample."""
-        if self.size > len(clients):
-            raise Misused(f"a cohort of {self.size} cannot be drawn from {len(clients)} clients")
-        return tuple(sorted(int(who) for who in rng.choice(np.array(clients), self.size, replace=False)))
-
-
-@dataclass(frozen=True, slots=True)
-class Converged:
-    """Stop when the loss has not fallen by `tolerance` below its best for `patience` rounds.
-
-    Guarantee: the loss is that of the released (noisy) model on the server's own evaluation examples, so
-        stopping by it is post-processing and says nothing more about any client. Lost rounds release no
-        model and do not count.
-    """
-
-    patience: int
-    tolerance: float
-
-    def __post_init__(self) -> None:
-        if self.patience < 1:
-            raise Misused(f"patience is {self.patience} rounds, expected at least 1")
-        if not 0 <= self.tolerance < math.inf:
-            raise Misused(f"tolerance is {self.tolerance}, expected a number >= 0")
-
-    def reached(self, losses: Sequence[float]) -> bool:
-        """Whether this series of losses, the start's first, has settled."""
-        best, stale = math.inf, 0
-        for loss in losses:
-            stale = 0 if loss < best - self.tolerance else stale + 1
-            best = min(best, loss)
-        return stale >= self.patience
-
-
-class Stop(enum.Enum):
-    """Why a run ended."""
-
-    ROUNDS = "all rounds are done"
-    CONVERGED = "the loss has settled"
+# Updates as they travel, and the round's number.
+Aggregate = Callable[[Mapping[int, Any], int], Released]
 
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """One round as the server knows it: everything here is public once the mean is.
+    """One round as the server knows it: everything here is public once the mean is, but for who was asked.
 
     `failed` says why a round was lost: survivors are then empty, `update_norm` is 0 and the model is the one
     before. `loss` and `accuracy` are those of `parameters` on the server's examples, `update_norm` is the L2
-    norm of the mean update, `stop` is set in the last record.
+    norm of the mean update, `stop` is the rule that ended the run, set in the last record. `deterministic`: cohorts
+    and batches came from a public seed, and no amplification may be claimed.
     """
 
     round: int
@@ -134,79 +74,181 @@ class RoundRecord:
     accuracy: float
     update_norm: float
     parameters: Parameters = field(repr=False)
-    stop: Stop | None
+    stop: StopRule | None
+    deterministic: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Federation:
     """Everything a run depends on except how updates become their mean.
 
+    The run ends with the first of `stops` that is reached, or with the error of the last of `max_lost_rounds` rounds
+    that were lost one after the other.
     Raises: Misused for numbers no run can have.
     """
 
     model: Model
     strategy: Strategy
     data: Dealt = field(repr=False)
-    rounds: int
-    seed: int
-    selection: Selection = field(default_factory=Everyone)
-    convergence: Converged | None = None
+    stops: tuple[StopRule, ...]
+    seed: int | None = None
+    selection: CohortRule = field(default_factory=Everyone)
+    reduction: Reduction = field(default_factory=Everything)
+    max_lost_rounds: int = 3
 
     def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise Misused(f"rounds is {self.rounds}, expected at least 1")
-        if self.seed < 0:
+        if not self.stops:
+            raise Misused("a run needs a rule that ends it: Rounds(30), for one")
+        if self.seed is not None and self.seed < 0:
             raise Misused(f"seed is {self.seed}, expected a number >= 0")
+        if self.max_lost_rounds < 1:
+            raise Misused(f"max_lost_rounds is {self.max_lost_rounds}, expected at least 1")
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether cohorts and batches are functions of a public seed."""
+        return self.seed is not None
+
+    def sampling(self) -> Sampling | None:
+        """As what a reader of the models may count a round, for `dp.Sampled`; None where nothing is amplified."""
+        return None if self.deterministic else self.selection.sampling(len(self.data.clients))
 
     def first_model(self) -> Parameters:
-        """The model every run of this federation starts from."""
-        return self.model.start(np.random.default_rng([_START, self.seed]))
+        """The model a run of this federation starts from."""
+        return self.model.start(np.random.default_rng([_START, _base(self.seed)]))
 
-    def run(self, aggregate: Aggregate) -> Iterator[RoundRecord]:
-        """Train; one record per round, the last one naming why it is the last.
+    def run(self, aggregate: Aggregate, folder: RunFolder | None = None) -> Run:
+        """Train. With a folder, a run that was killed goes on where it was.
 
-        A lost round (TooFewClients, ImplausibleSum) keeps model and strategy state and the run goes on.
-        Raises: what else `aggregate` raises (a spent budget among them), at the round it concerns;
-            WrongUpdate when its mean does not fit the model or names an uninvited survivor.
+        Raises: Misused when the folder is another federation's.
         """
-        parameters = self.first_model()
-        state = self.strategy.start(parameters)
-        losses = [self._score(parameters).loss]
-        for number in range(self.rounds):
-            invited = self._select(number)
-            updates = {who: self._train(parameters, who, number) for who in invited}
-            survivors: tuple[int, ...] = ()
-            failed, norm = None, 0.0
-            try:
-                released = _checked(aggregate(updates, number), invited)
-            except RoundLost as lost:
-                failed = f"{type(lost).__name__}: {lost}"
-            else:
-                parameters, state = self.strategy.step(parameters, released.mean, state)
-                survivors, norm = released.survivors, _norm(released.mean)
-            score = self._score(parameters)
-            if failed is None:
-                losses.append(score.loss)
-            stop = self._stop(number, losses)
-            yield RoundRecord(number, invited, survivors, failed, score.loss, score.accuracy, norm, parameters, stop)
-            if stop is not None:
-                return
+        return Run(self, aggregate, folder)
 
-    def _select(self, number: int) -> tuple[int, ...]:
-        return self.selection.choose(sorted(self.data.clients), np.random.default_rng([_SELECT, self.seed, number]))
+    def describe(self) -> str:
+        """What a folder must be resumed with."""
+        return f"{self.strategy}, {self.selection}, {self.reduction}, seed {self.seed}"
 
-    def _train(self, parameters: Parameters, who: int, number: int) -> Parameters:
+
+class Run(Iterator[RoundRecord]):
+    """One training: an iterator over its rounds. `parameters` is the model so far, `stop` the rule that ended the run.
+
+    A lost round keeps model and strategy state, and is tried again under the next number with a fresh cohort.
+    Raises, from `next`: the last RoundLost after `max_lost_rounds` in a row; what else `aggregate` raises (a spent
+        budget among them), at the round it concerns; WrongUpdate when its mean does not fit the model or names an
+        uninvited survivor.
+    """
+
+    def __init__(self, federation: Federation, aggregate: Aggregate, folder: RunFolder | None) -> None:
+        self.federation = federation
+        self.stop: StopRule | None = None
+        self._aggregate, self._folder = aggregate, folder
+        self._base = _base(federation.seed)
+        self._here = self._resumed() or self._first()
+        self._lost: list[RoundLost] = []
+
+    @property
+    def parameters(self) -> Parameters:
+        """The model after the latest round."""
+        return self._here.parameters
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run stands."""
+        return self._here.progress
+
+    def __next__(self) -> RoundRecord:
+        self.stop = self._reached()
+        if self.stop is not None:
+            raise StopIteration
+        if len(self._lost) >= self.federation.max_lost_rounds:
+            last = self._lost[-1]
+            last.add_note(f"{len(self._lost)} rounds in a row were lost; the model is the one before them")
+            raise last
+        return self._round()
+
+    def _round(self) -> RoundRecord:
+        number = self._here.number
+        invited = self._invited()
+        public = Public(number, self.federation.reduction.received(self.parameters, number), self._here.latest)
+        survivors: tuple[int, ...] = ()
+        failed, norm = None, 0.0
+        try:
+            released, mean = self._mean(public, invited)
+        except RoundLost as lost:
+            self._lost.append(lost)
+            failed = f"{type(lost).__name__}: {lost}"
+            score = self._score(self.parameters)
+            self._move(replace(self._here, progress=self._attempted(), invited=None))
+        else:
+            self._lost.clear()
+            parameters, state = self.federation.strategy.step(public.model, mean, self._here.state)
+            survivors, norm, score = released.survivors, _norm(mean), self._score(parameters)
+            latest = Latest(number, released.mean, mean, survivors)
+            self._move(Checkpoint(parameters, state, self._attempted(score.loss, norm), latest))
+        self.stop = self._reached()
+        return RoundRecord(
+            number,
+            invited,
+            survivors,
+            failed,
+            score.loss,
+            score.accuracy,
+            norm,
+            self.parameters,
+            self.stop,
+            self.federation.deterministic,
+        )
+
+    def _mean(self, public: Public, invited: tuple[int, ...]) -> tuple[Released, Parameters]:
+        """What was released, and the mean update it stands for."""
+        if not invited:
+            raise TooFewClients(0, 1, "Selecting")
+        reduction = self.federation.reduction
+        chosen = reduction.choose(public)
+        updates = {who: reduction.send(who, self._train(public, who), chosen, public) for who in invited}
+        released = _checked(self._aggregate(updates, public.round), invited)
+        return released, reduction.restore(released.mean, chosen, public)
+
+    def _invited(self) -> tuple[int, ...]:
+        """This round's cohort: drawn once, and written down before anybody is asked."""
+        drawn = self._here.invited
+        if drawn is None:
+            with _entropy(self.federation.seed, self._here.number) as entropy:
+                drawn = self.federation.selection.choose(sorted(self.federation.data.clients), Draws(entropy))
+            self._move(replace(self._here, invited=drawn))
+        return drawn
+
+    def _train(self, public: Public, who: int) -> Parameters:
         # Seeded per round and client: an update does not depend on who else was asked, or in which order.
-        rng = np.random.default_rng([_TRAIN, self.seed, number, who])
-        return train(self.model, parameters, self.data.clients[who], self.strategy.local, rng)
+        rng = np.random.default_rng([_TRAIN, self._base, public.round, who])
+        federation = self.federation
+        return train(federation.model, public.model, federation.data.clients[who], federation.strategy.local, rng)
 
     def _score(self, parameters: Parameters) -> Score:
-        return self.model.score(parameters, self.data.public)
+        return self.federation.model.score(parameters, self.federation.data.public)
 
-    def _stop(self, number: int, losses: Sequence[float]) -> Stop | None:
-        if self.convergence is not None and self.convergence.reached(losses):
-            return Stop.CONVERGED
-        return Stop.ROUNDS if number == self.rounds - 1 else None
+    def _reached(self) -> StopRule | None:
+        return next((rule for rule in self.federation.stops if rule.reached(self.progress)), None)
+
+    def _attempted(self, *results: float) -> Progress:
+        """The progress with one more attempt, and with loss and norm of its model if it gave one."""
+        before = self.progress
+        losses, norms = results[:1], results[1:]
+        return Progress(before.attempts + 1, before.losses + losses, before.norms + norms)
+
+    def _first(self) -> Checkpoint:
+        parameters = self.federation.model.start(np.random.default_rng([_START, self._base]))
+        state = self.federation.strategy.start(parameters)
+        return Checkpoint(parameters, state, Progress(losses=(self._score(parameters).loss,)))
+
+    def _resumed(self) -> Checkpoint | None:
+        return None if self._folder is None else Checkpoint.load(self._folder, self.federation.describe())
+
+    def _move(self, to: Checkpoint) -> None:
+        """Afterwards the run is there, also for whoever resumes it."""
+        if self._folder is not None:
+            to.save(self._folder, self.federation.describe())
+        self._here = to
 
 
 def train(model: Model, received: Parameters, examples: Examples, local: Local, rng: np.random.Generator) -> Parameters:
@@ -233,33 +275,19 @@ def plain_mean(updates: Mapping[int, Parameters], round: int) -> Aggregated:
     return Aggregated([np.mean(parts, axis=0) for parts in zip(*(updates[i] for i in who), strict=True)], who)
 
 
-def save_model(path: Path, parameters: Parameters) -> None:
-    """The parameters, in order, as one .npz file; no pickle. The file is replaced whole or not at all.
-
-    Raises: Misused when something is no array of floats.
-    """
-    odd = [str(array.dtype) for array in parameters if array.dtype.kind != "f"]
-    if odd or not parameters:
-        raise Misused(f"a model is a list of float arrays, got {odd or 'an empty list'}")
-    unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("wb") as file:
-        np.savez(file, *parameters)
-    unfinished.replace(path)
+def _base(seed: int | None) -> int:
+    """What batches and the first model are drawn from: the seed, or 128 bits of the operating system."""
+    if seed is not None:
+        return seed
+    with Entropy.system(LABEL_BASE, b"") as entropy:
+        low, high = (int(word) for word in entropy.borrow(2, LABEL_BASE))
+    return (high << 64) | low
 
 
-def load_model(path: Path) -> Parameters:
-    """What `save_model` wrote; nothing in the file is ever executed.
-
-    Raises: Misused when the file is something else.
-    """
-    try:
-        with path.open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-            if not isinstance(found, np.lib.npyio.NpzFile) or not found.files:
-                raise Misused(f"{path} holds no model")
-            return [found[f"arr_{place}"] for place in range(len(found.files))]
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise Misused(f"{path} is no model file: {error}") from error
+def _entropy(seed: int | None, number: int) -> Entropy:
+    """Where the cohort of this round is drawn from."""
+    round = number.to_bytes(8, "little")
+    return Entropy.system(LABEL_SELECT, round) if seed is None else Entropy.insecure(seed, LABEL_SELECT, round)
 
 
 def _norm(update: Parameters) -> float:

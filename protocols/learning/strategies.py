@@ -51,13 +51,18 @@ class Local:
             raise Misused(f"proximal is {self.proximal}, expected a number >= 0")
 
 
-class Strategy(Protocol):
+class ServerRule(Protocol):
+    """What the server makes of the mean: all it is given, element by element."""
+
+    def start(self, parameters: Parameters) -> State: ...
+    def step(self, parameters: Parameters, mean: Parameters, state: State) -> tuple[Parameters, State]: ...
+
+
+class Strategy(ServerRule, Protocol):
     """What the clients do, and what the server makes of their mean."""
 
     @property
     def local(self) -> Local: ...
-    def start(self, parameters: Parameters) -> State: ...
-    def step(self, parameters: Parameters, mean: Parameters, state: State) -> tuple[Parameters, State]: ...
 
 
 class _Stateless(ABC):
@@ -196,11 +201,14 @@ class FedOpt(ABC):
 
         Raises: WrongUpdate when the mean has other shapes than the model.
         """
+        return self._step(parameters, mean, state, self.rate)
+
+    def _step(self, parameters: Parameters, mean: Parameters, state: State, rate: float) -> tuple[Parameters, State]:
         _check_same(parameters, mean)
         changes = _wide(mean)
         first = [self.beta1 * old + (1 - self.beta1) * d for old, d in zip(state[0], changes, strict=True)]
         second = [self.second_moment(old, d) for old, d in zip(state[1], changes, strict=True)]
-        steps = [self.rate * m / (np.sqrt(v) + self.tau) for m, v in zip(first, second, strict=True)]
+        steps = [rate * m / (np.sqrt(v) + self.tau) for m, v in zip(first, second, strict=True)]
         return _moved(parameters, steps), (first, second)
 
 
@@ -211,6 +219,34 @@ class FedAdam(FedOpt):
     def second_moment(self, old: Floats, change: Floats) -> Floats:
         """v <- b2 v + (1 - b2) D^2."""
         return np.asarray(self.beta2 * old + (1 - self.beta2) * change**2)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowerAdam(FedAdam):
+    """FedAdam as Flower computes it, to continue or to repeat its runs: v starts at 0, and in round r = 1, 2, ...
+
+        eta_r = eta sqrt(1 - b2^(r+1)) / (1 - b1^(r+1))
+
+    The exponent of its first round is 2. The other adaptive rules of Flower differ from the paper's by the start of v
+    alone: `initial_second_moment=0`.
+    Source: flwr 1.41, serverapp/strategy/fedadam.py.
+    """
+
+    initial_second_moment: float | None = 0.0
+
+    def start(self, parameters: Parameters) -> State:
+        """m, v, and how many rounds there were."""
+        return (*FedAdam.start(self, parameters), [np.zeros(1)])
+
+    def step(self, parameters: Parameters, mean: Parameters, state: State) -> tuple[Parameters, State]:
+        """The next model, moments and count.
+
+        Raises: WrongUpdate when the mean has other shapes than the model.
+        """
+        rounds = float(state[2][0][0]) + 1
+        rate = self.rate * math.sqrt(1 - self.beta2 ** (rounds + 1)) / (1 - self.beta1 ** (rounds + 1))
+        moved, moments = self._step(parameters, mean, state, rate)
+        return moved, (*moments, [np.full(1, rounds)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from dp.lattice import rotate
 from dp.mechanisms import DiscreteGaussian, DiscreteLaplace, LocalMechanism, Mechanism, Skellam
 from dp.noise import GaussianLaw
 from protocols.coding import LABEL_ROTATION, Noisy, coding_of
-from protocols.learning import Dealt, Examples, FedAvg, Federation, Local, Parameters, softmax_regression
+from protocols.learning import Dealt, Examples, FedAvg, Federation, Local, Parameters, Rounds, softmax_regression
 from protocols.plan import RoundPlan, context_of
 from protocols.round import RoundReport, secure_mean
 from protocols.simulate import Cohort
@@ -257,7 +257,9 @@ def test_no_mean_released_by_the_loop_is_more_than_integers_in_reach(row: str, f
         looked_at += steps.size
         return report
 
-    federation = Federation(softmax_regression(features, classes), FedAvg(Local(0.1, 1)), data, rounds=rounds, seed=1)
+    federation = Federation(
+        softmax_regression(features, classes), FedAvg(Local(0.1, 1)), data, (Rounds(rounds),), seed=1
+    )
     records = list(federation.run(aggregate))
     assert [record.failed for record in records] == [None] * rounds
     assert looked_at == rounds * (features + 1) * classes

@@ -7,18 +7,18 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import chisquare
 
+from dp.events import Poisson
 from protocols.errors import ImplausibleSum, Misused, TooFewClients, WrongUpdate
 from protocols.learning import (
     Aggregated,
+    Attempts,
     Converged,
     Dealt,
     Everyone,
@@ -30,8 +30,11 @@ from protocols.learning import (
     FedSGD,
     Local,
     Parameters,
+    PoissonCohort,
+    Progress,
+    Public,
     RoundRecord,
-    Stop,
+    Rounds,
     UniformCohort,
     deal_dirichlet,
     deal_iid,
@@ -44,6 +47,7 @@ from protocols.learning import (
     softmax_regression,
     train,
 )
+from protocols.learning.reduction import Chosen, Whole, arrived, travelling
 
 
 def toy(clients: int = 6, each: int = 8, seed: int = 0) -> Dealt:
@@ -59,7 +63,7 @@ def toy(clients: int = 6, each: int = 8, seed: int = 0) -> Dealt:
 
 
 def federation(**changes: Any) -> Federation:
-    first = Federation(softmax_regression(2, 3), FedAvg(Local(0.3, 2)), toy(), rounds=5, seed=1)
+    first = Federation(softmax_regression(2, 3), FedAvg(Local(0.3, 2)), toy(), (Rounds(5),), seed=1)
     return replace(first, **changes)
 
 
@@ -78,7 +82,7 @@ def together(dealt: Dealt) -> Examples:
 
 
 def test_fedavg_is_the_mean_of_the_clients_own_models() -> None:
-    run = federation(rounds=1)
+    run = federation(stops=(Rounds(1),))
     start = run.first_model()
     own = []
     for who, share in run.data.clients.items():
@@ -98,7 +102,7 @@ def test_fedsgd_is_centralised_gradient_descent_on_everybodys_data(hidden: int) 
     # Shares are equally large, so the mean of gradients is the gradient of the mean. What remains is the order of
     # float64 sums: 20 steps stay within 1e-13 of each other.
     model = mlp(2, hidden, 3) if hidden else softmax_regression(2, 3)
-    run = federation(model=model, strategy=FedSGD(rate=0.5), rounds=20)
+    run = federation(model=model, strategy=FedSGD(rate=0.5), stops=(Rounds(20),))
     central, pooled = run.first_model(), together(run.data)
     for record in run.run(plain_mean):
         central = [x - 0.5 * slope for x, slope in zip(central, model.gradient(central, pooled), strict=True)]
@@ -161,9 +165,9 @@ def test_training_leaves_the_received_model_alone() -> None:
 
 
 def test_a_run_learns_and_records_every_round() -> None:
-    records = list(federation(rounds=30).run(plain_mean))
+    records = list(federation(stops=(Rounds(30),)).run(plain_mean))
     assert [record.round for record in records] == list(range(30))
-    assert [record.stop for record in records] == [None] * 29 + [Stop.ROUNDS]
+    assert [record.stop for record in records] == [None] * 29 + [Rounds(30)]
     assert records[-1].loss < records[0].loss < np.log(3)
     assert records[-1].accuracy > 0.8
     assert all(record.survivors == record.invited == tuple(range(6)) for record in records)
@@ -217,24 +221,71 @@ def test_a_lost_round_keeps_the_model_and_the_run_goes_on(error: Exception) -> N
         return plain_mean(updates, number)
 
     records = list(federation(strategy=FedAvgM(Local(0.3))).run(lose_the_third))
-    assert [record.failed is not None for record in records] == [False, False, True, False, False]
+    assert [record.round for record in records] == [0, 1, 2, 3, 4, 5]
+    assert [record.failed is not None for record in records] == [False, False, True, False, False, False]
+    assert records[-1].stop == Rounds(5)
     lost, before = records[2], records[1]
     assert lost.failed == f"{type(error).__name__}: {error}"
     assert (lost.survivors, lost.update_norm) == ((), 0.0)
     assert all(np.array_equal(*pair) for pair in zip(lost.parameters, before.parameters, strict=True))
     assert (lost.loss, lost.accuracy) == (before.loss, before.accuracy)
-    # Momentum too is as before: a run of one round fewer that never lost one ends at the same model.
-    shorter = list(federation(strategy=FedAvgM(Local(0.3)), rounds=4).run(plain_mean))
-    for one, two in zip(records[-1].parameters, shorter[-1].parameters, strict=True):
+    # Momentum too is as before: a run that never lost a round ends at the same model.
+    whole = list(federation(strategy=FedAvgM(Local(0.3))).run(plain_mean))
+    for one, two in zip(records[-1].parameters, whole[-1].parameters, strict=True):
         assert np.array_equal(one, two)
 
 
-def test_a_run_that_loses_its_last_round_still_says_why_it_ended() -> None:
+def test_a_run_that_loses_its_last_attempt_still_says_why_it_ended() -> None:
     def lose(updates: Mapping[int, Parameters], number: int) -> Aggregated:
         raise TooFewClients(0, 1, "Summing")
 
-    records = list(federation(rounds=2).run(lose))
-    assert [record.stop for record in records] == [None, Stop.ROUNDS]
+    records = list(federation(stops=(Attempts(2),)).run(lose))
+    assert [record.stop for record in records] == [None, Attempts(2)]
+
+
+def test_after_three_lost_rounds_in_a_row_comes_their_error_and_the_model_is_the_one_before() -> None:
+    numbers: list[int] = []
+
+    def lose_after_two(updates: Mapping[int, Parameters], number: int) -> Aggregated:
+        numbers.append(number)
+        if len(numbers) > 2:
+            raise TooFewClients(2, 4, "Summing")
+        return plain_mean(updates, number)
+
+    run = federation().run(lose_after_two)
+    records = [next(run) for _ in range(5)]
+    with pytest.raises(TooFewClients, match="2 clients remain, 4 are needed") as raised:
+        next(run)
+    assert raised.value.__notes__ == ["3 rounds in a row were lost; the model is the one before them"]
+    # Each attempt has a number, and with it a context, of its own.
+    assert numbers == [0, 1, 2, 3, 4]
+    assert all(np.array_equal(*pair) for pair in zip(run.parameters, records[1].parameters, strict=True))
+
+
+def test_a_round_that_succeeds_forgives_those_lost_before() -> None:
+    def lose_two_of_three(updates: Mapping[int, Parameters], number: int) -> Aggregated:
+        if number % 3:
+            raise TooFewClients(2, 4, "Summing")
+        return plain_mean(updates, number)
+
+    records = list(federation(stops=(Rounds(4),)).run(lose_two_of_three))
+    assert [record.round for record in records if record.failed is None] == [0, 3, 6, 9]
+
+
+def test_a_cohort_of_nobody_is_a_lost_round() -> None:
+    records = list(federation(selection=PoissonCohort(1e-9), stops=(Attempts(2),)).run(plain_mean))
+    assert [record.failed for record in records] == [f"TooFewClients: {TooFewClients(0, 1, 'Selecting')}"] * 2
+
+
+def test_a_lost_round_is_tried_again_with_a_fresh_cohort() -> None:
+    cohorts: list[tuple[int, ...]] = []
+
+    def lose(updates: Mapping[int, Parameters], number: int) -> Aggregated:
+        cohorts.append(tuple(updates))
+        raise TooFewClients(0, 1, "Summing")
+
+    list(federation(data=toy(clients=40), selection=UniformCohort(20), stops=(Attempts(3),)).run(lose))
+    assert len(set(cohorts)) == 3
 
 
 def test_any_other_error_of_the_aggregate_is_not_swallowed() -> None:
@@ -256,63 +307,107 @@ def test_the_run_stops_when_the_loss_has_settled() -> None:
     def nothing(updates: Mapping[int, Parameters], number: int) -> Aggregated:
         return Aggregated([np.zeros((2, 3)), np.zeros(3)], tuple(updates))
 
-    records = list(federation(rounds=20, convergence=Converged(3, 1e-6)).run(nothing))
+    rules = (Rounds(20), Converged(3, 1e-6))
+    records = list(federation(stops=rules).run(nothing))
     assert len(records) == 3
-    assert records[-1].stop is Stop.CONVERGED
+    assert records[-1].stop == rules[1]
+    assert str(records[-1].stop) == "the loss has settled for 3 rounds"
 
 
 def test_lost_rounds_are_no_sign_of_convergence() -> None:
     def lose(updates: Mapping[int, Parameters], number: int) -> Aggregated:
         raise TooFewClients(0, 1, "Summing")
 
-    records = list(federation(rounds=6, convergence=Converged(2, 1e-6)).run(lose))
+    rules = (Converged(2, 1e-6), Attempts(6))
+    records = list(federation(stops=rules, max_lost_rounds=6).run(lose))
     assert len(records) == 6
-    assert records[-1].stop is Stop.ROUNDS
+    assert records[-1].stop == Attempts(6)
 
 
-@pytest.mark.parametrize(
-    ("losses", "settled"),
-    [
-        ([], False),
-        ([1.0], False),
-        ([1.0, 1.0], False),
-        ([1.0, 1.0, 1.0], True),
-        ([1.0, 0.95, 0.91], True),
-        ([1.0, 0.8, 0.6], False),
-        ([1.0, 2.0, 0.8, 0.8], False),
-        ([1.0, 2.0, 0.8, 0.8, 3.0], True),
-    ],
-)
-def test_settled_means_no_fall_below_the_best_for_two_rounds(losses: list[float], settled: bool) -> None:
-    assert Converged(patience=2, tolerance=0.1).reached(losses) is settled
+def test_a_run_whose_rule_is_reached_at_once_has_no_round_and_says_why() -> None:
+    class Always:
+        def reached(self, progress: Progress) -> bool:
+            return True
+
+    rule = Always()
+    run = federation(stops=(rule,)).run(plain_mean)
+    assert list(run) == []
+    assert run.stop is rule
 
 
-def test_a_slow_steady_fall_below_the_tolerance_is_settled() -> None:
-    assert Converged(3, 0.1).reached([1.0 - 0.01 * step for step in range(6)])
+# Randomness
 
 
-@given(st.lists(st.floats(0, 5), max_size=12), st.integers(1, 5))
-def test_a_longer_patience_never_stops_earlier(losses: list[float], patience: int) -> None:
-    if Converged(patience + 1, 0.1).reached(losses):
-        assert Converged(patience, 0.1).reached(losses)
+def test_without_a_seed_every_run_draws_its_own_cohorts_and_batches() -> None:
+    changed = {"seed": None, "strategy": FedAvg(Local(0.3, 2, batch_size=3)), "selection": UniformCohort(20)}
+    one, two = (last(federation(data=toy(clients=40), **changed)) for _ in range(2))
+    assert not one.deterministic
+    assert one.invited != two.invited
+    assert not np.array_equal(one.parameters[0], two.parameters[0])
 
 
-# Selection
+def test_a_seed_marks_the_run_and_voids_the_claim() -> None:
+    rule = PoissonCohort(0.5)
+    assert federation(selection=rule, seed=None).sampling() == Poisson(Fraction(1, 2))
+    seeded = federation(selection=rule)
+    assert seeded.sampling() is None
+    assert seeded.deterministic
+    assert next(seeded.run(plain_mean)).deterministic
 
 
-def test_everyone_is_everyone() -> None:
-    assert Everyone().choose([3, 5, 9], np.random.default_rng(0)) == (3, 5, 9)
+# What travels
 
 
-def test_a_uniform_cohort_asks_everybody_equally_often() -> None:
-    rng, counts = np.random.default_rng(7), np.zeros(10)
-    for _ in range(2000):
-        chosen = UniformCohort(4).choose(range(10), rng)
-        assert len(set(chosen)) == 4
-        assert list(chosen) == sorted(chosen)
-        counts[list(chosen)] += 1
-    # Without replacement the statistic only shrinks, so the test is conservative; false alarm below 10^-6.
-    assert chisquare(counts).pvalue > 1e-6
+class Half:
+    """The first coordinate of every array, scaled; the sum of the others' updates is the clients' residual."""
+
+    def __init__(self) -> None:
+        self.seen: list[Public] = []
+
+    def received(self, model: Parameters, round: int) -> Parameters:
+        return model
+
+    def choose(self, public: Public) -> Whole:
+        self.seen.append(public)
+        return Whole(b"half")
+
+    def send(self, who: int, update: Parameters, chosen: Chosen, public: Public) -> dict[str, Any]:
+        return travelling(chosen, {"first": np.array([array.flat[0] for array in update])})
+
+    def restore(self, mean: Any, chosen: Chosen, public: Public) -> Parameters:
+        found = [np.zeros_like(array) for array in public.model]
+        for array, value in zip(found, arrived(chosen, mean)["first"], strict=True):
+            array.flat[0] = value
+        return found
+
+
+def test_a_reduction_decides_what_travels_and_what_the_mean_stands_for() -> None:
+    def named(updates: Mapping[int, Any], number: int) -> Aggregated:
+        assert {tuple(update) for update in updates.values()} == {("first@68616c66",)}
+        mean = np.mean([update["first@68616c66"] for update in updates.values()], axis=0)
+        return Aggregated({"first@68616c66": mean}, tuple(updates))
+
+    half = Half()
+    records = list(federation(reduction=half, stops=(Rounds(2),)).run(named))
+    whole = list(federation(stops=(Rounds(1),)).run(plain_mean))
+    for reduced, full in zip(records[0].parameters, whole[0].parameters, strict=True):
+        assert reduced.flat[0] == full.flat[0]
+        assert not reduced.flat[1:].any()
+    assert [public.round for public in half.seen] == [0, 1]
+    assert half.seen[0].latest is None
+    latest = half.seen[1].latest
+    assert latest is not None
+    assert list(latest.travelled) == ["first@68616c66"]
+    assert latest.mean[0].flat[0] == latest.travelled["first@68616c66"][0]
+    assert (latest.round, latest.survivors) == (0, tuple(range(6)))
+    assert half.seen[0].context != half.seen[1].context
+
+
+def test_the_public_context_is_everybodys_and_each_rounds_own() -> None:
+    model: Parameters = [np.zeros(3)]
+    contexts = {Public(number, array, None).context for number in (0, 1) for array in (model, [np.ones(3)])}
+    assert len(contexts) == 4
+    assert Public(0, model, None).context == Public(0, [np.zeros(3)], None).context
 
 
 # The model on disk
@@ -384,27 +479,17 @@ def test_what_is_no_model_is_not_saved_and_leaves_the_old_one(odd: Any, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"), [({"rounds": 0}, "rounds is 0"), ({"seed": -1}, "seed is -1")], ids=["rounds", "seed"]
+    ("changes", "words"),
+    [
+        ({"stops": ()}, "needs a rule that ends it"),
+        ({"seed": -1}, "seed is -1"),
+        ({"max_lost_rounds": 0}, "max_lost_rounds is 0"),
+    ],
+    ids=["stops", "seed", "lost"],
 )
 def test_a_run_that_cannot_be_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(Misused, match=words):
         federation(**changes)
-
-
-@pytest.mark.parametrize(
-    ("patience", "tolerance", "words"),
-    [(0, 0.1, "patience is 0"), (1, -0.1, r"tolerance is -0\.1"), (1, float("nan"), "tolerance is nan")],
-)
-def test_a_convergence_rule_outside_its_range_is_refused(patience: int, tolerance: float, words: str) -> None:
-    with pytest.raises(Misused, match=words):
-        Converged(patience, tolerance)
-
-
-def test_a_cohort_of_nobody_or_of_more_than_there_are_is_refused() -> None:
-    with pytest.raises(Misused, match="a cohort of 0 clients cannot train"):
-        UniformCohort(0)
-    with pytest.raises(Misused, match="a cohort of 7 cannot be drawn from 6 clients"):
-        next(federation(selection=UniformCohort(7)).run(plain_mean))
 
 
 def test_a_mean_over_strangers_is_refused() -> None:
@@ -436,7 +521,7 @@ def test_softmax_regression_on_digits_reaches_what_it_is_known_for(deal: Any) ->
     pytest.importorskip("sklearn", reason="extra 'report' is not installed")
     rule = FedAvgM(Local(rate=3.0, epochs=10), rate=0.5, momentum=0.5)
     dealt = deal(orientation_features(digits()), 100, 0)
-    record = last(Federation(softmax_regression(90, 10), rule, dealt, rounds=30, seed=0))
+    record = last(Federation(softmax_regression(90, 10), rule, dealt, (Rounds(30),), seed=0))
     assert record.accuracy >= 0.96
 
 
@@ -460,7 +545,7 @@ def test_noise_of_the_demo_costs_less_than_three_hundredths() -> None:
         softmax_regression(90, 10),
         rule,
         deal_dirichlet(orientation_features(digits()), 100, 0),
-        rounds=30,
+        stops=(Rounds(30),),
         seed=0,
         selection=UniformCohort(90),
     )

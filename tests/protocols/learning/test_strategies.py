@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from protocols.learning.strategies import (
     FedProx,
     FedSGD,
     FedYogi,
+    FlowerAdam,
     Local,
     Strategy,
 )
@@ -27,10 +29,10 @@ from tests.contracts.strategies import StrategyContract
 LOCAL = Local(rate=0.1)
 
 
-def added(value: float, changes: list[float], rate: float) -> float:
+def added(value: Decimal, changes: list[Decimal], rate: str) -> Decimal:
     """x + eta sum D."""
     for change in changes:
-        value = value + rate * change
+        value = value + Decimal(rate) * change
     return value
 
 
@@ -38,92 +40,118 @@ class TestFedSGD(StrategyContract):
     def strategy(self) -> Strategy:
         return FedSGD(rate=0.3)
 
-    def slow(self, value: float, changes: list[float]) -> float:
-        return added(value, changes, 0.3)
+    def slow(self, value: Decimal, changes: list[Decimal]) -> Decimal:
+        return added(value, changes, "0.3")
 
 
 class TestFedAvg(StrategyContract):
     def strategy(self) -> Strategy:
         return FedAvg(LOCAL)
 
-    def slow(self, value: float, changes: list[float]) -> float:
-        return added(value, changes, 1.0)
+    def slow(self, value: Decimal, changes: list[Decimal]) -> Decimal:
+        return added(value, changes, "1.0")
 
 
 class TestFedAvgWithServerRate(StrategyContract):
     def strategy(self) -> Strategy:
         return FedAvg(LOCAL, rate=0.7)
 
-    def slow(self, value: float, changes: list[float]) -> float:
-        return added(value, changes, 0.7)
+    def slow(self, value: Decimal, changes: list[Decimal]) -> Decimal:
+        return added(value, changes, "0.7")
 
 
 class TestFedProx(StrategyContract):
     def strategy(self) -> Strategy:
         return FedProx(LOCAL, mu=0.5)
 
-    def slow(self, value: float, changes: list[float]) -> float:
-        return added(value, changes, 1.0)
+    def slow(self, value: Decimal, changes: list[Decimal]) -> Decimal:
+        return added(value, changes, "1.0")
 
 
 class TestFedAvgM(StrategyContract):
     def strategy(self) -> Strategy:
         return FedAvgM(LOCAL, rate=0.5, momentum=0.8)
 
-    def slow(self, value: float, changes: list[float]) -> float:
-        velocity = 0.0
+    def slow(self, value: Decimal, changes: list[Decimal]) -> Decimal:
+        velocity = Decimal(0)
         for change in changes:
-            velocity = 0.8 * velocity + change
-            value += 0.5 * velocity
+            velocity = Decimal("0.8") * velocity + change
+            value += velocity / 2
         return value
 
 
-def adaptive(value: float, changes: list[float], beta1: float, second_moment: Callable[[float, float], float]) -> float:
-    """Reddi et al., algorithm 2, with eta 0.1 and tau 1e-3."""
-    first, second = 0.0, 1e-6
-    for change in changes:
-        first = beta1 * first + (1 - beta1) * change
+SecondMoment = Callable[[Decimal, Decimal], Decimal]
+
+
+def adaptive(
+    value: Decimal,
+    changes: list[Decimal],
+    beta1: str,
+    second_moment: SecondMoment,
+    start: str = "1e-6",
+    corrected: Callable[[int], Decimal] = lambda r: Decimal(1),
+) -> Decimal:
+    """Reddi et al., algorithm 2, with eta 0.1 and tau 1e-3; `corrected` multiplies eta in round r = 1, 2, ..."""
+    first, second, beta = Decimal(0), Decimal(start), Decimal(beta1)
+    for r, change in enumerate(changes, start=1):
+        first = beta * first + (1 - beta) * change
         second = second_moment(second, change)
-        value += 0.1 * first / (math.sqrt(second) + 1e-3)
+        value += corrected(r) * first / (second.sqrt() + Decimal("1e-3")) / 10
     return value
+
+
+def adam(v: Decimal, d: Decimal) -> Decimal:
+    return (99 * v + d * d) / 100
 
 
 class TestFedAdam(StrategyContract):
     def strategy(self) -> Strategy:
         return FedAdam(LOCAL)
 
-    def slow(self, value: float, changes: list[float]) -> float:
-        return adaptive(value, changes, 0.9, lambda v, d: 0.99 * v + 0.01 * d * d)
+    def slow(self, value: Decimal, changes: list[Decimal]) -> Decimal:
+        return adaptive(value, changes, "0.9", adam)
+
+
+class TestFlowerAdam(StrategyContract):
+    def strategy(self) -> Strategy:
+        return FlowerAdam(LOCAL)
+
+    def slow(self, value: Decimal, changes: list[Decimal]) -> Decimal:
+        def corrected(r: int) -> Decimal:
+            return (1 - Decimal("0.99") ** (r + 1)).sqrt() / (1 - Decimal("0.9") ** (r + 1))
+
+        return adaptive(value, changes, "0.9", adam, "0", corrected)
 
 
 class TestFedYogi(StrategyContract):
     def strategy(self) -> Strategy:
         return FedYogi(LOCAL)
 
-    def slow(self, value: float, changes: list[float]) -> float:
-        def second(v: float, d: float) -> float:
+    def slow(self, value: Decimal, changes: list[Decimal]) -> Decimal:
+        def second(v: Decimal, d: Decimal) -> Decimal:
             gap = v - d * d
-            return v - 0.01 * d * d * ((gap > 0) - (gap < 0))
+            return v - d * d * ((gap > 0) - (gap < 0)) / 100
 
-        return adaptive(value, changes, 0.9, second)
+        return adaptive(value, changes, "0.9", second)
 
 
 class TestFedAdagrad(StrategyContract):
     def strategy(self) -> Strategy:
         return FedAdagrad(LOCAL)
 
-    def slow(self, value: float, changes: list[float]) -> float:
-        return adaptive(value, changes, 0.0, lambda v, d: v + d * d)
+    def slow(self, value: Decimal, changes: list[Decimal]) -> Decimal:
+        return adaptive(value, changes, "0", lambda v, d: v + d * d)
 
 
 @pytest.mark.parametrize(
     ("strategy", "expected"),
     [
         (FedAdagrad(LOCAL, rate=0.1, initial_second_moment=0.0), (0.0998004, 0.1621915)),
+        (FlowerAdam(LOCAL, rate=0.1), (0.0727902, 0.1565833)),
         (FedYogi(LOCAL, rate=0.01, initial_second_moment=0.0), (0.0098039, 0.0230422)),
         (FedAvgM(LOCAL, momentum=0.9), (0.5, 0.95)),
     ],
-    ids=["adagrad", "yogi", "momentum"],
+    ids=["adagrad", "adam", "yogi", "momentum"],
 )
 def test_two_rounds_towards_one_half_equal_what_flwr_gives(strategy: Strategy, expected: tuple[float, ...]) -> None:
     # Every client answers 0.5, so the mean change is 0.5 - x. flwr 1.41 starts its second moment at 0 and

@@ -1,0 +1,238 @@
+"""Rounds as a run calls them: secure equals ideal equals plain, and what is refused before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dp import Budget, Ledger
+from dp.events import GaussianEvent
+from protocols.errors import BadPlan, Misused, TooFewClients
+from protocols.learning import (
+    Aggregated,
+    CohortsTooClose,
+    FedAdam,
+    FedAvg,
+    Federation,
+    FixedGroups,
+    IdealRounds,
+    Local,
+    Parameters,
+    RoundInterrupted,
+    Rounds,
+    RunFolder,
+    SecureRounds,
+    UniformCohort,
+    plain_mean,
+    softmax_regression,
+)
+from protocols.party import PartyId
+from protocols.plan import Excess, RoundPlan
+from protocols.private import CohortIncomplete
+from protocols.simulate import Exchange, Fate, FaultPlan, Lost
+from protocols.tensors import Layout
+from tests.protocols.learning.test_loop import toy
+
+PLAN = RoundPlan.recommend(6, dropout=0.2, corrupt=0, min_cohort=4, clip=4, task="plain")
+NOISY = RoundPlan.recommend(6, dropout=0.2, corrupt=0, min_cohort=4, noise_multiplier=4, clip=1, task="noisy")
+BUDGET = Budget(100, Fraction(1, 10**5), "zero-out")
+
+
+def federation(**changes: Any) -> Federation:
+    fields: dict[str, Any] = {
+        "model": softmax_regression(2, 3),
+        "strategy": FedAdam(Local(0.3, 2)),
+        "data": toy(),
+        "stops": (Rounds(3),),
+        "seed": 1,
+    }
+    return Federation(**{**fields, **changes})
+
+
+def updates(clients: Any = range(6)) -> dict[int, Parameters]:
+    rng = np.random.default_rng(3)
+    return {who: [rng.uniform(-1, 1, (2, 3)), rng.uniform(-1, 1, 3)] for who in clients}
+
+
+def snapped(aggregate: Any) -> Any:
+    """Updates on the lattice: what is exactly representable is rounded by nobody."""
+
+    def act(found: Mapping[int, Parameters], number: int) -> Aggregated:
+        step = PLAN.encoding.step
+        return aggregate({who: [np.round(a / step) * step for a in update] for who, update in found.items()}, number)
+
+    return act
+
+
+def equal(one: Parameters, two: Parameters) -> bool:
+    return all(np.array_equal(*pair) for pair in zip(one, two, strict=True))
+
+
+# The same sum
+
+
+@pytest.mark.parametrize("protocol", ["pairwise", "oneshot"])
+def test_a_secure_training_equals_the_ideal_and_the_plain_one_bit_for_bit(protocol: str) -> None:
+    corrupt = 0 if protocol == "pairwise" else 0.1
+    plan = RoundPlan.recommend(6, dropout=0.2, corrupt=corrupt, min_cohort=4, clip=4, protocol=protocol)
+    assert plan.encoding == PLAN.encoding
+    assert float(Fraction(plan.encoding.step)).hex().rstrip("0").endswith("p-13") or plan.encoding.step > 0
+    secure = SecureRounds(plan, range(6))
+    ends = [
+        list(federation().run(snapped(rounds)))[-1].parameters for rounds in (secure, IdealRounds(plan), plain_mean)
+    ]
+    assert all(report.exact for report in secure.reports)
+    assert equal(ends[0], ends[1])
+    for one, two in zip(ends[0], ends[2], strict=True):
+        assert np.allclose(one, two, rtol=0, atol=1e-12)
+
+
+def test_a_secure_mean_is_within_a_step_of_the_plain_one() -> None:
+    found, expected = SecureRounds(PLAN, range(6))(updates(), 0), plain_mean(updates(), 0)
+    for one, two in zip(found.mean, expected.mean, strict=True):
+        assert np.max(np.abs(one - two)) < PLAN.encoding.step
+
+
+def test_an_ideal_round_of_a_seed_is_repeated_and_others_are_not() -> None:
+    one, two = (IdealRounds(NOISY, seed=5)(updates(), 0).mean for _ in range(2))
+    assert equal(one, two)
+    assert not equal(one, IdealRounds(NOISY, seed=5)(updates(), 1).mean)
+    assert not equal(IdealRounds(NOISY)(updates(), 0).mean, IdealRounds(NOISY)(updates(), 0).mean)
+
+
+def test_ideal_noise_has_the_planned_deviation() -> None:
+    still = {who: [np.zeros(4000)] for who in range(6)}
+    (mean,) = IdealRounds(NOISY, seed=0)(still, 0).mean
+    # Shares for the smallest cohort of four make 6/4 of the variance of six; deviation of the estimate below 1/89.
+    assert np.std(mean) == pytest.approx(4 * 1.5**0.5 / 6, rel=0.07)
+
+
+def test_weights_are_the_clients_integers() -> None:
+    plan = RoundPlan.recommend(6, dropout=0.2, corrupt=0, min_cohort=4, clip=4, max_weight=60_000)
+    weights = {who: 60_000 if who == 0 else 1 for who in range(6)}
+    found = SecureRounds(plan, range(6), weights=weights)(updates(), 0)
+    total = sum(weights.values())
+    for layer in (0, 1):
+        expected = sum(weights[who] * update[layer] for who, update in updates().items()) / total
+        assert np.max(np.abs(found.mean[layer] - expected)) < plan.encoding.step
+
+
+def test_planned_drop_outs_are_not_in_the_mean() -> None:
+    def first_goes(clients: tuple[PartyId, ...], number: int) -> FaultPlan:
+        return FaultPlan({clients[0]: Fate(Exchange.MASKED, Lost.REQUEST)})
+
+    found = SecureRounds(PLAN, range(6), faults=first_goes)(updates(), 0)
+    assert found.survivors == (1, 2, 3, 4, 5)
+
+
+def test_a_ledger_is_charged_round_by_round_and_what_a_round_charges_is_known_before(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "run.ledger", BUDGET) as ledger:
+        secure = SecureRounds(NOISY, range(6), ledger=ledger)
+        event = secure.event(9)
+        assert isinstance(event, GaussianEvent)
+        list(federation(strategy=FedAvg(Local(0.3)), stops=(Rounds(2),)).run(secure))
+        charged = [entry.fields["charge"] for entry in ledger.entries() if entry.kind == "RESERVE"]
+        assert [charge["event"] for charge in charged] == [list(event.to_canonical())] * 2
+        assert secure.reports[-1].epsilon.upper > secure.reports[0].epsilon.upper
+
+
+# What is refused
+
+
+def test_too_few_clients_are_no_round_and_charge_nothing(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "run.ledger", BUDGET) as ledger:
+        head = ledger.head()
+        for few in ({}, updates(range(3))):
+            with pytest.raises(CohortIncomplete, match="nothing was sent and nothing charged"):
+                SecureRounds(NOISY, range(6), ledger=ledger)(few, 0)
+        assert ledger.head() == head
+
+
+def test_more_clients_than_planned_are_refused() -> None:
+    with pytest.raises(Misused, match="7 clients are more than the plan's 6; nothing was sent"):
+        SecureRounds(PLAN, range(7))(updates(range(7)), 0)
+
+
+def test_a_plan_without_noise_charges_no_event() -> None:
+    with pytest.raises(BadPlan, match="no noise"):
+        SecureRounds(PLAN, range(6)).event(9)
+
+
+def test_two_cohorts_that_differ_in_one_client_are_refused_without_noise() -> None:
+    secure = SecureRounds(PLAN, range(6))
+    secure(updates(range(6)), 0)
+    with pytest.raises(CohortsTooClose, match="differ in 1 clients, and without noise fewer than 4"):
+        secure(updates(range(5)), 1)
+    assert len(secure.reports) == 1
+    secure(updates(range(6)), 2)
+
+
+def test_a_folder_remembers_cohorts_of_dead_processes(tmp_path: Path) -> None:
+    with RunFolder(tmp_path) as folder:
+        SecureRounds(PLAN, range(6), folder=folder)(updates(range(6)), 0)
+    with RunFolder(tmp_path) as folder, pytest.raises(CohortsTooClose):
+        SecureRounds(PLAN, range(6), folder=folder)(updates(range(5)), 1)
+
+
+def test_with_noise_cohorts_may_be_as_close_as_they_like() -> None:
+    secure = SecureRounds(NOISY, range(6))
+    secure(updates(range(6)), 0)
+    secure(updates(range(5)), 1)
+    assert len(secure.reports) == 2
+
+
+def test_random_cohorts_without_noise_end_the_run_and_fixed_groups_do_not() -> None:
+    plan = RoundPlan.recommend(12, dropout=0.2, corrupt=0, min_cohort=4, clip=4)
+    run = federation(data=toy(12), selection=UniformCohort(6), stops=(Rounds(40),)).run(SecureRounds(plan, range(12)))
+    with pytest.raises(CohortsTooClose):
+        list(run)
+    grouped = federation(data=toy(12), selection=FixedGroups(4), stops=(Rounds(4),)).run(SecureRounds(plan, range(12)))
+    assert len(list(grouped)) == 4
+
+
+def test_a_round_that_was_charged_and_whose_mean_is_nowhere_is_interrupted(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "run.ledger", BUDGET) as ledger:
+        SecureRounds(NOISY, range(6), ledger=ledger)(updates(), 0)
+        again = SecureRounds(NOISY, range(6), ledger=ledger)
+        head = ledger.head()
+        with pytest.raises(RoundInterrupted, match=r"round 0 was charged, .* it stays charged"):
+            again(updates(), 0)
+        assert ledger.head() == head
+        assert again(updates(), 1).survivors == tuple(range(6))
+
+
+def test_a_mean_on_file_is_handed_out_without_a_round(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "run.ledger", BUDGET) as ledger, RunFolder(tmp_path / "run") as folder:
+        found = SecureRounds(NOISY, range(6), ledger=ledger, folder=folder)(updates(), 0)
+        head = ledger.head()
+        again = SecureRounds(NOISY, range(6), ledger=ledger, folder=folder)
+        assert equal(again(updates(), 0).mean, found.mean)
+        assert again.recovered(1, Layout.of_update(updates()[0])) is None
+        assert again.reports == []
+        assert ledger.head() == head
+
+
+def test_a_mean_on_file_that_the_ledger_does_not_know_is_refused(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as folder:
+        with Ledger.open(tmp_path / "one.ledger", BUDGET) as ledger:
+            SecureRounds(NOISY, range(6), ledger=ledger, folder=folder)(updates(), 0)
+        with Ledger.open(tmp_path / "other.ledger", BUDGET) as other, pytest.raises(Misused, match="holds no charge"):
+            SecureRounds(NOISY, range(6), ledger=other, folder=folder)(updates(), 0)
+
+
+def test_too_few_for_an_ideal_sum_are_refused_like_real_ones() -> None:
+    with pytest.raises(TooFewClients):
+        IdealRounds(PLAN)(updates(range(3)), 0)
+
+
+def test_removable_noise_has_no_ideal_round() -> None:
+    assert NOISY.noise is not None
+    plan = replace(NOISY, noise=replace(NOISY.noise, excess=Excess.REMOVED))
+    with pytest.raises(BadPlan, match="neighbours hold"):
+        IdealRounds(plan)

@@ -1,0 +1,152 @@
+"""A loop of one's own through secure rounds: the mean moves the model, buffers stay, the budget holds."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dp import Budget, BudgetExceeded
+from dp.errors import Locked
+from protocols.errors import Misused, TooFewClients, WrongUpdate
+from protocols.learning import FedAvg, FedAvgM, Local, Session
+from protocols.plan import RoundPlan
+from protocols.private import CohortIncomplete
+
+PLAN = RoundPlan.recommend(4, dropout=0.2, corrupt=0, clip=4, max_weight=100, task="session")
+NOISY = RoundPlan.recommend(4, dropout=0.2, corrupt=0, clip=1, noise_multiplier=4, task="noisy")
+BUDGET = Budget(3, Fraction(1, 10**5), "zero-out")
+CLIENTS = range(4)
+STEP = PLAN.encoding.step
+
+
+def model() -> dict[str, Any]:
+    return {"w": np.ones((2, 2), np.float32), "b": np.zeros(2), "seen": np.array(5)}
+
+
+def updates(scale: float = 0.1) -> dict[int, dict[str, Any]]:
+    return {who: {"w": np.full((2, 2), scale * who, np.float32), "b": np.full(2, -scale)} for who in CLIENTS}
+
+
+def exhaust(session: Session) -> None:
+    while True:
+        session.round({who: [np.zeros(3)] for who in CLIENTS})
+
+
+def test_the_mean_moves_the_model_and_integers_stay(tmp_path: Path) -> None:
+    with Session(model(), PLAN, CLIENTS, tmp_path) as session:
+        report = session.round(updates())
+        assert report.kept == ("seen",)
+        assert report.survivors == tuple(CLIENTS)
+        assert session.rounds == 1
+    assert np.allclose(session.model["w"], 1.15, rtol=0, atol=STEP)
+    assert np.allclose(session.model["b"], -0.1, rtol=0, atol=STEP)
+    assert session.model["seen"] == 5
+    assert [session.model[name].dtype for name in session.model] == [np.float32, np.float64, np.int64]
+
+
+def test_a_list_of_arrays_is_a_model_too(tmp_path: Path) -> None:
+    with Session([np.zeros(3)], PLAN, CLIENTS, tmp_path) as session:
+        session.round({who: [np.full(3, 0.5)] for who in CLIENTS})
+    assert np.allclose(session.model[0], 0.5, rtol=0, atol=STEP)
+
+
+def test_the_servers_rule_is_the_callers_and_its_state_is_kept(tmp_path: Path) -> None:
+    def session() -> Session:
+        return Session([np.zeros(3)], PLAN, CLIENTS, tmp_path, strategy=FedAvgM(Local(1.0), momentum=0.5))
+
+    for _ in range(3):
+        with session() as here:
+            here.round({who: [np.full(3, 0.5)] for who in CLIENTS})
+    # v = 0.5, 0.75, 0.875
+    assert np.allclose(here.model[0], 2.125, rtol=0, atol=6 * STEP)
+
+
+def test_weights_are_the_clients_integers(tmp_path: Path) -> None:
+    with Session([np.zeros(1)], PLAN, CLIENTS, tmp_path, weights={0: 97, 1: 1, 2: 1, 3: 1}) as session:
+        session.round({who: [np.full(1, float(who == 0))] for who in CLIENTS})
+    assert np.allclose(session.model[0], 0.97, rtol=0, atol=STEP)
+
+
+def test_running_statistics_may_stay_with_the_server(tmp_path: Path) -> None:
+    state = {"bn.weight": np.ones(2), "bn.running_mean": np.full(2, 3.0)}
+    with Session(state, PLAN, CLIENTS, tmp_path, keep="*.running_*") as session:
+        report = session.round({who: {"bn.weight": np.ones(2)} for who in CLIENTS})
+    assert report.kept == ("bn.running_mean",)
+    assert session.model["bn.running_mean"].tolist() == [3.0, 3.0]
+
+
+def test_the_strict_refuse_integers(tmp_path: Path) -> None:
+    with pytest.raises(WrongUpdate, match="array 'seen' is int64"):
+        Session(model(), PLAN, CLIENTS, tmp_path, integers="refuse")
+
+
+def test_the_budget_ends_the_session_and_the_model_stays(tmp_path: Path) -> None:
+    with Session([np.zeros(3)], NOISY, CLIENTS, tmp_path, budget=BUDGET) as session:
+        report = session.round({who: [np.zeros(3)] for who in CLIENTS})
+        assert report.epsilon is not None
+        assert 0 < report.epsilon.upper <= 3
+        with pytest.raises(BudgetExceeded):
+            exhaust(session)
+        rounds, last = session.rounds, session.model[0]
+        assert rounds >= 1
+    with Session([np.zeros(3)], NOISY, CLIENTS, tmp_path, budget=BUDGET) as again:
+        assert again.rounds == rounds
+        assert np.array_equal(again.model[0], last)
+        with pytest.raises(BudgetExceeded):
+            again.round({who: [np.zeros(3)] for who in CLIENTS})
+
+
+def test_a_lost_round_leaves_the_model_and_the_next_one_has_another_number(tmp_path: Path) -> None:
+    with Session([np.zeros(3)], NOISY, CLIENTS, tmp_path, budget=BUDGET) as session:
+        with pytest.raises(CohortIncomplete):
+            session.round({0: [np.zeros(3)]})
+        assert session.rounds == 0
+        assert not session.model[0].any()
+        session.round({who: [np.zeros(3)] for who in CLIENTS})
+        assert session.rounds == 1
+
+
+def test_a_wrong_update_names_its_client_and_costs_nothing(tmp_path: Path) -> None:
+    with Session([np.zeros(3)], NOISY, CLIENTS, tmp_path, budget=BUDGET) as session:
+        wrong = {who: [np.zeros(3 if who else 1)] for who in CLIENTS}
+        with pytest.raises(WrongUpdate, match=r"client 0: array '0': expected float64 of shape \(3,\)"):
+            session.round(wrong)
+        assert session.ledger is not None
+        assert session.ledger.interval().upper == 0
+
+
+@pytest.mark.parametrize(("plan", "budget"), [(PLAN, BUDGET), (NOISY, None)], ids=["no noise", "no budget"])
+def test_noise_and_budget_belong_together(plan: RoundPlan, budget: Budget | None, tmp_path: Path) -> None:
+    with pytest.raises(Misused, match="give both noise_multiplier and budget, or neither"):
+        Session([np.zeros(3)], plan, CLIENTS, tmp_path, budget=budget)
+
+
+def test_a_folder_of_another_model_or_rule_is_refused_and_left_unlocked(tmp_path: Path) -> None:
+    with Session([np.zeros(3)], PLAN, CLIENTS, tmp_path) as session:
+        session.round({who: [np.zeros(3)] for who in CLIENTS})
+        with pytest.raises(Locked):
+            Session([np.zeros(3)], PLAN, CLIENTS, tmp_path)
+    for other in ({"model": [np.zeros(4)]}, {"strategy": FedAvg(Local(1.0), rate=0.5)}):
+        arguments: dict[str, Any] = {"model": [np.zeros(3)], **other}
+        with pytest.raises(Misused, match="belongs to a run with other settings"):
+            Session(plan=PLAN, clients=CLIENTS, folder=tmp_path, **arguments)
+    with Session([np.zeros(3)], PLAN, CLIENTS, tmp_path) as session:
+        assert session.rounds == 1
+
+
+def test_a_session_is_lost_with_too_many_drop_outs_by_name(tmp_path: Path) -> None:
+    from protocols.simulate import Exchange, Fate, FaultPlan, Lost
+
+    def all_go(clients: Any, number: int) -> FaultPlan:
+        return FaultPlan(dict.fromkeys(clients, Fate(Exchange.SHARES, Lost.REQUEST)))
+
+    with Session([np.zeros(3)], NOISY, CLIENTS, tmp_path, budget=BUDGET, faults=all_go) as session:
+        with pytest.raises(TooFewClients):
+            session.round({who: [np.zeros(3)] for who in CLIENTS})
+        assert session.ledger is not None
+        # Nobody was asked to open a sum: the charge was given back.
+        assert session.ledger.interval().upper == 0
