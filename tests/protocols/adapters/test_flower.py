@@ -381,6 +381,16 @@ def test_a_node_without_a_policy_takes_part_in_one_shot_rounds_only(flower: Any,
         made.run()
 
 
+def test_what_a_node_wrote_down_counts_before_the_apps_policy(made: Federation) -> None:
+    """The app would take part; the file in the home of client 4 demands what this plan does not offer."""
+    (made.folder / "site-4" / "policy.json").write_text('{"protocols": ["oneshot"], "min_noise_multiplier": "1/2"}')
+    made.run()
+    [refusal] = [reply.error.reason for reply in made.grid.carried if reply.has_error()]
+    assert refusal.startswith("secagg:PolicyViolation")
+    assert "noise 0 is below 1/2" in refusal
+    assert made.trained == CLIENTS - 1
+
+
 def test_a_node_without_a_home_refuses_by_name(flower: Any, place: Path) -> None:
     made = Federation(flower, place / "homes", plan_for(), openers=4)
     app = made.flower.ClientApp(mods=[made.flower.client_mod()])
