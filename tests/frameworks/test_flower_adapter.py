@@ -5,6 +5,7 @@ Runs in the environment of Flower (`make test-flower`) and is skipped by name el
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from tests.protocols.adapters.federation import (
     place_in_memory,
     plan_for,
 )
-from tests.protocols.adapters.local import Node, trainer
+from tests.protocols.adapters.local import LocalGrid, Node, trainer
 
 # By how much each strategy may multiply an error of the mean; the adaptive ones divide it by a root of squares.
 STRATEGIES = {
@@ -39,6 +40,7 @@ STRATEGIES = {
     "FedAdagrad": ({"eta": 0.1}, 4),
 }
 ROUNDS = 2
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "flower_app"
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +158,23 @@ def test_a_simulation_names_who_was_lost_and_takes_two_exchanges(simulated: Any)
     figures = simulated.train_metrics_clientapp
     assert [figures[number]["secagg-survivors"] for number in (1, 2, 3)] == [NODES, NODES - 1, NODES]
     assert [figures[number]["secagg-exchanges"] for number in (1, 2, 3)] == [3, 2, 2]
+
+
+# --- the example ------------------------------------------------------------------------------------------
+
+
+def test_the_example_learns_digits(flower: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its two apps as they are, without the processes around them; the keys are made on the way."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed here: run `make test-flower`")
+    with place_in_memory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLE))
+        patch.setenv("SECAGG_HOMES", str(folder / "homes"))
+        client = importlib.import_module("flower_app.client_app").app
+        server = importlib.import_module("flower_app.server_app").app
+        contexts = [flower.Context(1, who, {"partition-id": who}, flower.RecordDict(), {}) for who in range(10)]
+        grid = LocalGrid({100 + who: Node(client, context) for who, context in enumerate(contexts)})
+        settings = {"num-server-rounds": 3, "learning-rate": 0.5}
+        server(grid, flower.Context(1, 0, {}, flower.RecordDict(), settings))
+    accuracy = float(capsys.readouterr().out.split("accuracy")[-1])
+    # Constant models get a tenth right.
+    assert accuracy > 0.8

@@ -26,6 +26,7 @@ from protocols.adapters.demands import FILE, policy_at
 from protocols.adapters.flower.records import (
     Kind,
     Parcel,
+    Terms,
     arrays_of,
     flattened,
     instruction_digest,
@@ -186,7 +187,8 @@ class Turn:
 
         Raises: ViewMismatch when this node was told other than what the round's clients agree on.
         """
-        if not hmac.compare_digest(instruction_digest(told), offer.model):
+        terms = Terms(self.message.metadata.message_type, self.parcel.weight_key, self.parcel.metrics)
+        if not hmac.compare_digest(instruction_digest(told, terms), offer.model):
             raise ViewMismatch(SERVER, "told this node another model, or other settings, than the round is about")
         model = summed(arrays_of(only_record(told, ArrayRecord)))
         check_model(model, self.policy)

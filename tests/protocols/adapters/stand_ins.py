@@ -135,8 +135,8 @@ class ClientApp:
 
         return register
 
-    def train(self) -> Callable[[Any], Any]:
-        return self._registering("train")
+    def train(self, action: str = "") -> Callable[[Any], Any]:
+        return self._registering(f"train.{action}" if action else "train")
 
     def evaluate(self) -> Callable[[Any], Any]:
         return self._registering("evaluate")

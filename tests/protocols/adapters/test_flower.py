@@ -417,6 +417,8 @@ TOLD_OTHERWISE = {
     "one more setting": lambda f, content: content["config"].update({"lr": 0.0}),
     "another integer": lambda f, content: content["arrays"].update({"layer.count": f.Array(np.array(8))}),
     "one more record": lambda f, content: content.update({"x": f.MetricRecord({"a": 1})}),
+    # Weighed by something that the server knows, one client's weight would be what is left of the sum.
+    "another weight": lambda f, content: content["secagg"].update({"weight-key": "loss"}),
 }
 
 
@@ -430,6 +432,44 @@ def test_who_is_told_otherwise_than_the_others_does_not_train(made: Federation, 
     as_lost(made, made.run())
     assert made.trained == CLIENTS - 1
     assert [reply.error.reason for reply in made.grid.carried if reply.has_error()] == ["secagg:ViewMismatch"]
+
+
+def test_who_is_to_measure_on_another_scale_does_not(made: Federation) -> None:
+    """A scale on which the others' metrics vanish would leave one client's."""
+
+    def bent(message: Any, app: Any) -> list[Any]:
+        message.content["secagg"]["clips"] = ["1"]
+        return [app(message)]
+
+    made.disturb(2, bent, only="evaluate")
+    figures = made.run(evaluate="masked", evaluate_metrics=(Metric("loss", 8),)).evaluate_metrics_clientapp[1]
+    assert figures["secagg-survivors"] == CLIENTS - 1
+    assert [reply.error.reason for reply in made.grid.carried if reply.has_error()] == ["secagg:ViewMismatch"]
+
+
+def test_who_is_to_run_another_function_than_the_others_does_not(made: Federation) -> None:
+    made.app.train("idle")(lambda message, context: pytest.fail("nobody is to run it"))
+
+    def bent(message: Any, app: Any) -> list[Any]:
+        message.metadata.message_type = "train.idle"
+        return [app(message)]
+
+    made.disturb(2, bent)
+    as_lost(made, made.run())
+    assert [reply.error.reason for reply in made.grid.carried if reply.has_error()] == ["secagg:ViewMismatch"]
+
+
+def test_words_of_a_node_are_short_and_on_one_line(made: Federation, caplog: pytest.LogCaptureFixture) -> None:
+    def loud(message: Any, app: Any) -> list[Any]:
+        return [
+            made.flower.Message(made.flower.Error(6, "secagg:Bad\nsecagg: all is well" + "!" * 9999), reply_to=message)
+        ]
+
+    made.disturb(2, loud)
+    as_lost(made, made.run())
+    [said] = [record.getMessage() for record in caplog.records if "!!" in record.getMessage()]
+    assert len(said) < 400
+    assert "\n" not in said
 
 
 def returning(made: Federation, change: Callable[[Any], None]) -> None:
