@@ -29,6 +29,9 @@ BESIDE = dict.fromkeys(("clients", "servers", "oneshot", "sizes", "rounding", "f
 BESIDE |= dict.fromkeys(("noise", "accounting", "calibration"), "dp")
 BESIDE |= {"ckks": "tenseal"}
 PEER_SUITES = (*BESIDE, "attacks")
+# Beside a peer too, and only where it is named: it starts a framework's engine, which takes a minute.
+BESIDE |= {"flower_loop": "flower"}
+ON_DEMAND = ("flower_loop",)
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -82,7 +85,7 @@ def show(rows: list[Row]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--suite", choices=OWN_SUITES + PEER_SUITES, action="append")
+    parser.add_argument("--suite", choices=OWN_SUITES + PEER_SUITES + ON_DEMAND, action="append")
     parser.add_argument("--peers", action="store_true", help="the suites beside other libraries (see `make peers`)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--save", action="store_true", help="also write benchmarks/results/<date>.json")
