@@ -37,7 +37,7 @@ def plan_of() -> RoundPlan:
     return RoundPlan.recommend(
         len(sites.SITES),
         protocol="oneshot",
-        dropout=0.34,
+        dropout=0.4,
         corrupt=0,
         min_cohort=3,
         clip=1.0,
@@ -120,7 +120,7 @@ def test_a_raising_site_costs_itself_alone_in_every_round(job: Job) -> None:
     for each in job.rounds:
         assert 0 in each["dropped"]
         assert each["refusals"]["site-0"] == "TrainingFailed"
-        assert {2, 3, 4, 5} <= set(each["survivors"])
+        assert {2, 3, 4} <= set(each["survivors"])
     assert 1 in job.rounds[0]["survivors"]
 
 
@@ -173,3 +173,9 @@ def test_a_recipe_that_is_no_plain_fedavg_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(BadPlan, match="aggregation_weights"):
         secure(recipe, plan_of(), **homes(tmp_path))
+
+
+def test_the_example_learns_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = Path(__file__).resolve().parents[2] / "examples"
+    monkeypatch.syspath_prepend(str(examples))
+    assert importlib.import_module("nvflare_job").main(tmp_path) > 0.9
