@@ -41,10 +41,11 @@ from protocols.learning import (
     travelling,
 )
 from protocols.learning.data import Examples
-from protocols.messages import Submit
+from protocols.messages import Masked, Submit
 from protocols.party import PartyId
-from protocols.plan import RoundPlan, context_of
+from protocols.plan import Agreement, RoundPlan, context_of
 from protocols.simulate import Cohort, Simulation
+from protocols.sizes import round_sizes
 from protocols.tensors import Layout
 from secagg.keys import Seed
 from secagg.sparse import Selection, draw
@@ -424,6 +425,19 @@ def test_without_its_check_a_set_of_equal_size_would_have_been_summed() -> None:
 def test_a_server_that_proposes_another_set_to_everybody_loses_its_round() -> None:
     with pytest.raises(TooFewClients, match="other coordinates than I worked out"):
         played({0: OTHER} | dict.fromkeys(range(1, 6), AGREED), require_layout)
+
+
+def test_an_upload_is_as_long_as_the_set_and_not_as_the_model() -> None:
+    chosen = Selection(100_000, np.arange(0, 100_000, 25, dtype=np.int64))
+    sent = {who: travelling(chosen, {"update": np.full(chosen.size, 0.1, np.float32)}) for who in range(6)}
+    report = secure_mean(sent, PLAN, round=0)
+    agreement = Agreement(PLAN, 0, bytes(16), chosen.size, bytes(32), bytes(32), bytes(32))
+    sizes = round_sizes(agreement, 6)
+    assert report.exact
+    assert report.costs.upload_bytes_per_client == sizes.upload_bytes
+    packed = chosen.size * PLAN.encoding.ring.bits / 8
+    frame = sizes.bytes_of(Masked) - packed
+    assert 0 < frame < 0.02 * packed
 
 
 def test_updates_on_different_sets_make_no_mean() -> None:
