@@ -8,10 +8,13 @@ STAMP := $(VENV)/.installed
 FLOWER := $(if $(PEERS_HOME),$(PEERS_HOME)/flower,.venv-flower)
 DP := $(if $(PEERS_HOME),$(PEERS_HOME)/dp,.venv-dp)
 TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/tenseal,.venv-tenseal)
+PFL := $(if $(PEERS_HOME),$(PEERS_HOME)/pfl,.venv-pfl)
+NVFLARE := $(if $(PEERS_HOME),$(PEERS_HOME)/nvflare,.venv-nvflare)
 LEAST_TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/least-tenseal,.venv-least-tenseal)
 PINS = $(1)/bin/python -c 'from benchmarks.peers import pinned; print(*pinned("$(2)"))'
 
-.PHONY: install peers demo test test-half test-other-half test-slow test-flower test-tenseal lint bench fuzz clean
+.PHONY: install peers environments demo test test-half test-other-half test-slow test-flower test-pfl test-nvflare \
+	test-tenseal lint bench fuzz clean
 
 install: $(STAMP)
 
@@ -49,6 +52,9 @@ lint: install
 
 peers: $(FLOWER)/.installed $(DP)/.installed $(TENSEAL)/.installed
 
+# All that cannot share one; with --jobs=2 two are made at a time.
+environments: peers $(NVFLARE)/.installed $(PFL)/.installed $(LEAST_TENSEAL)/.installed
+
 $(FLOWER)/.installed: pyproject.toml benchmarks/peers/flower.py
 	$(PYTHON) -m venv $(FLOWER)
 	$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest hypothesis
@@ -71,6 +77,25 @@ $(TENSEAL)/.installed: pyproject.toml benchmarks/peers/tenseal.py
 test-flower: $(FLOWER)/.installed
 	@test -d tests/frameworks || echo "no tests/frameworks in this checkout: nothing to test beside Flower"
 	test ! -d tests/frameworks || $(FLOWER)/bin/python -m pytest -q tests/frameworks -k flower
+
+# torch first and from constraints.txt: what pfl would bring by itself may be another.
+$(PFL)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PFL)
+	$(PFL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch -e '.[report]' pytest hypothesis
+	$(PFL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pfl==0.6.0
+	touch $@
+
+test-pfl: $(PFL)/.installed
+	$(PFL)/bin/python -m pytest -q tests/frameworks/test_pfl.py
+
+$(NVFLARE)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(NVFLARE)
+	$(NVFLARE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest hypothesis
+	$(NVFLARE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt nvflare==2.9.0
+	touch $@
+
+test-nvflare: $(NVFLARE)/.installed
+	$(NVFLARE)/bin/python -m pytest -q tests/frameworks/test_nvflare.py
 
 # The oldest tenseal that is taken, which nvflare[he] pins; `make test` has the newest.
 $(LEAST_TENSEAL)/.installed: pyproject.toml
@@ -95,4 +120,4 @@ fuzz: install
 	$(BIN)/python -m tests.fuzz.guided -runs=$(FUZZ_RUNS) -max_len=4096 -artifact_prefix=build/fuzz/ build/fuzz/found
 
 clean:
-	rm -rf $(VENV) .venv-flower .venv-dp .venv-tenseal .venv-least-tenseal build dist *.egg-info
+	rm -rf $(VENV) .venv-flower .venv-dp .venv-tenseal .venv-least-tenseal .venv-pfl .venv-nvflare build dist *.egg-info

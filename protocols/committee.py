@@ -1,12 +1,12 @@
-"""All who open sums of a round, in one process, for whoever plays a whole round there.
+"""Who opens the sums of a round: their certificate made, or found to serve still.
 
-    KeyCommittee.of(...)       five holders of keys, of whom four open an encrypted sum
+    Convening, KeyMaking       .certificate_for(agreement, deliver): a committee or a key, made anew where the old one
+                               does not fit; `deliver` carries the letters, in one process or between machines
+    KeyCommittee.of(...)       five holders of keys in this process, of whom four open an encrypted sum
     KeyCommittee.single(...)   one decryptor
     OneShotCommittee.of(...)   ten members, of whom nine open a one-shot sum
-    .certificate_for(task)     a key for one round, or a committee for many
 
-A new key for every round costs a fraction of a second and leaves the most room for precision; a committee is convened
-again only when the old one does not fit.
+A new key for every round leaves the most room for precision; between machines its letters cost more than that.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from protocols.ckks.decryptor import DecryptorPolicy
 from protocols.ckks.holder import HolderPolicy
 from protocols.ckks.keys import keys_for_rounds
 from protocols.ckks.messages import Certificate
+from protocols.ckks.vector import key_for
 from protocols.codec import Frame
 from protocols.endpoint import Convener, Decryptor, Holder, KeyMaker, Member, Opener
 from protocols.endpoint.certifier import Certifier
@@ -36,6 +38,9 @@ HOLDERS = 5
 MEMBERS = 10
 # The last numbers a party may have, so that clients are free to count from zero.
 FIRST_HOLDER = MAX_CLIENT_ID + 1 - 64
+
+# Carries the first letters of a ceremony, and what they bring about, until nobody says anything.
+Deliver = Callable[[list[Frame]], None]
 
 Build = Callable[[int, HolderPolicy, Identity, bytes], Holder]
 BuildDecryptor = Callable[[int, DecryptorPolicy, Identity, bytes], Decryptor]
@@ -60,7 +65,7 @@ def numbers(size: int) -> tuple[PartyId, ...]:
 
 
 def exchange(first: list[Frame], maker: Certifier[Any], holders: Mapping[PartyId, Opener[Any]]) -> None:
-    """Delivers what is said until nobody says anything.
+    """Delivers what is said in this process until nobody says anything.
 
     Raises: TooFewMembers, BadDealing when nothing can be certified.
     """
@@ -71,18 +76,82 @@ def exchange(first: list[Frame], maker: Certifier[Any], holders: Mapping[PartyId
         for who in letter.to:
             for answer in holders[who].receive(data):
                 letters.extend(maker.receive(bytes(answer), who))
+
+
+@dataclass(slots=True)
+class KeyMaking:
+    """Keys for `rounds` rounds each. `number` is the next one's, above all earlier ones of the task."""
+
+    maker: KeyMaker
+    keys: Keys
+    rounds: int = 1
+    number: int = 0
+    left: int = field(default=0, init=False)
+
+    def certificate_for(self, agreement: Agreement, deliver: Deliver) -> Certificate:
+        """The key that serves, or a new one for rounds such as this.
+
+        Raises: BadPlan when no ciphertext carries such a round; TooFewMembers, BadDealing when it cannot be made;
+            Misused where its letters came to nothing.
+        """
+        if not self._serves(agreement):
+            first, self.left = self.maker.open(agreement, self.keys, self.number), 0
+            self.number += 1
+            deliver(first)
+            require_made(self.maker)
+            self.left = self.rounds
+        self.left -= 1
+        return self.maker.certificate
+
+    def _serves(self, agreement: Agreement) -> bool:
+        if not self.left:
+            return False
+        epoch = self.maker.certificate.epoch
+        return epoch == key_for(agreement, self.keys, epoch.number, epoch.holders)
+
+
+@dataclass(slots=True)
+class Convening:
+    """Committees for as many rounds as they were convened for. `number` is the next one's, above all earlier ones."""
+
+    maker: Convener
+    number: int = 0
+    left: int = field(default=0, init=False)
+
+    def certificate_for(self, agreement: Agreement, deliver: Deliver) -> CommitteeCertificate:
+        """The committee that serves, or another one where it is not for rounds such as this.
+
+        Raises: BadPlan, NoParameters when no committee of so many can be; TooFewMembers when a member is silent;
+            Misused where its letters came to nothing.
+        """
+        if not self._serves(agreement.plan):
+            first, self.left = self.maker.open(agreement.plan, self.number), 0
+            self.number += 1
+            deliver(first)
+            require_made(self.maker)
+            self.left = self.maker.certificate.epoch.rounds
+        self.left -= 1
+        return self.maker.certificate
+
+    def _serves(self, plan: RoundPlan) -> bool:
+        if not self.left:
+            return False
+        epoch = self.maker.certificate.epoch
+        return (epoch.task, epoch.min_cohort, epoch.clients) == (plan.task, plan.min_cohort, plan.max_clients)
+
+
+def require_made(maker: Certifier[Any]) -> None:
+    """Raises: Misused where a ceremony is not over although nobody says anything any more."""
     if not maker.done:
         raise Misused(f"the ceremony stands still: {maker.excluded}")
 
 
 @dataclass(slots=True)
 class KeyCommittee:
-    """The holders, by number, and who has them make keys. `made` counts the keys. One decryptor is the one holder."""
+    """The holders, by number, and who has them make keys. One decryptor is the one holder."""
 
-    maker: KeyMaker
+    ceremony: KeyMaking
     holders: Mapping[PartyId, Opener[Any]]
-    keys: Keys
-    made: int = field(default=0)
 
     @classmethod
     def of(
@@ -97,7 +166,8 @@ class KeyCommittee:
         publics = {who: identity.public for who, identity in identities.items()}
         policy = HolderPolicy(frozenset(publics.values()), clients, min_cohort=plan.min_cohort)
         holders = {who: build(who, policy, identity, server.public) for who, identity in identities.items()}
-        return cls(KeyMaker(publics, server, plan.patience_seconds), holders, keys_for_rounds(len(holders)))
+        making = KeyMaking(KeyMaker(publics, server, plan.patience_seconds), keys_for_rounds(len(holders)))
+        return cls(making, holders)
 
     @classmethod
     def single(
@@ -112,38 +182,30 @@ class KeyCommittee:
         [(who, identity)] = identities.items()
         policy = DecryptorPolicy(clients, min_cohort=plan.min_cohort)
         maker = KeyMaker({who: identity.public}, server, plan.patience_seconds)
-        return cls(maker, {who: build(who, policy, identity, server.public)}, Keys(Mode.SINGLE))
+        making = KeyMaking(maker, Keys(Mode.SINGLE))
+        return cls(making, {who: build(who, policy, identity, server.public)})
 
     @property
     def needed(self) -> int:
-        return self.keys.threshold
+        return self.ceremony.keys.threshold
 
     @property
     def identities(self) -> Mapping[PartyId, bytes]:
-        return self.maker.holders
+        return self.ceremony.maker.holders
 
     def certificate_for(self, agreement: Agreement) -> Certificate:
-        """A new key for rounds such as this.
-
-        Raises: BadPlan when no ciphertext carries such a round; TooFewMembers, BadDealing when it cannot be made.
-        """
-        first = self.maker.open(agreement, self.keys, self.made)
-        self.made += 1
-        exchange(first, self.maker, self.holders)
-        return self.maker.certificate
+        """A new key for rounds such as this.  Raises: as `KeyMaking.certificate_for`."""
+        return self.ceremony.certificate_for(
+            agreement, partial(exchange, maker=self.ceremony.maker, holders=self.holders)
+        )
 
 
 @dataclass(slots=True)
 class OneShotCommittee:
-    """The members, by number, and who convenes them.
+    """The members, by number, and who convenes them."""
 
-    `convened` counts the committees, `served` the rounds of the present one.
-    """
-
-    maker: Convener
+    ceremony: Convening
     holders: Mapping[PartyId, Opener[Any]]
-    convened: int = field(default=0)
-    served: int = field(default=0)
 
     @classmethod
     def of(
@@ -158,7 +220,7 @@ class OneShotCommittee:
         publics = {who: identity.public for who, identity in identities.items()}
         policy = MemberPolicy(frozenset(publics.values()), clients, min_cohort=plan.min_cohort)
         members = {who: build(who, policy, identity, server.public) for who, identity in identities.items()}
-        return cls(Convener(publics, server, plan.patience_seconds), members)
+        return cls(Convening(Convener(publics, server, plan.patience_seconds)), members)
 
     @property
     def needed(self) -> int:
@@ -166,23 +228,9 @@ class OneShotCommittee:
 
     @property
     def identities(self) -> Mapping[PartyId, bytes]:
-        return self.maker.holders
+        return self.ceremony.maker.holders
 
     def certificate_for(self, agreement: Agreement) -> CommitteeCertificate:
-        """The committee that serves, or another one where it is not for rounds such as this.
-
-        Raises: BadPlan, NoParameters when no committee of so many can be; TooFewMembers when a member is silent.
-        """
-        if not self._serves(agreement.plan):
-            first = self.maker.open(agreement.plan, self.convened)
-            self.convened, self.served = self.convened + 1, 0
-            exchange(first, self.maker, self.holders)
-        self.served += 1
-        return self.maker.certificate
-
-    def _serves(self, plan: RoundPlan) -> bool:
-        if not self.convened or not self.maker.done:
-            return False
-        epoch = self.maker.certificate.epoch
-        fits = (epoch.task, epoch.min_cohort, epoch.clients) == (plan.task, plan.min_cohort, plan.max_clients)
-        return fits and self.served < epoch.rounds
+        """The committee that serves, or another one.  Raises: as `Convening.certificate_for`."""
+        carry = partial(exchange, maker=self.ceremony.maker, holders=self.holders)
+        return self.ceremony.certificate_for(agreement, carry)

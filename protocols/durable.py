@@ -140,6 +140,10 @@ class DurableClient(Durable):
         return self._act(lambda: self._client.send(submission))
 
     @property
+    def me(self) -> PartyId:
+        return self._client.me
+
+    @property
     def needs_update(self) -> bool:
         return self._client.needs_update
 
@@ -200,6 +204,10 @@ class DurableOpener(Durable):
 
     def receive(self, data: Buffer) -> list[Frame]:
         return self._act(lambda: self._opener.receive(data))
+
+    @property
+    def me(self) -> PartyId:
+        return self._opener.me
 
     @property
     def holding(self) -> bool:

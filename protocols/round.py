@@ -10,7 +10,6 @@ crash can waste budget, never release something that was not charged.
 
 from __future__ import annotations
 
-import hashlib
 import operator
 import time
 from collections.abc import Callable, Mapping
@@ -22,16 +21,16 @@ import numpy as np
 
 from dp.accountant import Interval
 from dp.errors import DpError
-from dp.events import Event
-from dp.ledger import Charge, Ledger, Outcome, Standing
+from dp.ledger import Ledger
+from protocols.charging import charging
 from protocols.ckks.summary import Encryption
-from protocols.coding import Counted, Exact, Floats, Layered, Noisy, RingVector, coding_of
+from protocols.coding import Floats, RingVector, coding_of
 from protocols.endpoint import Client, Task
 from protocols.errors import BadPlan, Misused, WrongUpdate
 from protocols.messages import Aggregate, Submit
 from protocols.oneshot.shape import Shape
 from protocols.party import MAX_CLIENT_ID, PartyId
-from protocols.plan import NOTHING, ONE_SHOT, Agreement, RoundPlan, context_of
+from protocols.plan import NOTHING, ONE_SHOT, Agreement, RoundPlan
 from protocols.simulate import Cohort, Costs, FaultPlan, Seen, Simulation
 from protocols.tensors import Layout
 from protocols.verifying import shared_memory
@@ -39,8 +38,6 @@ from secagg.ckks.plan import CkksPlan
 from secagg.ckks.wire import unpack
 from secagg.errors import SecaggError
 from secagg.negacyclic import PRIME_BITS, N
-
-MECHANISM = "distributed-discrete-gaussian"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +117,7 @@ def secure_mean(
     head = NOTHING if ledger is None else ledger.head().hash
     task = cohort.keyed(Task(round, layout.length, layout.digest(), model, head, clip=clip))
     agreement = cohort.server.agree(task)
-    reservation = None if ledger is None else ledger.reserve(_charge(agreement, cohort))
+    entries = charging(ledger, agreement, len(cohort.clients), cohort.rng)
 
     def prepared(who: PartyId, client: Client) -> Submit:
         try:
@@ -131,28 +128,20 @@ def secure_mean(
         except (WrongUpdate, SecaggError, DpError) as error:
             raise type(error)(f"client {who}: {error}") from error
 
-    def opening() -> None:
-        if ledger is not None and reservation is not None:
-            ledger.mark(reservation)
-
-    simulation = Simulation(cohort, prepared, faults, opening)
+    simulation = Simulation(cohort, prepared, faults, entries.mark)
     costs: Costs | None = None
     try:
         costs = simulation.run(task)
     finally:
-        if costs is None and ledger is not None and reservation is not None:
-            # Once somebody was asked to open the sum, the server may know it: then the charge stands. Before
-            # that, whatever stopped the round costs no more than a drop-out.
-            give_back = ledger.forfeit if simulation.is_opening else ledger.abort
-            give_back(reservation, "the round did not end in a sum")
+        if costs is None:
+            entries.lose()
     aggregate, reader = simulation.opened, simulation.reader
     plan_of_key = cohort.encryption_of(task)
     mean = layout.unflatten(reader.mean())
     warnings = cohort.warnings(aggregate)
     if before_commit is not None:
         before_commit(mean, aggregate.survivors)
-    if ledger is not None and reservation is not None:
-        ledger.commit(reservation, _outcome(agreement, cohort, aggregate))
+    entries.commit(aggregate)
     return RoundReport(
         mean=mean,
         metrics=reader.metrics(),
@@ -233,43 +222,8 @@ def _check_clients(what: str, updates: Mapping[int, Any], given: Mapping[int, An
         raise WrongUpdate(f"{what} are given for {sorted(given)}, updates for {sorted(updates)}")
 
 
-def _noisy(agreement: Agreement) -> Noisy | Layered | Counted:
-    coding = coding_of(agreement)
-    if isinstance(coding, Exact):
-        raise BadPlan("a ledger accounts for noise and this plan has none: set noise_multiplier, or drop the ledger")
-    return coding
-
-
 def _clipped(cohort: Cohort, aggregate: Aggregate) -> int | None:
     """How many coordinates were clipped; with noise nobody may know, for the exact count would tell on a client."""
     if cohort.server.plan.noise is not None:
         return None
     return sum(cohort.clients[who].clipped for who in aggregate.survivors)
-
-
-def _charge(agreement: Agreement, cohort: Cohort) -> Charge:
-    """What the round may reveal at worst: to an aggregator that knows the colluders' noise."""
-    coding = _noisy(agreement)
-    return Charge(
-        task=agreement.plan.task,
-        round=agreement.round,
-        dataset=agreement.plan.task,
-        mechanism=MECHANISM,
-        event=coding.worst_event(cohort.rng),
-        cohort=len(cohort.clients),
-        context=context_of(agreement),
-    )
-
-
-def charge_standing(ledger: Ledger, task: str, number: int, event: Event) -> Standing | None:
-    """How the charge of this round stands; None where there never was one. Its event is no part of its name."""
-    return ledger.standing(Charge(task, number, task, MECHANISM, event, cohort=1, context=NOTHING))
-
-
-def _outcome(agreement: Agreement, cohort: Cohort, aggregate: Aggregate) -> Outcome:
-    """What the round did reveal to a reader of its mean: the noise of all survivors but the assumed corrupt."""
-    return Outcome(
-        survivors=len(aggregate.survivors),
-        released=_noisy(agreement).event(len(aggregate.survivors), cohort.rng),
-        digest=hashlib.sha256(aggregate.total.tobytes()).digest(),
-    )

@@ -50,7 +50,7 @@ class Floor:
 
     @property
     def certificate(self) -> Certificate:
-        return self.committee.maker.certificate
+        return self.committee.ceremony.maker.certificate
 
     @property
     def agreement(self) -> Agreement:

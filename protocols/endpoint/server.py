@@ -62,6 +62,13 @@ CERTIFIED: Mapping[Mode, Role] = MappingProxyType(
 CLOSED = (
     pairwise_server.Closed | ckks_server.Closed | single_server.Closed | seeded_server.Closed | oneshot_server.Closed
 )
+SUMMING = (
+    pairwise_server.Summing
+    | ckks_server.Summing
+    | single_server.Gathering
+    | seeded_server.Summing
+    | oneshot_server.Summing
+)
 OPENING = pairwise_server.Unmasking | ckks_server.Opening | single_server.Decrypting | oneshot_server.Opening
 # What a round ends with, and all that is repeated when it is over.
 LAST_WORDS = (Result, SeededSum)
@@ -151,6 +158,11 @@ class Server(Hub, Reader):
     def done(self) -> bool:
         """Whether the round is over; `aggregate` holds the sum unless it failed, or clients alone have it."""
         return isinstance(self._party.state, CLOSED | Failed)
+
+    @property
+    def summing(self) -> bool:
+        """Whether the round waits for the clients' vectors."""
+        return isinstance(self._party.state, SUMMING)
 
     @property
     def opening(self) -> bool:

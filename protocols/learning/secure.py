@@ -21,6 +21,7 @@ import numpy as np
 
 from dp.events import Event
 from dp.ledger import Ledger, Standing
+from protocols.charging import charge_standing
 from protocols.coding import Exact, Randomness, planned_coding
 from protocols.errors import BadPlan, Misused, RoundLost
 from protocols.ideal import Ideal
@@ -31,7 +32,7 @@ from protocols.messages import Submit
 from protocols.party import PartyId
 from protocols.plan import NOTHING, Agreement, RoundPlan, context_of
 from protocols.private import CohortIncomplete
-from protocols.round import RoundReport, charge_standing, client_numbers, secure_mean
+from protocols.round import RoundReport, client_numbers, secure_mean
 from protocols.simulate import Cohort, FaultPlan
 from protocols.tensors import Layout
 from protocols.verifying import shared_memory

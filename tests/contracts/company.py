@@ -168,7 +168,7 @@ class Remembering(KeyCommittee):
 
     def certificate_for(self, agreement: Agreement) -> Certificate:
         publics = tuple(self.identities[who] for who in sorted(self.identities))
-        context = key_for(agreement, self.keys, 0, publics).context
+        context = key_for(agreement, self.ceremony.keys, 0, publics).context
         if context not in _MADE:
             certificate = super().certificate_for(agreement)
             _MADE[context] = certificate, {who: holder.freeze() for who, holder in self.holders.items()}
@@ -235,8 +235,8 @@ class Encrypting(Opened):
 
         committee = Remembering if kind is Keyed else KeyCommittee
         made = committee.of(self.plan, self.known, self.identity, self.holder_identities, build)
-        maker: Any = made.maker
-        made.maker = StandIn(lambda: maker)  # type: ignore[assignment]
+        maker: Any = made.ceremony.maker
+        made.ceremony.maker = StandIn(lambda: maker)  # type: ignore[assignment]
         return made
 
 
@@ -259,8 +259,8 @@ class Speaking(Opened):
             return kind(lambda: self.holder(who))
 
         made = OneShotCommittee.of(self.plan, self.known, self.identity, self.holder_identities, build)
-        maker: Any = made.maker
-        made.maker = StandIn(lambda: maker)  # type: ignore[assignment]
+        maker: Any = made.ceremony.maker
+        made.ceremony.maker = StandIn(lambda: maker)  # type: ignore[assignment]
         return made
 
 
@@ -286,7 +286,7 @@ class Played:
     def said_by_all(self) -> list[bytes]:
         """What holders and the maker of their key said is there too."""
         clients, committee = self.simulation.clients.values(), self.simulation.cohort.committee
-        key = () if committee is None else (committee.maker, *committee.holders.values())
+        key = () if committee is None else (committee.ceremony.maker, *committee.holders.values())
         everybody: list[Any] = [self.simulation.server, *clients, *key]
         return [bytes(frame) for stand_in in everybody for frame in stand_in.emitted]
 

@@ -19,7 +19,7 @@ from protocols.ckks import binding
 from protocols.ckks.epoch import Dealing, Epoch
 from protocols.ckks.holder import HolderPolicy
 from protocols.ckks.keys import keys_for_rounds
-from protocols.committee import KeyCommittee, numbers
+from protocols.committee import KeyCommittee, KeyMaking, numbers
 from protocols.endpoint import Holder, KeyMaker, Server
 from protocols.endpoint.holder import LABEL_ROOT
 from protocols.party import PartyId
@@ -97,7 +97,7 @@ class Company(Pairwise):
     ) -> Cohort:
         """Stand-ins of one kind for everybody who is stored, which the maker of a key is not."""
         holders = {who: kind(lambda who=who: self.holder(who)) for who in self.holder_ids}
-        committee = KeyCommittee(maker(self.maker), holders, self.keys)
+        committee = KeyCommittee(KeyMaking(maker(self.maker), self.keys), holders)
         return replace(super().cohort(kind), committee=committee)
 
 

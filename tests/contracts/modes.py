@@ -56,8 +56,8 @@ class Single(Company):
             return kind(self.decryptor)
 
         made = KeyCommittee.single(self.plan, self.known, self.identity, {DECRYPTOR: self.decryptor_identity}, build)
-        maker: Any = made.maker
-        made.maker = StandIn(lambda: maker)  # type: ignore[assignment]
+        maker: Any = made.ceremony.maker
+        made.ceremony.maker = StandIn(lambda: maker)  # type: ignore[assignment]
         return replace(super().cohort(kind), committee=made)
 
 

@@ -120,7 +120,7 @@ def record(name: str, company: Company, fates: Mapping[PartyId, Fate], uneven: f
     kind: Any = watched
     cohort = company.cohort(kind)
     committee: Any = cohort.committee
-    committee.maker = watched_maker(company.maker)
+    committee.ceremony.maker = watched_maker(company.maker)
     played = Played.of(company, cohort, Convene, fates, company.holder_ids[0])
     poses = (*played.poses, *by_hand(played.poses, company))
     return OneShotRecording(name, company, played.frames, poses, played.epoch, played.holding, played.aggregate)

@@ -93,7 +93,7 @@ class Played:
             simulation.run(task)
         others = [end for who, end in committee.holders.items() if who != opener]
         first, *rest = cohort.clients.values()
-        posed: list[Any] = [cohort.server, committee.maker, committee.holders[opener], first]
+        posed: list[Any] = [cohort.server, committee.ceremony.maker, committee.holders[opener], first]
         frames = tuple(dict.fromkeys(bytes(frame) for end in (*posed, *others, *rest) for frame in end.emitted))
         poses = tuple(pose for end in posed for pose in first_and_last(end.poses) if belongs(pose))
         [invitation] = {frame[HEADER.size : -SIGNATURE_BYTES] for frame in frames if kind_of(frame) is convocation}

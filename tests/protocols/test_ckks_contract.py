@@ -67,7 +67,7 @@ class TestEncrypted(ProtocolContract):
         """With those that the making of the key takes, as holders heard and said them."""
         committee = played.simulation.cohort.committee
         assert committee is not None
-        made: Any = committee.maker
+        made: Any = committee.ceremony.maker
         return super().letters(played) | self.read(SERVER, made.emitted)
 
     def tables(self, played: Played) -> list[Table]:
@@ -112,7 +112,7 @@ class TestEncrypted(ProtocolContract):
         company = self.company(self.plan(3), 3)
         assert isinstance(company, Encrypting)
         once, twice = company.committee(), company.committee()
-        twice.maker = Echoed(lambda: company.committee().maker)  # type: ignore[assignment]
+        twice.ceremony.maker = Echoed(lambda: company.committee().ceremony.maker)  # type: ignore[assignment]
         agreement = company.server().agree(company.task(7))
         assert once.certificate_for(agreement) == twice.certificate_for(agreement)
 

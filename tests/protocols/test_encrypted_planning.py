@@ -537,14 +537,15 @@ class Levelled(KeyCommittee):
     levels = 0
 
     def certificate_for(self, agreement: Agreement) -> Certificate:
-        letters = deque((1, frame) for frame in self.maker.open(agreement, self.keys, 0))
+        maker, keys = self.ceremony.maker, self.ceremony.keys
+        letters = deque((1, frame) for frame in maker.open(agreement, keys, 0))
         while letters:
             level, letter = letters.popleft()
             for who in letter.to:
                 for answer in self.holders[who].receive(bytes(letter)):
                     self.levels = level
-                    letters.extend((level + 1, frame) for frame in self.maker.receive(bytes(answer), who))
-        return self.maker.certificate
+                    letters.extend((level + 1, frame) for frame in maker.receive(bytes(answer), who))
+        return maker.certificate
 
 
 @pytest.mark.parametrize("holders", [1, 2, 3, 5, 6])
@@ -555,9 +556,9 @@ def test_the_exchanges_that_make_a_key_are_those_of_a_held_ceremony(holders: int
     made = (Levelled.single if holders == 1 else Levelled.of)(plan, clients, Identity.fresh(), identities)
     assert isinstance(made, Levelled)
     made.certificate_for(agreement_of(plan, 10))
-    assert made.maker.done
-    assert made.levels == making_exchanges(made.keys)
-    assert made.keys == (SINGLE if holders == 1 else keys_for_rounds(holders))
+    assert made.ceremony.maker.done
+    assert made.levels == making_exchanges(made.ceremony.keys)
+    assert made.ceremony.keys == (SINGLE if holders == 1 else keys_for_rounds(holders))
 
 
 def test_a_round_counts_its_clients_its_holders_and_the_key_that_it_makes() -> None:

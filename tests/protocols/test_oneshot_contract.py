@@ -56,7 +56,7 @@ class TestOneShot(ProtocolContract):
         committee = played.simulation.cohort.committee
         assert committee is not None
         made: Any = committee
-        return super().letters(played) | self.read(SERVER, made.maker.emitted)
+        return super().letters(played) | self.read(SERVER, made.ceremony.maker.emitted)
 
     def tables(self, played: Played) -> list[Table]:
         met: Any = list(played.simulation.holders.values())

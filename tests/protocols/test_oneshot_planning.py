@@ -71,7 +71,7 @@ class Weighed(Simulation):
             return client.prepare(vector_of(ROOT, who, length), metrics={each.name: 1.0 for each in plan.metrics})
 
         cohort = Speaking(plan, clients, members=quorum.members).cohort()
-        maker: Any = cohort.committee.maker  # type: ignore[union-attr]
+        maker: Any = cohort.committee.ceremony.maker  # type: ignore[union-attr]
         maker.live.open = partial(maker.live.open, quorum=quorum)
         super().__init__(cohort, train, faults)
         self.said: dict[PartyId, Letters] = {}

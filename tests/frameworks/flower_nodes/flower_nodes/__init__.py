@@ -1,0 +1,1 @@
+"""A federation whose right answer is known, between real processes."""
