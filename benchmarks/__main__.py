@@ -85,9 +85,7 @@ def main() -> int:
     parser.add_argument("--suite", choices=OWN_SUITES + PEER_SUITES, action="append")
     parser.add_argument("--peers", action="store_true", help="the suites beside other libraries (see `make peers`)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument(
-        "--save", action="store_true", help="also write results/<date>-<what>.json, and its page"
-    )
+    parser.add_argument("--save", action="store_true", help="also write results/<date>-<what>.json, and its page")
     parser.add_argument("--smoke", action="store_true", help="measure little and do not judge")
     arguments = parser.parse_args()
     suites = arguments.suite or (PEER_SUITES if arguments.peers else OWN_SUITES)

@@ -15,18 +15,18 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {"compression": "compression.md"}
 BEGIN = "<!-- from here on: python -m benchmarks --suite {suite} --save -->"
 END = "<!-- to here -->"
-HEAD = ("what travels", "upload, bytes per client and round", "of all of it", "not found", "all of it", "more")
+HEAD = ("what travels", "upload, bytes per client and round", "of all of it", "accuracy", "that of all of it", "more")
 
 
 def table(rows: list[Row]) -> str:
-    """The rows in Markdown: bytes, their share, and the share of wrong answers on both sides."""
+    """The rows in Markdown: bytes, their share, and the share of right answers on both sides."""
     lines = [HEAD, ("---",) * len(HEAD), *map(cells, rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    errors = ("" if error is None else f"{error:.1%}" for error in (row.ours_error, row.peer_error))
-    return row.case, f"{row.ours.least:,.0f}", f"{row.ratio:.1%}", *errors, row.note
+    right = ("" if error is None else f"{1 - error:.3f}" for error in (row.ours_error, row.peer_error))
+    return row.case, f"{row.ours.least:,.0f}", f"{row.ratio:.1%}", *right, row.note
 
 
 def stored(suite: str) -> list[Row]:
