@@ -427,6 +427,31 @@ def test_a_server_that_proposes_another_set_to_everybody_loses_its_round() -> No
         played({0: OTHER} | dict.fromkeys(range(1, 6), AGREED), require_layout)
 
 
+@pytest.mark.parametrize("rule", [TopKOfLast(7), RandomK(5), PrunedMask(0.3, 2)], ids=named)
+def test_each_client_works_out_the_set_and_one_with_an_older_model_stays_out(rule: Rule) -> None:
+    """As in processes of their own: nobody is told a set, and the server's is known by its digest alone."""
+    mean = model_of(5)
+    publics = dict.fromkeys(range(6), public_of(3, mean)) | {3: public_of(3, mean, model=model_of(8))}
+
+    def values_of(who: int, chosen: Selection) -> dict[str, Any]:
+        return rule.send(who, [np.full((4, 4), 0.25), np.full(4, 0.25)], chosen, publics[who])
+
+    agreed = rule.choose(publics[0])
+    layout = Layout.of_update(values_of(0, agreed))
+
+    def train(who: PartyId, client: Client) -> Submit:
+        values = values_of(who, rule.choose(publics[who]))
+        require_layout(client.offer, values)
+        return client.prepare(Layout.of_update(values).flatten(values))
+
+    simulation = Simulation(Cohort.from_root(PLAN, range(6), ROOT), train)
+    simulation.run(Task(0, layout.length, layout.digest(), nonce=bytes(16)))
+    assert simulation.opened.survivors == (0, 1, 2, 4, 5)
+    assert {who: type(error) for who, error in simulation.aborted.items()} == {3: PolicyViolation}
+    restored = rule.scattered(layout.unflatten(simulation.reader.mean()), agreed, publics[0])
+    assert flat_of(restored) == pytest.approx(agreed.scatter(np.full(agreed.size, 0.25)), abs=1e-4)
+
+
 def test_an_upload_is_as_long_as_the_set_and_not_as_the_model() -> None:
     chosen = Selection(100_000, np.arange(0, 100_000, 25, dtype=np.int64))
     sent = {who: travelling(chosen, {"update": np.full(chosen.size, 0.1, np.float32)}) for who in range(6)}
