@@ -57,7 +57,7 @@ environments: peers $(NVFLARE)/.installed $(PFL)/.installed $(LEAST_TENSEAL)/.in
 
 $(FLOWER)/.installed: pyproject.toml benchmarks/peers/flower.py
 	$(PYTHON) -m venv $(FLOWER)
-	$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest hypothesis
+	$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest hypothesis scikit-learn
 	$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check $$($(call PINS,$(FLOWER),flower))
 	touch $@
 
@@ -76,7 +76,7 @@ $(TENSEAL)/.installed: pyproject.toml benchmarks/peers/tenseal.py
 
 test-flower: $(FLOWER)/.installed
 	@test -d tests/frameworks || echo "no tests/frameworks in this checkout: nothing to test beside Flower"
-	test ! -d tests/frameworks || $(FLOWER)/bin/python -m pytest -q tests/frameworks -k flower
+	test ! -d tests/frameworks || $(FLOWER)/bin/python -m pytest -q tests/frameworks tests/protocols/adapters -k flower
 
 # torch first and from constraints.txt: what pfl would bring by itself may be another.
 $(PFL)/.installed: pyproject.toml constraints.txt

@@ -23,7 +23,7 @@ NAME = "flower"
 VERSION = "1.41.0"
 TITLE = f"Flower {VERSION}"
 PYTHON = "3.11"
-PIP = ("flwr==1.41.0",)
+PIP = ("flwr[simulation]==1.41.0",)
 
 
 def check() -> None:

@@ -292,6 +292,11 @@ class Ledger:
         seq = history.latest.get(charge.id)
         return None if seq is None else history.records[seq].standing
 
+    def charges(self) -> list[tuple[Charge, Standing]]:
+        """All that was ever reserved, in that order, and how it stands; what is not ABORTED counts as spent."""
+        records = self._log.catch_up().records
+        return [(records[seq].charge, records[seq].standing) for seq in sorted(records)]
+
     def entries(self) -> Iterator[Entry]:
         """All entries as stored, unjudged."""
         return self._log.store.entries()

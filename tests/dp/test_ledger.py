@@ -109,6 +109,15 @@ def test_an_abort_gives_the_charge_back_and_its_id_too(path: Path) -> None:
         assert Fraction(ledger.interval().upper) == epsilon_of(EVENT)
 
 
+def test_all_charges_are_told_in_order_and_how_they_stand(ledger: Ledger) -> None:
+    assert ledger.charges() == []
+    ledger.commit(ledger.reserve(charge(0)), outcome())
+    ledger.abort(ledger.reserve(charge(1)), "nobody came")
+    ledger.reserve(charge(2))
+    standings = [Standing.COMMITTED, Standing.ABORTED, Standing.RESERVED]
+    assert ledger.charges() == list(zip(map(charge, range(3)), standings, strict=True))
+
+
 def test_a_reader_of_the_model_is_charged_what_was_realised(ledger: Ledger) -> None:
     ledger.commit(ledger.reserve(charge(0)), outcome(NOISIER))
     ledger.reserve(charge(1))

@@ -22,9 +22,11 @@ import numpy as np
 from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
 
 from dp.errors import DpError
+from protocols.adapters.demands import FILE, policy_at
 from protocols.adapters.flower.records import (
     Kind,
     Parcel,
+    Terms,
     arrays_of,
     flattened,
     instruction_digest,
@@ -66,8 +68,9 @@ def client_mod(
     """The mod that masks what a node's app has trained: `ClientApp(mods=[client_mod(...)])`, first in the list.
 
     A node finds its keys in the folder that its own configuration names (`--node-config "secagg-home='/path'"`), or,
-    in a simulation, in `home`/site-i by its partition i. Without a policy it takes part in one-shot rounds, and pins
-    everybody in the roster of its home.
+    in a simulation, in `home`/site-i by its partition i. A `policy.json` in its home (`adapters.demands`) decides what
+    it takes part in; without one `policy` does; without both it takes part in one-shot rounds, and pins everybody in
+    the roster of its home.
     `clear` lists the kinds of messages, "evaluate" or "query", that are answered unmasked; training never is.
     Guarantee: no update leaves unless the policy accepts the round and the frames are the server's; weights and
         metrics are summed under the mask. It holds against the operator of the SuperLink only where the node chooses
@@ -108,7 +111,7 @@ class Guard:
                 return call_next(message, context)
             raise PolicyViolation(SERVER, f"asks for a plain {category!r}, and this node masks what it answers")
         home = Home.at(self._folder(context))
-        policy = self.policy or home.roster.policy(protocols=frozenset({ONE_SHOT}))
+        policy = self._policy_at(home)
         match parcel.kind:
             case Kind.INTRODUCE:
                 with home.site(policy) as site:
@@ -120,8 +123,14 @@ class Guard:
             raise ViewMismatch(SERVER, f"marks a {category!r} message as {parcel.kind.value!r}")
         return Turn(home, policy, parcel, message, context).answered(call_next)
 
+    def _policy_at(self, home: Home) -> Policy:
+        # What the node wrote down counts before the app's word, which somebody else may have shipped.
+        if self.policy is not None and not (home.path / FILE).exists():
+            return self.policy
+        return policy_at(home, {"protocols": [ONE_SHOT]})
+
     def _folder(self, context: Context) -> Path:
-        # The node's own word counts before the app's, which somebody else may have shipped.
+        # So does where its keys lie.
         own = context.node_config.get(HOME)
         if isinstance(own, str) and own:
             return Path(own)
@@ -178,7 +187,8 @@ class Turn:
 
         Raises: ViewMismatch when this node was told other than what the round's clients agree on.
         """
-        if not hmac.compare_digest(instruction_digest(told), offer.model):
+        terms = Terms(self.message.metadata.message_type, self.parcel.weight_key, self.parcel.metrics)
+        if not hmac.compare_digest(instruction_digest(told, terms), offer.model):
             raise ViewMismatch(SERVER, "told this node another model, or other settings, than the round is about")
         model = summed(arrays_of(only_record(told, ArrayRecord)))
         check_model(model, self.policy)

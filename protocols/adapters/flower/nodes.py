@@ -23,6 +23,8 @@ from protocols.roster import Roster
 
 LOG = logging.getLogger("flwr.secagg")
 OURS = "secagg:"
+# A refusal is a name, and of a plan why; a node may send anything, and it is written into a log.
+MOST_WORDS = 300
 # Flower's codes: the app could not be loaded, is no valid bundle, or its process crashed.
 NOT_INSTALLED = (1, 7, 8)
 
@@ -131,7 +133,7 @@ def _opened(node: int, reply: Message) -> tuple[Parcel | None, str]:
     if reply.has_error():
         reason = reply.error.reason or ""
         if reason.startswith(OURS):
-            return None, reason.removeprefix(OURS)
+            return None, "".join(filter(str.isprintable, reason.removeprefix(OURS)))[:MOST_WORDS]
         hint = "; is the toolkit installed on that node?" if reply.error.code in NOT_INSTALLED else ""
         # Not its text: an app's exception may quote what it worked on.
         return None, f"Flower's error {reply.error.code}{hint}"

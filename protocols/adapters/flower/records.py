@@ -107,13 +107,26 @@ def without_ours(content: RecordDict) -> RecordDict:
     return RecordDict({name: record for name, record in content.items() if name not in (MARKER, FRAMES)})
 
 
-def instruction_digest(content: RecordDict) -> bytes:
-    """SHA-256 of all that the app is told: model, integers and settings, name by name.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a node is asked beside the app's records: which function, weighed by what, which metrics on which scale."""
 
-    Against: a server that tells one client to learn and the others to stand still, whose sum would then be that
-        client's update. Each client hashes what it received itself, and sums only with those told the same.
+    message_type: str
+    weight_key: str
+    metrics: tuple[Metric, ...] = ()
+
+
+def instruction_digest(content: RecordDict, terms: Terms) -> bytes:
+    """SHA-256 of all that a node is told: model, integers and settings, name by name, and the terms.
+
+    Against: a server that tells one client to learn and the others to stand still, or to weigh themselves by what it
+        knows, whose sum would then be that client's. Each client hashes what it received itself, and sums only with
+        those told the same.
     """
     digest = hashlib.sha256(LABEL_INSTRUCTION)
+    _put(digest, terms.message_type, terms.weight_key, len(terms.metrics))
+    for metric in terms.metrics:
+        _put(digest, metric.name, str(metric.clip))
     for name in sorted(content.keys()):
         record = content[name]
         _put(digest, name, type(record).__name__, len(record))

@@ -27,6 +27,7 @@ from protocols.adapters.flower.nodes import Nodes
 from protocols.adapters.flower.post import Post, by_node, letter
 from protocols.adapters.flower.records import (
     Kind,
+    Terms,
     arrays_of,
     flattened,
     instruction_digest,
@@ -211,7 +212,9 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
             return []
         self._nodes.bytes_down = self._nodes.bytes_up = 0
         contents = {message.metadata.dst_node_id: message.content for message in messages}
-        told = {instruction_digest(content) for content in _distinct(contents.values())}
+        metrics = self._metrics if kind is Kind.EVALUATE else ()
+        terms = {Terms(message.metadata.message_type, self._weight_key, metrics) for message in messages}
+        told = {instruction_digest(content, each) for content in _distinct(contents.values()) for each in terms}
         if len(told) != 1:
             raise BadPlan("the strategy tells nodes different things: a sum is over clients that were told the same")
         invited = self._nodes.clients_on(contents)
@@ -226,9 +229,11 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
         except RoundLost as lost:
             self._count(lost)
             return []
-        parcels = self._nodes.parcels(letters, kind, self._weight_key, self._metrics if kind is Kind.EVALUATE else ())
+        parcels = self._nodes.parcels(letters, kind, self._weight_key, metrics)
+        [asked] = terms
         round.sent = [
-            letter(parcel.beside(contents[node]), node, self._timeout, kind.value) for node, parcel in parcels.items()
+            letter(parcel.beside(contents[node]), node, self._timeout, asked.message_type)
+            for node, parcel in parcels.items()
         ]
         self._round = round
         return list(round.sent)

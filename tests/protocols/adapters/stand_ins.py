@@ -5,6 +5,7 @@ Made after flwr 1.41.0 and 1.42.0, and held against the real package by the same
 
 from __future__ import annotations
 
+import enum
 import importlib.util
 import sys
 import warnings
@@ -134,8 +135,8 @@ class ClientApp:
 
         return register
 
-    def train(self) -> Callable[[Any], Any]:
-        return self._registering("train")
+    def train(self, action: str = "") -> Callable[[Any], Any]:
+        return self._registering(f"train.{action}" if action else "train")
 
     def evaluate(self) -> Callable[[Any], Any]:
         return self._registering("evaluate")
@@ -150,6 +151,42 @@ def _through(mod: Any, inner: Any, message: Any, context: Any) -> Any:
 
 class Grid:
     pass
+
+
+class NeighboringRelation(enum.StrEnum):
+    ADD_OR_REMOVE_ONE = "add-or-remove-one"
+    REPLACE_ONE = "replace-one"
+
+
+class SamplingMethod(enum.StrEnum):
+    POISSON = "poisson"
+    WITHOUT_REPLACEMENT = "without-replacement"
+    NO_AMPLIFICATION = "no-amplification"
+
+
+@dataclass(frozen=True)
+class PrivacyConfig:
+    target_delta: float
+    population_size: int
+    neighboring_relation: NeighboringRelation
+    sampling_method: SamplingMethod
+    max_epsilon: float | None = None
+
+
+@dataclass(frozen=True)
+class GaussianPrivacyEvent:
+    noise_multiplier: float
+    sample_size: int
+    population_size: int
+
+
+@dataclass(frozen=True)
+class PrivacySpent:
+    epsilon: float
+    delta: float
+    num_releases: int
+    accounting_method: str
+    optimal_order: float | None = None
 
 
 class Strategy:
@@ -268,11 +305,12 @@ def importable() -> Iterator[None]:
 
 def _planted() -> dict[str, ModuleType]:
     app = [Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict]
+    server = [Grid, GaussianPrivacyEvent, NeighboringRelation, PrivacyConfig, PrivacySpent, SamplingMethod]
     return {
         "flwr": _module("flwr", {}),
         "flwr.app": _module("flwr.app", {each.__name__: each for each in app}),
         "flwr.clientapp": _module("flwr.clientapp", {"ClientApp": ClientApp}),
-        "flwr.serverapp": _module("flwr.serverapp", {"Grid": Grid}),
+        "flwr.serverapp": _module("flwr.serverapp", {each.__name__: each for each in server}),
         "flwr.serverapp.strategy": (strategy := _module("flwr.serverapp.strategy", _strategies())),
         "flwr.serverapp.strategy.strategy_utils": _attached(
             strategy, "strategy_utils", {"aggregate_metricrecords": aggregate_metricrecords}

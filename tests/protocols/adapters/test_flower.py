@@ -3,152 +3,49 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from fractions import Fraction
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from dp import Budget, Ledger
-from protocols.errors import BadPlan, Misused, PolicyConflict, TooFewClients, TooFewMembers
-from protocols.home import make_homes
+from protocols.errors import BadPlan, Misused, PolicyConflict, TooFewClients
 from protocols.plan import Metric, RoundPlan
-from tests.protocols.adapters import stand_ins
-from tests.protocols.adapters.local import LocalGrid, Node, never, trainer, wire
-
-ADAPTER = "protocols.adapters.flower"
-CLIENTS = 5
-# One step of 16 bits over [-1, 1], which no mean is off by more than.
-STEP = 2.0 / (2**16 - 1)
-MODEL = {
-    "layer.weight": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
-    "layer.count": np.array(7, np.int64),
-    "layer.bias": np.full(3, 0.5, np.float64),
-}
-WEIGHTS = {who: 3 * who + 1 for who in range(CLIENTS)}
-METRICS = {who: {"num-examples": WEIGHTS[who], "loss": 0.8125 + who / 7} for who in range(CLIENTS)}
+from tests.protocols.adapters.federation import (
+    CLIENTS,
+    METRICS,
+    MODEL,
+    STEP,
+    WEIGHTS,
+    Federation,
+    flower_names,
+    off_by,
+    place_in_memory,
+    plan_for,
+    weighted,
+)
+from tests.protocols.adapters.local import Node, never, trainer, wire
 
 
 @pytest.fixture(scope="module")
 def flower() -> Iterator[Any]:
-    """The adapter's names and Flower's, of stand-ins or of the real package."""
-    with stand_ins.importable():
-        app, client, adapter = (importlib.import_module(f"{n}") for n in ("flwr.app", "flwr.clientapp", ADAPTER))
-        names = {**vars(app), **vars(client), **vars(adapter)}
-        yield SimpleNamespace(**names, strategies=importlib.import_module("flwr.serverapp.strategy"))
-
-
-def deltas_of(clients: int, model: Mapping[str, np.ndarray] = MODEL, seed: int = 3) -> dict[int, dict[str, np.ndarray]]:
-    rng = np.random.default_rng(seed)
-    floats = {name: array for name, array in model.items() if array.dtype.kind == "f"}
-    return {
-        who: {name: rng.uniform(-0.5, 0.5, array.shape).astype(array.dtype) for name, array in floats.items()}
-        for who in range(clients)
-    }
-
-
-def weighted(deltas: Mapping[int, Mapping[str, np.ndarray]], name: str, clients: Any = range(CLIENTS)) -> np.ndarray:
-    total = sum(WEIGHTS[who] for who in clients)
-    return sum(WEIGHTS[who] * deltas[who][name].astype(np.float64) for who in clients) / total
-
-
-@dataclass
-class Federation:
-    """Sites in folders, one app on each, and a server that has not begun."""
-
-    flower: Any
-    folder: Path
-    plan: RoundPlan
-    clients: int = CLIENTS
-    openers: int | None = None
-    model: Mapping[str, np.ndarray] = field(default_factory=lambda: MODEL)
-    deltas: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)
-    demands: Mapping[str, Any] | None = None
-    clear: frozenset[str] = frozenset()
-    grid: Any = None
-    trained: int = 0
-
-    def __post_init__(self) -> None:
-        self.roster = make_homes(self.folder, self.clients, self.plan.protocol, self.openers)
-        self.deltas = self.deltas or deltas_of(self.clients, self.model)
-        demands = {"protocols": frozenset({self.plan.protocol})} | dict(self.demands or {})
-        policy = self.roster.policy(**demands)
-        self.app = self.flower.ClientApp(mods=[self.flower.client_mod(policy, home=self.folder, clear=self.clear)])
-        train = trainer(self.deltas, {who: METRICS.get(who, METRICS[0]) for who in range(self.clients)})
-
-        @self.app.train()
-        def counted(message: Any, context: Any) -> Any:
-            self.trained += 1
-            return train(message, context)
-
-        @self.app.evaluate()
-        def measured(message: Any, context: Any) -> Any:
-            record = self.flower.MetricRecord(dict(METRICS[context.node_config["partition-id"]]))
-            return self.flower.Message(self.flower.RecordDict({"metrics": record}), reply_to=message)
-
-        self.grid = LocalGrid({100 + who: Node(self.app, self.context(who)) for who in range(self.clients)})
-
-    def context(self, who: int) -> Any:
-        return self.flower.Context(1, 100 + who, {"partition-id": who}, self.flower.RecordDict(), {})
-
-    def arrays(self) -> Any:
-        return self.flower.ArrayRecord({name: self.flower.Array(array) for name, array in self.model.items()})
-
-    def strategy(self, inner: Any = None, ledger: Any = None, **settings: Any) -> Any:
-        inner = inner or self.flower.strategies.FedAvg()
-        settings = {"poll_seconds": 0.001, "evaluate": "off"} | settings
-        return self.flower.SecAgg(inner, self.plan, ledger, home=self.folder / "server", **settings)
-
-    def run(self, rounds: int = 1, **settings: Any) -> Any:
-        return self.strategy(**settings).start(self.grid, self.arrays(), num_rounds=rounds, timeout=0.01)
-
-    def disturb(self, who: int, answer: Callable[..., list[Any]], only: str = "train") -> None:
-        """This node's messages of one kind fare as `answer` has it, the others well."""
-        node = self.grid.nodes[100 + who]
-
-        def by_kind(message: Any, app: Any) -> list[Any]:
-            kind = message.content["secagg"]["kind"] if "secagg" in message.content else "plain"
-            return answer(message, app) if kind == only else [app(message)]
-
-        node.answer = by_kind
-
-
-def plan_for(clients: int = CLIENTS, **wishes: Any) -> RoundPlan:
-    usual = {
-        "dropout": Fraction(1, 5),
-        "corrupt": 0,
-        "protocol": "oneshot",
-        "max_weight": 100,
-        "min_cohort": 3,
-        "patience_seconds": 1,
-        "metrics": (Metric("loss", 8),),
-    }
-    return RoundPlan.recommend(clients, **(usual | wishes))
+    with flower_names() as names:
+        yield names
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder in memory where there is one: each answer is synced to disk before it leaves, some thousand in all."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        yield Path(folder)
+    with place_in_memory() as folder:
+        yield folder
 
 
 @pytest.fixture
 def made(flower: Any, place: Path) -> Federation:
     return Federation(flower, place / "homes", plan_for())
-
-
-def off_by(result: Any, name: str, expected: np.ndarray) -> float:
-    return float(np.abs(result.arrays[name].numpy() - expected).max())
 
 
 # --- a whole round ------------------------------------------------------------------------------------
@@ -484,6 +381,16 @@ def test_a_node_without_a_policy_takes_part_in_one_shot_rounds_only(flower: Any,
         made.run()
 
 
+def test_what_a_node_wrote_down_counts_before_the_apps_policy(made: Federation) -> None:
+    """The app would take part; the file in the home of client 4 demands what this plan does not offer."""
+    (made.folder / "site-4" / "policy.json").write_text('{"protocols": ["oneshot"], "min_noise_multiplier": "1/2"}')
+    made.run()
+    [refusal] = [reply.error.reason for reply in made.grid.carried if reply.has_error()]
+    assert refusal.startswith("secagg:PolicyViolation")
+    assert "noise 0 is below 1/2" in refusal
+    assert made.trained == CLIENTS - 1
+
+
 def test_a_node_without_a_home_refuses_by_name(flower: Any, place: Path) -> None:
     made = Federation(flower, place / "homes", plan_for(), openers=4)
     app = made.flower.ClientApp(mods=[made.flower.client_mod()])
@@ -498,8 +405,8 @@ def test_the_nodes_own_configuration_names_its_home_before_the_app_does(made: Fe
     context.node_config["secagg-home"] = str(made.folder / "site-3")
     made.grid.nodes = {node: each for node, each in made.grid.nodes.items() if node != 103}
     made.grid.nodes[100].context = context
-    with pytest.raises(TooFewMembers):
-        made.run(3)
+    # Nobody is at the home of site 0 now, and the committee is made without it.
+    assert made.run().train_metrics_clientapp[1]["secagg-survivors"] == CLIENTS - 1
     [said] = [r for r in made.grid.carried[:CLIENTS] if r.metadata.reply_to_message_id == "message-0"]
     assert said.content["secagg"]["numbers"][0] == 3
 
@@ -510,6 +417,8 @@ TOLD_OTHERWISE = {
     "one more setting": lambda f, content: content["config"].update({"lr": 0.0}),
     "another integer": lambda f, content: content["arrays"].update({"layer.count": f.Array(np.array(8))}),
     "one more record": lambda f, content: content.update({"x": f.MetricRecord({"a": 1})}),
+    # Weighed by something that the server knows, one client's weight would be what is left of the sum.
+    "another weight": lambda f, content: content["secagg"].update({"weight-key": "loss"}),
 }
 
 
@@ -523,6 +432,44 @@ def test_who_is_told_otherwise_than_the_others_does_not_train(made: Federation, 
     as_lost(made, made.run())
     assert made.trained == CLIENTS - 1
     assert [reply.error.reason for reply in made.grid.carried if reply.has_error()] == ["secagg:ViewMismatch"]
+
+
+def test_who_is_to_measure_on_another_scale_does_not(made: Federation) -> None:
+    """A scale on which the others' metrics vanish would leave one client's."""
+
+    def bent(message: Any, app: Any) -> list[Any]:
+        message.content["secagg"]["clips"] = ["1"]
+        return [app(message)]
+
+    made.disturb(2, bent, only="evaluate")
+    figures = made.run(evaluate="masked", evaluate_metrics=(Metric("loss", 8),)).evaluate_metrics_clientapp[1]
+    assert figures["secagg-survivors"] == CLIENTS - 1
+    assert [reply.error.reason for reply in made.grid.carried if reply.has_error()] == ["secagg:ViewMismatch"]
+
+
+def test_who_is_to_run_another_function_than_the_others_does_not(made: Federation) -> None:
+    made.app.train("idle")(lambda message, context: pytest.fail("nobody is to run it"))
+
+    def bent(message: Any, app: Any) -> list[Any]:
+        message.metadata.message_type = "train.idle"
+        return [app(message)]
+
+    made.disturb(2, bent)
+    as_lost(made, made.run())
+    assert [reply.error.reason for reply in made.grid.carried if reply.has_error()] == ["secagg:ViewMismatch"]
+
+
+def test_words_of_a_node_are_short_and_on_one_line(made: Federation, caplog: pytest.LogCaptureFixture) -> None:
+    def loud(message: Any, app: Any) -> list[Any]:
+        return [
+            made.flower.Message(made.flower.Error(6, "secagg:Bad\nsecagg: all is well" + "!" * 9999), reply_to=message)
+        ]
+
+    made.disturb(2, loud)
+    as_lost(made, made.run())
+    [said] = [record.getMessage() for record in caplog.records if "!!" in record.getMessage()]
+    assert len(said) < 400
+    assert "\n" not in said
 
 
 def returning(made: Federation, change: Callable[[Any], None]) -> None:
