@@ -286,9 +286,9 @@ def test_a_mean_that_cannot_be_stored_stays_charged_and_its_number_is_closed(led
 
 
 def test_a_mean_that_does_not_fit_its_dtype_stays_charged_and_its_number_is_closed(ledger: Ledger) -> None:
-    # Noise of deviation 4.5e8 in forty coordinates: all of them below 65504 is met once in 10^150 runs.
-    plan = RoundPlan.recommend(5, dropout=0.2, corrupt=0, noise_multiplier=2.0, min_cohort=4, clip=10**9)
-    updates = {who: [np.full(40, 6e4, np.float16)] for who in range(5)}
+    # Noise of deviation 4.7e5 in 200 coordinates: all of them below 65504 is met once in 10^180 runs.
+    plan = RoundPlan.recommend(5, dropout=0.2, corrupt=0, noise_multiplier=2.0, min_cohort=4, clip=2**20)
+    updates = {who: [np.full(200, 6e4, np.float16)] for who in range(5)}
     with pytest.raises(WrongUpdate, match="does not fit its dtype float16"):
         secure_mean(updates, plan, round=0, ledger=ledger)
     assert kinds(ledger) == ["RESERVE", "SETTLE"]
