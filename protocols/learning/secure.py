@@ -121,7 +121,8 @@ class SecureRounds:
             return Aggregated(layout.unflatten(found[1]["mean"]), tuple(found[0]["survivors"]))
         if standing in SPENT:
             raise RoundInterrupted(
-                f"round {number} was charged, and its process died before the mean was kept; it stays charged"
+                f"round {number} was charged, and its mean is nowhere: its process died with it, or another run of this "
+                f"ledger has the task name {self.plan.task!r}; it stays charged"
             )
         return None
 
@@ -168,6 +169,8 @@ class IdealRounds:
     """
 
     def __init__(self, plan: RoundPlan, seed: int | None = None, *, weights: Mapping[int, int] | None = None) -> None:
+        if seed is not None and not 0 <= seed < 1 << 256:
+            raise Misused(f"seed is {seed}, it must lie in 0..2^256 - 1")
         if plan.links:
             raise BadPlan("excess noise is removed by what neighbours hold: the ideal round has none (Excess.KEPT)")
         self.plan, self.deterministic, self._weights = plan, seed is not None, weights

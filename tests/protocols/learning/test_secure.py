@@ -255,6 +255,12 @@ def test_too_few_for_an_ideal_sum_are_refused_like_real_ones() -> None:
         IdealRounds(PLAN)(updates(range(3)), 0)
 
 
+@pytest.mark.parametrize("seed", [-1, 1 << 256])
+def test_a_seed_outside_its_range_is_named(seed: int) -> None:
+    with pytest.raises(Misused, match="it must lie in 0"):
+        IdealRounds(PLAN, seed)
+
+
 def test_removable_noise_has_no_ideal_round() -> None:
     assert NOISY.noise is not None
     plan = replace(NOISY, noise=replace(NOISY.noise, excess=Excess.REMOVED))
