@@ -121,8 +121,8 @@ class SecureRounds:
             return Aggregated(layout.unflatten(found[1]["mean"]), tuple(found[0]["survivors"]))
         if standing in SPENT:
             raise RoundInterrupted(
-                f"round {number} was charged, and its mean is nowhere: its process died with it, or another run of this "
-                f"ledger has the task name {self.plan.task!r}; it stays charged"
+                f"round {number} was charged, and its mean is nowhere: its process died with it, or another run of "
+                f"this ledger has the task name {self.plan.task!r}; it stays charged"
             )
         return None
 
