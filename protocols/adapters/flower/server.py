@@ -40,7 +40,7 @@ from protocols.errors import BadPlan, PolicyConflict, PolicyViolation, RoundLost
 from protocols.exchanges import Exchanges, Finished
 from protocols.home import Home
 from protocols.party import PartyId
-from protocols.plan import Metric, RoundPlan
+from protocols.plan import ENCRYPTED, Metric, RoundPlan
 from protocols.tensors import Floats, Layout
 
 if TYPE_CHECKING:
@@ -304,6 +304,8 @@ def _evaluate(choice: str, metrics: tuple[Metric, ...], plan: RoundPlan) -> Eval
     if not metrics:
         LOG.warning("secagg: no evaluation on the nodes: name evaluate_metrics to have their means summed masked")
         return Evaluate.OFF
+    if plan.protocol == ENCRYPTED:
+        raise BadPlan("an evaluation is of another length than training, and keys are for one: evaluate='off'")
     if plan.rule is not None:
         raise BadPlan("an evaluation would move the clip that adapts: evaluate='off', and measure on the server")
     return evaluate
