@@ -13,17 +13,18 @@ import json
 import platform
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import pages
+from benchmarks.pages import RESULTS
 from benchmarks.peers import Skipped, rows_beside
 from benchmarks.rows import EFFORTS, Row
 from benchmarks.suites import attacks
 from benchmarks.suites.attacks import VerdictRow
 
-OWN_SUITES = ("masking", "unmasking", "memory", "rounds", "encoding")
+OWN_SUITES = ("masking", "unmasking", "memory", "rounds", "encoding", "sparse", "compression")
 # Those that run in the environment they name; attacks go there by themselves.
 BESIDE = dict.fromkeys(("clients", "servers", "oneshot", "sizes", "rounding", "faults"), "flower")
 BESIDE |= dict.fromkeys(("noise", "accounting", "calibration"), "dp")
@@ -32,7 +33,6 @@ PEER_SUITES = (*BESIDE, "attacks")
 # Beside a peer too, and only where it is named: it starts a framework's engine, which takes a minute.
 BESIDE |= {"flower_loop": "flower"}
 ON_DEMAND = ("flower_loop",)
-RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, object]:
@@ -88,7 +88,7 @@ def main() -> int:
     parser.add_argument("--suite", choices=OWN_SUITES + PEER_SUITES + ON_DEMAND, action="append")
     parser.add_argument("--peers", action="store_true", help="the suites beside other libraries (see `make peers`)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--save", action="store_true", help="also write benchmarks/results/<date>.json")
+    parser.add_argument("--save", action="store_true", help="also write results/<date>-<what>.json, and its page")
     parser.add_argument("--smoke", action="store_true", help="measure little and do not judge")
     arguments = parser.parse_args()
     suites = arguments.suite or (PEER_SUITES if arguments.peers else OWN_SUITES)
@@ -106,9 +106,11 @@ def main() -> int:
         "skipped": skipped,
     }
     if arguments.save:
-        kind = "peers" if arguments.peers else "own"
+        kind = "-".join(arguments.suite or ["peers" if arguments.peers else "own"])
         path = RESULTS / f"{datetime.date.today().isoformat()}-{kind}.json"
         path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        if kind in pages.PAGES:
+            pages.write(kind, rows)
     if arguments.json:
         print(json.dumps(result))
     else:

@@ -25,7 +25,7 @@ from protocols.coding import Floats
 from protocols.committee import Convening, KeyMaking
 from protocols.endpoint import Convener, KeyMaker, Server, Task
 from protocols.endpoint.hub import Hub
-from protocols.errors import BadPlan, Malformed, Misused
+from protocols.errors import BadPlan, Malformed, Misused, TooFewMembers
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, NOTHING, ONE_SHOT, RoundPlan
 from protocols.roster import Roster
@@ -85,7 +85,10 @@ class Exchanges:
         self.plan, self.roster, self.ledger = plan, roster, ledger
         self.exchanges = 0
         self._server = Server(plan, roster.clients, identity, workers, holders=roster.openers)
-        self._ceremony = _ceremony_for(plan, roster, identity)
+        self._identity = identity
+        self._ceremony: Convening | KeyMaking | None = None
+        if plan.protocol in (ONE_SHOT, ENCRYPTED):
+            self._ceremony = _ceremony_for(plan, roster.openers, identity, _milliseconds())
         self._charging: Charging = Uncharged()
         self._invited: tuple[PartyId, ...] = ()
         self._clip: Fraction | None = None
@@ -152,16 +155,31 @@ class Exchanges:
             raise
 
     def _keyed(self, task: Task, ask: Ask) -> Task:
-        """The task with what opens its sum: the committee or key that serves, or one that is made now."""
+        """The task with what opens its sum: the committee or key that serves, or one that is made now.
+
+        Who is silent or refuses is left out, until the next committee or key is made.
+        """
         if self._ceremony is None:
             return task
-        maker = self._ceremony.maker
+        if not self._ceremony.left:
+            self._ceremony = _ceremony_for(self.plan, self.roster.openers, self._identity, self._number())
+        try:
+            return self._certified(task, self._ceremony, ask)
+        except TooFewMembers as lost:
+            present = {who: key for who, key in self.roster.openers.items() if who not in lost.missing}
+            if not present or len(present) == len(self.roster.openers):
+                raise
+            self._ceremony = _ceremony_for(self.plan, present, self._identity, self._number())
+            return self._certified(task, self._ceremony, ask)
+
+    def _certified(self, task: Task, ceremony: Convening | KeyMaking, ask: Ask) -> Task:
+        maker = ceremony.maker
 
         def deliver(frames: list[Frame]) -> None:
             while not maker.done:
                 frames = self._exchange(maker, frames, ask)
 
-        return replace(task, certificate=self._ceremony.certificate_for(self._server.agree(task), deliver))
+        return replace(task, certificate=ceremony.certificate_for(self._server.agree(task), deliver))
 
     def _exchange(self, hub: Hub, frames: list[Frame], ask: Ask) -> list[Frame]:
         """What is to be said after these letters were answered, by all or by those who do it in time."""
@@ -190,16 +208,14 @@ class Exchanges:
         return self._last
 
 
-def _ceremony_for(plan: RoundPlan, roster: Roster, identity: Identity) -> Convening | KeyMaking | None:
-    """What makes the committee or the keys of such rounds; None where the clients open their sum."""
-    match plan.protocol:
-        case protocol if protocol == ONE_SHOT:
-            return Convening(Convener(roster.openers, identity, plan.patience_seconds), _milliseconds())
-        case protocol if protocol == ENCRYPTED:
-            keys = keys_for_rounds(len(roster.openers), ROUNDS_OF_A_KEY)
-            maker = KeyMaker(roster.openers, identity, plan.patience_seconds)
-            return KeyMaking(maker, keys, ROUNDS_OF_A_KEY, _milliseconds())
-    return None
+def _ceremony_for(
+    plan: RoundPlan, openers: Mapping[PartyId, bytes], identity: Identity, number: int
+) -> Convening | KeyMaking:
+    """What makes the committee or the keys of rounds that others than the clients open."""
+    if plan.protocol == ONE_SHOT:
+        return Convening(Convener(openers, identity, plan.patience_seconds), number)
+    keys = keys_for_rounds(len(openers), ROUNDS_OF_A_KEY)
+    return KeyMaking(KeyMaker(openers, identity, plan.patience_seconds), keys, ROUNDS_OF_A_KEY, number)
 
 
 def _bundles(frames: list[Frame]) -> dict[PartyId, bytes]:

@@ -129,18 +129,19 @@ def secure_mean(
             raise type(error)(f"client {who}: {error}") from error
 
     simulation = Simulation(cohort, prepared, faults, entries.mark)
-    costs: Costs | None = None
+    ended = False
     try:
         costs = simulation.run(task)
+        aggregate, reader = simulation.opened, simulation.reader
+        mean = layout.unflatten(reader.mean())
+        if before_commit is not None:
+            before_commit(mean, aggregate.survivors)
+        ended = True
     finally:
-        if costs is None:
+        if not ended:
             entries.lose()
-    aggregate, reader = simulation.opened, simulation.reader
     plan_of_key = cohort.encryption_of(task)
-    mean = layout.unflatten(reader.mean())
     warnings = cohort.warnings(aggregate)
-    if before_commit is not None:
-        before_commit(mean, aggregate.survivors)
     entries.commit(aggregate)
     return RoundReport(
         mean=mean,

@@ -148,3 +148,36 @@ def test_the_one_shot_example_opens_the_mean_though_clients_and_members_vanish(
     mean = load("one_shot").main(tmp_path)
     assert np.abs(mean - np.mean([0.1 * who for who in (0, 2, 3, 5)])).max() < 2.0**-15
     assert capsys.readouterr().out == "the sum of 4 of 6 clients was opened by 7 of 8 members\n"
+
+
+def cells_of(name: str) -> list[str]:
+    """The code of a notebook, cell by cell; what it showed last is not kept."""
+    notebook = json.loads((EXAMPLES / f"{name}.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+    return ["".join(cell["source"]) for cell in cells]
+
+
+def test_the_notebook_runs_from_top_to_bottom(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn", reason="extra 'report' is not installed")
+    names: dict[str, Any] = {"__name__": "notebook"}
+    for number, source in enumerate(cells_of("session")):
+        exec(compile(source, f"session.ipynb, cell {number}", "exec"), names)
+    assert names["accuracy"] > 0.7
+    assert names["rounds"] > 4
+    said = capsys.readouterr().out
+    assert "round 4: epsilon" in said
+    assert "nothing was written" in said
+
+
+def test_a_torch_module_learns_through_secure_rounds_and_goes_on_where_it_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch", reason="extra 'torch' is not installed")
+    pytest.importorskip("sklearn", reason="extra 'report' is not installed")
+    example = load("torch_loop")
+    accuracy = example.main(tmp_path)
+    assert accuracy > 0.7
+    assert capsys.readouterr().out.count("kept ('1.num_batches_tracked',)") == example.ROUNDS
+    assert example.main(tmp_path) == accuracy
+    assert "round" not in capsys.readouterr().out

@@ -137,7 +137,7 @@ ONLY_IN = {
     "zstandard": {"secagg.ckks.seal"},
     "torch": {"protocols.tensors", "protocols.learning.models", "protocols.adapters.pfl"},
     "pfl": {"protocols.adapters.pfl"},
-    "nvflare": {"protocols.adapters.nvflare", "protocols.adapters.nvflare_parties"},
+    "nvflare": {f"protocols.adapters.{name}" for name in ("nvflare", "nvflare_parties", "nvflare_tasks")},
     "sklearn": {"protocols.learning.data"},
     "matplotlib": {"protocols.report.plots"},
     "rich": {"protocols.report.tables", "protocols.report.live", "protocols.report.progress", "protocols.cli"},

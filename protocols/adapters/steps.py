@@ -47,6 +47,8 @@ from protocols.sites import Site
 from protocols.tensors import Layout, Update, check_model, model_digest
 from secagg.errors import SecaggError
 
+# Sites may still be starting when the first of them is there; it is waited for so long once.
+MEETING_SECONDS = 60.0
 ANSWER, REFUSAL, NUMBERS = b"\x00", b"\x01", b"\x02"
 MOST_NUMBERS = 16
 _NAME = re.compile(rb"[A-Za-z]{1,40}")
@@ -236,13 +238,13 @@ class Reply:
         """Anything that is no reply is a refusal called Malformed."""
         if not isinstance(data, bytes) or not data:
             return cls(refusal=Malformed.__name__)
-        tag, body = data[:1], data[1:]
-        if tag == REFUSAL and _NAME.fullmatch(body):
+        kind, body = data[:1], data[1:]
+        if kind == REFUSAL and _NAME.fullmatch(body):
             return cls(refusal=body.decode())
-        if tag == NUMBERS and len(body) in range(_NUMBER.size, (MOST_NUMBERS + 1) * _NUMBER.size, _NUMBER.size):
+        if kind == NUMBERS and len(body) in range(_NUMBER.size, (MOST_NUMBERS + 1) * _NUMBER.size, _NUMBER.size):
             return cls(numbers=tuple(PartyId(number) for (number,) in _NUMBER.iter_unpack(body)))
         try:
-            return cls(frames=_by_sender(body)) if tag == ANSWER else cls(refusal=Malformed.__name__)
+            return cls(frames=_by_sender(body)) if kind == ANSWER else cls(refusal=Malformed.__name__)
         except Malformed:
             return cls(refusal=Malformed.__name__)
 
@@ -269,6 +271,7 @@ class Rounds:
         self.exchanges, self.refusals = exchanges, dict[str, str]()
         self._call, self._sites, self._train_seconds = call, tuple(sites), train_seconds
         self._homes: dict[PartyId, str] = {}
+        self._patience = max(MEETING_SECONDS, float(exchanges.plan.patience_seconds))
 
     def round(self, model: Update) -> tuple[Update, Finished]:
         """The next model, x + mean in float64 rounded to each array's own dtype, and what the round gave.
@@ -294,7 +297,9 @@ class Rounds:
         strangers = {site: b"" for site in self._sites if site not in self._homes.values()}
         if not strangers:
             return
-        for site, reply in self._replies(strangers, None, float(self.exchanges.plan.patience_seconds)).items():
+        replies = self._replies(strangers, None, self._patience)
+        self._patience = float(self.exchanges.plan.patience_seconds)
+        for site, reply in replies.items():
             for who in reply.numbers:
                 if self._homes.setdefault(who, site) != site:
                     raise BadPlan(f"sites {self._homes[who]} and {site} both say that party {who} lives there")

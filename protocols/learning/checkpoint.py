@@ -55,7 +55,7 @@ class Checkpoint:
         for place, part in enumerate(self.state):
             arrays |= _numbered(f"state-{place}", part)
         about = {
-            "run": _fingerprint(run),
+            "run": _name_of(run),
             "progress": dataclasses.asdict(self.progress),
             "invited": self.invited,
             "parameters": len(self.parameters),
@@ -75,9 +75,10 @@ class Checkpoint:
             return None
         about, arrays = found
         try:
-            if about["run"] != _fingerprint(run):
+            if about["run"] != _name_of(run):
                 raise Misused(
-                    f"{folder.path} belongs to a run with other settings: name another folder, or resume with {run}"
+                    f"{folder.path} belongs to a run with other settings than {run}: name another folder, or go on "
+                    "with those it was started with"
                 )
             progress = about["progress"]
             return cls(
@@ -91,7 +92,7 @@ class Checkpoint:
             raise Misused(f"{folder.path} holds a checkpoint of another version: {error}") from error
 
 
-def _fingerprint(run: str) -> str:
+def _name_of(run: str) -> str:
     return hashlib.sha256(run.encode()).hexdigest()
 
 

@@ -123,9 +123,9 @@ class UniformCohort:
 class PoissonCohort:
     """Each client with probability `rate`, independently; a float counts as its shortest decimal.
 
-    Guarantee: exact Bernoulli draws. The amplified epsilon is for who learns neither a cohort nor its size, and for
-        runs in which practically no cohort is smaller than the smallest sum: a round that is skipped for its size
-        tells of the size.
+    Guarantee: exact Bernoulli draws. The amplified epsilon is for who learns neither a cohort nor its size. Where
+        rounds are skipped because fewer than `least` came, each of them adds (1 + e^epsilon) `chance_of_fewer` to
+        delta: by so much a run that skips differs from one that never does, whatever the data.
     Raises: Misused for a rate that is no probability above 0 with a denominator of at most 2^53.
     """
 
@@ -148,6 +148,12 @@ class PoissonCohort:
     def sampling(self, population: int) -> Poisson:
         """What amplifies."""
         return Poisson(self.exact_rate)
+
+    def chance_of_fewer(self, population: int, least: int) -> float:
+        """The probability that a cohort has fewer than `least` clients, to within 1 part in 10^9 from above."""
+        from scipy.stats import binom
+
+        return float(binom.cdf(least - 1, population, float(self.exact_rate))) * (1 + 1e-9)
 
 
 @dataclass(frozen=True, slots=True)

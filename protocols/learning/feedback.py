@@ -87,6 +87,9 @@ class ErrorFeedback:
         self._residuals: dict[int, Residual] = {}
         self._pending: dict[int, _Pending] = {}
 
+    def __repr__(self) -> str:
+        return f"ErrorFeedback({self.rule!r}, patience={self.patience})"
+
     def received(self, model: Parameters, round: int) -> Parameters:
         """As the rule's."""
         return self.rule.received(model, round)

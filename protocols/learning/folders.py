@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from dp.errors import Locked
-from dp.place import require_directory, sync_directory, take_lock
+from dp.place import require_directory, require_not_remote, sync_directory, take_lock
 from protocols.errors import Misused
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -53,11 +53,12 @@ def load_model(path: Path) -> list[np.ndarray[Any, Any]]:
 class RunFolder:
     """One run's folder, held by one process at a time; the system lets go of it at any death.
 
-    Raises: Locked while another run has it; dp.errors.StorageRefused when it cannot be made.
+    Raises: Locked while another run has it; dp.errors.StorageRefused when it cannot be made, or lies on a network.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        require_not_remote(self.path / LOCK)
         require_directory(self.path)
         # A file of its own: a ledger that is made in this folder locks the folder itself.
         descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

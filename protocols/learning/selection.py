@@ -328,7 +328,8 @@ class OnlyKeys(Rule):
 
 def _seed(public: Public, label: bytes) -> Seed:
     # Public on purpose: everybody draws the same places.
-    return derive(Seed(public.context), label, public.context)
+    context = public.context
+    return derive(Seed(context), label, context)
 
 
 def _others(chosen: Ids, length: int) -> Ids:

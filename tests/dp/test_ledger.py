@@ -69,6 +69,24 @@ def test_a_reservation_counts_before_anything_is_released(ledger: Ledger) -> Non
     assert ledger.standing(charge(0)) is Standing.RESERVED
 
 
+def test_what_the_ledger_affords_is_what_it_would_grant_and_asking_writes_nothing(path: Path) -> None:
+    with Ledger.open(path, budget_for(2)) as ledger:
+        for number in range(2):
+            assert ledger.affords(EVENT)
+            ledger.reserve(charge(number))
+        before = list(ledger.entries())
+        assert not ledger.affords(EVENT)
+        with pytest.raises(InsecureEntropy):
+            ledger.affords(KNOWN_SEED)
+        assert list(ledger.entries()) == before
+
+
+def test_a_closed_budget_affords_nothing(ledger: Ledger) -> None:
+    assert ledger.affords(EVENT)
+    ledger.close_budget("enough")
+    assert not ledger.affords(EVENT)
+
+
 def test_the_last_unit_fits_and_the_next_one_leaves_no_trace(path: Path) -> None:
     with Ledger.open(path, budget_for(3)) as ledger:
         for number in range(3):

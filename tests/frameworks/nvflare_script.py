@@ -1,4 +1,4 @@
-"""A training script as users of NVFlare write it: nothing in it knows of secure sums. One run of it ends in an error."""
+"""A training script as users of NVFlare write it: nothing in it knows of secure sums. One site ends in an error."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 SECRET = "patient 7 has 130 over 85"
-SITES = [f"site-{number}" for number in range(6)]
+SITES = [f"site-{number}" for number in range(5)]
 SECONDS = 10.0
 WEIGHTS = {site: 50 * number + 10 for number, site in enumerate(SITES)}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from protocols.party import PartyId
 from protocols.plan import Promise, RoundPlan
 from protocols.round import secure_mean
 from protocols.simulate import Cohort, Exchange, Fate, FaultPlan, Lost
+from protocols.tensors import Layout
 from secagg.errors import BadParameters, NonFinite
 from secagg.keys import Seed
 
@@ -252,3 +254,70 @@ def test_the_charge_is_durable_before_any_share_leaves(ledger: Ledger, monkeypat
         secure_mean(updates_of(), NOISY, round=0, ledger=ledger, cohort=cohort)
     assert not any(client.done for client in cohort.clients.values())
     assert cohort.server.aggregate is None
+
+
+# --- what is done with the mean before the ledger calls it released
+
+
+def test_the_mean_can_be_stored_after_it_was_opened_and_before_the_ledger_says_so(ledger: Ledger) -> None:
+    seen: list[tuple[Any, tuple[PartyId, ...], list[str]]] = []
+    report = secure_mean(
+        updates_of(),
+        NOISY,
+        round=0,
+        ledger=ledger,
+        before_commit=lambda mean, who: seen.append((mean, who, kinds(ledger))),
+    )
+    [(mean, who, before)] = seen
+    assert mean is report.mean
+    assert who == report.survivors
+    assert before == ["RESERVE"]
+    assert kinds(ledger) == ["RESERVE", "COMMIT"]
+
+
+def test_a_mean_that_cannot_be_stored_stays_charged_and_its_number_is_closed(ledger: Ledger) -> None:
+    def full(mean: Any, who: tuple[PartyId, ...]) -> None:
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        secure_mean(updates_of(), NOISY, round=0, ledger=ledger, before_commit=full)
+    assert kinds(ledger) == ["RESERVE", "SETTLE"]
+    assert charges(ledger) > 0
+
+
+def test_a_mean_that_does_not_fit_its_dtype_stays_charged_and_its_number_is_closed(ledger: Ledger) -> None:
+    plan = RoundPlan.recommend(5, dropout=0.2, corrupt=0, noise_multiplier=2.0, min_cohort=4, clip=10**6)
+    updates = {who: [np.full(1, 6e4, np.float16)] for who in range(5)}
+    with pytest.raises(WrongUpdate, match="does not fit its dtype float16"):
+        secure_mean(updates, plan, round=0, ledger=ledger)
+    assert kinds(ledger) == ["RESERVE", "SETTLE"]
+
+
+# --- the layout of the model
+
+
+def test_the_layout_of_the_model_says_what_is_kept_and_what_is_tied() -> None:
+    table = np.arange(6.0).reshape(3, 2)
+    model = {"in": table, "out": table, "norm.running_mean": np.ones(2), "steps": np.array(4)}
+    layout = Layout.of(model, keep="*.running_*")
+    updates = {who: {"in": np.full((3, 2), 0.1), "out": np.full((3, 2), 0.1)} for who in range(5)}
+    report = secure_mean(updates, PLAN, round=0, layout=layout)
+    assert report.kept == ("norm.running_mean", "steps")
+    assert list(report.mean) == ["in", "out"]
+    assert report.mean["out"] is report.mean["in"]
+    assert np.max(np.abs(report.mean["in"] - 0.1)) < STEP
+
+
+def test_a_client_whose_tied_arrays_differ_is_named() -> None:
+    table = np.zeros(2)
+    layout = Layout.of({"in": table, "out": table})
+    updates = {who: {"in": np.zeros(2), "out": np.full(2, float(who == 3))} for who in range(5)}
+    with pytest.raises(WrongUpdate, match="client 3: arrays 'out' and 'in' are one array"):
+        secure_mean(updates, PLAN, round=0, layout=layout)
+
+
+def test_updates_alone_keep_their_integers_at_home() -> None:
+    updates = {who: {"w": np.full(2, 0.5), "seen": np.array(who)} for who in range(5)}
+    report = secure_mean(updates, PLAN, round=0)
+    assert report.kept == ("seen",)
+    assert list(report.mean) == ["w"]

@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ import pytest
 from dp import Budget, Ledger
 from protocols.errors import MissingExtra, Misused, TooFewClients
 from protocols.home import make_homes
+from tests.protocols.adapters.nvflare_kit import ADAPTERS, Collab, Recipe, rebuilt, stand_ins
 from tests.protocols.adapters.step_kit import SECRET, assert_moved, model_of, plan_of, train
 
-ADAPTERS = ("protocols.adapters.nvflare", "protocols.adapters.nvflare_parties")
 SITES = [f"site-{number}" for number in range(5)]
 
 
@@ -37,84 +37,18 @@ def told(number: int, model: Any, finished: Any) -> None:
 TOLD: list[Any] = []
 
 
-class Collab:
-    """The facade: who is called, from where, and what comes back of it; a site in `lost` never answers."""
-
-    def __init__(self) -> None:
-        self.site_name, self.clients = "server", list[SimpleNamespace]()
-        self.objects: dict[str, Any] = {}
-        self.lost: set[str] = set()
-        self.said: list[bytes] = []
-
-    @staticmethod
-    def publish(method: Any) -> Any:
-        method.published = True
-        return method
-
-    main = final = staticmethod(lambda method: method)
-
-    def get_clients(self, names: list[str]) -> Any:
-        [name] = names
-
-        def called(**options: Any) -> Any:
-            assert options["blocking"] is False
-            assert options["timeout"] > 0
-            return SimpleNamespace(step=lambda letters, model: self._call(name, letters, model))
-
-        return called
-
-    def _call(self, name: str, letters: bytes, model: Any) -> list[tuple[str, bytes]]:
-        if name in self.lost:
-            return []
-        self.site_name = name
-        try:
-            reply = self.objects[name].step(letters, model)
-        finally:
-            self.site_name = "server"
-        self.said.append(reply)
-        return [(name, reply)]
-
-
-class Recipe:
-    def __init__(self, **given: Any) -> None:
-        self.given, self.server_files, self.client_files = given, list[str](), list[str]()
-        self.left_out: list[str] = []
-        self._job = SimpleNamespace(set_app_packages=self.left_out.extend)
-
-    def add_server_file(self, path: str) -> None:
-        self.server_files.append(path)
-
-    def add_client_file(self, path: str) -> None:
-        self.client_files.append(path)
-
-
-def rebuilt(given: Any) -> Any:
-    """As NVFlare makes a component: from JSON of the attributes that are named like the parameters of `__init__`."""
-    names = [name for name in inspect.signature(type(given).__init__).parameters if name != "self"]
-    return type(given)(**json.loads(json.dumps({name: getattr(given, name) for name in names})))
-
-
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
-    collab = Collab()
-    package, inner = ModuleType("nvflare"), ModuleType("nvflare.collab")
-    vars(inner).update(collab=collab, CollabRecipe=Recipe)
-    for stand_in in (package, inner):
-        monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
-    for name in ADAPTERS:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    adapter = importlib.import_module(ADAPTERS[0])
-    run = tmp_path / "run"
+    collab, run = Collab(), tmp_path / "run"
     run.mkdir()
     collab.workspace = SimpleNamespace(get_run_dir=lambda job: str(run))
     collab.fl_ctx = SimpleNamespace(get_job_id=lambda: "job")
     make_homes(tmp_path / "homes", len(SITES))
     TOLD.clear()
-    yield SimpleNamespace(adapter=adapter, collab=collab, homes=tmp_path / "homes", run=run, folder=tmp_path)
-    for made in collab.objects.values():
-        made.leave()
-    for name in ADAPTERS:
-        sys.modules.pop(name, None)
+    with stand_ins(monkeypatch, collab) as adapter:
+        yield SimpleNamespace(adapter=adapter, collab=collab, homes=tmp_path / "homes", run=run, folder=tmp_path)
+        for made in collab.objects.values():
+            made.leave()
 
 
 def recipe_of(world: SimpleNamespace, *functions: Any, **more: Any) -> Any:

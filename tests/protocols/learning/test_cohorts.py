@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from fractions import Fraction
 from itertools import combinations
+from math import comb
 from typing import Any, ClassVar
 
 import numpy as np
@@ -185,6 +186,15 @@ def test_what_a_reader_of_the_models_may_count() -> None:
     assert FixedGroups(10).sampling(100) is None
     assert UniformCohort(10).sampling(100) == FixedSize(10, 100)
     assert PoissonCohort(0.1).sampling(100) == Poisson(Fraction(1, 10))
+
+
+@pytest.mark.parametrize(("rate", "least"), [("1/2", 4), ("0.1", 1), ("0.9", 12), (1, 12)])
+def test_the_chance_of_a_cohort_that_is_too_small_is_the_binomial_tail(rate: Any, least: int) -> None:
+    rule, n = PoissonCohort(rate), 12
+    q = rule.exact_rate
+    exactly = sum((comb(n, k) * q**k * (1 - q) ** (n - k) for k in range(least)), Fraction(0))
+    found = Fraction(rule.chance_of_fewer(n, least))
+    assert exactly <= found <= exactly * (1 + Fraction(2, 10**9))
 
 
 def test_only_poisson_amplifies_under_zeroing_and_the_aggregator_never() -> None:

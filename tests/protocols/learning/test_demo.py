@@ -32,7 +32,7 @@ from protocols.learning.demo import (
     run_demo,
     selected_of,
 )
-from protocols.learning.loop import load_model
+from protocols.learning.folders import load_model
 from protocols.party import PartyId
 from protocols.simulate import Encrypted, Exchange, Fate, FaultPlan, Lost
 from secagg.ckks.cipher import Engine, Fft

@@ -41,10 +41,11 @@ from protocols.learning import (
     travelling,
 )
 from protocols.learning.data import Examples
-from protocols.messages import Submit
+from protocols.messages import Masked, Submit
 from protocols.party import PartyId
-from protocols.plan import RoundPlan, context_of
+from protocols.plan import Agreement, RoundPlan, context_of
 from protocols.simulate import Cohort, Simulation
+from protocols.sizes import round_sizes
 from protocols.tensors import Layout
 from secagg.keys import Seed
 from secagg.sparse import Selection, draw
@@ -424,6 +425,44 @@ def test_without_its_check_a_set_of_equal_size_would_have_been_summed() -> None:
 def test_a_server_that_proposes_another_set_to_everybody_loses_its_round() -> None:
     with pytest.raises(TooFewClients, match="other coordinates than I worked out"):
         played({0: OTHER} | dict.fromkeys(range(1, 6), AGREED), require_layout)
+
+
+@pytest.mark.parametrize("rule", [TopKOfLast(7), RandomK(5), PrunedMask(0.3, 2)], ids=named)
+def test_each_client_works_out_the_set_and_one_with_an_older_model_stays_out(rule: Rule) -> None:
+    """As in processes of their own: nobody is told a set, and the server's is known by its digest alone."""
+    mean = model_of(5)
+    publics = dict.fromkeys(range(6), public_of(3, mean)) | {3: public_of(3, mean, model=model_of(8))}
+
+    def values_of(who: int, chosen: Selection) -> dict[str, Any]:
+        return rule.send(who, [np.full((4, 4), 0.25), np.full(4, 0.25)], chosen, publics[who])
+
+    agreed = rule.choose(publics[0])
+    layout = Layout.of_update(values_of(0, agreed))
+
+    def train(who: PartyId, client: Client) -> Submit:
+        values = values_of(who, rule.choose(publics[who]))
+        require_layout(client.offer, values)
+        return client.prepare(Layout.of_update(values).flatten(values))
+
+    simulation = Simulation(Cohort.from_root(PLAN, range(6), ROOT), train)
+    simulation.run(Task(0, layout.length, layout.digest(), nonce=bytes(16)))
+    assert simulation.opened.survivors == (0, 1, 2, 4, 5)
+    assert {who: type(error) for who, error in simulation.aborted.items()} == {3: PolicyViolation}
+    restored = rule.scattered(layout.unflatten(simulation.reader.mean()), agreed, publics[0])
+    assert flat_of(restored) == pytest.approx(agreed.scatter(np.full(agreed.size, 0.25)), abs=1e-4)
+
+
+def test_an_upload_is_as_long_as_the_set_and_not_as_the_model() -> None:
+    chosen = Selection(100_000, np.arange(0, 100_000, 25, dtype=np.int64))
+    sent = {who: travelling(chosen, {"update": np.full(chosen.size, 0.1, np.float32)}) for who in range(6)}
+    report = secure_mean(sent, PLAN, round=0)
+    agreement = Agreement(PLAN, 0, bytes(16), chosen.size, bytes(32), bytes(32), bytes(32))
+    sizes = round_sizes(agreement, 6)
+    assert report.exact
+    assert report.costs.upload_bytes_per_client == sizes.upload_bytes
+    packed = chosen.size * PLAN.encoding.ring.bits / 8
+    frame = sizes.bytes_of(Masked) - packed
+    assert 0 < frame < 0.02 * packed
 
 
 def test_updates_on_different_sets_make_no_mean() -> None:

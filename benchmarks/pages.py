@@ -1,0 +1,59 @@
+"""Tables inside documents, written from stored results and never by hand.
+
+python -m benchmarks --suite compression --save     results/<date>-compression.json, and the table in its page
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.rows import Row
+
+RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = {"compression": "compression.md"}
+BEGIN = "<!-- from here on: python -m benchmarks --suite {suite} --save -->"
+END = "<!-- to here -->"
+HEAD = ("what travels", "upload, bytes per client and round", "of all of it", "accuracy", "that of all of it", "more")
+
+
+def table(rows: list[Row]) -> str:
+    """The rows in Markdown: bytes, their share, and the share of right answers on both sides."""
+    lines = [HEAD, ("---",) * len(HEAD), *map(cells, rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    right = ("" if error is None else f"{1 - error:.3f}" for error in (row.ours_error, row.peer_error))
+    return row.case, f"{row.ours.least:,.0f}", f"{row.ratio:.1%}", *right, row.note
+
+
+def stored(suite: str) -> list[Row]:
+    """The rows of the newest stored result of this suite alone.
+
+    Raises: FileNotFoundError where there is none.
+    """
+    found = sorted(RESULTS.glob(f"*-{suite}.json"))
+    if not found:
+        raise FileNotFoundError(f"no result of {suite} in {RESULTS}: python -m benchmarks --suite {suite} --save")
+    return [Row.from_dict(plain) for plain in json.loads(found[-1].read_text(encoding="utf-8"))["rows"]]
+
+
+def write(suite: str, rows: list[Row]) -> None:
+    """Put the rows' table into the suite's page.
+
+    Raises: ValueError for a page without the two marks.
+    """
+    page = DOCS / PAGES[suite]
+    page.write_text(with_table(page.read_text(encoding="utf-8"), suite, table(rows)), encoding="utf-8")
+
+
+def with_table(text: str, suite: str, made: str) -> str:
+    """The page's text with this table between its marks."""
+    begin = BEGIN.format(suite=suite)
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(END)
+    if not found or not closed:
+        raise ValueError(f"the page has no place for the table: put {begin!r} and {END!r} where it belongs")
+    return f"{before}{begin}\n\n{made}\n{END}{after}"
