@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+
+from protocols import Layout
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMED_TESTS = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
@@ -87,8 +90,9 @@ def test_the_snippet_of_views_prints_the_figures_that_stand_beside_it(capsys: py
 def test_the_snippet_for_torch_passes_over_integer_buffers() -> None:
     torch = pytest.importorskip("torch", reason="NOT CHECKED: the extra torch is not installed")
     model = torch.nn.BatchNorm1d(3)
-    update = {name: torch.full_like(value, 0.5) for name, value in model.state_dict().items()}
-    exec(snippet_with("is_floating_point"), {"model": model, "report": SimpleNamespace(mean=update)})
+    layout = Layout.of(model.state_dict())
+    report = SimpleNamespace(mean=layout.unflatten(np.full(layout.length, 0.5)))
+    exec(snippet_with("strict=False"), {"model": model, "report": report})
     assert model.num_batches_tracked == 0
     assert model.running_var.tolist() == [1.5] * 3
 
