@@ -145,7 +145,7 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
         messages = list(self.strategy.configure_train(server_round, arrays, config, post))
         self._own = arrays_of(arrays)
         model = summed(self._own)
-        layout = Layout.of(model)
+        layout = Layout.of_update(model)
         kept = sorted(self._own.keys() - model.keys())
         if kept and server_round == 1:
             LOG.info("secagg: integers have no mean, the server's own values stay: %s", ", ".join(kept))
