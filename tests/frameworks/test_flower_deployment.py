@@ -31,7 +31,7 @@ from protocols.home import make_homes
 APP = Path(__file__).with_name("flower_nodes")
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-PATIENCE_SECONDS = 150.0
+PATIENCE_SECONDS = 300.0
 # One step of 16 bits over [-1, 1].
 STEP = 2.0 / (2**16 - 1)
 
@@ -139,7 +139,7 @@ class Ended:
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """Two rounds; in the second the victim's SuperNode and its app die in the middle of the training."""
+    """One round, in which the victim's SuperNode and its app die in the middle of the training."""
     folder, right = tmp_path_factory.mktemp("deployment"), known()
     homes, link = folder / "homes", free_port()
     make_homes(homes, right.CLIENTS, openers=3)
@@ -176,18 +176,15 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     return Ended(np.load(folder / "model.npy"), json.loads((folder / "figures.json").read_text()), tap)
 
 
-def test_the_model_is_the_plain_weighted_mean_and_the_killed_node_is_missed_by_its_round_only(ended: Ended) -> None:
+def test_the_model_is_the_plain_weighted_mean_without_the_killed_node(ended: Ended) -> None:
     right = known()
-    everybody = list(range(right.CLIENTS))
-    left = [who for who in everybody if who != right.VICTIM]
-    expected = right.start() + right.mean_over(everybody) + right.mean_over(left)
-    assert np.abs(ended.model - expected).max() <= right.ROUNDS * STEP
-    survivors = [ended.figures[str(number)]["secagg-survivors"] for number in (1, 2)]
-    assert survivors == [right.CLIENTS, right.CLIENTS - 1]
+    left = [who for who in range(right.CLIENTS) if who != right.VICTIM]
+    assert np.abs(ended.model - (right.start() + right.mean_over(left))).max() <= STEP
+    assert (ended.figures["1"]["secagg-survivors"], ended.figures["1"]["secagg-dropped"]) == (len(left), 1)
 
 
-def test_a_round_takes_two_exchanges(ended: Ended) -> None:
-    assert [ended.figures[str(number)]["secagg-exchanges"] for number in (1, 2)] == [3, 2]
+def test_the_round_takes_two_exchanges_and_one_to_convene_the_committee(ended: Ended) -> None:
+    assert ended.figures["1"]["secagg-exchanges"] == 3
 
 
 def test_a_node_sends_nothing_of_its_own_in_the_clear(ended: Ended) -> None:

@@ -195,7 +195,7 @@ class Turn:
         if self.parcel.kind is Kind.EVALUATE:
             layout, received = layout_of_metrics(self.parcel.metrics), np.zeros(len(self.parcel.metrics))
         else:
-            layout = Layout.of(model)
+            layout = Layout.of_update(model)
             received = flattened(layout, model)
         if not hmac.compare_digest(layout.digest(), offer.layout):
             raise ViewMismatch(SERVER, "sums vectors of another layout than what this node was sent")

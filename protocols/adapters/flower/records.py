@@ -183,7 +183,7 @@ def restored(layout: Layout, vector: Floats, own: Arrays) -> ArrayRecord:
 
 def layout_of_metrics(metrics: tuple[Metric, ...]) -> Layout:
     """An evaluation as a vector: one number per metric, in this order."""
-    return Layout.of({metric.name: np.zeros((), np.float64) for metric in metrics})
+    return Layout.of_update({metric.name: np.zeros((), np.float64) for metric in metrics})
 
 
 def scales(metrics: tuple[Metric, ...], clip: Fraction) -> Floats:

@@ -40,7 +40,7 @@ from protocols.errors import BadPlan, PolicyConflict, PolicyViolation, RoundLost
 from protocols.exchanges import Exchanges, Finished
 from protocols.home import Home
 from protocols.party import PartyId
-from protocols.plan import Metric, RoundPlan
+from protocols.plan import ENCRYPTED, Metric, RoundPlan
 from protocols.tensors import Floats, Layout
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
         messages = list(self.strategy.configure_train(server_round, arrays, config, post))
         self._own = arrays_of(arrays)
         model = summed(self._own)
-        layout = Layout.of(model)
+        layout = Layout.of_update(model)
         kept = sorted(self._own.keys() - model.keys())
         if kept and server_round == 1:
             LOG.info("secagg: integers have no mean, the server's own values stay: %s", ", ".join(kept))
@@ -304,6 +304,8 @@ def _evaluate(choice: str, metrics: tuple[Metric, ...], plan: RoundPlan) -> Eval
     if not metrics:
         LOG.warning("secagg: no evaluation on the nodes: name evaluate_metrics to have their means summed masked")
         return Evaluate.OFF
+    if plan.protocol == ENCRYPTED:
+        raise BadPlan("an evaluation is of another length than training, and keys are for one: evaluate='off'")
     if plan.rule is not None:
         raise BadPlan("an evaluation would move the clip that adapts: evaluate='off', and measure on the server")
     return evaluate

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dp import Budget, Ledger
+from dp import AdaptiveClip, Budget, Ledger
 from protocols.errors import BadPlan, Misused, PolicyConflict, TooFewClients
 from protocols.plan import Metric, RoundPlan
 from tests.protocols.adapters.federation import (
@@ -124,6 +126,8 @@ def test_the_other_protocols_give_the_same_mean(flower: Any, place: Path, protoc
     result = made.run(2)
     drift = weighted(made.deltas, "layer.weight")
     assert off_by(result, "layer.weight", MODEL["layer.weight"] + 2 * drift) <= 2 * STEP
+    # Of the encrypted rounds only the first makes a key.
+    assert result.train_metrics_clientapp[2]["secagg-exchanges"] == {"pairwise": 5, "ckks": 2}[protocol]
 
 
 @pytest.mark.parametrize("clients", [3, 4, 7])
@@ -459,17 +463,20 @@ def test_who_is_to_run_another_function_than_the_others_does_not(made: Federatio
     assert [reply.error.reason for reply in made.grid.carried if reply.has_error()] == ["secagg:ViewMismatch"]
 
 
-def test_words_of_a_node_are_short_and_on_one_line(made: Federation, caplog: pytest.LogCaptureFixture) -> None:
+def test_words_of_a_node_are_short_and_on_one_line(made: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    nodes = importlib.import_module("protocols.adapters.flower.nodes")
+    monkeypatch.setattr(nodes.LOG, "warning", lambda text, *given: said.append(text % given))
+
     def loud(message: Any, app: Any) -> list[Any]:
-        return [
-            made.flower.Message(made.flower.Error(6, "secagg:Bad\nsecagg: all is well" + "!" * 9999), reply_to=message)
-        ]
+        error = made.flower.Error(6, "secagg:Bad\nsecagg: all is well" + "!" * 9999)
+        return [made.flower.Message(error, reply_to=message)]
 
     made.disturb(2, loud)
     as_lost(made, made.run())
-    [said] = [record.getMessage() for record in caplog.records if "!!" in record.getMessage()]
-    assert len(said) < 400
-    assert "\n" not in said
+    [line] = said
+    assert len(line) < 400
+    assert "\n" not in line
 
 
 def returning(made: Federation, change: Callable[[Any], None]) -> None:
@@ -663,17 +670,28 @@ def test_an_evaluation_in_the_clear_is_flowers_own(flower: Any, place: Path) -> 
     assert "secagg-exchanges" not in figures
 
 
+LOSS = (Metric("loss", 8),)
+CLIP = AdaptiveClip.for_cohort(CLIENTS, min_clip=Fraction(1, 100), max_clip=Fraction(10))
+
+
 @pytest.mark.parametrize(
     ("settings", "plan", "why"),
     [
         ({"evaluate": "plain"}, {}, "evaluate is 'plain', it must be one of masked, off, clear"),
+        ({"evaluate": "masked", "evaluate_metrics": LOSS}, {"protocol": "ckks"}, "keys are for one: evaluate='off'"),
+        (
+            {"evaluate": "masked", "evaluate_metrics": LOSS},
+            {"noise_multiplier": 0.4, "adaptive": CLIP, "max_weight": 1},
+            "would move the clip that adapts: evaluate='off'",
+        ),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(
+def test_an_evaluation_that_cannot_be_masked_is_refused(
     flower: Any, place: Path, settings: dict, plan: dict, why: str
 ) -> None:
+    made = Federation(flower, place / "homes", plan_for(metrics=(), **plan))
     with pytest.raises(BadPlan, match=why):
-        Federation(flower, place / "homes", plan_for(**plan)).strategy(**settings)
+        made.strategy(**settings)
 
 
 # --- which strategies -------------------------------------------------------------------------------------

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 CLIENTS = 4
-ROUNDS = 2
-VICTIM, VICTIMS_LAST = 3, 2
+VICTIM = 3
 LENGTH = 1000
 
 
