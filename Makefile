@@ -81,7 +81,7 @@ test-flower: $(FLOWER)/.installed
 # torch first and from constraints.txt: what pfl would bring by itself may be another.
 $(PFL)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PFL)
-	$(PFL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch -e '.[report]' pytest hypothesis
+	$(PFL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch -e . scikit-learn pytest hypothesis
 	$(PFL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pfl==0.6.0
 	touch $@
 

@@ -80,9 +80,8 @@ class SecureClient:
         with self._opening:
             if self._node is None:
                 home = Home.at(folder)
-                policy = policy_at(home, self.demands)
                 train = named_function(self.train)
-                self._node = Node(name, Speaker(home.site(policy), policy), train, folder / NOTE)
+                self._node = Node(name, Speaker(name, home, policy_at(home, self.demands)), train, folder / NOTE)
             return self._node
 
     @collab.final  # type: ignore[untyped-decorator]  # nvflare is not typed

@@ -22,7 +22,7 @@ from typing import Any
 
 from protocols.adapters.demands import policy_at
 from protocols.adapters.nvflare_parties import MOST_LOST, NOTE, exchanges_of, ledger_at, record
-from protocols.adapters.steps import ANSWER, REFUSAL, Asked, Named, Rounds, Speaker, TrainingFailed, numbers_of
+from protocols.adapters.steps import ANSWER, REFUSAL, Asked, Named, Rounds, Speaker, TrainingFailed
 from protocols.errors import MissingExtra, Misused, RoundLost
 from protocols.exchanges import Finished
 from protocols.home import Home
@@ -71,8 +71,7 @@ class SecureSite(FLComponent):  # type: ignore[misc]  # nvflare is not typed
         with self._opening:
             if self._speaker is None:
                 home = Home.at(self.folder(fl_ctx))
-                policy = policy_at(home, self.demands)
-                self._speaker = Speaker(home.site(policy), policy)
+                self._speaker = Speaker(fl_ctx.get_identity_name(), home, policy_at(home, self.demands))
             return self._speaker
 
     def take(self, letters: bytes, model: Update, fl_ctx: Any) -> None:
@@ -180,7 +179,7 @@ class Letters(Executor):  # type: ignore[misc]  # nvflare is not typed
         reply = b""
         with named:
             letters, speaker = shareable.get(FIELD), site.speaker(fl_ctx)
-            reply = numbers_of(speaker) if letters == b"" else ANSWER + speaker.hear(letters, None)[0]
+            reply = speaker.introduced if letters == b"" else ANSWER + speaker.hear(letters, None)[0]
         return Shareable({FIELD: reply or named.said})
 
 

@@ -3,7 +3,8 @@
     server   Rounds   letters by party -> requests by site -> call -> replies by site -> answers by party
     site     Node     request -> letters to who lives here, training where a round asks for it -> reply
 
-    reply = 0 | bundle of frames       1 | name of an error, and nothing else about it       2 | numbers, u32 each
+    reply = 0 | bundle of frames     1 | name of an error, and nothing else about it     2 | who lives here
+    who lives here = number, u32 | its signature of the site's name ...
 
 A framework's calls carry whatever a method raises to the server, text and traceback, and what a user's training raises
 may quote its data. So `Node.step` raises nothing: a refusal is a name. Who refuses, is late or silent has dropped out.
@@ -39,18 +40,21 @@ from protocols.errors import (
     WrongUpdate,
 )
 from protocols.exchanges import Exchanges, Finished
+from protocols.home import Home
 from protocols.party import SERVER, PartyId
 from protocols.plan import Agreement, Policy
-from protocols.sites import Site
 from protocols.tensors import Layout, Update, check_model, model_digest
+from secagg.errors import BadSignature as WrongSignature
 from secagg.errors import SecaggError
+from secagg.keys import verify
 
 # Sites may still be starting when the first of them is there; it is waited for so long once.
 MEETING_SECONDS = 60.0
-ANSWER, REFUSAL, NUMBERS = b"\x00", b"\x01", b"\x02"
-MOST_NUMBERS = 16
+ANSWER, REFUSAL, INTRODUCTIONS = b"\x00", b"\x01", b"\x02"
+MOST_AT_A_SITE = 16
+LABEL_SITE = b"secagg/v1/adapters/site"
 _NAME = re.compile(rb"[A-Za-z]{1,40}")
-_NUMBER = struct.Struct(">I")
+_INTRODUCTION = struct.Struct(">I64s")
 
 Train = Callable[[Update, str], "Trained"]
 # Requests by site, the model where sites train, the seconds to wait -> the replies of those who made it in time.
@@ -132,21 +136,24 @@ class Asked:
         return change
 
 
+def _site_named(name: str) -> bytes:
+    return LABEL_SITE + name.encode()
+
+
 class Speaker:
     """Who lives on a site, for a framework that trains between two calls of ours. One thread at a time is let through.
 
+    `introduced` is the reply that says who lives here, each signed for this site alone.
     Guarantee: no more leaves than `Site` says; nobody trains from a model that this policy is not ready to train from,
         or that the server did not sign the round for.
     """
 
-    def __init__(self, site: Site, policy: Policy) -> None:
-        self._site, self._policy = site, policy
+    def __init__(self, name: str, home: Home, policy: Policy) -> None:
+        self._site, self._policy = home.site(policy), policy
+        identities = [home.identity] if home.opener is None else [home.identity, home.opener]
+        signed = [(who, one.sign(_site_named(name))) for who, one in zip(self._site.numbers, identities, strict=True)]
+        self.introduced = INTRODUCTIONS + b"".join(_INTRODUCTION.pack(*each) for each in signed)
         self._turn = threading.Lock()
-
-    @property
-    def numbers(self) -> tuple[PartyId, ...]:
-        """Of the parties that live here."""
-        return self._site.numbers
 
     def hear(self, letters: bytes, model: Update | None) -> tuple[bytes, Asked | None]:
         """The answers to these letters, and what is asked for where a model came with them.
@@ -196,7 +203,7 @@ class Node:
         named = Named(self._note)
         with named:
             if letters == b"":
-                return numbers_of(self._speaker)
+                return self._speaker.introduced
             answers, asked = self._speaker.hear(letters, model)
             update = EMPTY if asked is None else self._update(asked, model)
             return ANSWER + pack([*unpack(answers, SERVER), *unpack(update, SERVER)])
@@ -218,18 +225,13 @@ class Node:
         self._speaker.close()
 
 
-def numbers_of(speaker: Speaker) -> bytes:
-    """The reply that says who lives on a site."""
-    return NUMBERS + b"".join(map(_NUMBER.pack, speaker.numbers))
-
-
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came from a site: its frames by who signed them, the name of its refusal, or the numbers that live there."""
+    """What came from a site: frames by who signed them, the name of a refusal, or signatures of who lives there."""
 
     frames: Mapping[PartyId, Sequence[memoryview]] = field(default_factory=dict)
     refusal: str | None = None
-    numbers: tuple[PartyId, ...] = ()
+    introduced: Mapping[PartyId, bytes] = field(default_factory=dict)
 
     @classmethod
     def read(cls, data: object) -> Reply:
@@ -239,8 +241,9 @@ class Reply:
         kind, body = data[:1], data[1:]
         if kind == REFUSAL and _NAME.fullmatch(body):
             return cls(refusal=body.decode())
-        if kind == NUMBERS and len(body) in range(_NUMBER.size, (MOST_NUMBERS + 1) * _NUMBER.size, _NUMBER.size):
-            return cls(numbers=tuple(PartyId(number) for (number,) in _NUMBER.iter_unpack(body)))
+        size = _INTRODUCTION.size
+        if kind == INTRODUCTIONS and len(body) in range(size, (MOST_AT_A_SITE + 1) * size, size):
+            return cls(introduced={PartyId(who): signed for who, signed in _INTRODUCTION.iter_unpack(body)})
         try:
             return cls(frames=_by_sender(body)) if kind == ANSWER else cls(refusal=Malformed.__name__)
         except Malformed:
@@ -258,9 +261,8 @@ def _by_sender(bundle: bytes) -> dict[PartyId, list[memoryview]]:
 class Rounds:
     """The rounds of one run over sites known by name; `refusals` says of the present round who refused, and how.
 
-    A site says itself who lives there. Nobody gains by lying: every letter is sealed or signed, so that a wrong number
-    is a drop-out.
-    Raises: BadPlan where two sites claim one number.
+    A site says itself who lives there, and each of them signs it: no site can have another's letters sent to itself.
+    Raises: BadPlan where one party lives on two sites, which takes its key on both.
     """
 
     def __init__(self, exchanges: Exchanges, call: Call, sites: Sequence[str], train_seconds: float) -> None:
@@ -299,9 +301,18 @@ class Rounds:
         replies = self._replies(strangers, None, self._patience)
         self._patience = float(self.exchanges.plan.patience_seconds)
         for site, reply in replies.items():
-            for who in reply.numbers:
-                if self._homes.setdefault(who, site) != site:
-                    raise BadPlan(f"sites {self._homes[who]} and {site} both say that party {who} lives there")
+            for who, signature in reply.introduced.items():
+                self._settle(site, who, signature)
+
+    def _settle(self, site: str, who: PartyId, signature: bytes) -> None:
+        roster = self.exchanges.roster
+        try:
+            verify(roster.clients.get(who) or roster.openers.get(who, b""), _site_named(site), signature)
+        except WrongSignature:
+            self.refusals[site] = WrongSignature.__name__
+            return
+        if self._homes.setdefault(who, site) != site:
+            raise BadPlan(f"party {who} lives on {self._homes[who]} and on {site}: one home was carried to both")
 
     def _ask(self, letters: Mapping[PartyId, bytes], seconds: float) -> dict[PartyId, bytes]:
         return self._carry(letters, None, seconds)

@@ -63,7 +63,7 @@ class World:
         for number in range(plan.max_clients):
             name = f"site-{number}"
             mine = (trains or {}).get(name, train)
-            speaker = Speaker(Home.at(folder / name).site(policy), policy)
+            speaker = Speaker(name, Home.at(folder / name), policy)
             nodes[name] = Node(name, speaker, mine, folder / name / "refusal.txt")
         exchanges = Exchanges(plan, roster, Home.at(folder / "server").identity, ledger)
         made = cls(rounds=None, nodes=nodes, folder=folder)  # type: ignore[arg-type]

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from dp import Budget, BudgetExceeded, Ledger
 from protocols import Metric
-from protocols.adapters.steps import ANSWER, NUMBERS, REFUSAL, Reply, Rounds, Trained
+from protocols.adapters.steps import ANSWER, INTRODUCTIONS, REFUSAL, Reply, Rounds, Speaker, Trained
 from protocols.bundle import EMPTY, pack
 from protocols.errors import BadPlan, Misused, TooFewClients, WrongUpdate
+from protocols.home import Home
 from protocols.party import PartyId
 from tests.protocols.adapters.step_kit import SECRET, World, assert_moved, change_of, model_of, plan_of, train
 
@@ -105,13 +106,28 @@ def test_nobody_is_asked_to_train_where_too_few_say_who_they_are(tmp_path: Path)
     world.bends = lambda site, said: None if site in SITES[:3] else said
     with pytest.raises(TooFewClients, match="Meeting"):
         world.rounds.round(model_of())
-    assert all(reply[:1] == NUMBERS for reply in world.seen)
+    assert all(reply[:1] == INTRODUCTIONS for reply in world.seen)
 
 
-def test_two_sites_that_claim_one_number_are_named(tmp_path: Path) -> None:
-    world = World.made(tmp_path, plan_of())
-    world.bends = lambda site, said: NUMBERS + bytes(4)
-    with pytest.raises(BadPlan, match="site-0 and site-1"):
+def test_a_site_that_claims_to_be_another_is_not_believed(tmp_path: Path) -> None:
+    plan = plan_of("pairwise")
+    world, model = World.made(tmp_path, plan), model_of()
+    introduced = {site: node.step(b"", None) for site, node in world.nodes.items()}
+    strangers = INTRODUCTIONS + bytes(68) + (999).to_bytes(4, "big") + bytes(64)
+    for lie in (introduced["site-1"], strangers):
+        world.bends = lambda site, said, lie=lie: lie if site == "site-0" and said[:1] == INTRODUCTIONS else said
+        found, finished = world.rounds.round(model)
+        assert (finished.survivors, world.rounds.refusals) == ((1, 2, 3, 4), {"site-0": "BadSignature"})
+        assert_moved(found, model, SITES[1:], plan)
+
+
+def test_one_home_on_two_sites_is_named(tmp_path: Path) -> None:
+    world = World.made(tmp_path, plan_of("pairwise"))
+    world.nodes["site-0"].close()
+    twin = Speaker("site-1", Home.at(tmp_path / "site-0"), Home.at(tmp_path / "site-0").roster.policy())
+    twin.close()
+    world.bends = lambda site, said: twin.introduced if site == "site-1" and said[:1] == INTRODUCTIONS else said
+    with pytest.raises(BadPlan, match="site-0 and on site-1"):
         world.rounds.round(model_of())
 
 
@@ -321,19 +337,19 @@ def test_time_to_train_is_asked_for(tmp_path: Path) -> None:
 @given(data=st.binary(max_size=64))
 def test_any_bytes_are_a_reply_or_malformed(data: bytes) -> None:
     reply = Reply.read(data)
-    assert (reply.refusal is None) == bool(reply.numbers or data[:1] == ANSWER)
+    assert (reply.refusal is None) == bool(reply.introduced or data[:1] == ANSWER)
 
 
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
         (ANSWER + EMPTY, Reply()),
-        (NUMBERS + b"\x00\x00\x00\x07\x00\x00\x00\x09", Reply(numbers=(PartyId(7), PartyId(9)))),
+        (INTRODUCTIONS + b"\x00\x00\x00\x07" + bytes(64), Reply(introduced={PartyId(7): bytes(64)})),
         (REFUSAL + b"Late", Reply(refusal="Late")),
         (REFUSAL + b"A" * 41, Reply(refusal="Malformed")),
-        (NUMBERS, Reply(refusal="Malformed")),
-        (NUMBERS + bytes(3), Reply(refusal="Malformed")),
-        (NUMBERS + bytes(4 * 17), Reply(refusal="Malformed")),
+        (INTRODUCTIONS, Reply(refusal="Malformed")),
+        (INTRODUCTIONS + bytes(67), Reply(refusal="Malformed")),
+        (INTRODUCTIONS + bytes(68 * 17), Reply(refusal="Malformed")),
         (ANSWER + pack([b"no frame"]), Reply(refusal="Malformed")),
         (ANSWER + EMPTY + b"\x00", Reply(refusal="Malformed")),
     ],
