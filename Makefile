@@ -90,7 +90,7 @@ test-pfl: $(PFL)/.installed
 
 $(NVFLARE)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(NVFLARE)
-	$(NVFLARE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest hypothesis
+	$(NVFLARE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . scikit-learn pytest hypothesis
 	$(NVFLARE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt nvflare==2.9.0
 	touch $@
 
