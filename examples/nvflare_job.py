@@ -1,6 +1,6 @@
 """Secure rounds in NVFlare's simulator: `python examples/nvflare_job.py`, with nvflare 2.9 beside secagg.
 
-Five sites learn digits. The same job runs on provisioned sites with ProdEnv: give each its own folder of keys and start
+Four sites learn digits. The same job runs on provisioned sites with ProdEnv: give each its own folder of keys and start
 it from a machine that has neither.
 """
 
@@ -18,7 +18,7 @@ from protocols import Metric, RoundPlan
 from protocols.home import make_homes
 from protocols.learning.data import Dealt, deal_iid, digits
 
-SITES = [f"site-{number}" for number in range(5)]
+SITES = [f"site-{number}" for number in range(4)]
 ROUNDS = 8
 
 
@@ -63,13 +63,13 @@ def main(folder: Path) -> float:
     from protocols.adapters.nvflare import collab_recipe
 
     make_homes(folder / "homes", clients=len(SITES))
-    # One of five may be missing from a sum; the loss is averaged under the same masks as the model.
+    # One of four may be missing from a sum; the loss is averaged under the same masks as the model.
     plan = RoundPlan.recommend(
         len(SITES),
         protocol="oneshot",
-        dropout=0.2,
+        dropout=0.25,
         corrupt=0,
-        min_cohort=4,
+        min_cohort=3,
         clip=1.0,
         bits=20,
         max_weight=1000,

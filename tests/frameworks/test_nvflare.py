@@ -106,7 +106,8 @@ def begun(play: Callable[[Path], T], folder: Path) -> T:
 
 
 def all_begun(place: Path) -> bool:
-    return all((place / "work" / "secagg" / site / "log.txt").exists() for site in sites.SITES)
+    found = list((place / "work" / "secagg").glob("site-*"))
+    return bool(found) and all((site / "log.txt").exists() for site in found)
 
 
 @pytest.fixture(scope="module", params=[calls, tasks], ids=["calls", "tasks"])
@@ -153,10 +154,8 @@ def test_a_raising_site_costs_itself_alone_in_every_round(job: Job) -> None:
     assert 1 in job.rounds[0]["survivors"]
 
 
-def test_a_site_that_is_too_slow_costs_itself_that_round(job: Job) -> None:
-    if "numpy_key" in job.start:
-        pytest.skip("the script of the tasks is never slow: a late one lives in the other job")
-    assert 1 in job.rounds[1]["dropped"]
+def test_a_site_that_is_too_slow_costs_itself_that_round_and_is_never_slow_in_the_other_job(job: Job) -> None:
+    assert (1 in job.rounds[1]["dropped"]) == ("numpy_key" not in job.start)
 
 
 def test_a_round_is_two_exchanges_after_the_first_one_convened_the_committee(job: Job) -> None:
