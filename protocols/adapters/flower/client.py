@@ -119,8 +119,6 @@ class Guard:
             case Kind.EXCHANGE:
                 with home.site(policy) as site:
                     return reply_with(message, Parcel(Kind.EXCHANGE, heard(site, parcel)))
-        if category != parcel.kind.value:
-            raise ViewMismatch(SERVER, f"marks a {category!r} message as {parcel.kind.value!r}")
         return Turn(home, policy, parcel, message, context).answered(call_next)
 
     def _policy_at(self, home: Home) -> Policy:

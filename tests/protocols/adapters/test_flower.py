@@ -529,25 +529,56 @@ def test_further_metrics_and_records_stay_on_the_node(made: Federation) -> None:
     assert b"4711" not in said
 
 
-def test_a_site_that_went_on_meanwhile_drops_what_it_trained(made: Federation) -> None:
-    inner: list[Any] = []
+@pytest.mark.parametrize("trains", [True, False], ids=["and trained there", "and waits there"])
+def test_a_site_that_went_on_meanwhile_drops_what_it_trained(made: Federation, trains: bool) -> None:
+    """While a node trains, the next invitation arrives, as on one that takes two messages at once."""
+    late: list[Any] = []
     train = trainer(made.deltas, METRICS)
-    app = made.flower.ClientApp(mods=[made.flower.client_mod(home=made.folder)])
+
+    def fails(message: Any, context: Any) -> Any:
+        raise RuntimeError
+
+    app, other = (made.flower.ClientApp(mods=[made.flower.client_mod(home=made.folder)]) for _ in range(2))
+    other.train()(train if trains else fails)
 
     @app.train()
     def slow(message: Any, context: Any) -> Any:
-        # While round 1 trains here, the invitation to round 2 arrives, as on a node that takes two messages at once.
-        for later in inner:
-            made.app(later, context)
+        other(late[1], context)
         return train(message, context)
 
-    made.grid.nodes[102].answer = never
-    made.disturb(2, lambda message, app_: inner.append(message) or [])
+    made.disturb(2, lambda message, app_: late.append(message) or [])
     made.run(2)
-    first, second = inner
-    inner[:] = [second]
-    reply = app(first, made.context(2))
+    reply = app(late[0], made.context(2))
     assert reply.error.reason == "secagg:Replay"
+
+
+def test_a_vector_of_another_layout_than_the_model_is_not_made(made: Federation) -> None:
+    strategy = made.strategy(max_lost_rounds=1)
+    begin = strategy._exchanges.begin
+
+    def elsewhere(length: int, layout: bytes, *rest: Any) -> Any:
+        return begin(length, bytes(32), *rest)
+
+    strategy._exchanges.begin = elsewhere
+    with pytest.raises(TooFewClients):
+        strategy.start(made.grid, made.arrays(), num_rounds=1, timeout=0.01)
+    assert {reply.error.reason for reply in made.grid.carried if reply.has_error()} == {"secagg:ViewMismatch"}
+    assert made.trained == 0
+
+
+def test_a_model_that_is_no_model_is_not_trained_from(flower: Any, place: Path) -> None:
+    made = Federation(flower, place / "homes", plan_for(), model={"w": np.array([1.0, np.nan])})
+    with pytest.raises(TooFewClients):
+        made.run(max_lost_rounds=1)
+    assert {reply.error.reason for reply in made.grid.carried if reply.has_error()} == {"secagg:NonFinite"}
+    assert made.trained == 0
+
+
+def test_a_model_above_the_norm_of_the_policy_is_not_trained_from(flower: Any, place: Path) -> None:
+    made = Federation(flower, place / "homes", plan_for(), demands={"max_model_norm": 1.0})
+    with pytest.raises(PolicyConflict, match="sent a model of norm 2"):
+        made.run()
+    assert made.trained == 0
 
 
 def test_letters_for_another_nodes_party_are_refused(made: Federation) -> None:
