@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from dp import AdaptiveClip, Budget, Ledger
-from protocols.errors import BadPlan, Misused, PolicyConflict, TooFewClients
+from protocols.errors import BadPlan, Malformed, Misused, PolicyConflict, TooFewClients
 from protocols.plan import Metric, RoundPlan
 from tests.protocols.adapters.federation import (
     CLIENTS,
@@ -287,6 +288,31 @@ def spoiled(flower: Any, how: str) -> Callable[[Any, Any], list[Any]]:
 def test_a_spoiled_reply_costs_its_node_only(made: Federation, how: str) -> None:
     made.disturb(2, spoiled(made.flower, how))
     as_lost(made, made.run())
+
+
+UNREADABLE = {
+    "a bundle of type 'numpy.ndarray'": lambda f, c: c["secagg.frames"].update({"3": f.Array(np.zeros(3))}),
+    "a party without a number": lambda f, c: c["secagg.frames"].update({"03": c["secagg.frames"]["3"]}),
+    "speaks version 2": lambda f, c: c["secagg"].update({"version": 2}),
+    "kind is no short text": lambda f, c: c["secagg"].update({"kind": "x" * 300}),
+    "'hello' is not a valid Kind": lambda f, c: c["secagg"].update({"kind": "hello"}),
+    "numbers is no short list": lambda f, c: c["secagg"].update({"numbers": [1] * 65}),
+    "shorter than argument": lambda f, c: c["secagg"].update({"metrics": ["loss"], "clips": []}),
+    "a metric has a name": lambda f, c: c["secagg"].update({"metrics": [""], "clips": ["1"]}),
+    "Fraction": lambda f, c: c["secagg"].update({"metrics": ["loss"], "clips": ["1/0"]}),
+    "alone, or as records of another type": lambda f, c: c.pop("secagg"),
+    "65 bundles at once": lambda f, c: c["secagg.frames"].update({str(n): c["secagg.frames"]["3"] for n in range(65)}),
+}
+
+
+@pytest.mark.parametrize("why", UNREADABLE)
+def test_records_that_cannot_be_read_are_malformed_by_name(flower: Any, why: str) -> None:
+    records = importlib.import_module("protocols.adapters.flower.records")
+    content = records.Parcel(records.Kind.TRAIN, {3: b"a bundle"}).beside(flower.RecordDict())
+    assert records.Parcel.taken_from(content, 7).letters == {3: b"a bundle"}
+    UNREADABLE[why](flower, content)
+    with pytest.raises(Malformed, match=f"party 7: .*{re.escape(why)}"):
+        records.Parcel.taken_from(content, 7)
 
 
 def test_a_member_that_dies_before_it_is_asked_is_spared(flower: Any, place: Path) -> None:
