@@ -338,6 +338,29 @@ def test_a_node_that_is_gone_is_not_waited_for(made: Federation) -> None:
     assert second.train_metrics_clientapp[1]["secagg-survivors"] == 4
 
 
+def test_a_member_that_goes_while_others_train_is_not_asked(flower: Any, place: Path) -> None:
+    made = Federation(flower, place / "homes", plan_for(10, max_weight=1), 10)
+
+    def leaves(message: Any, app: Any) -> list[Any]:
+        made.grid.present = set(made.grid.nodes) - {102}
+        return [app(message)]
+
+    made.disturb(2, leaves)
+    assert made.run().train_metrics_clientapp[1]["secagg-survivors"] == 10
+    opening = [message.metadata.dst_node_id for message in made.grid.sent[-9:]]
+    assert sorted(opening) == [node for node in sorted(made.grid.nodes) if node != 102]
+
+
+def test_the_first_reply_to_a_message_counts_and_a_stray_one_never(flower: Any) -> None:
+    post = importlib.import_module("protocols.adapters.flower.post")
+    asked = [post.letter(flower.RecordDict(), node, 1) for node in (5, 6)]
+    for number, message in enumerate(asked):
+        message.metadata.__dict__["_message_id"] = f"message-{number}"
+    first, second = (flower.Message(flower.Error(code), reply_to=asked[0]) for code in (1, 2))
+    assert post.by_node(asked[:1], [first, second]) == {5: first}
+    assert post.by_node(asked[1:], [first]) == {}
+
+
 def test_a_site_that_comes_back_as_another_node_is_found_again(made: Federation) -> None:
     strategy = made.strategy()
     first = strategy.start(made.grid, made.arrays(), num_rounds=1, timeout=0.01)
@@ -695,6 +718,30 @@ def test_a_round_that_is_lost_in_between_is_gone_on_from(made: Federation) -> No
     result = made.run(2)
     assert list(result.train_metrics_clientapp) == [2]
     assert off_by(result, "layer.bias", MODEL["layer.bias"] + weighted(made.deltas, "layer.bias")) <= STEP
+
+
+def test_lost_rounds_count_only_in_a_row(made: Federation) -> None:
+    calls = {who: iter(range(100)) for who in (0, 1, 2)}
+
+    def every_other_time(who: int) -> Callable[..., list[Any]]:
+        return lambda message, app: [] if next(calls[who]) % 2 == 0 else [app(message)]
+
+    for who in calls:
+        made.disturb(who, every_other_time(who))
+    assert list(made.run(4, max_lost_rounds=2).train_metrics_clientapp) == [2, 4]
+
+
+def test_a_strategy_that_tells_nodes_different_things_is_refused(made: Federation) -> None:
+    class PerNode(made.flower.strategies.FedAvg):
+        def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
+            for message in super().configure_train(server_round, arrays, config, grid):
+                own = made.flower.ConfigRecord({"lr": 0.1 * message.metadata.dst_node_id})
+                message.content = made.flower.RecordDict({"arrays": arrays, "config": own})
+                yield message
+
+    with pytest.raises(BadPlan, match="the strategy tells nodes different things"):
+        made.run(inner=PerNode())
+    assert made.trained == 0
 
 
 def test_too_few_nodes_are_a_lost_round_and_nobody_is_asked(made: Federation) -> None:
