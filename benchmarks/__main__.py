@@ -24,15 +24,15 @@ from benchmarks.rows import EFFORTS, Row
 from benchmarks.suites import attacks
 from benchmarks.suites.attacks import VerdictRow
 
-OWN_SUITES = ("masking", "unmasking", "memory", "rounds", "encoding", "sparse", "compression")
+OWN_SUITES = ("masking", "unmasking", "memory", "rounds", "encoding", "sparse")
 # Those that run in the environment they name; attacks go there by themselves.
 BESIDE = dict.fromkeys(("clients", "servers", "oneshot", "sizes", "rounding", "faults"), "flower")
 BESIDE |= dict.fromkeys(("noise", "accounting", "calibration"), "dp")
 BESIDE |= {"ckks": "tenseal"}
 PEER_SUITES = (*BESIDE, "attacks")
-# Beside a peer too, and only where it is named: it starts a framework's engine, which takes a minute.
+# Only where they are named: one starts a framework's engine, the other trains for minutes.
 BESIDE |= {"flower_loop": "flower"}
-ON_DEMAND = ("flower_loop",)
+ON_DEMAND = ("flower_loop", "compression")
 
 
 def machine() -> dict[str, object]:

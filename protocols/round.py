@@ -126,7 +126,9 @@ def secure_mean(
                 flat[who], weight=weight, model=model, metrics={} if metrics is None else metrics[who]
             )
         except (WrongUpdate, SecaggError, DpError) as error:
-            raise type(error)(f"client {who}: {error}") from error
+            bad = layout.not_finite(flat[who])
+            where = f", not finite: {', '.join(f'{n} in {name!r}' for name, n in bad.items())}" if bad else ""
+            raise type(error)(f"client {who}: {error}{where}") from error
 
     simulation = Simulation(cohort, prepared, faults, entries.mark)
     ended = False

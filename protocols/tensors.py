@@ -194,6 +194,17 @@ class Layout:
                 arrays[slot.name] = _own(slot.name, like)
         return arrays if self.container is Container.MAPPING else list(arrays.values())
 
+    def not_finite(self, vector: Floats) -> dict[str, int]:
+        """How many NaN and infinite numbers each array has in this flat vector; arrays without any are left out."""
+        found: dict[str, int] = {}
+        start = 0
+        for slot in self.slots:
+            count = slot.size - int(np.count_nonzero(np.isfinite(vector[start : start + slot.size])))
+            start += slot.size
+            if count:
+                found[slot.name] = count
+        return found
+
     def moved(self, model: Update, mean: Floats) -> Update:
         """model + mean, added in float64 and rounded once to each array's dtype; what is kept is the model's own.
 

@@ -119,3 +119,17 @@ def test_the_snippet_that_charges_by_hand_is_what_the_example_runs() -> None:
 def test_no_document_has_a_placeholder(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert re.findall(r"^[A-Z]{6,}$|TODO|FIXME|TBD", text, flags=re.MULTILINE) == []
+
+
+def test_the_page_about_the_loop_names_what_there_is() -> None:
+    import dp.events
+    import protocols.budgets
+    import protocols.errors
+    import protocols.learning
+    import protocols.tensors
+
+    page = (ROOT / "docs/learning.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([A-Z]\w+)", page)) - {"DifferenceOfRounds"}
+    homes = (protocols.learning, protocols.errors, protocols.tensors, protocols.budgets, dp.events)
+    assert len(named) > 20
+    assert {name for name in named if not any(hasattr(home, name) for home in homes)} == set()

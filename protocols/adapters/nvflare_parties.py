@@ -183,10 +183,13 @@ def record(finished: Finished, refusals: Mapping[str, str]) -> dict[str, Any]:
 
 
 def arrays_of(model: Update) -> dict[str, Any]:
-    """The model's arrays as float32 or float64, for numpy has no bfloat16."""
-    layout = Layout.of(model)
+    """The model's arrays as float32 or float64, for numpy has no bfloat16; integers as they are."""
+    layout = Layout.of_update(model)
     flat, arrays, start = layout.flatten(model), {}, 0
     for slot in layout.slots:
-        arrays[slot.name] = flat[start : start + slot.size].reshape(slot.shape)
-        start += slot.size
+        if slot.travels:
+            arrays[slot.name] = flat[start : start + slot.size].reshape(slot.shape)
+            start += slot.size
+        else:
+            arrays[slot.name] = np.asarray(model[slot.name])
     return arrays

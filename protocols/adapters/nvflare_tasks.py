@@ -27,7 +27,7 @@ from protocols.errors import MissingExtra, Misused, RoundLost
 from protocols.exchanges import Finished
 from protocols.home import Home
 from protocols.plan import Agreement
-from protocols.tensors import FLOATING, Update
+from protocols.tensors import Update
 
 try:
     from nvflare.apis.controller_spec import Task
@@ -45,11 +45,6 @@ except ModuleNotFoundError as error:
 
 TASK, FIELD, SITE = "secagg", "secagg", "secagg_site"
 POLL_SECONDS = 0.1
-
-
-def learned(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays that have a mean. Counters and other integers stay the server's own, as it sends them."""
-    return {name: array for name, array in model.items() if str(array.dtype).removeprefix("torch.") in FLOATING}
 
 
 class SecureSite(FLComponent):  # type: ignore[misc]  # nvflare is not typed
@@ -99,9 +94,9 @@ class SecureSite(FLComponent):  # type: ignore[misc]  # nvflare is not typed
             raise Misused("a result came that no letters asked for")
         dxo = from_shareable(result)
         if dxo.data_kind == DataKind.WEIGHTS:
-            change = asked.change(learned(dxo.data))
+            change = asked.change(dxo.data)
         elif dxo.data_kind == DataKind.WEIGHT_DIFF:
-            change = asked.layout.flatten(learned(dxo.data))
+            change = asked.layout.flatten(dxo.data)
         else:
             raise Misused(f"the script sent {dxo.data_kind}, and only weights and their differences have a mean")
         weight, metrics = measured(asked.offer, dxo.meta)
@@ -149,7 +144,7 @@ class TakeLetters(Filter):  # type: ignore[misc]  # nvflare is not typed
             letters = shareable.pop(FIELD, None)
             if not isinstance(letters, bytes):
                 raise Misused("a task to train came without letters: this site takes part in secure rounds alone")
-            site.take(letters, learned(from_shareable(shareable).data), fl_ctx)
+            site.take(letters, from_shareable(shareable).data, fl_ctx)
             return shareable
         raise ContentBlockedException(named.name)
 
@@ -252,7 +247,7 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare is not typed
         return self._play()
 
     def _play(self) -> None:
-        self._made, self._finished = self._secure.round(learned(self._sent.params))
+        self._made, self._finished = self._secure.round(self._sent.params)
         self._log.append(record(self._finished, self._secure.refusals))
         folder = Path(self.engine.get_workspace().get_run_dir(self.fl_ctx.get_job_id()))
         (folder / "rounds.json").write_text(json.dumps(self._log, indent=1), encoding="utf-8")
@@ -260,7 +255,7 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare is not typed
     def _get_aggregated_result(self) -> Any:
         finished: Finished = self._finished
         return FLModel(
-            params={**self._sent.params, **self._made},
+            params=self._made,
             params_type=ParamsType.FULL,
             metrics=dict(finished.metrics) or None,
             current_round=self.current_round,

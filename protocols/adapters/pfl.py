@@ -80,7 +80,9 @@ class SecureSum(Postprocessor):  # type: ignore[misc]  # pfl is not typed
             raise WrongUpdate(f"expected pfl's MappedVectorStatistics, got {type(stats).__name__}")
         tensors = dict(stats.items())
         if self._emulation is None:
-            self._emulation = Emulation(self.plan, self._rounds, Layout.of(tensors), self._draw)
+            self._emulation = Emulation(
+                self.plan, self._rounds, Layout.of_update(tensors, integers="refuse"), self._draw
+            )
         weight = float(stats.weight)
         update = self._emulation.layout.flatten(tensors)
         if weight > 1:
@@ -120,7 +122,7 @@ def _require_one_process() -> None:
 
 def _like(example: Any, words: Floats) -> Any:
     """The words as the kind of tensor that pfl adds up in this simulation, where that lies."""
-    if Layout.of([example]).slots[0].kind is Kind.NUMPY:
+    if Layout.of_update([example]).slots[0].kind is Kind.NUMPY:
         return words
     import torch
 

@@ -23,8 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
 from dp.errors import DpError
 from protocols import codec
 from protocols.bundle import EMPTY, pack, unpack
@@ -164,7 +162,7 @@ class Speaker:
         digest = check_model(model, self._policy)
         if not hmac.compare_digest(digest, offer.model):
             raise ViewMismatch(SERVER, "sends another model than the one it signed the round for")
-        layout = Layout.of(model)
+        layout = Layout.of_update(model)
         return answers, Asked(offer, layout, layout.flatten(model), digest)
 
     def submit(self, asked: Asked, change: Floats, weight: int, metrics: Mapping[str, float]) -> bytes:
@@ -274,13 +272,14 @@ class Rounds:
         self._patience = max(MEETING_SECONDS, float(exchanges.plan.patience_seconds))
 
     def round(self, model: Update) -> tuple[Update, Finished]:
-        """The next model, x + mean in float64 rounded to each array's own dtype, and what the round gave.
+        """The next model, x + mean, and what the round gave. Integers have no mean and stay the server's own.
 
         Raises: as `Exchanges`; TooFewClients before anything is sent where too few sites have said who they are.
         """
         self.refusals.clear()
         self._meet()
-        layout, exchanges = Layout.of(model), self.exchanges
+        # Not by ties, which a site could not see: what it receives are copies.
+        layout, exchanges = Layout.of_update(model), self.exchanges
         invited = tuple(sorted(who for who in self._homes if who in exchanges.roster.clients))
         if len(invited) < exchanges.plan.min_cohort:
             raise TooFewClients(len(invited), exchanges.plan.min_cohort, "Meeting")
@@ -291,7 +290,7 @@ class Rounds:
             exchanges.lose()
             raise
         finished = exchanges.finish(answers, self._ask)
-        return moved(layout, model, finished), finished
+        return layout.moved(model, finished.mean), finished
 
     def _meet(self) -> None:
         strangers = {site: b"" for site in self._sites if site not in self._homes.values()}
@@ -325,8 +324,3 @@ class Rounds:
         replies = {site: Reply.read(data) for site, data in self._call(requests, model, seconds).items()}
         self.refusals |= {site: reply.refusal for site, reply in replies.items() if reply.refusal is not None}
         return replies
-
-
-def moved(layout: Layout, model: Update, finished: Finished) -> Update:
-    """x + mean, in float64, each array rounded to its own dtype."""
-    return layout.unflatten(layout.flatten(model).astype(np.float64) + finished.mean)

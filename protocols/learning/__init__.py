@@ -15,6 +15,7 @@ from protocols.learning.data import (
     orientation_features,
     split_dirichlet,
     split_iid,
+    split_sizes,
     standardised,
 )
 from protocols.learning.feedback import ErrorFeedback, Residual
@@ -124,6 +125,7 @@ __all__ = [
     "softmax_regression",
     "split_dirichlet",
     "split_iid",
+    "split_sizes",
     "standardised",
     "train",
     "travelling",

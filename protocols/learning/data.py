@@ -2,7 +2,7 @@
 
     digits 1797 x 8x8 pixels --orientation_features--> 90 numbers     breast_cancer 569 x 30 measurements
     holdout                       one part for training, one the server keeps for measuring
-    split_iid, split_dirichlet    every training example to exactly one client
+    split_iid, split_dirichlet, split_sizes    every training example to exactly one client
     deal_iid, deal_dirichlet      both at once, from a seed
 
 Everything random comes from the seeded generator in the arguments: it shapes data, never secrets.
@@ -86,6 +86,11 @@ class Dealt:
                 f"{len(self.clients)} clients, {len(self.public)} public examples, "
                 f"clients without examples: {empty}; everybody needs at least one"
             )
+
+    @property
+    def weights(self) -> dict[int, int]:
+        """How many examples each client has: with these weights a mean of updates is one over all examples."""
+        return {who: len(share) for who, share in self.clients.items()}
 
 
 def digits() -> Examples:
@@ -253,6 +258,17 @@ def split_dirichlet(examples: Examples, clients: int, alpha: float, rng: np.rand
             share.extend(part.tolist())
     _feed_the_empty(shares)
     return tuple(examples.take(np.array(share, np.int64)) for share in shares)
+
+
+def split_sizes(examples: Examples, sizes: Sequence[int], rng: np.random.Generator) -> tuple[Examples, ...]:
+    """Shares of exactly these sizes, drawn uniformly: the same mix, and clients that weigh unequally.
+
+    Raises: Misused for a size below 1, or sizes that do not add up to the examples.
+    """
+    if not sizes or min(sizes) < 1 or sum(sizes) != len(examples):
+        raise Misused(f"sizes {list(sizes)[:8]} add up to {sum(sizes)}; they must be positive and give {len(examples)}")
+    rows = np.split(rng.permutation(len(examples)), np.cumsum(sizes)[:-1])
+    return tuple(examples.take(part) for part in rows)
 
 
 def _feed_the_empty(shares: Sequence[list[int]]) -> None:

@@ -121,7 +121,8 @@ class SecureRounds:
             return Aggregated(layout.unflatten(found[1]["mean"]), tuple(found[0]["survivors"]))
         if standing in SPENT:
             raise RoundInterrupted(
-                f"round {number} was charged, and its process died before the mean was kept; it stays charged"
+                f"round {number} was charged, and its mean is nowhere: its process died with it, or another run of "
+                f"this ledger has the task name {self.plan.task!r}; it stays charged"
             )
         return None
 
@@ -164,12 +165,15 @@ class IdealRounds:
     """The same integers, clipped, rounded, noised and added by a trusted party: utility without the cost.
 
     The contract tests say that no protocol differs from it in a bit. `seed` makes its rounding and noise repeatable.
+    `weights` are the clients' integers, 1 where None.
     """
 
-    def __init__(self, plan: RoundPlan, seed: int | None = None) -> None:
+    def __init__(self, plan: RoundPlan, seed: int | None = None, *, weights: Mapping[int, int] | None = None) -> None:
+        if seed is not None and not 0 <= seed < 1 << 256:
+            raise Misused(f"seed is {seed}, it must lie in 0..2^256 - 1")
         if plan.links:
             raise BadPlan("excess noise is removed by what neighbours hold: the ideal round has none (Excess.KEPT)")
-        self.plan, self.deterministic = plan, seed is not None
+        self.plan, self.deterministic, self._weights = plan, seed is not None, weights
         self._root = Seed.fresh() if seed is None else Seed(seed.to_bytes(32, "little"))
 
     def __call__(self, updates: Mapping[int, Any], number: int) -> Aggregated:
@@ -185,7 +189,9 @@ class IdealRounds:
         for who in clients:
             seed = derive(self._root, LABEL_IDEAL, context, who.to_bytes(4, "little"))
             randomness = Randomness(seed, context, self.deterministic)
-            ideal.add(who, Submit(coding.encode(layout.flatten(updates[who]), 1, randomness).vector, 1, NOTHING))
+            weight = 1 if self._weights is None else self._weights[who]
+            encoded = coding.encode(layout.flatten(updates[who]), weight, randomness)
+            ideal.add(who, Submit(encoded.vector, weight, NOTHING))
         found = ideal.aggregate()
         mean = coding.decode(found.total, found.weight_sum, context)
         return Aggregated(layout.unflatten(np.asarray(mean)), found.survivors)

@@ -286,8 +286,9 @@ def test_a_mean_that_cannot_be_stored_stays_charged_and_its_number_is_closed(led
 
 
 def test_a_mean_that_does_not_fit_its_dtype_stays_charged_and_its_number_is_closed(ledger: Ledger) -> None:
-    plan = RoundPlan.recommend(5, dropout=0.2, corrupt=0, noise_multiplier=2.0, min_cohort=4, clip=10**6)
-    updates = {who: [np.full(1, 6e4, np.float16)] for who in range(5)}
+    # Noise of deviation 4.7e5 in 200 coordinates: all of them below 65504 is met once in 10^180 runs.
+    plan = RoundPlan.recommend(5, dropout=0.2, corrupt=0, noise_multiplier=2.0, min_cohort=4, clip=2**20)
+    updates = {who: [np.full(200, 6e4, np.float16)] for who in range(5)}
     with pytest.raises(WrongUpdate, match="does not fit its dtype float16"):
         secure_mean(updates, plan, round=0, ledger=ledger)
     assert kinds(ledger) == ["RESERVE", "SETTLE"]
@@ -321,3 +322,10 @@ def test_updates_alone_keep_their_integers_at_home() -> None:
     report = secure_mean(updates, PLAN, round=0)
     assert report.kept == ("seen",)
     assert list(report.mean) == ["w"]
+
+
+@pytest.mark.parametrize(("plan", "error"), [(PLAN, NonFinite), (NOISY, NoisyNonFinite)], ids=["exact", "noisy"])
+def test_an_array_that_is_not_finite_is_named_with_its_client(plan: RoundPlan, error: type[Exception]) -> None:
+    updates = {who: {"w": np.ones(2), "b": np.full(2, np.nan if who == 3 else 0.0)} for who in range(5)}
+    with pytest.raises(error, match=r"client 3: .*, not finite: 2 in 'b'"):
+        secure_mean(updates, plan, round=0)

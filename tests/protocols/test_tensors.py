@@ -480,3 +480,16 @@ def test_a_mean_too_large_for_its_dtype_is_refused_instead_of_becoming_infinite(
 def test_nan_is_passed_on_for_the_encoder_to_refuse() -> None:
     update = [np.array([np.nan, np.inf], np.float32)]
     assert np.array_equal(Layout.of(update).flatten(update), update[0], equal_nan=True)
+
+
+def test_arrays_that_are_not_finite_are_named_and_counted() -> None:
+    update = {"a": np.ones(3), "n": np.array(1), "b": np.array([np.nan, 1.0, -np.inf]), "c": np.array(np.inf)}
+    layout = Layout.of(update)
+    assert layout.not_finite(layout.flatten(update)) == {"b": 2, "c": 1}
+    assert layout.not_finite(np.zeros(layout.length)) == {}
+
+
+def test_an_array_that_may_not_be_written_is_read() -> None:
+    array = np.arange(3.0)
+    array.flags.writeable = False
+    assert Layout.of([array]).flatten([array]).tolist() == [0, 1, 2]

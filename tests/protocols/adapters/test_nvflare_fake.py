@@ -132,6 +132,24 @@ def test_a_ledger_is_charged(world: SimpleNamespace) -> None:
         assert sum(entry.kind == "COMMIT" for entry in ledger.entries()) == 2
 
 
+def counted_model() -> dict[str, Any]:
+    return {**model_of(), "batches": np.array([1, 2])}
+
+
+def counting(model: Any, site: str) -> Any:
+    trained = train({name: array for name, array in model.items() if name != "batches"}, site)
+    return type(trained)({**trained.model, "batches": model["batches"] + 5})
+
+
+def test_integers_stay_what_the_server_started_with(world: SimpleNamespace) -> None:
+    plan = plan_of()
+    recipe_of(world, counting, counted_model, plan=plan, rounds=1)
+    world.server.run()
+    found = dict(model_at_end(world))
+    assert found.pop("batches").tolist() == [1, 2]
+    assert_moved(found, model_of(), SITES, plan)
+
+
 def test_step_is_all_that_a_site_publishes(world: SimpleNamespace) -> None:
     client = type(recipe_of(world).given["client"])
     published = [name for name in dir(client) if getattr(getattr(client, name), "published", False)]

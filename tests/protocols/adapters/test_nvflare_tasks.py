@@ -121,6 +121,7 @@ def test_integers_stay_what_the_server_sends(world: SimpleNamespace) -> None:
 
     controller = played(world, plan_of(), counting, start)
     assert controller.models[-1].params["batches"] == 7
+    assert controller.models[-1].params["batches"].dtype == np.int64
     assert_moved({k: v for k, v in controller.models[0].params.items() if k != "batches"}, model_of(), SITES, plan_of())
 
 

@@ -201,7 +201,11 @@ def test_several_processes_are_refused(world: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize(
     "stats",
-    [Statistics({"a": np.zeros(3, np.int64)}), Statistics({}), SimpleNamespace(weight=1.0)],
+    [
+        Statistics({"a": np.zeros(3, np.float32), "b": np.zeros(3, np.int64)}),
+        Statistics({}),
+        SimpleNamespace(weight=1.0),
+    ],
     ids=["integers", "nothing", "another kind"],
 )
 def test_what_has_no_mean_is_refused(world: SimpleNamespace, stats: Any) -> None:

@@ -196,9 +196,10 @@ def test_a_training_that_does_not_fit_is_refused_by_name(made: Any, refusal: str
         (lambda model: {**model, "bias": model["bias"] + 1}, "ViewMismatch"),
         (lambda model: {**model, "bias": model["bias"] * np.inf}, "NonFinite"),
         (lambda model: {**model, "more": model["bias"]}, "ViewMismatch"),
+        (lambda model: {**model, "counter": np.array(3)}, "ViewMismatch"),
         (lambda model: b"model", "WrongUpdate"),
     ],
-    ids=["another", "infinite", "larger", "bytes"],
+    ids=["another", "infinite", "larger", "with a counter", "bytes"],
 )
 @pytest.mark.filterwarnings("ignore:invalid value encountered in multiply:RuntimeWarning")
 def test_a_model_that_the_server_did_not_sign_is_not_trained_from(sent: Any, refusal: str, tmp_path: Path) -> None:

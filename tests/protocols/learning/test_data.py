@@ -24,6 +24,7 @@ from protocols.learning.data import (
     orientation_features,
     split_dirichlet,
     split_iid,
+    split_sizes,
     standardised,
 )
 
@@ -92,6 +93,21 @@ def test_training_and_test_part_are_disjoint_and_complete(count: int, fraction: 
 def test_equal_shares_differ_by_at_most_one() -> None:
     sizes = {len(share) for share in split_iid(numbered(103), 10, np.random.default_rng(1))}
     assert sizes == {10, 11}
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8), seed=st.integers(0, 9))
+def test_shares_of_given_sizes_have_them_and_divide_all(sizes: list[int], seed: int) -> None:
+    examples = numbered(sum(sizes))
+    shares = split_sizes(examples, sizes, np.random.default_rng(seed))
+    assert [len(share) for share in shares] == sizes
+    assert rows_of(*shares) == list(range(len(examples)))
+    assert Dealt(dict(enumerate(shares)), examples).weights == dict(enumerate(sizes))
+
+
+@pytest.mark.parametrize("sizes", [[], [10, 0], [11, -1], [3, 3], [5, 6]])
+def test_sizes_that_do_not_divide_the_examples_are_refused(sizes: list[int]) -> None:
+    with pytest.raises(Misused, match=f"add up to {sum(sizes)}; they must be positive and give 10"):
+        split_sizes(numbered(10), sizes, np.random.default_rng(0))
 
 
 def distance_from_the_mix(shares: tuple[Examples, ...], classes: int) -> float:

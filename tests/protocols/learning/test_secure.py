@@ -17,9 +17,11 @@ from protocols.errors import BadPlan, Misused, TooFewClients
 from protocols.learning import (
     Aggregated,
     CohortsTooClose,
+    Dealt,
     FedAdam,
     FedAvg,
     Federation,
+    FedSGD,
     FixedGroups,
     IdealRounds,
     Local,
@@ -31,6 +33,7 @@ from protocols.learning import (
     UniformCohort,
     plain_mean,
     softmax_regression,
+    split_sizes,
 )
 from protocols.party import PartyId
 from protocols.plan import Excess, RoundPlan
@@ -72,6 +75,14 @@ def snapped(aggregate: Any) -> Any:
 
 def equal(one: Parameters, two: Parameters) -> bool:
     return all(np.array_equal(*pair) for pair in zip(one, two, strict=True))
+
+
+def ideal_weighted(plan: RoundPlan, weights: Mapping[int, int]) -> IdealRounds:
+    return IdealRounds(plan, seed=0, weights=weights)
+
+
+def secure_weighted(plan: RoundPlan, weights: Mapping[int, int]) -> SecureRounds:
+    return SecureRounds(plan, range(6), weights=weights)
 
 
 # The same sum
@@ -121,6 +132,19 @@ def test_weights_are_the_clients_integers() -> None:
     for layer in (0, 1):
         expected = sum(weights[who] * update[layer] for who, update in updates().items()) / total
         assert np.max(np.abs(found.mean[layer] - expected)) < plan.encoding.step
+
+
+@pytest.mark.parametrize("make", [secure_weighted, ideal_weighted])
+def test_weighted_by_examples_one_step_is_the_step_over_all_of_them(make: Any) -> None:
+    """Clients of very unequal size: a mean that forgot the weights would be that of a few examples."""
+    whole = toy(1, each=60).clients[0]
+    shares = split_sizes(whole, [50, 1, 2, 3, 1, 3], np.random.default_rng(0))
+    dealt = Dealt(dict(enumerate(shares)), whole)
+    plan = RoundPlan.recommend(6, dropout=0.2, corrupt=0, min_cohort=4, clip=4, max_weight=50)
+    record = next(federation(strategy=FedSGD(1.0), data=dealt).run(make(plan, dealt.weights)))
+    step = softmax_regression(2, 3).gradient([np.zeros((2, 3)), np.zeros(3)], whole)
+    for moved, slope in zip(record.parameters, step, strict=True):
+        assert np.max(np.abs(moved + slope)) < plan.encoding.step
 
 
 def test_planned_drop_outs_are_not_in_the_mean() -> None:
@@ -229,6 +253,12 @@ def test_a_mean_on_file_that_the_ledger_does_not_know_is_refused(tmp_path: Path)
 def test_too_few_for_an_ideal_sum_are_refused_like_real_ones() -> None:
     with pytest.raises(TooFewClients):
         IdealRounds(PLAN)(updates(range(3)), 0)
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 256])
+def test_a_seed_outside_its_range_is_named(seed: int) -> None:
+    with pytest.raises(Misused, match="it must lie in 0"):
+        IdealRounds(PLAN, seed)
 
 
 def test_removable_noise_has_no_ideal_round() -> None:

@@ -150,3 +150,30 @@ def test_a_session_is_lost_with_too_many_drop_outs_by_name(tmp_path: Path) -> No
         assert session.ledger is not None
         # Nobody was asked to open a sum: the charge was given back.
         assert session.ledger.interval().upper == 0
+
+
+def test_every_dtype_of_a_torch_model_comes_back_as_it_was(tmp_path: Path) -> None:
+    torch: Any = pytest.importorskip("torch", reason="extra 'torch' is not installed")
+    table = torch.ones(3, 2)
+    state = {
+        "in.weight": table,
+        "out.weight": table,
+        "half": torch.ones(2, dtype=torch.float16),
+        "brain": torch.ones(2, dtype=torch.bfloat16),
+        "double": torch.ones((), dtype=torch.float64),
+        "mask": torch.tensor([True, False]),
+        "steps": torch.tensor(7),
+    }
+    change = {name: torch.full_like(tensor, 0.5) for name, tensor in state.items() if tensor.is_floating_point()}
+    with Session(state, PLAN, CLIENTS, tmp_path) as session:
+        report = session.round(dict.fromkeys(CLIENTS, change))
+        moved = session.model
+    assert report.kept == ("mask", "steps")
+    assert session.layout.length == 6 + 2 + 2 + 1
+    assert {name: tensor.dtype for name, tensor in moved.items()} == {n: t.dtype for n, t in state.items()}
+    for name in change:
+        assert torch.allclose(moved[name].double(), torch.tensor(1.5).double(), rtol=0, atol=2 * STEP), name
+    assert moved["in.weight"] is moved["out.weight"]
+    assert torch.equal(moved["mask"], state["mask"])
+    with Session(state, PLAN, CLIENTS, tmp_path) as again:
+        assert all(torch.equal(again.model[name], moved[name]) for name in state)
