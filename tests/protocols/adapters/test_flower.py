@@ -89,6 +89,18 @@ def test_a_round_takes_two_exchanges_after_the_committee_was_convened(made: Fede
     assert kinds.count("introduce") == CLIENTS
 
 
+def test_how_much_was_clipped_is_told_as_a_mean(flower: Any, place: Path) -> None:
+    """Of client 1 half of the update is cut, of the others nothing."""
+    deltas = {
+        who: {"w": np.array([0.25, 0.5, 1.5 if who == 1 else 0.5, -2.0 if who == 1 else 0.5])} for who in range(CLIENTS)
+    }
+    plan = plan_for(max_weight=1, metrics=(Metric("secagg-clipped", 1),))
+    made = Federation(flower, place / "homes", plan, model={"w": np.zeros(4)}, deltas=deltas)
+    result = made.run()
+    assert result.train_metrics_clientapp[1]["secagg-clipped"] == pytest.approx(0.5 / CLIENTS, abs=1e-6)
+    assert off_by(result, "w", np.array([0.25, 0.5, 0.6, 0.2])) <= STEP
+
+
 def test_the_bytes_that_are_told_are_those_of_the_bundles(made: Federation) -> None:
     figures = made.run().train_metrics_clientapp[1]
     up = sum(len(array.data) for reply in made.grid.carried for array in reply.content["secagg.frames"].values())
