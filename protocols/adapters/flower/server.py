@@ -77,9 +77,11 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
     """A strategy of Flower's that is given secure means: `SecAgg(FedAvg(), plan, ledger, home="homes/server")`.
 
     `home` is the server's folder of keys; `plan.protocol` may be "oneshot", "pairwise" or "ckks". With a ledger each
-    round is charged before it opens; when the budget is spent, training stops, and `start` returns what was reached.
+    round is charged before it opens; when the budget is spent, training stops, `start` returns what was reached, and
+    `stopped` says why.
     Evaluation by default sums `evaluate_metrics` under the mask, with two more exchanges and, with noise, another
     charge; without any it does not take place.
+    A plan without noise may name the metric "secagg-clipped": the mean part of the updates that was cut to the clip.
     A round that is lost leaves the model alone; after `max_lost_rounds` in a row its error is raised.
     Guarantee: the plan's promise for each sum; single updates, weights and metrics are never seen.
     Raises: BadPlan for a strategy that needs more than a mean, Misused for a home that is not the server's;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from dp import AdaptiveClip, Budget, Ledger
-from protocols.errors import BadPlan, Misused, PolicyConflict, TooFewClients
+from protocols.errors import BadPlan, Malformed, Misused, PolicyConflict, TooFewClients
 from protocols.plan import Metric, RoundPlan
 from tests.protocols.adapters.federation import (
     CLIENTS,
@@ -86,6 +87,18 @@ def test_a_round_takes_two_exchanges_after_the_committee_was_convened(made: Fede
     assert [figures[number]["secagg-exchanges"] for number in (1, 2, 3)] == [3, 2, 2]
     kinds = [message.content["secagg"]["kind"] for message in made.grid.sent]
     assert kinds.count("introduce") == CLIENTS
+
+
+def test_how_much_was_clipped_is_told_as_a_mean(flower: Any, place: Path) -> None:
+    """Of client 1 half of the update is cut, of the others nothing."""
+    deltas = {
+        who: {"w": np.array([0.25, 0.5, 1.5 if who == 1 else 0.5, -2.0 if who == 1 else 0.5])} for who in range(CLIENTS)
+    }
+    plan = plan_for(max_weight=1, metrics=(Metric("secagg-clipped", 1),))
+    made = Federation(flower, place / "homes", plan, model={"w": np.zeros(4)}, deltas=deltas)
+    result = made.run()
+    assert result.train_metrics_clientapp[1]["secagg-clipped"] == pytest.approx(0.5 / CLIENTS, abs=1e-6)
+    assert off_by(result, "w", np.array([0.25, 0.5, 0.6, 0.2])) <= STEP
 
 
 def test_the_bytes_that_are_told_are_those_of_the_bundles(made: Federation) -> None:
@@ -289,6 +302,31 @@ def test_a_spoiled_reply_costs_its_node_only(made: Federation, how: str) -> None
     as_lost(made, made.run())
 
 
+UNREADABLE = {
+    "a bundle of type 'numpy.ndarray'": lambda f, c: c["secagg.frames"].update({"3": f.Array(np.zeros(3))}),
+    "a party without a number": lambda f, c: c["secagg.frames"].update({"03": c["secagg.frames"]["3"]}),
+    "speaks version 2": lambda f, c: c["secagg"].update({"version": 2}),
+    "kind is no short text": lambda f, c: c["secagg"].update({"kind": "x" * 300}),
+    "'hello' is not a valid Kind": lambda f, c: c["secagg"].update({"kind": "hello"}),
+    "numbers is no short list": lambda f, c: c["secagg"].update({"numbers": [1] * 65}),
+    "shorter than argument": lambda f, c: c["secagg"].update({"metrics": ["loss"], "clips": []}),
+    "a metric has a name": lambda f, c: c["secagg"].update({"metrics": [""], "clips": ["1"]}),
+    "Fraction": lambda f, c: c["secagg"].update({"metrics": ["loss"], "clips": ["1/0"]}),
+    "alone, or as records of another type": lambda f, c: c.pop("secagg"),
+    "65 bundles at once": lambda f, c: c["secagg.frames"].update({str(n): c["secagg.frames"]["3"] for n in range(65)}),
+}
+
+
+@pytest.mark.parametrize("why", UNREADABLE)
+def test_records_that_cannot_be_read_are_malformed_by_name(flower: Any, why: str) -> None:
+    records = importlib.import_module("protocols.adapters.flower.records")
+    content = records.Parcel(records.Kind.TRAIN, {3: b"a bundle"}).beside(flower.RecordDict())
+    assert records.Parcel.taken_from(content, 7).letters == {3: b"a bundle"}
+    UNREADABLE[why](flower, content)
+    with pytest.raises(Malformed, match=f"party 7: .*{re.escape(why)}"):
+        records.Parcel.taken_from(content, 7)
+
+
 def test_a_member_that_dies_before_it_is_asked_is_spared(flower: Any, place: Path) -> None:
     made = Federation(flower, place / "homes", plan_for(10, max_weight=1), 10)
     made.disturb(2, never, only="exchange")
@@ -310,6 +348,29 @@ def test_a_node_that_is_gone_is_not_waited_for(made: Federation) -> None:
     second = strategy.start(made.grid, first.arrays, num_rounds=1, timeout=0.01)
     assert all(message.metadata.dst_node_id != 102 for message in made.grid.sent[sent:])
     assert second.train_metrics_clientapp[1]["secagg-survivors"] == 4
+
+
+def test_a_member_that_goes_while_others_train_is_not_asked(flower: Any, place: Path) -> None:
+    made = Federation(flower, place / "homes", plan_for(10, max_weight=1), 10)
+
+    def leaves(message: Any, app: Any) -> list[Any]:
+        made.grid.present = set(made.grid.nodes) - {102}
+        return [app(message)]
+
+    made.disturb(2, leaves)
+    assert made.run().train_metrics_clientapp[1]["secagg-survivors"] == 10
+    opening = [message.metadata.dst_node_id for message in made.grid.sent[-9:]]
+    assert sorted(opening) == [node for node in sorted(made.grid.nodes) if node != 102]
+
+
+def test_the_first_reply_to_a_message_counts_and_a_stray_one_never(flower: Any) -> None:
+    post = importlib.import_module("protocols.adapters.flower.post")
+    asked = [post.letter(flower.RecordDict(), node, 1) for node in (5, 6)]
+    for number, message in enumerate(asked):
+        message.metadata.__dict__["_message_id"] = f"message-{number}"
+    first, second = (flower.Message(flower.Error(code), reply_to=asked[0]) for code in (1, 2))
+    assert post.by_node(asked[:1], [first, second]) == {5: first}
+    assert post.by_node(asked[1:], [first]) == {}
 
 
 def test_a_site_that_comes_back_as_another_node_is_found_again(made: Federation) -> None:
@@ -529,25 +590,56 @@ def test_further_metrics_and_records_stay_on_the_node(made: Federation) -> None:
     assert b"4711" not in said
 
 
-def test_a_site_that_went_on_meanwhile_drops_what_it_trained(made: Federation) -> None:
-    inner: list[Any] = []
+@pytest.mark.parametrize("trains", [True, False], ids=["and trained there", "and waits there"])
+def test_a_site_that_went_on_meanwhile_drops_what_it_trained(made: Federation, trains: bool) -> None:
+    """While a node trains, the next invitation arrives, as on one that takes two messages at once."""
+    late: list[Any] = []
     train = trainer(made.deltas, METRICS)
-    app = made.flower.ClientApp(mods=[made.flower.client_mod(home=made.folder)])
+
+    def fails(message: Any, context: Any) -> Any:
+        raise RuntimeError
+
+    app, other = (made.flower.ClientApp(mods=[made.flower.client_mod(home=made.folder)]) for _ in range(2))
+    other.train()(train if trains else fails)
 
     @app.train()
     def slow(message: Any, context: Any) -> Any:
-        # While round 1 trains here, the invitation to round 2 arrives, as on a node that takes two messages at once.
-        for later in inner:
-            made.app(later, context)
+        other(late[1], context)
         return train(message, context)
 
-    made.grid.nodes[102].answer = never
-    made.disturb(2, lambda message, app_: inner.append(message) or [])
+    made.disturb(2, lambda message, app_: late.append(message) or [])
     made.run(2)
-    first, second = inner
-    inner[:] = [second]
-    reply = app(first, made.context(2))
+    reply = app(late[0], made.context(2))
     assert reply.error.reason == "secagg:Replay"
+
+
+def test_a_vector_of_another_layout_than_the_model_is_not_made(made: Federation) -> None:
+    strategy = made.strategy(max_lost_rounds=1)
+    begin = strategy._exchanges.begin
+
+    def elsewhere(length: int, layout: bytes, *rest: Any) -> Any:
+        return begin(length, bytes(32), *rest)
+
+    strategy._exchanges.begin = elsewhere
+    with pytest.raises(TooFewClients):
+        strategy.start(made.grid, made.arrays(), num_rounds=1, timeout=0.01)
+    assert {reply.error.reason for reply in made.grid.carried if reply.has_error()} == {"secagg:ViewMismatch"}
+    assert made.trained == 0
+
+
+def test_a_model_that_is_no_model_is_not_trained_from(flower: Any, place: Path) -> None:
+    made = Federation(flower, place / "homes", plan_for(), model={"w": np.array([1.0, np.nan])})
+    with pytest.raises(TooFewClients):
+        made.run(max_lost_rounds=1)
+    assert {reply.error.reason for reply in made.grid.carried if reply.has_error()} == {"secagg:NonFinite"}
+    assert made.trained == 0
+
+
+def test_a_model_above_the_norm_of_the_policy_is_not_trained_from(flower: Any, place: Path) -> None:
+    made = Federation(flower, place / "homes", plan_for(), demands={"max_model_norm": 1.0})
+    with pytest.raises(PolicyConflict, match="sent a model of norm 2"):
+        made.run()
+    assert made.trained == 0
 
 
 def test_letters_for_another_nodes_party_are_refused(made: Federation) -> None:
@@ -638,6 +730,30 @@ def test_a_round_that_is_lost_in_between_is_gone_on_from(made: Federation) -> No
     result = made.run(2)
     assert list(result.train_metrics_clientapp) == [2]
     assert off_by(result, "layer.bias", MODEL["layer.bias"] + weighted(made.deltas, "layer.bias")) <= STEP
+
+
+def test_lost_rounds_count_only_in_a_row(made: Federation) -> None:
+    calls = {who: iter(range(100)) for who in (0, 1, 2)}
+
+    def every_other_time(who: int) -> Callable[..., list[Any]]:
+        return lambda message, app: [] if next(calls[who]) % 2 == 0 else [app(message)]
+
+    for who in calls:
+        made.disturb(who, every_other_time(who))
+    assert list(made.run(4, max_lost_rounds=2).train_metrics_clientapp) == [2, 4]
+
+
+def test_a_strategy_that_tells_nodes_different_things_is_refused(made: Federation) -> None:
+    class PerNode(made.flower.strategies.FedAvg):
+        def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
+            for message in super().configure_train(server_round, arrays, config, grid):
+                own = made.flower.ConfigRecord({"lr": 0.1 * message.metadata.dst_node_id})
+                message.content = made.flower.RecordDict({"arrays": arrays, "config": own})
+                yield message
+
+    with pytest.raises(BadPlan, match="the strategy tells nodes different things"):
+        made.run(inner=PerNode())
+    assert made.trained == 0
 
 
 def test_too_few_nodes_are_a_lost_round_and_nobody_is_asked(made: Federation) -> None:
