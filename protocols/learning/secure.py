@@ -141,7 +141,7 @@ class SecureRounds:
             self.plan,
             round=number,
             ledger=self.ledger,
-            weights=None if self._weights is None else {who: self._weights[who] for who in clients},
+            weights=self._weights_of(clients),
             clip=self._clip,
             faults=self._faults(clients, number),
             cohort=self._endpoints,
@@ -152,13 +152,20 @@ class SecureRounds:
         self.reports.append(report)
         return Aggregated(report.mean, report.survivors)
 
+    def _weights_of(self, clients: tuple[PartyId, ...]) -> dict[PartyId, int] | None:
+        """Those that are given; `secure_mean` names who has none."""
+        given = self._weights
+        return None if given is None else {who: given[who] for who in clients if who in given}
+
     def _remember(self, clients: tuple[PartyId, ...]) -> None:
         if self.plan.noise is not None or frozenset(clients) in self._cohorts:
             return
         check_apart(clients, self._cohorts, self.plan.min_cohort)
-        self._cohorts.add(frozenset(clients))
+        known = self._cohorts | {frozenset(clients)}
+        # Written down first: a cohort that is only remembered here would be asked again and forgotten at death.
         if self._folder is not None:
-            self._folder.save(COHORTS, {"cohorts": [sorted(cohort) for cohort in self._cohorts]}, {})
+            self._folder.save(COHORTS, {"cohorts": [sorted(cohort) for cohort in known]}, {})
+        self._cohorts = known
 
 
 class IdealRounds:
