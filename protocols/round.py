@@ -77,7 +77,8 @@ class RoundReport:
     kept: tuple[str, ...] = ()
 
 
-BeforeCommit = Callable[[Any, tuple[PartyId, ...]], None]
+# Mean, survivors, and the clip of the next round.
+BeforeCommit = Callable[[Any, tuple[PartyId, ...], Fraction], None]
 
 
 def secure_mean(
@@ -98,8 +99,8 @@ def secure_mean(
     """sum_i w_i clip(x_i) / sum_i w_i over the clients that survive the round, plus the plan's noise.
 
     A clip that adapts is carried by the caller: `clip` is `next_clip` of the report before, None for the plan's own.
-    `layout` is the model's, where it keeps or ties arrays; else that of the first update. `before_commit` is given mean
-    and survivors once they are charged and before the ledger says so: what it stores, no crash can lose.
+    `layout` is the model's, where it keeps or ties arrays; else that of the first update. `before_commit` is given
+    mean, survivors and `next_clip` once they are charged and before the ledger says so: what it stores, no crash can lose.
 
     Shapes: each update is a state_dict or a list of arrays, all of one layout.
     Guarantee: the plan's promise; with noise and a ledger, the charge is durable before the round opens.
@@ -137,7 +138,7 @@ def secure_mean(
         aggregate, reader = simulation.opened, simulation.reader
         mean = layout.unflatten(reader.mean())
         if before_commit is not None:
-            before_commit(mean, aggregate.survivors)
+            before_commit(mean, aggregate.survivors, reader.next_clip())
         ended = True
     finally:
         if not ended:

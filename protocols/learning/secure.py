@@ -79,7 +79,7 @@ class SecureRounds:
         self._folder, self._weights, self._faults = folder, weights, faults
         self._endpoints = Cohort.fresh(plan, clients, shared_memory())
         self._cohorts = _known_cohorts(folder)
-        self._clip: Fraction | None = None
+        self._clip = self._known_clip()
 
     def event(self, length: int) -> Event:
         """What a round charges at most, for vectors of this length.
@@ -131,9 +131,14 @@ class SecureRounds:
             raise Misused(f"{len(clients)} clients are more than the plan's {self.plan.max_clients}; nothing was sent")
         self._remember(clients)
 
-        def keep(mean: Any, survivors: tuple[PartyId, ...]) -> None:
+        def keep(mean: Any, survivors: tuple[PartyId, ...], next_clip: Fraction) -> None:
             if self._folder is not None:
-                about = {"task": self.plan.task, "number": number, "survivors": survivors}
+                about = {
+                    "task": self.plan.task,
+                    "number": number,
+                    "survivors": survivors,
+                    "next_clip": str(next_clip),
+                }
                 self._folder.save(OPENED, about, {"mean": layout.flatten(mean)})
 
         report = secure_mean(
@@ -151,6 +156,13 @@ class SecureRounds:
         self._clip = None if self.plan.rule is None else report.next_clip
         self.reports.append(report)
         return Aggregated(report.mean, report.survivors)
+
+    def _known_clip(self) -> Fraction | None:
+        """What the latest opened round gave for the next one, also that of a process that died; None where none did."""
+        found = None if self._folder is None or self.plan.rule is None else self._folder.load(OPENED)
+        if found is None or found[0]["task"] != self.plan.task:
+            return None
+        return Fraction(found[0]["next_clip"])
 
     def _weights_of(self, clients: tuple[PartyId, ...]) -> dict[PartyId, int] | None:
         """Those that are given; `secure_mean` names who has none."""

@@ -266,7 +266,7 @@ def test_the_mean_can_be_stored_after_it_was_opened_and_before_the_ledger_says_s
         NOISY,
         round=0,
         ledger=ledger,
-        before_commit=lambda mean, who: seen.append((mean, who, kinds(ledger))),
+        before_commit=lambda mean, who, clip: seen.append((mean, who, kinds(ledger))),
     )
     [(mean, who, before)] = seen
     assert mean is report.mean
@@ -276,7 +276,7 @@ def test_the_mean_can_be_stored_after_it_was_opened_and_before_the_ledger_says_s
 
 
 def test_a_mean_that_cannot_be_stored_stays_charged_and_its_number_is_closed(ledger: Ledger) -> None:
-    def full(mean: Any, who: tuple[PartyId, ...]) -> None:
+    def full(mean: Any, who: tuple[PartyId, ...], clip: Fraction) -> None:
         raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space left"):

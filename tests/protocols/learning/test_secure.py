@@ -36,7 +36,7 @@ from protocols.learning import (
     split_sizes,
 )
 from protocols.party import PartyId
-from protocols.plan import Excess, RoundPlan
+from protocols.plan import AdaptiveClip, Excess, Promise, RoundPlan
 from protocols.private import CohortIncomplete
 from protocols.simulate import Exchange, Fate, FaultPlan, Lost
 from protocols.tensors import Layout
@@ -292,3 +292,19 @@ def test_clients_without_a_weight_are_named_before_anything_is_sent() -> None:
     secure = SecureRounds(WEIGHTED, range(6), weights={0: 2, 1: 2})
     with pytest.raises(WrongUpdate, match=r"weights are given for \[0, 1\]"):
         secure(updates(), 0)
+
+
+def test_a_clip_that_adapts_goes_on_where_the_run_did(tmp_path: Path) -> None:
+    rule = AdaptiveClip(Fraction(1, 256), Fraction(256), bit_noise=Fraction(1))
+    plan = RoundPlan.recommend(
+        6, corrupt=0, noise_multiplier=1, min_cohort=4, modulus_bits=32, promise=Promise.CURIOUS, adaptive=rule
+    )
+    clips = []
+    for number in range(3):
+        with RunFolder(tmp_path / "run") as folder, Ledger.open(tmp_path / "run.ledger", BUDGET) as ledger:
+            secure = SecureRounds(plan, range(6), ledger=ledger, folder=folder)
+            secure(updates(), number)
+        [report] = secure.reports
+        clips += [report.clip, report.next_clip]
+    assert len(set(clips)) > 2
+    assert clips[1:-1:2] == clips[2::2]
