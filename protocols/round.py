@@ -100,7 +100,7 @@ def secure_mean(
 
     A clip that adapts is carried by the caller: `clip` is `next_clip` of the report before, None for the plan's own.
     `layout` is the model's, where it keeps or ties arrays; else that of the first update. `before_commit` is given
-    mean, survivors and `next_clip` once they are charged and before the ledger says so: what it stores, no crash can lose.
+    mean, survivors and `next_clip` once they are charged and before the ledger says so: what it stores, no crash loses.
 
     Shapes: each update is a state_dict or a list of arrays, all of one layout.
     Guarantee: the plan's promise; with noise and a ledger, the charge is durable before the round opens.
