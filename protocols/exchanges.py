@@ -150,7 +150,8 @@ class Exchanges:
     def lose(self) -> None:
         """Give up a round that was begun, as when the training message could not be sent; the ledger is settled.
 
-        Answers that come later make no mean, for nothing would be charged for it. Without such a round, nothing happens.
+        Answers that come later make no mean, for nothing would be charged for it. Without such a round nothing
+        happens.
         """
         self._begun = False
         self._charging.lose()

@@ -101,7 +101,7 @@ class UniformCohort:
     size: int
 
     def __post_init__(self) -> None:
-        if self.size < 1:
+        if type(self.size) is not int or self.size < 1:
             raise Misused(f"a cohort of {self.size} clients cannot train: ask at least one")
 
     def choose(self, clients: Sequence[int], draws: Draws) -> tuple[int, ...]:
@@ -169,7 +169,7 @@ class FixedGroups:
     size: int
 
     def __post_init__(self) -> None:
-        if self.size < 2:
+        if type(self.size) is not int or self.size < 2:
             raise Misused(f"groups of {self.size} hide nobody: take at least 2")
 
     def groups(self, clients: Iterable[int]) -> tuple[tuple[int, ...], ...]:

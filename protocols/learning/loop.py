@@ -26,7 +26,7 @@ from protocols.learning.data import Dealt, Examples
 from protocols.learning.folders import RunFolder
 from protocols.learning.models import Model, Parameters, Score
 from protocols.learning.reduction import Everything, Latest, Public, Reduction
-from protocols.learning.stopping import Progress, StopRule
+from protocols.learning.stopping import Progress, StopRule, require_count
 from protocols.learning.strategies import Local, Strategy
 
 # First words of the generators' seeds: one purpose never repeats another's draws.
@@ -101,8 +101,7 @@ class Federation:
             raise Misused("a run needs a rule that ends it: Rounds(30), for one")
         if self.seed is not None and self.seed < 0:
             raise Misused(f"seed is {self.seed}, expected a number >= 0")
-        if self.max_lost_rounds < 1:
-            raise Misused(f"max_lost_rounds is {self.max_lost_rounds}, expected at least 1")
+        require_count("max_lost_rounds", self.max_lost_rounds)
 
     @property
     def deterministic(self) -> bool:
