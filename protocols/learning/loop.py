@@ -23,7 +23,7 @@ from protocols.errors import Misused, RoundLost, TooFewClients, WrongUpdate
 from protocols.learning.checkpoint import Checkpoint
 from protocols.learning.cohorts import CohortRule, Draws, Everyone
 from protocols.learning.data import Dealt, Examples
-from protocols.learning.folders import RunFolder
+from protocols.learning.folders import RunFolder, described
 from protocols.learning.models import Model, Parameters, Score
 from protocols.learning.reduction import Everything, Latest, Public, Reduction
 from protocols.learning.stopping import Progress, StopRule, require_count
@@ -124,8 +124,11 @@ class Federation:
         return Run(self, aggregate, folder)
 
     def describe(self) -> str:
-        """What a folder must be resumed with."""
-        return f"{self.strategy}, {self.selection}, {self.reduction}, seed {self.seed}"
+        """What a folder must be resumed with.
+
+        Raises: Misused for a rule without a `repr` of its own.
+        """
+        return described(self.strategy, self.selection, self.reduction, f"seed {self.seed}")
 
 
 class Run(Iterator[RoundRecord]):

@@ -200,3 +200,14 @@ def test_a_weight_that_no_client_can_have_costs_no_round(tmp_path: Path, weight:
         weights[2] = 1
         session.round({who: [np.full(3, 0.1)] for who in CLIENTS})
     assert session.rounds == 1
+
+
+class Nameless(FedAvg):
+    """A rule of one's own that says nothing of its settings."""
+
+    __repr__ = object.__repr__
+
+
+def test_a_rule_that_no_second_process_could_name_is_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(Misused, match=r"Nameless object .* does not say what its settings are"):
+        Session([np.zeros(3)], PLAN, CLIENTS, tmp_path, strategy=Nameless(Local(1.0)))
