@@ -101,7 +101,7 @@ def test_a_finished_run_has_no_more_rounds_and_says_why(tmp_path: Path) -> None:
 def test_a_folder_of_other_settings_is_refused_and_named(tmp_path: Path) -> None:
     with RunFolder(tmp_path) as folder:
         list(run(folder, FedAvg(Local(0.3)), 1))
-        with pytest.raises(Misused, match=r"belongs to a run with other settings: .*FedAvgM"):
+        with pytest.raises(Misused, match=r"belongs to a run with other settings than FedAvgM"):
             run(folder, FedAvgM(Local(0.3)), 2)
 
 
