@@ -164,7 +164,7 @@ class SecureRounds:
             return None
         return Fraction(found[0]["next_clip"])
 
-    def _weights_of(self, clients: tuple[PartyId, ...]) -> dict[PartyId, int] | None:
+    def _weights_of(self, clients: tuple[PartyId, ...]) -> dict[int, int] | None:
         """Those that are given; `secure_mean` names who has none."""
         given = self._weights
         return None if given is None else {who: given[who] for who in clients if who in given}
