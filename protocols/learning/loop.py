@@ -109,7 +109,10 @@ class Federation:
         return self.seed is not None
 
     def sampling(self) -> Sampling | None:
-        """As what a reader of the models may count a round, for `dp.Sampled`; None where nothing is amplified."""
+        """How cohorts are sampled, for `dp.Sampled`; None where nothing is amplified.
+
+        Not a claim for this run's models under `PoissonCohort`, whose means tell the size of each cohort.
+        """
         return None if self.deterministic else self.selection.sampling(len(self.data.clients))
 
     def first_model(self) -> Parameters:
