@@ -93,16 +93,19 @@ class Exchanges:
         self._invited: tuple[PartyId, ...] = ()
         self._clip: Fraction | None = None
         self._last = 0
+        self._begun = False
 
     def begin(
         self, length: int, layout: bytes, model: bytes, invited: tuple[PartyId, ...], ask: Ask
     ) -> Mapping[PartyId, bytes]:
         """Open a round for these clients; the letters that ride with what each of them trains from.
 
-        `layout` and `model` are digests: `Layout.digest`, `model_digest`.
+        `layout` and `model` are digests: `Layout.digest`, `model_digest`. A round that was begun and never finished is
+        given up.
         Raises: Misused for clients that are not known, too few or too many; dp.errors.BudgetExceeded before anything is
             sent of the round; RoundLost kinds when it cannot go on; then the ledger is settled.
         """
+        self.lose()
         self.exchanges, self._invited = 0, invited
         head = NOTHING if self.ledger is None else self.ledger.head().hash
         task = self._keyed(Task(self._number(), length, layout, model, head, clip=self._clip), ask)
@@ -111,6 +114,7 @@ class Exchanges:
             frames = self._server.open(task, invited)
             while not self._server.summing:
                 frames = self._exchange(self._server, frames, ask)
+            self._begun = True
             return _bundles(frames)
 
     def finish(self, answers: Mapping[PartyId, bytes], ask: Ask) -> Finished:
@@ -118,8 +122,9 @@ class Exchanges:
 
         Raises: RoundLost kinds when there is no sum; then the ledger is settled. Misused when no round is open.
         """
-        if not self._server.summing:
+        if not self._begun:
             raise Misused("no round waits for updates: begin one")
+        self._begun = False
         self.exchanges += 1
         with self._settled():
             frames = self._taken(self._server, answers)
@@ -128,6 +133,7 @@ class Exchanges:
             mean, metrics, opened = self._server.mean(), self._server.metrics(), self._server.aggregate
             assert opened is not None
             self._charging.commit(opened)
+        self._charging = Uncharged()
         self._clip = self._server.next_clip()
         return Finished(
             mean=mean,
@@ -142,7 +148,12 @@ class Exchanges:
         )
 
     def lose(self) -> None:
-        """Give up a round that was begun, as when the training message could not be sent; the ledger is settled."""
+        """Give up a round that was begun, as when the training message could not be sent; the ledger is settled.
+
+        Answers that come later make no mean, for nothing would be charged for it. Without such a round nothing
+        happens.
+        """
+        self._begun = False
         self._charging.lose()
         self._charging = Uncharged()
 

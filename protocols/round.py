@@ -36,7 +36,7 @@ from protocols.tensors import Layout
 from protocols.verifying import shared_memory
 from secagg.ckks.plan import CkksPlan
 from secagg.ckks.wire import unpack
-from secagg.errors import SecaggError
+from secagg.errors import BadParameters, NonFinite, SecaggError
 from secagg.negacyclic import PRIME_BITS, N
 
 
@@ -77,7 +77,8 @@ class RoundReport:
     kept: tuple[str, ...] = ()
 
 
-BeforeCommit = Callable[[Any, tuple[PartyId, ...]], None]
+# Mean, survivors, and the clip of the next round.
+BeforeCommit = Callable[[Any, tuple[PartyId, ...], Fraction], None]
 
 
 def secure_mean(
@@ -98,8 +99,8 @@ def secure_mean(
     """sum_i w_i clip(x_i) / sum_i w_i over the clients that survive the round, plus the plan's noise.
 
     A clip that adapts is carried by the caller: `clip` is `next_clip` of the report before, None for the plan's own.
-    `layout` is the model's, where it keeps or ties arrays; else that of the first update. `before_commit` is given mean
-    and survivors once they are charged and before the ledger says so: what it stores, no crash can lose.
+    `layout` is the model's, where it keeps or ties arrays; else that of the first update. `before_commit` is given
+    mean, survivors and `next_clip` once they are charged and before the ledger says so: what it stores, no crash loses.
 
     Shapes: each update is a state_dict or a list of arrays, all of one layout.
     Guarantee: the plan's promise; with noise and a ledger, the charge is durable before the round opens.
@@ -111,6 +112,7 @@ def secure_mean(
     layout, flat = _flatten(updates, layout)
     _check_clients("weights", updates, weights)
     _check_clients("metrics", updates, metrics)
+    _check_numbers(plan, layout, flat, weights)
     if cohort is not None and cohort.server.plan != plan:
         raise BadPlan("the cohort was made for another plan: make it anew, or pass the plan it has")
     cohort = (cohort or Cohort.fresh(plan, flat, shared_memory())).invite(flat)
@@ -126,9 +128,7 @@ def secure_mean(
                 flat[who], weight=weight, model=model, metrics={} if metrics is None else metrics[who]
             )
         except (WrongUpdate, SecaggError, DpError) as error:
-            bad = layout.not_finite(flat[who])
-            where = f", not finite: {', '.join(f'{n} in {name!r}' for name, n in bad.items())}" if bad else ""
-            raise type(error)(f"client {who}: {error}{where}") from error
+            raise type(error)(f"client {who}: {error}") from error
 
     simulation = Simulation(cohort, prepared, faults, entries.mark)
     ended = False
@@ -137,7 +137,7 @@ def secure_mean(
         aggregate, reader = simulation.opened, simulation.reader
         mean = layout.unflatten(reader.mean())
         if before_commit is not None:
-            before_commit(mean, aggregate.survivors)
+            before_commit(mean, aggregate.survivors, reader.next_clip())
         ended = True
     finally:
         if not ended:
@@ -223,6 +223,20 @@ def _flatten(updates: Mapping[int, Any], layout: Layout | None) -> tuple[Layout,
 def _check_clients(what: str, updates: Mapping[int, Any], given: Mapping[int, Any] | None) -> None:
     if given is not None and set(given) != set(updates):
         raise WrongUpdate(f"{what} are given for {sorted(given)}, updates for {sorted(updates)}")
+
+
+def _check_numbers(
+    plan: RoundPlan, layout: Layout, flat: Mapping[PartyId, Floats], weights: Mapping[int, int] | None
+) -> None:
+    """What each encoder would refuse, before anybody is invited: endpoints run no number twice."""
+    for who, vector in flat.items():
+        bad = layout.not_finite(vector)
+        if bad:
+            where = ", ".join(f"{count} in {name!r}" for name, count in bad.items())
+            raise NonFinite(f"client {who}: nothing was sent, for what is not finite: {where}")
+        weight = 1 if weights is None else weights[who]
+        if not hasattr(weight, "__index__") or not 1 <= weight <= plan.max_weight:
+            raise BadParameters(f"client {who}: weight is 1 to {plan.max_weight}, not {weight}; nothing was sent")
 
 
 def _clipped(cohort: Cohort, aggregate: Aggregate) -> int | None:

@@ -137,10 +137,13 @@ class Layout:
         """The layout of a model: the server's, from which both ends take their order.
 
         `keep` are patterns, as of file names, of arrays that stay where they are.
-        Raises: WrongUpdate; also for a pattern that matches nothing, for a typing error would send what was to stay.
+        Raises: WrongUpdate; also for a pattern that matches nothing, for a typing error would send what was to stay,
+            and for one that keeps an array under one name of two.
         """
         found = cls.of_update(model, integers=integers)
-        return replace(found, slots=tuple(_tied(_kept(found.slots, keep), _arrays(model))))
+        slots = _kept(found.slots, keep)
+        _check_kept_whole(slots, tuple(_tied(found.slots, _arrays(model))))
+        return replace(found, slots=tuple(_tied(slots, _arrays(model))))
 
     @classmethod
     def of_update(cls, update: Update, *, integers: str = Integers.KEEP) -> Layout:
@@ -301,6 +304,16 @@ def _tied(slots: tuple[Slot, ...], values: Mapping[str, Any]) -> Iterator[Slot]:
             continue
         owner = first.setdefault(_place(values[slot.name]), slot.name)
         yield slot if owner == slot.name else replace(slot, tied=owner)
+
+
+def _check_kept_whole(slots: tuple[Slot, ...], tied: tuple[Slot, ...]) -> None:
+    """Against: a module that loads both names, of which the one that stays undoes what the mean has moved."""
+    roles = {slot.name: slot.role for slot in slots}
+    for slot in tied:
+        if slot.tied is not None and roles[slot.name] is not roles[slot.tied]:
+            raise WrongUpdate(
+                f"arrays {slot.name!r} and {slot.tied!r} are one array, only one of them is kept: let keep name both"
+            )
 
 
 def _place(value: Any) -> object:

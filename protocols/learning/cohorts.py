@@ -7,7 +7,7 @@
                           into which all are divided once            follows from the sums of any rounds
 
 The aggregator picks the cohort and knows it: to it nothing is amplified, and a round's `epsilon` is charged in full. A
-claim is for readers of the released models alone, and only where the draws came from the operating system. A public
+claim is for readers of what is released alone, and only where the draws came from the operating system. A public
 seed (`Federation(seed=...)`) makes every draw repeatable and every claim void.
 """
 
@@ -101,7 +101,7 @@ class UniformCohort:
     size: int
 
     def __post_init__(self) -> None:
-        if self.size < 1:
+        if type(self.size) is not int or self.size < 1:
             raise Misused(f"a cohort of {self.size} clients cannot train: ask at least one")
 
     def choose(self, clients: Sequence[int], draws: Draws) -> tuple[int, ...]:
@@ -123,7 +123,10 @@ class UniformCohort:
 class PoissonCohort:
     """Each client with probability `rate`, independently; a float counts as its shortest decimal.
 
-    Guarantee: exact Bernoulli draws. The amplified epsilon is for who learns neither a cohort nor its size. Where
+    Guarantee: exact Bernoulli draws. The amplified epsilon is for who learns neither a cohort nor its size, so for
+        sums over a fixed number (q N) whose noise does not grow with the cohort (`Excess.REMOVED`). A mean over the
+        survivors tells its size to every reader, exactly: its coordinates are multiples of a known step / n. To them,
+        and to readers of models that such means have moved, nothing is amplified. Where
         rounds are skipped because fewer than `least` came, each of them adds (1 + e^epsilon) `chance_of_fewer` to
         delta: by so much a run that skips differs from one that never does, whatever the data.
     Raises: Misused for a rate that is no probability above 0 with a denominator of at most 2^53.
@@ -169,7 +172,7 @@ class FixedGroups:
     size: int
 
     def __post_init__(self) -> None:
-        if self.size < 2:
+        if type(self.size) is not int or self.size < 2:
             raise Misused(f"groups of {self.size} hide nobody: take at least 2")
 
     def groups(self, clients: Iterable[int]) -> tuple[tuple[int, ...], ...]:

@@ -49,10 +49,11 @@ class Residual:
     def added_to(self, update: Floats, layout: bytes, round: int, patience: int = USUAL_PATIENCE) -> Floats:
         """update + residual; the update alone for another layout, or after more than `patience` missed rounds.
 
-        A residual as old as that is of another model: it would push where nobody is any more.
+        A residual as old as that is of another model: it would push where nobody is any more. So is one of a later
+        round: it is of another run.
         """
         missed = round - self.round - 1
-        if missed > patience or not hmac.compare_digest(self.layout, layout):
+        if not 0 <= missed <= patience or not hmac.compare_digest(self.layout, layout):
             return update
         return np.asarray(update + self.vector)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import weakref
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from protocols.errors import Misused
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 ABOUT = "about"
 LOCK = "run.lock"
+_IN_MEMORY = re.compile(r"<[^<]* at 0x[0-9a-f]+>", re.IGNORECASE)
 
 
 def save_model(path: Path, parameters: Sequence[np.ndarray[Any, Any]]) -> None:
@@ -127,3 +129,15 @@ def _load(path: Path) -> dict[str, np.ndarray[Any, Any]]:
             return {name: found[name] for name in found.files}
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise Misused(f"{path} is no model file: {error}") from error
+
+
+def described(*parts: object) -> str:
+    """What a folder must be resumed with, in words that another process finds again.
+
+    Raises: Misused for an object that is shown by its place in memory, of which no second process has the same.
+    """
+    text = ", ".join(str(part) for part in parts)
+    placed = _IN_MEMORY.search(text)
+    if placed:
+        raise Misused(f"{placed[0]} does not say what its settings are: give its class a __repr__, as a dataclass has")
+    return text

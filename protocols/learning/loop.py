@@ -23,10 +23,10 @@ from protocols.errors import Misused, RoundLost, TooFewClients, WrongUpdate
 from protocols.learning.checkpoint import Checkpoint
 from protocols.learning.cohorts import CohortRule, Draws, Everyone
 from protocols.learning.data import Dealt, Examples
-from protocols.learning.folders import RunFolder
+from protocols.learning.folders import RunFolder, described
 from protocols.learning.models import Model, Parameters, Score
 from protocols.learning.reduction import Everything, Latest, Public, Reduction
-from protocols.learning.stopping import Progress, StopRule
+from protocols.learning.stopping import Progress, StopRule, require_count
 from protocols.learning.strategies import Local, Strategy
 
 # First words of the generators' seeds: one purpose never repeats another's draws.
@@ -101,8 +101,7 @@ class Federation:
             raise Misused("a run needs a rule that ends it: Rounds(30), for one")
         if self.seed is not None and self.seed < 0:
             raise Misused(f"seed is {self.seed}, expected a number >= 0")
-        if self.max_lost_rounds < 1:
-            raise Misused(f"max_lost_rounds is {self.max_lost_rounds}, expected at least 1")
+        require_count("max_lost_rounds", self.max_lost_rounds)
 
     @property
     def deterministic(self) -> bool:
@@ -110,7 +109,10 @@ class Federation:
         return self.seed is not None
 
     def sampling(self) -> Sampling | None:
-        """As what a reader of the models may count a round, for `dp.Sampled`; None where nothing is amplified."""
+        """How cohorts are sampled, for `dp.Sampled`; None where nothing is amplified.
+
+        Not a claim for this run's models under `PoissonCohort`, whose means tell the size of each cohort.
+        """
         return None if self.deterministic else self.selection.sampling(len(self.data.clients))
 
     def first_model(self) -> Parameters:
@@ -125,8 +127,11 @@ class Federation:
         return Run(self, aggregate, folder)
 
     def describe(self) -> str:
-        """What a folder must be resumed with."""
-        return f"{self.strategy}, {self.selection}, {self.reduction}, seed {self.seed}"
+        """What a folder must be resumed with.
+
+        Raises: Misused for a rule without a `repr` of its own.
+        """
+        return described(self.strategy, self.selection, self.reduction, f"seed {self.seed}")
 
 
 class Run(Iterator[RoundRecord]):

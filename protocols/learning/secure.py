@@ -79,7 +79,7 @@ class SecureRounds:
         self._folder, self._weights, self._faults = folder, weights, faults
         self._endpoints = Cohort.fresh(plan, clients, shared_memory())
         self._cohorts = _known_cohorts(folder)
-        self._clip: Fraction | None = None
+        self._clip = self._known_clip()
 
     def event(self, length: int) -> Event:
         """What a round charges at most, for vectors of this length.
@@ -131,9 +131,14 @@ class SecureRounds:
             raise Misused(f"{len(clients)} clients are more than the plan's {self.plan.max_clients}; nothing was sent")
         self._remember(clients)
 
-        def keep(mean: Any, survivors: tuple[PartyId, ...]) -> None:
+        def keep(mean: Any, survivors: tuple[PartyId, ...], next_clip: Fraction) -> None:
             if self._folder is not None:
-                about = {"task": self.plan.task, "number": number, "survivors": survivors}
+                about = {
+                    "task": self.plan.task,
+                    "number": number,
+                    "survivors": survivors,
+                    "next_clip": str(next_clip),
+                }
                 self._folder.save(OPENED, about, {"mean": layout.flatten(mean)})
 
         report = secure_mean(
@@ -141,7 +146,7 @@ class SecureRounds:
             self.plan,
             round=number,
             ledger=self.ledger,
-            weights=None if self._weights is None else {who: self._weights[who] for who in clients},
+            weights=self._weights_of(clients),
             clip=self._clip,
             faults=self._faults(clients, number),
             cohort=self._endpoints,
@@ -152,13 +157,27 @@ class SecureRounds:
         self.reports.append(report)
         return Aggregated(report.mean, report.survivors)
 
+    def _known_clip(self) -> Fraction | None:
+        """What the latest opened round gave for the next one, also that of a process that died; None where none did."""
+        found = None if self._folder is None or self.plan.rule is None else self._folder.load(OPENED)
+        if found is None or found[0]["task"] != self.plan.task:
+            return None
+        return Fraction(found[0]["next_clip"])
+
+    def _weights_of(self, clients: tuple[PartyId, ...]) -> dict[int, int] | None:
+        """Those that are given; `secure_mean` names who has none."""
+        given = self._weights
+        return None if given is None else {who: given[who] for who in clients if who in given}
+
     def _remember(self, clients: tuple[PartyId, ...]) -> None:
         if self.plan.noise is not None or frozenset(clients) in self._cohorts:
             return
         check_apart(clients, self._cohorts, self.plan.min_cohort)
-        self._cohorts.add(frozenset(clients))
+        known = self._cohorts | {frozenset(clients)}
+        # Written down first: a cohort that is only remembered here would be asked again and forgotten at death.
         if self._folder is not None:
-            self._folder.save(COHORTS, {"cohorts": [sorted(cohort) for cohort in self._cohorts]}, {})
+            self._folder.save(COHORTS, {"cohorts": [sorted(cohort) for cohort in known]}, {})
+        self._cohorts = known
 
 
 class IdealRounds:

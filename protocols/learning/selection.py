@@ -235,7 +235,8 @@ class VotedBlocks(MovingRule):
         votes[above(block_norms(update, self.block), self.tau)] = 1.0
         powers = float(self.base) ** np.arange(self.per_word)
         words = votes.reshape(-1, self.per_word) @ powers * self.plan.encoding.step
-        return {UPDATE: chosen.gather(update), VOTES: words.astype(update.dtype)}
+        # float64 whatever the model is: float32 has fewer digits than a sum of words.
+        return {UPDATE: chosen.gather(update), VOTES: words}
 
     def counts(self, latest: Latest, blocks: int) -> Ids:
         """How many of the survivors voted for each block.

@@ -24,7 +24,7 @@ from dp.accountant import Budget
 from dp.ledger import Ledger
 from protocols.errors import Misused, RoundLost
 from protocols.learning.checkpoint import Checkpoint
-from protocols.learning.folders import RunFolder
+from protocols.learning.folders import RunFolder, described
 from protocols.learning.loop import Aggregated
 from protocols.learning.secure import Faults, RoundInterrupted, SecureRounds, no_faults
 from protocols.learning.stopping import Progress
@@ -42,8 +42,9 @@ class Session:
     Integer buffers, and arrays that `keep` matches, stay as in the model given here. `strategy` is the server's rule,
     FedAvg by default. `weights` are the clients' integers, for plans without noise.
     Guarantee: the plan's, round by round; with noise, no more than `budget` together. A round is charged once.
-    Raises: Misused for a budget without noise or noise without a budget, or a folder of other settings; WrongUpdate
-        for a model that has no layout; Locked; dp.errors.LedgerError.
+    Raises: Misused for a budget without noise or noise without a budget, a folder of other settings, or a strategy
+        without a `repr` of its own, which no folder could be resumed with; WrongUpdate for a model that has no layout;
+        Locked; dp.errors.LedgerError.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Session:
         self.layout = Layout.of(model, keep=keep, integers=integers)
         self.strategy = FedAvg(Local(rate=1.0)) if strategy is None else strategy
         self.model = model
-        self._settings = f"{plan}, {self.layout.digest().hex()}, {self.strategy}"
+        self._settings = described(plan, self.layout.digest().hex(), self.strategy)
         with ExitStack() as stack:
             self._folder = stack.enter_context(RunFolder(folder))
             self.ledger = None if budget is None else stack.enter_context(Ledger.open(Path(folder) / LEDGER, budget))

@@ -51,7 +51,7 @@ class Rounds:
     count: int
 
     def __post_init__(self) -> None:
-        _require_count("rounds", self.count)
+        require_count("rounds", self.count)
 
     def reached(self, progress: Progress) -> bool:
         """Whether all are done."""
@@ -68,7 +68,7 @@ class Attempts:
     count: int
 
     def __post_init__(self) -> None:
-        _require_count("attempts", self.count)
+        require_count("attempts", self.count)
 
     def reached(self, progress: Progress) -> bool:
         """Whether all are used up."""
@@ -102,8 +102,7 @@ class Converged:
     of: Quantity = Quantity.LOSS
 
     def __post_init__(self) -> None:
-        if self.patience < 1:
-            raise Misused(f"patience is {self.patience} rounds, expected at least 1")
+        require_count("patience", self.patience)
         if not 0 <= self.tolerance < math.inf:
             raise Misused(f"tolerance is {self.tolerance}, expected a number >= 0")
 
@@ -142,6 +141,10 @@ class BudgetSpent:
         return "the privacy budget is spent"
 
 
-def _require_count(name: str, count: int) -> None:
-    if count < 1:
-        raise Misused(f"{name} is {count}, expected at least 1")
+def require_count(name: str, count: int) -> None:
+    """Against NaN above all, which is below no bound and would let a run go on for ever.
+
+    Raises: Misused.
+    """
+    if type(count) is not int or count < 1:
+        raise Misused(f"{name} is {count!r}, expected at least 1 and an integer")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dp import Budget, BudgetExceeded, Ledger
+from dp.ledger import Standing
 from protocols.errors import BadPlan, Misused, TooFewClients, TooFewMembers
 from protocols.exchanges import Exchanges
 from protocols.home import Home, make_homes
@@ -210,6 +211,37 @@ def test_a_round_that_is_given_up_is_given_back(tmp_path: Path) -> None:
 
 
 # --- used wrongly
+
+
+def test_answers_to_a_round_that_was_given_back_make_no_mean(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger:
+        framework = Framework.made(tmp_path / "homes", plan_of("pairwise", noise_multiplier=1.0), 8, ledger)
+        exchanges = framework.exchanges
+        letters = exchanges.begin(LENGTH, bytes(32), bytes(32), framework.clients, framework.ask)
+        answers = {}
+        for who, bundle in letters.items():
+            framework.sites[who].hear(bundle)
+            answers[who] = framework.sites[who].submit(update_of(who))
+        exchanges.lose()
+        with pytest.raises(Misused, match="begin one"):
+            exchanges.finish(answers, framework.ask)
+        assert ledger.interval().upper == 0
+
+
+def test_a_round_that_is_begun_gives_up_the_one_before(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger:
+        framework = Framework.made(tmp_path / "homes", plan_of("pairwise", noise_multiplier=1.0), 8, ledger)
+        framework.exchanges.begin(LENGTH, bytes(32), bytes(32), framework.clients, framework.ask)
+        framework.round(update_of)
+        assert [standing for _, standing in ledger.charges()] == [Standing.ABORTED, Standing.COMMITTED]
+
+
+def test_a_round_that_is_over_cannot_be_given_up(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger:
+        framework = Framework.made(tmp_path / "homes", plan_of("pairwise", noise_multiplier=1.0), 8, ledger)
+        framework.round(update_of)
+        framework.exchanges.lose()
+        assert [standing for _, standing in ledger.charges()] == [Standing.COMMITTED]
 
 
 def test_a_server_of_another_roster_is_refused(tmp_path: Path) -> None:

@@ -493,3 +493,13 @@ def test_an_array_that_may_not_be_written_is_read() -> None:
     array = np.arange(3.0)
     array.flags.writeable = False
     assert Layout.of([array]).flatten([array]).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("pattern", ["embedding.*", "head.*"])
+def test_a_tied_array_is_kept_under_both_names_or_neither(pattern: str) -> None:
+    shared = np.ones((2, 3))
+    model = {"embedding.weight": shared, "head.weight": shared, "bias": np.zeros(2)}
+    with pytest.raises(WrongUpdate, match="only one of them is kept"):
+        Layout.of(model, keep=pattern)
+    assert Layout.of(model, keep=["embedding.*", "head.*"]).length == 2
+    assert Layout.of(model).length == 8

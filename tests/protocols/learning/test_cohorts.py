@@ -12,16 +12,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom, chisquare
+from scipy.stats import binom, chisquare, norm
 
-from dp.accountant import Relation, Unit
+from dp.accountant import Relation, Unit, View, account
+from dp.distributed import SHRINK
 from dp.entropy import Entropy
 from dp.errors import UnsupportedEvent
-from dp.events import FixedSize, GaussianEvent, Poisson
+from dp.events import FixedSize, GaussianEvent, Poisson, Sampled
+from dp.lattice import block_length
 from protocols.budgets import Schedule
+from protocols.coding import Noisy, planned_coding
 from protocols.errors import Misused
-from protocols.learning import CohortsTooClose, Everyone, FixedGroups, PoissonCohort, UniformCohort
+from protocols.learning import CohortsTooClose, Everyone, FixedGroups, IdealRounds, PoissonCohort, UniformCohort
 from protocols.learning.cohorts import CohortRule, Draws, check_apart
+from protocols.plan import RoundPlan
 
 # A false alarm of one test, all seeds being fixed.
 ALARM = 1e-6
@@ -233,3 +237,28 @@ def test_a_rate_that_is_no_number_is_refused(rate: Any) -> None:
 def test_a_group_of_one_hides_nobody() -> None:
     with pytest.raises(Misused, match="groups of 1 hide nobody"):
         FixedGroups(1)
+
+
+@pytest.mark.parametrize("size", [11, 13, 17])
+def test_a_mean_with_noise_tells_the_size_of_its_cohort(size: int) -> None:
+    """Why a run of Poisson cohorts claims no amplification for its models: the lattice of the mean is a step / n."""
+    plan = RoundPlan.recommend(20, dropout=0.2, corrupt=0, noise_multiplier=1, min_cohort=11)
+    rng, coding = np.random.default_rng(size), planned_coding(plan, 50)
+    assert isinstance(coding, Noisy)
+    [mean] = IdealRounds(plan, seed=1)({who: [rng.normal(size=50)] for who in range(size)}, 0).mean
+    step = float(coding.share.gamma) / SHRINK / block_length(50) ** 0.5
+    fits = [n for n in range(1, 40) if np.allclose(mean * n / step, np.rint(mean * n / step), rtol=0, atol=1e-6)]
+    assert fits[0] == size
+
+
+def test_who_knows_the_size_of_a_poisson_cohort_may_not_count_it_as_amplified() -> None:
+    """n - 1 others at +c, and a unit at -c that may be zero: without it another one of +c is in its place."""
+    grid = np.linspace(-12, 12, 48_001)
+    q, epsilon = 0.01, 1.0
+    elsewhere, present, absent = (norm.pdf(grid, place) for place in (0.0, -2.0, -1.0))
+    one, two = (1 - q) * elsewhere + q * present, (1 - q) * elsewhere + q * absent
+    delta = float(np.maximum(one - np.exp(epsilon) * two, 0).sum()) * (grid[1] - grid[0])
+    assert delta == pytest.approx(1.7e-4, rel=0.02)
+    claimed = GaussianEvent.for_multiplier(Fraction(1))
+    run = account([Sampled(claimed, Poisson(Fraction(1, 100)))], Unit(Relation.ZERO_OUT, "client"), View.RELEASED, 1e-4)
+    assert run.upper < epsilon

@@ -318,3 +318,8 @@ def test_votes_are_about_the_residual_as_well() -> None:
         sizes.append(feedback.choose(Public(rounds.number, rounds.model, rounds.latest)).size)
     assert 0 in sizes
     assert max(sizes) >= 3
+
+
+def test_a_second_run_with_the_same_object_begins_without_residuals() -> None:
+    reduction = ErrorFeedback(RandomK(3))
+    assert loss_of(reduction) == loss_of(reduction) == loss_of(ErrorFeedback(RandomK(3)))

@@ -13,7 +13,7 @@ import pytest
 
 from dp import Budget, Ledger
 from dp.events import GaussianEvent
-from protocols.errors import BadPlan, Misused, TooFewClients
+from protocols.errors import BadPlan, Misused, TooFewClients, WrongUpdate
 from protocols.learning import (
     Aggregated,
     CohortsTooClose,
@@ -36,7 +36,7 @@ from protocols.learning import (
     split_sizes,
 )
 from protocols.party import PartyId
-from protocols.plan import Excess, RoundPlan
+from protocols.plan import AdaptiveClip, Excess, Promise, RoundPlan
 from protocols.private import CohortIncomplete
 from protocols.simulate import Exchange, Fate, FaultPlan, Lost
 from protocols.tensors import Layout
@@ -44,6 +44,7 @@ from tests.protocols.learning.test_loop import toy
 
 PLAN = RoundPlan.recommend(6, dropout=0.2, corrupt=0, min_cohort=4, clip=4, task="plain")
 NOISY = RoundPlan.recommend(6, dropout=0.2, corrupt=0, min_cohort=4, noise_multiplier=4, clip=1, task="noisy")
+WEIGHTED = RoundPlan.recommend(6, dropout=0.2, corrupt=0, min_cohort=4, max_weight=9, task="weighted")
 BUDGET = Budget(100, Fraction(1, 10**5), "zero-out")
 
 
@@ -266,3 +267,44 @@ def test_removable_noise_has_no_ideal_round() -> None:
     plan = replace(NOISY, noise=replace(NOISY.noise, excess=Excess.REMOVED))
     with pytest.raises(BadPlan, match="neighbours hold"):
         IdealRounds(plan)
+
+
+def test_a_cohort_that_could_not_be_written_down_is_not_taken_for_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = RoundPlan.recommend(6, dropout=0.2, corrupt=0, min_cohort=4, clip=4, task="full disk")
+    with RunFolder(tmp_path) as folder:
+        secure, save = SecureRounds(plan, range(6), folder=folder), folder.save
+
+        def full(*_: object) -> None:
+            raise OSError("no space left")
+
+        monkeypatch.setattr(RunFolder, "save", full)
+        with pytest.raises(OSError, match="no space"):
+            secure(updates(range(5)), 0)
+        monkeypatch.setattr(RunFolder, "save", lambda _, *what: save(*what))
+        secure(updates(range(5)), 0)
+    with RunFolder(tmp_path) as folder, pytest.raises(CohortsTooClose):
+        SecureRounds(plan, range(6), folder=folder)(updates(range(6)), 1)
+
+
+def test_clients_without_a_weight_are_named_before_anything_is_sent() -> None:
+    secure = SecureRounds(WEIGHTED, range(6), weights={0: 2, 1: 2})
+    with pytest.raises(WrongUpdate, match=r"weights are given for \[0, 1\]"):
+        secure(updates(), 0)
+
+
+def test_a_clip_that_adapts_goes_on_where_the_run_did(tmp_path: Path) -> None:
+    rule = AdaptiveClip(Fraction(1, 256), Fraction(256), bit_noise=Fraction(1))
+    plan = RoundPlan.recommend(
+        6, corrupt=0, noise_multiplier=1, min_cohort=4, modulus_bits=32, promise=Promise.CURIOUS, adaptive=rule
+    )
+    clips = []
+    for number in range(3):
+        with RunFolder(tmp_path / "run") as folder, Ledger.open(tmp_path / "run.ledger", BUDGET) as ledger:
+            secure = SecureRounds(plan, range(6), ledger=ledger, folder=folder)
+            secure(updates(), number)
+        [report] = secure.reports
+        clips += [report.clip, report.next_clip]
+    assert len(set(clips)) > 2
+    assert clips[1:-1:2] == clips[2::2]

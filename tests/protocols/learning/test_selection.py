@@ -172,7 +172,7 @@ def test_an_array_is_named_under_either_name_of_a_tied_pair() -> None:
 
 def voted(plan: RoundPlan, updates: list[np.ndarray], rule: VotedBlocks) -> np.ndarray:
     """The counts after a real round in which everybody sends all blocks and its votes."""
-    model = [np.zeros(updates[0].size)]
+    model = [np.zeros_like(updates[0])]
     public = Public(0, model, None)
     chosen = rule.choose(public)
     sent = {who: rule.send(who, [update], chosen, public) for who, update in enumerate(updates)}
@@ -194,6 +194,15 @@ def test_votes_of_a_real_round_are_counted_exactly(bits: int, per_word: int) -> 
     expected = moved.sum(axis=0)
     expected[12] = 0
     assert voted(plan, updates, rule).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("bits", [16, 24])
+def test_votes_about_a_narrow_model_are_counted_exactly(dtype: type, bits: int) -> None:
+    rule = VotedBlocks(RoundPlan.recommend(6, dropout=0, corrupt=0, bits=bits), tau=0.5, min_votes=3, block=4)
+    moved = np.random.default_rng(bits).random((6, 50)) < 0.5
+    updates = [np.repeat(row, 4).astype(dtype) * dtype(0.3) for row in moved]
+    assert voted(rule.plan, updates, rule).tolist() == moved.sum(axis=0).tolist()
 
 
 def test_unanimous_votes_do_not_carry_into_the_next_digit() -> None:

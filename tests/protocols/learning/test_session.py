@@ -15,6 +15,7 @@ from protocols.errors import Misused, TooFewClients, WrongUpdate
 from protocols.learning import FedAvg, FedAvgM, Local, Session
 from protocols.plan import RoundPlan
 from protocols.private import CohortIncomplete
+from secagg.errors import BadParameters, NonFinite
 
 PLAN = RoundPlan.recommend(4, dropout=0.2, corrupt=0, clip=4, max_weight=100, task="session")
 NOISY = RoundPlan.recommend(4, dropout=0.2, corrupt=0, clip=1, noise_multiplier=4, task="noisy")
@@ -177,3 +178,36 @@ def test_every_dtype_of_a_torch_model_comes_back_as_it_was(tmp_path: Path) -> No
     assert torch.equal(moved["mask"], state["mask"])
     with Session(state, PLAN, CLIENTS, tmp_path) as again:
         assert all(torch.equal(again.model[name], moved[name]) for name in state)
+
+
+@pytest.mark.parametrize("plan", [PLAN, NOISY], ids=["plain", "noisy"])
+def test_an_update_that_no_client_can_send_costs_no_round(tmp_path: Path, plan: RoundPlan) -> None:
+    good = {who: [np.full(3, 0.1)] for who in CLIENTS}
+    with Session([np.zeros(3)], plan, CLIENTS, tmp_path, budget=BUDGET if plan is NOISY else None) as session:
+        with pytest.raises(NonFinite, match=r"client 2: nothing was sent"):
+            session.round({**good, 2: [np.array([0, np.nan, 0])]})
+        session.round(good)
+        assert session.ledger is None or len(session.ledger.charges()) == 1
+    assert session.rounds == 1
+
+
+@pytest.mark.parametrize("weight", [0, 101, 1.5, 10**30])
+def test_a_weight_that_no_client_can_have_costs_no_round(tmp_path: Path, weight: Any) -> None:
+    weights = {0: 1, 1: 1, 2: weight, 3: 1}
+    with Session([np.zeros(3)], PLAN, CLIENTS, tmp_path, weights=weights) as session:
+        with pytest.raises(BadParameters, match="client 2: weight is 1 to 100"):
+            session.round({who: [np.full(3, 0.1)] for who in CLIENTS})
+        weights[2] = 1
+        session.round({who: [np.full(3, 0.1)] for who in CLIENTS})
+    assert session.rounds == 1
+
+
+class Nameless(FedAvg):
+    """A rule of one's own that says nothing of its settings."""
+
+    __repr__ = object.__repr__
+
+
+def test_a_rule_that_no_second_process_could_name_is_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(Misused, match=r"Nameless object .* does not say what its settings are"):
+        Session([np.zeros(3)], PLAN, CLIENTS, tmp_path, strategy=Nameless(Local(1.0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,21 @@ from hypothesis import strategies as st
 
 from dp import Ledger
 from protocols.errors import Misused
-from protocols.learning import Attempts, BudgetSpent, Converged, Progress, Quantity, Rounds
+from protocols.learning import (
+    Attempts,
+    BudgetSpent,
+    Converged,
+    Federation,
+    FedSGD,
+    FixedGroups,
+    Progress,
+    Quantity,
+    Rounds,
+    UniformCohort,
+    softmax_regression,
+)
 from tests.dp.ledger_kit import EVENT, budget_for, charge, outcome
+from tests.protocols.learning.test_loop import toy
 
 
 def progress(attempts: int, rounds: int) -> Progress:
@@ -107,3 +121,21 @@ def test_a_closed_budget_is_spent(tmp_path: Path) -> None:
     with Ledger.open(tmp_path / "run.ledger", budget_for(3)) as ledger:
         ledger.close_budget("enough")
         assert BudgetSpent(ledger, EVENT).reached(Progress())
+
+
+@pytest.mark.parametrize("count", [float("nan"), 2.5, True, "3"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        Rounds,
+        Attempts,
+        lambda count: Converged(count, 0.1),
+        UniformCohort,
+        FixedGroups,
+        lambda count: Federation(softmax_regression(2, 3), FedSGD(0.1), toy(), (Rounds(1),), max_lost_rounds=count),
+    ],
+    ids=["rounds", "attempts", "patience", "cohort", "groups", "lost"],
+)
+def test_a_count_that_is_no_integer_is_refused_before_a_run_never_ends(make: Any, count: Any) -> None:
+    with pytest.raises(Misused):
+        make(count)
