@@ -61,7 +61,8 @@ class Home:
         """The home in this folder."""
         folder = Path(path)
         try:
-            with open(folder / ROSTER, encoding="utf-8") as file:
+            # What is no text is no roster either: as JSON it is refused by name.
+            with open(folder / ROSTER, encoding="utf-8", errors="replace") as file:
                 roster = Roster.from_json(file.read(MOST_ROSTER_BYTES))
             opener = _read_key(folder / OPENER) if (folder / OPENER).exists() else None
             return cls(folder, roster, _read_key(folder / IDENTITY), opener)

@@ -177,3 +177,10 @@ def test_a_folder_that_is_no_home_is_refused(tmp_path: Path) -> None:
     (home / "opener.key").write_bytes(bytes(31))
     with pytest.raises(Misused, match="must hold 32 bytes"):
         Home.at(home)
+
+
+def test_a_roster_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
+    make_homes(tmp_path, 3, "pairwise")
+    (tmp_path / "site-0" / "roster.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(Misused, match="a roster is a JSON object"):
+        Home.at(tmp_path / "site-0")
