@@ -22,7 +22,7 @@ import numpy as np
 
 from dp.accountant import Budget
 from dp.ledger import Ledger
-from protocols.errors import Misused, RoundLost
+from protocols.errors import Misused, RoundLost, WrongUpdate
 from protocols.learning.checkpoint import Checkpoint
 from protocols.learning.folders import RunFolder, described
 from protocols.learning.loop import Aggregated
@@ -91,7 +91,8 @@ class Session:
         """The mean of these clients' updates moves the model, which is on disk before this returns.
 
         Raises: RoundLost when there is no mean, with the model as it was: go on with other updates; BudgetExceeded
-            before anything is sent; what `SecureRounds` and `secure_mean` raise.
+            before anything is sent; WrongUpdate also for a model that its dtype would not hold: the mean stays charged
+            and unused; what `SecureRounds` and `secure_mean` raise.
         """
         try:
             found = self._secure(updates, self._here.number)
@@ -130,7 +131,12 @@ class Session:
         # Every rule is element-wise: to it a model is one long array.
         mean = self._flat(found.mean)
         parameters, state = self.strategy.step([self._flat(self.model)], [mean], self._here.state)
-        model = self.layout.unflatten(parameters[0], like=self.model)
+        try:
+            model = self.layout.unflatten(parameters[0], like=self.model)
+        except WrongUpdate:
+            # Kept open, this number would give the same mean to every later round, and to whoever opens the folder.
+            self._move(self._skipped())
+            raise
         before = self._here.progress
         norms = (*before.norms, float(np.linalg.norm(mean)))
         self._move(Checkpoint([self._flat(model)], state, Progress(before.attempts + 1, (), norms)))

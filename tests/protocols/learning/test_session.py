@@ -211,3 +211,16 @@ class Nameless(FedAvg):
 def test_a_rule_that_no_second_process_could_name_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(Misused, match=r"Nameless object .* does not say what its settings are"):
         Session([np.zeros(3)], PLAN, CLIENTS, tmp_path, strategy=Nameless(Local(1.0)))
+
+
+def test_a_mean_that_would_leave_the_models_dtype_does_not_end_the_run(tmp_path: Path) -> None:
+    plan = RoundPlan.recommend(4, dropout=0.2, corrupt=0, clip=2000)
+    full = [np.full(2, 65_000, np.float16)]
+    with Session(full, plan, CLIENTS, tmp_path) as session:
+        with pytest.raises(WrongUpdate, match="does not fit its dtype float16"):
+            session.round({who: [np.full(2, 1000, np.float16)] for who in CLIENTS})
+        session.round({who: [np.full(2, -1000, np.float16)] for who in CLIENTS})
+    assert session.rounds == 1
+    assert session.model[0].tolist() == [64_000, 64_000]
+    with Session(full, plan, CLIENTS, tmp_path) as session:
+        assert session.rounds == 1
