@@ -27,7 +27,7 @@ from protocols.errors import Misused
 from protocols.oneshot.member import MemberPolicy
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, ONE_SHOT, PAIRWISE, Policy
-from protocols.roster import Roster
+from protocols.roster import Roster, place_text
 from protocols.sites import Site
 from secagg.keys import Identity, Seed
 
@@ -81,6 +81,14 @@ class Home:
         except BaseException:
             client.close()
             raise
+
+    def introductions(self, place: str) -> dict[PartyId, bytes]:
+        """Signatures of who lives here, that this place is where: `Roster.check_place`."""
+        parties = [(self.roster.clients, self.identity, IDENTITY)]
+        if self.opener is not None:
+            parties.append((self.roster.openers, self.opener, OPENER))
+        text = place_text(place)
+        return {_number(known, one, self.path / name): one.sign(text) for known, one, name in parties}
 
     def _opener(self, policy: Policy) -> DurableOpener | None:
         if self.opener is None:

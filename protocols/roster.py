@@ -12,8 +12,10 @@ from typing import Any
 from protocols.errors import Misused
 from protocols.party import MAX_CLIENT_ID, PartyId
 from protocols.plan import Policy
+from secagg.keys import verify
 
 VERSION = 1
+LABEL_PLACE = b"secagg/v1/roster/place"
 _KEY = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
 
@@ -47,6 +49,14 @@ class Roster:
         """
         return Policy(self.clients, holders=frozenset(self.openers.values()), **demands)
 
+    def check_place(self, who: PartyId, place: str, signature: bytes) -> None:
+        """Returns when this party signed that it lives in this place: `Home.introductions`.
+
+        Against: a site that has another's letters sent to itself, and drops them.
+        Raises: secagg.errors.BadSignature, for a party that is not in the roster too.
+        """
+        verify(self.clients.get(who) or self.openers.get(who, b""), place_text(place), signature)
+
     def to_json(self) -> str:
         """As `from_json` reads it."""
         made = {
@@ -69,6 +79,11 @@ class Roster:
         if found["version"] != VERSION:
             raise Misused(f"this is a roster of version {found['version']!r}; version {VERSION} is read here")
         return cls(_key(found["server"]), _parties(found["clients"]), _parties(found["openers"]))
+
+
+def place_text(place: str) -> bytes:
+    """What a party signs to say that it lives in a place, as its framework calls it."""
+    return LABEL_PLACE + place.encode()
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -46,13 +46,11 @@ from protocols.plan import Agreement, Policy
 from protocols.tensors import Layout, Update, check_model, model_digest
 from secagg.errors import BadSignature as WrongSignature
 from secagg.errors import SecaggError
-from secagg.keys import verify
 
 # Sites may still be starting when the first of them is there; it is waited for so long once.
 MEETING_SECONDS = 60.0
 ANSWER, REFUSAL, INTRODUCTIONS = b"\x00", b"\x01", b"\x02"
 MOST_AT_A_SITE = 16
-LABEL_SITE = b"secagg/v1/adapters/site"
 _NAME = re.compile(rb"[A-Za-z]{1,40}")
 _INTRODUCTION = struct.Struct(">I64s")
 
@@ -136,10 +134,6 @@ class Asked:
         return change
 
 
-def _site_named(name: str) -> bytes:
-    return LABEL_SITE + name.encode()
-
-
 class Speaker:
     """Who lives on a site, for a framework that trains between two calls of ours. One thread at a time is let through.
 
@@ -150,9 +144,9 @@ class Speaker:
 
     def __init__(self, name: str, home: Home, policy: Policy) -> None:
         self._site, self._policy = home.site(policy), policy
-        identities = [home.identity] if home.opener is None else [home.identity, home.opener]
-        signed = [(who, one.sign(_site_named(name))) for who, one in zip(self._site.numbers, identities, strict=True)]
-        self.introduced = INTRODUCTIONS + b"".join(_INTRODUCTION.pack(*each) for each in signed)
+        self.introduced = INTRODUCTIONS + b"".join(
+            _INTRODUCTION.pack(*each) for each in home.introductions(name).items()
+        )
         self._turn = threading.Lock()
 
     def hear(self, letters: bytes, model: Update | None) -> tuple[bytes, Asked | None]:
@@ -305,9 +299,8 @@ class Rounds:
                 self._settle(site, who, signature)
 
     def _settle(self, site: str, who: PartyId, signature: bytes) -> None:
-        roster = self.exchanges.roster
         try:
-            verify(roster.clients.get(who) or roster.openers.get(who, b""), _site_named(site), signature)
+            self.exchanges.roster.check_place(who, site, signature)
         except WrongSignature:
             self.refusals[site] = WrongSignature.__name__
             return

@@ -17,6 +17,7 @@ from protocols.home import Home, make_homes
 from protocols.party import PartyId
 from protocols.roster import Roster
 from secagg import Identity
+from secagg.errors import BadSignature
 
 KEYS = [Identity.fresh().public for _ in range(5)]
 ROSTER = Roster(KEYS[0], {PartyId(0): KEYS[1], PartyId(5): KEYS[2]}, {PartyId(FIRST_HOLDER): KEYS[3]})
@@ -184,3 +185,23 @@ def test_a_roster_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "site-0" / "roster.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(Misused, match="a roster is a JSON object"):
         Home.at(tmp_path / "site-0")
+
+
+def test_who_lives_in_a_home_signs_where_it_is(tmp_path: Path) -> None:
+    roster = make_homes(tmp_path, 3, openers=1)
+    said = Home.at(tmp_path / "site-0").introductions("node 7")
+    assert list(said) == [0, FIRST_HOLDER]
+    for who, signature in said.items():
+        roster.check_place(who, "node 7", signature)
+        for wrong in ("node 8", "node 7 "):
+            with pytest.raises(BadSignature):
+                roster.check_place(who, wrong, signature)
+    for who in (1, 2, 99, FIRST_HOLDER + 1):
+        with pytest.raises(BadSignature):
+            roster.check_place(PartyId(who), "node 7", said[PartyId(0)])
+
+
+def test_the_server_lives_nowhere_among_the_sites(tmp_path: Path) -> None:
+    make_homes(tmp_path, 3)
+    with pytest.raises(Misused, match="not among the keys of the roster"):
+        Home.at(tmp_path / "server").introductions("node 7")
