@@ -113,6 +113,11 @@ class SecureRounds:
         if self.ledger is not None:
             standing = charge_standing(self.ledger, self.plan.task, number, self.event(layout.length))
         if found is not None and (found[0]["task"], found[0]["number"]) == (self.plan.task, number):
+            if standing is Standing.RESERVED:
+                raise Misused(
+                    f"the mean of round {number} was opened and its charge could not be written to its end: close "
+                    "folder and ledger and open them again, which settles it"
+                )
             if self.ledger is not None and standing not in SPENT:
                 raise Misused(
                     f"the mean of round {number} was opened and this ledger holds no charge of it: resume with the "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dp import Budget, BudgetExceeded
+from dp import Budget, BudgetExceeded, Ledger
 from dp.errors import Locked
 from protocols.errors import Misused, TooFewClients, WrongUpdate
 from protocols.learning import FedAvg, FedAvgM, Local, Session
@@ -224,3 +224,23 @@ def test_a_mean_that_would_leave_the_models_dtype_does_not_end_the_run(tmp_path:
     assert session.model[0].tolist() == [64_000, 64_000]
     with Session(full, plan, CLIENTS, tmp_path) as session:
         assert session.rounds == 1
+
+
+def test_a_charge_that_could_not_be_written_to_its_end_is_settled_by_opening_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    good = {who: [np.full(3, 0.1)] for who in CLIENTS}
+    with Session([np.zeros(3)], NOISY, CLIENTS, tmp_path, budget=BUDGET) as session:
+        with monkeypatch.context() as patch:
+            patch.setattr(Ledger, "commit", full)
+            with pytest.raises(OSError, match="no space"):
+                session.round(good)
+        with pytest.raises(Misused, match="open them again"):
+            session.round(good)
+    with Session([np.zeros(3)], NOISY, CLIENTS, tmp_path, budget=BUDGET) as session:
+        assert session.rounds == 1
+        assert session.ledger is not None
+        assert len(session.ledger.charges()) == 1
