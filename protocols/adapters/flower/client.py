@@ -116,8 +116,8 @@ class Guard:
         policy = self._policy_at(home)
         match parcel.kind:
             case Kind.INTRODUCE:
-                with home.site(policy) as site:
-                    return reply_with(message, Parcel(Kind.INTRODUCE, numbers=site.numbers))
+                here = home.introductions(str(message.metadata.dst_node_id))
+                return reply_with(message, Parcel(Kind.INTRODUCE, here))
             case Kind.EXCHANGE:
                 with home.site(policy) as site:
                     return reply_with(message, Parcel(Kind.EXCHANGE, heard(site, parcel)))

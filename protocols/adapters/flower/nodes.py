@@ -1,8 +1,7 @@
 """Which node hosts which parties, and what replies say about them.
 
-A node is asked once, when it is first seen, which parties live there. It cannot speak for them without their keys: one
-that claims another's number could keep letters from it, and reads none. A number stays with the node that claimed it
-first, until that node is gone.
+A node is asked once, when it is first seen, which parties live there, and each of them signs that it does: no node can
+have another's letters sent to itself, and drop them.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from protocols.errors import Malformed
 from protocols.party import PartyId
 from protocols.plan import Metric
 from protocols.roster import Roster
+from secagg.errors import BadSignature
 
 LOG = logging.getLogger("flwr.secagg")
 OURS = "secagg:"
@@ -83,14 +83,18 @@ class Nodes:
             if parcel is None:
                 LOG.warning("secagg: node %d takes no part: %s", node, why)
                 continue
-            for who in parcel.numbers:
-                self._settle(who, node)
+            for who, signature in parcel.letters.items():
+                self._settle(who, node, signature)
 
-    def _settle(self, who: PartyId, node: int) -> None:
-        if who not in self._roster.clients and who not in self._roster.openers:
-            LOG.warning("secagg: node %d hosts party %d, which the roster does not know", node, who)
-        elif self._node_of.setdefault(who, node) != node:
-            LOG.warning("secagg: node %d claims party %d, which lives on node %d", node, who, self._node_of[who])
+    def _settle(self, who: PartyId, node: int, signature: bytes) -> None:
+        try:
+            self._roster.check_place(who, str(node), signature)
+        except BadSignature:
+            LOG.warning("secagg: node %d says that party %d lives there, and that party does not", node, who)
+            return
+        first = self._node_of.setdefault(who, node)
+        if first != node:
+            LOG.warning("secagg: party %d lives on node %d, and on %d too: one home, twice", who, first, node)
 
     def clients_on(self, nodes: Iterable[int]) -> tuple[PartyId, ...]:
         """The clients that live on these nodes."""

@@ -46,8 +46,8 @@ class Kind(enum.StrEnum):
 class Parcel:
     """Our part of a message: what for, and a bundle for, or from, each party of a node.
 
-    `weight_key` names the metric that weighs a client. `metrics` are those an evaluation sums. `numbers` are the
-    parties of a node that introduces itself.
+    `weight_key` names the metric that weighs a client. `metrics` are those an evaluation sums. A node that introduces
+    itself sends for each party there, in place of a bundle, its signature of where it lives.
     Raises: Malformed from `taken_from`, naming nobody but the given peer.
     """
 
@@ -55,7 +55,6 @@ class Parcel:
     letters: Mapping[PartyId, bytes] = field(default_factory=dict)
     weight_key: str = ""
     metrics: tuple[Metric, ...] = ()
-    numbers: tuple[PartyId, ...] = ()
 
     @property
     def size(self) -> int:
@@ -70,7 +69,6 @@ class Parcel:
             "weight-key": self.weight_key,
             "metrics": [metric.name for metric in self.metrics],
             "clips": [str(metric.clip) for metric in self.metrics],
-            "numbers": list(self.numbers),
         }
         # Strategies give all nodes one and the same RecordDict: written into, a letter would go to everybody.
         whole = RecordDict(dict(content.items()))
@@ -96,7 +94,6 @@ class Parcel:
                 letters={_number(key): _as_bytes(array) for key, array in frames.items()},
                 weight_key=_text(marker, "weight-key"),
                 metrics=_metrics(marker),
-                numbers=tuple(map(_number, _listed(marker, "numbers"))),
             )
         except (ValueError, ZeroDivisionError, BadPlan) as error:
             raise Malformed(peer, f"sends a marker that says nothing: {error}") from error

@@ -103,7 +103,8 @@ def test_how_much_was_clipped_is_told_as_a_mean(flower: Any, place: Path) -> Non
 
 def test_the_bytes_that_are_told_are_those_of_the_bundles(made: Federation) -> None:
     figures = made.run().train_metrics_clientapp[1]
-    up = sum(len(array.data) for reply in made.grid.carried for array in reply.content["secagg.frames"].values())
+    rounds = [reply.content for reply in made.grid.carried if reply.content["secagg"]["kind"] != "introduce"]
+    up = sum(len(array.data) for content in rounds for array in content["secagg.frames"].values())
     assert figures["secagg-bytes-up"] == up
 
 
@@ -308,7 +309,7 @@ UNREADABLE = {
     "speaks version 2": lambda f, c: c["secagg"].update({"version": 2}),
     "kind is no short text": lambda f, c: c["secagg"].update({"kind": "x" * 300}),
     "'hello' is not a valid Kind": lambda f, c: c["secagg"].update({"kind": "hello"}),
-    "numbers is no short list": lambda f, c: c["secagg"].update({"numbers": [1] * 65}),
+    "clips is no short list": lambda f, c: c["secagg"].update({"clips": ["1"] * 65}),
     "shorter than argument": lambda f, c: c["secagg"].update({"metrics": ["loss"], "clips": []}),
     "a metric has a name": lambda f, c: c["secagg"].update({"metrics": [""], "clips": ["1"]}),
     "Fraction": lambda f, c: c["secagg"].update({"metrics": ["loss"], "clips": ["1/0"]}),
@@ -387,6 +388,24 @@ def test_a_node_that_claims_anothers_number_gets_none_of_its_letters(made: Feder
     assert result.train_metrics_clientapp[1]["secagg-survivors"] == CLIENTS
     kinds = {message.content["secagg"]["kind"] for message in made.grid.sent if message.metadata.dst_node_id == 999}
     assert kinds == {"introduce"}
+
+
+def test_a_node_that_says_another_lives_there_gets_none_of_its_letters(made: Federation) -> None:
+    def lie(message: Any, app: Any) -> list[Any]:
+        reply = app(message)
+        frames = reply.content["secagg.frames"]
+        reply.content["secagg.frames"] = made.flower.ArrayRecord({"1": frames["0"]})
+        return [reply]
+
+    made.disturb(0, lie, only="introduce")
+    result = made.run()
+    assert result.train_metrics_clientapp[1]["secagg-survivors"] == CLIENTS - 1
+    told = {party for message in made.grid.sent if message.metadata.dst_node_id == 100 for party in letters_in(message)}
+    assert told == set()
+
+
+def letters_in(message: Any) -> set[str]:
+    return set(message.content["secagg.frames"])
 
 
 def test_messages_are_void_when_nobody_waits_for_them_any_more(made: Federation) -> None:
@@ -473,7 +492,7 @@ def test_the_nodes_own_configuration_names_its_home_before_the_app_does(made: Fe
     # Nobody is at the home of site 0 now, and the committee is made without it.
     assert made.run().train_metrics_clientapp[1]["secagg-survivors"] == CLIENTS - 1
     [said] = [r for r in made.grid.carried[:CLIENTS] if r.metadata.reply_to_message_id == "message-0"]
-    assert said.content["secagg"]["numbers"][0] == 3
+    assert next(iter(said.content["secagg.frames"])) == "3"
 
 
 TOLD_OTHERWISE = {
