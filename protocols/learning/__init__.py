@@ -23,7 +23,7 @@ from protocols.learning.folders import RunFolder, load_model, save_model
 from protocols.learning.loop import Aggregate, Aggregated, Federation, RoundRecord, Run, plain_mean, train
 from protocols.learning.models import Dense, Model, Parameters, Score, TorchDense, mlp, softmax_regression
 from protocols.learning.reduction import Everything, Latest, Public, Reduction, arrived, travelling
-from protocols.learning.secure import IdealRounds, RoundInterrupted, SecureRounds
+from protocols.learning.secure import IdealRounds, RoundInterrupted, SecureRounds, TooManyClients
 from protocols.learning.selection import (
     MovingRule,
     OnlyKeys,
@@ -106,6 +106,7 @@ __all__ = [
     "StopRule",
     "Strategy",
     "TopKOfLast",
+    "TooManyClients",
     "TorchDense",
     "TorchTrainer",
     "UniformCohort",

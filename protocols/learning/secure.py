@@ -49,6 +49,10 @@ class RoundInterrupted(RoundLost):
     """The process of this round died after it was charged and before its mean was kept: go on with the next number."""
 
 
+class TooManyClients(RoundLost):
+    """A drawn cohort is larger than the plan's rounds: nothing was sent, another is drawn under the next number."""
+
+
 def no_faults(clients: tuple[PartyId, ...], number: int) -> FaultPlan:
     """Everybody stays."""
     return FaultPlan()
@@ -94,8 +98,8 @@ class SecureRounds:
     def __call__(self, updates: Mapping[int, Any], number: int) -> Aggregated:
         """The mean of the survivors' updates.
 
-        Raises: CohortIncomplete when fewer came than the smallest sum needs, RoundInterrupted, CohortsTooClose, Misused
-            for more than the plan's clients, each before anything is sent; what `secure_mean` raises.
+        Raises: CohortIncomplete when fewer came than the smallest sum needs, TooManyClients, RoundInterrupted,
+            CohortsTooClose, each before anything is sent; what `secure_mean` raises.
         """
         clients = client_numbers(updates) if updates else ()
         if len(clients) < self.plan.min_cohort:
@@ -133,7 +137,9 @@ class SecureRounds:
 
     def _run(self, updates: Mapping[int, Any], clients: tuple[PartyId, ...], number: int, layout: Layout) -> Aggregated:
         if len(clients) > self.plan.max_clients:
-            raise Misused(f"{len(clients)} clients are more than the plan's {self.plan.max_clients}; nothing was sent")
+            raise TooManyClients(
+                f"{len(clients)} clients are more than the plan's {self.plan.max_clients}; nothing was sent"
+            )
         self._remember(clients)
 
         def keep(mean: Any, survivors: tuple[PartyId, ...], next_clip: Fraction) -> None:

@@ -30,6 +30,7 @@ from protocols.learning import (
     Rounds,
     RunFolder,
     SecureRounds,
+    TooManyClients,
     UniformCohort,
     plain_mean,
     softmax_regression,
@@ -180,7 +181,7 @@ def test_too_few_clients_are_no_round_and_charge_nothing(tmp_path: Path) -> None
 
 
 def test_more_clients_than_planned_are_refused() -> None:
-    with pytest.raises(Misused, match="7 clients are more than the plan's 6; nothing was sent"):
+    with pytest.raises(TooManyClients, match="7 clients are more than the plan's 6; nothing was sent"):
         SecureRounds(PLAN, range(7))(updates(range(7)), 0)
 
 
@@ -308,3 +309,10 @@ def test_a_clip_that_adapts_goes_on_where_the_run_did(tmp_path: Path) -> None:
         clips += [report.clip, report.next_clip]
     assert len(set(clips)) > 2
     assert clips[1:-1:2] == clips[2::2]
+
+
+def test_a_cohort_that_is_too_large_by_chance_does_not_end_the_run(tmp_path: Path) -> None:
+    rounds = SecureRounds(PLAN, range(7))
+    with pytest.raises(TooManyClients):
+        rounds(updates(range(7)), 0)
+    assert rounds(updates(range(6)), 1).survivors == tuple(range(6))
