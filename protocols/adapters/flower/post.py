@@ -5,7 +5,7 @@
     none until the time is over                      the node is silent
     a second reply to one message                    ignored, the first counts
 
-Looks for replies up to ten times a second, where the deployed grid sleeps three between two looks.
+Looks for replies ten times a second and, at first, more often, where the deployed grid sleeps three seconds.
 """
 
 from __future__ import annotations
