@@ -54,7 +54,10 @@ class MissingExtra(Misused):
     """An optional part is not installed; the message carries the line that installs it."""
 
     def __init__(self, extra: str) -> None:
-        super().__init__(f"this needs the extra {extra!r}: pip install 'secagg[{extra}]', in a checkout '.[{extra}]'")
+        super().__init__(
+            f"this needs the extra {extra!r}: pip install 'secagg[{extra}]', in a checkout "
+            f"pip install -c constraints.txt -e '.[{extra}]'"
+        )
         self.extra = extra
 
 
