@@ -29,6 +29,7 @@ from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, ONE_SHOT, PAIRWISE, Policy
 from protocols.roster import Roster, place_text
 from protocols.sites import Site
+from protocols.storage import require_folder
 from secagg.keys import Identity, Seed
 
 AnyPath = str | os.PathLike[str]
@@ -119,7 +120,7 @@ def make_homes(folder: AnyPath, clients: int, protocol: str = ONE_SHOT, openers:
     if type(count) is not int or not 0 <= count <= clients:
         raise Misused(f"openers is {openers!r}: one may live on each of the {clients} sites")
     root = Path(folder)
-    require_directory(root)
+    require_folder(root)
     if any(root.iterdir()):
         raise Misused(f"{root} is not empty: keys that exist are never overwritten")
     server, *mine = (Seed.fresh() for _ in range(clients + 1))

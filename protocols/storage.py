@@ -171,6 +171,15 @@ class Folder:
             ) from wrong
 
 
+def require_folder(path: Path) -> None:
+    """The folder exists afterwards, and those it lies in; each that is made here belongs to its owner alone.
+
+    Raises: StorageRefused.
+    """
+    for folder in (*reversed(path.parents), path):
+        require_directory(folder)
+
+
 def _locked(path: Path) -> int:
     """An open, locked folder that nobody else may enter. The kernel frees the lock at any death."""
     descriptor = open_directory(path)

@@ -228,7 +228,9 @@ class Layout:
             raise WrongUpdate(f"the update lacks arrays {missing} and has {extra} that the layout does not know")
         for name, slot in expected.items():
             if (slot.shape, slot.dtype) != (got[name].shape, got[name].dtype):
-                raise WrongUpdate(f"array {name!r}: expected {slot.described()}, got {got[name].described()}")
+                raise WrongUpdate(
+                    f"array {name!r}: expected {slot.described()}, got {got[name].described()}{_cast(slot, got[name])}"
+                )
 
 
 def model_digest(parameters: Update) -> bytes:
@@ -258,6 +260,16 @@ def check_model(parameters: Update, policy: Policy) -> bytes:
             SERVER, f"sent a model of norm {norm:.6g}; at most {policy.max_model_norm:.6g} is allowed"
         )
     return model_digest(parameters)
+
+
+def _cast(expected: Slot, found: Slot) -> str:
+    """What to do about an array that differs in its dtype alone."""
+    if expected.shape != found.shape:
+        return ""
+    if found.kind is Kind.TORCH:
+        return f": cast it with .to(torch.{expected.dtype})"
+    # numpy has no name for bfloat16.
+    return f": cast it with .astype(np.{expected.dtype})" if hasattr(np, expected.dtype) else ""
 
 
 def _is_torch(value: object) -> bool:

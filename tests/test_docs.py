@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,6 +120,17 @@ def test_the_snippet_that_charges_by_hand_is_what_the_example_runs() -> None:
 def test_no_document_has_a_placeholder(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert re.findall(r"^[A-Z]{6,}$|TODO|FIXME|TBD", text, flags=re.MULTILINE) == []
+
+
+def test_the_federation_on_the_page_about_the_loop_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs/learning.md").read_text(encoding="utf-8")
+    snippets = re.findall(r"^```python\n(.+?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    (snippet,) = [snippet for snippet in snippets if "Federation(" in snippet]
+    found: dict[str, Any] = {}
+    exec(snippet, found)
+    assert capsys.readouterr().out.count("RoundRecord(round=") == 3
+    assert found["record"].accuracy > 0.9
+    assert found["record"].survivors == tuple(range(5))
 
 
 def test_the_page_about_the_loop_names_what_there_is() -> None:

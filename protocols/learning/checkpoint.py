@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from protocols.errors import Misused
-from protocols.learning.folders import RunFolder
+from protocols.learning.folders import RunFolder, differing
 from protocols.learning.reduction import Latest
 from protocols.learning.stopping import Progress
 
@@ -56,6 +56,7 @@ class Checkpoint:
             arrays |= _numbered(f"state-{place}", part)
         about = {
             "run": _name_of(run),
+            "settings": run,
             "progress": dataclasses.asdict(self.progress),
             "invited": self.invited,
             "parameters": len(self.parameters),
@@ -77,8 +78,8 @@ class Checkpoint:
         try:
             if about["run"] != _name_of(run):
                 raise Misused(
-                    f"{folder.path} belongs to a run with other settings than {run}: name another folder, or go on "
-                    "with those it was started with"
+                    f"{folder.path} belongs to a run with other settings than {_apart(about.get('settings'), run)}: "
+                    "name another folder, or go on with those it was started with"
                 )
             progress = about["progress"]
             return cls(
@@ -94,6 +95,14 @@ class Checkpoint:
 
 def _name_of(run: str) -> str:
     return hashlib.sha256(run.encode()).hexdigest()
+
+
+def _apart(known: str | None, given: str) -> str:
+    """What differs, where the folder says its settings: folders of earlier versions have their digest alone."""
+    if known is None:
+        return given
+    theirs, ours = differing(known, given)
+    return f"{ours}, it has {theirs}"
 
 
 def _numbered(name: str, arrays: list[Array]) -> dict[str, Array]:

@@ -20,12 +20,15 @@ from typing import Any, Self
 import numpy as np
 
 from dp.errors import Locked
-from dp.place import require_directory, require_not_remote, sync_directory, take_lock
+from dp.place import require_not_remote, sync_directory, take_lock
 from protocols.errors import Misused
+from protocols.storage import require_folder
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 ABOUT = "about"
 LOCK = "run.lock"
+_MADE = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _IN_MEMORY = re.compile(r"<[^<]* at 0x[0-9a-f]+>", re.IGNORECASE)
 
 
@@ -61,7 +64,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         require_not_remote(self.path / LOCK)
-        require_directory(self.path)
+        require_folder(self.path)
         # A file of its own: a ledger that is made in this folder locks the folder itself.
         descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._release = weakref.finalize(self, os.close, descriptor)
@@ -141,3 +144,37 @@ def described(*parts: object) -> str:
     if placed:
         raise Misused(f"{placed[0]} does not say what its settings are: give its class a __repr__, as a dataclass has")
     return text
+
+
+def differing(known: str, given: str) -> tuple[str, str]:
+    """Two texts of `described`, each without the parts and fields that both have."""
+    pairs = [_narrowed(one, other) for one, other in _pairs(known, given) if one != other]
+    return ", ".join(one for one, _ in pairs), ", ".join(other for _, other in pairs)
+
+
+def _narrowed(known: str, given: str) -> tuple[str, str]:
+    one, other = _MADE.fullmatch(known), _MADE.fullmatch(given)
+    if one and other and one[1] == other[1]:
+        fields = [pair for pair in _pairs(one[2], other[2]) if pair[0] != pair[1]]
+        return f"{one[1]}({', '.join(a for a, _ in fields)})", f"{one[1]}({', '.join(b for _, b in fields)})"
+    if _DIGEST.fullmatch(known) and _DIGEST.fullmatch(given):
+        return f"a model of layout {known[:8]}", f"a model of layout {given[:8]}"
+    return known, given
+
+
+def _pairs(known: str, given: str) -> list[tuple[str, str]]:
+    """Part beside part; both texts whole where one has more parts."""
+    ours, theirs = _parts(known), _parts(given)
+    return list(zip(ours, theirs, strict=True)) if len(ours) == len(theirs) else [(known, given)]
+
+
+def _parts(text: str) -> list[str]:
+    """Split at the commas outside all brackets."""
+    parts, depth = [""], 0
+    for sign in text:
+        depth += (sign in "([{") - (sign in ")]}")
+        if sign == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return [part.strip() for part in parts]

@@ -26,8 +26,8 @@ from protocols.learning.data import Dealt, Examples
 from protocols.learning.folders import RunFolder, described
 from protocols.learning.models import Model, Parameters, Score
 from protocols.learning.reduction import Everything, Latest, Public, Reduction
-from protocols.learning.stopping import Progress, StopRule, require_count
-from protocols.learning.strategies import Local, Strategy
+from protocols.learning.stopping import Progress, StopRule, require_count, require_made
+from protocols.learning.strategies import Local, Strategy, require_rule
 
 # First words of the generators' seeds: one purpose never repeats another's draws.
 _START, _TRAIN = 1, 3
@@ -102,6 +102,10 @@ class Federation:
         if self.seed is not None and self.seed < 0:
             raise Misused(f"seed is {self.seed}, expected a number >= 0")
         require_count("max_lost_rounds", self.max_lost_rounds)
+        require_rule(self.strategy)
+        require_made(
+            "reduction", self.reduction, ("received", "choose", "send", "restore"), "TopKOfLast(k=100), for one"
+        )
 
     @property
     def deterministic(self) -> bool:
@@ -120,10 +124,15 @@ class Federation:
         return self.model.start(np.random.default_rng([_START, _base(self.seed)]))
 
     def run(self, aggregate: Aggregate, folder: RunFolder | None = None) -> Run:
-        """Train. With a folder, a run that was killed goes on where it was.
+        """Train, one round for each `next`. With a folder, a run that was killed goes on where it was.
 
-        Raises: Misused when the folder is another federation's.
+        Raises: Misused when the folder is another federation's, or `aggregate` cannot be called.
         """
+        if not callable(aggregate):
+            raise Misused(
+                f"aggregate is a {type(aggregate).__name__}, expected a function of updates and round: "
+                "SecureRounds(plan, clients), for one"
+            )
         return Run(self, aggregate, folder)
 
     def describe(self) -> str:

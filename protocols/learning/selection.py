@@ -302,10 +302,15 @@ class OnlyKeys(Rule):
     """The arrays whose name matches a pattern, as file names do: `"*.lora_*"`. Of a list, names are places: "0", "1".
 
     An array that the model ties to another one is chosen under either name.
-    Raises: BadPlan, when it chooses, for a pattern that matches nothing, or an array that never travels.
+    Raises: Misused for a pattern that is no text; BadPlan, when it chooses, for one that matches nothing, or an array
+        that never travels.
     """
 
     pattern: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pattern, str):
+            raise Misused(f'pattern is {self.pattern!r}, expected text; the arrays of a list are named "0", "1"')
 
     def choose(self, public: Public) -> Selection:
         """All coordinates of these arrays."""

@@ -28,7 +28,7 @@ from protocols.learning.folders import RunFolder, described
 from protocols.learning.loop import Aggregated
 from protocols.learning.secure import Faults, RoundInterrupted, SecureRounds, no_faults
 from protocols.learning.stopping import Progress
-from protocols.learning.strategies import FedAvg, Local, ServerRule
+from protocols.learning.strategies import FedAvg, Local, ServerRule, require_rule
 from protocols.plan import RoundPlan
 from protocols.round import RoundReport
 from protocols.tensors import Integers, Layout
@@ -64,6 +64,7 @@ class Session:
         _check_budget(plan, budget)
         self.layout = Layout.of(model, keep=keep, integers=integers)
         self.strategy = FedAvg(Local(rate=1.0)) if strategy is None else strategy
+        require_rule(self.strategy)
         self.model = model
         self._settings = described(plan, self.layout.digest().hex(), self.strategy)
         with ExitStack() as stack:

@@ -24,6 +24,7 @@ import numpy as np
 
 from protocols.errors import Misused, WrongUpdate
 from protocols.learning.models import Floats, Parameters
+from protocols.learning.stopping import require_count, require_made, require_number
 
 State = tuple[Parameters, ...]
 
@@ -43,10 +44,10 @@ class Local:
 
     def __post_init__(self) -> None:
         _require_positive("local rate", self.rate)
-        if self.epochs < 1:
-            raise Misused(f"epochs is {self.epochs}, expected at least 1")
+        require_count("epochs", self.epochs)
         if self.batch_size is not None and self.batch_size < 1:
             raise Misused(f"batch_size is {self.batch_size}, expected at least 1, or None for all examples")
+        require_number("proximal", self.proximal)
         if not 0 <= self.proximal < math.inf:
             raise Misused(f"proximal is {self.proximal}, expected a number >= 0")
 
@@ -292,11 +293,18 @@ def _check_same(parameters: Parameters, mean: Parameters) -> None:
         raise WrongUpdate(f"the mean has shapes {found}, the model {expected}")
 
 
+def require_rule(strategy: object) -> None:
+    """Raises: Misused for what is no rule of the server, a rule's class among it."""
+    require_made("strategy", strategy, ("start", "step"), "FedAdam(Local(rate=1.0)), for one")
+
+
 def _require_positive(name: str, value: float) -> None:
+    require_number(name, value)
     if not 0 < value < math.inf:
         raise Misused(f"{name} is {value}, expected a positive number")
 
 
 def _require_fraction(name: str, value: float) -> None:
+    require_number(name, value)
     if not 0 <= value < 1:
         raise Misused(f"{name} is {value}, expected 0 <= {name} < 1")

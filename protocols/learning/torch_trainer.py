@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from protocols.errors import Misused, WrongUpdate
+from protocols.learning.stopping import require_count, require_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class TorchTrainer:
     module: each starts from what it receives.
 
     Guarantee: mu (y - x) is added to the gradient of every parameter that has one; buffers have none.
-    Raises: Misused for numbers outside their range.
+    Raises: Misused for numbers outside their range, or an optimiser that is made already.
     Source: Li et al., MLSys 2020, equation 2 (the proximal term).
     """
 
@@ -34,15 +35,20 @@ class TorchTrainer:
     mu: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise Misused(f"epochs is {self.epochs}, expected at least 1")
+        if not callable(self.optimiser):
+            raise Misused(
+                f"optimiser is a {type(self.optimiser).__name__}, expected a function that makes one: "
+                "lambda parameters: torch.optim.SGD(parameters, lr=0.1), for one"
+            )
+        require_count("epochs", self.epochs)
+        require_number("mu", self.mu)
         if not 0 <= self.mu < math.inf:
             raise Misused(f"mu is {self.mu}, expected a number >= 0")
 
     def fit(self, received: Mapping[str, Any]) -> dict[str, Any]:
         """Trained minus received, for each floating array; integer buffers have no difference and are left out.
 
-        Raises: WrongUpdate when the module has other parameters.
+        Raises: WrongUpdate when the module has other parameters; Misused for a pass without a batch.
         """
         start = {name: tensor.detach().clone() for name, tensor in received.items()}
         try:
@@ -52,10 +58,19 @@ class TorchTrainer:
         self.module.train()
         optimiser = self.optimiser(self.module.parameters())
         for _ in range(self.epochs):
-            for inputs, targets in self.loader:
-                self._step(optimiser, inputs, targets, start)
+            self._pass(optimiser, start)
         trained = self.module.state_dict()
         return {name: trained[name].detach() - tensor for name, tensor in start.items() if tensor.is_floating_point()}
+
+    def _pass(self, optimiser: Any, start: Mapping[str, Any]) -> None:
+        batches = 0
+        for inputs, targets in self.loader:
+            self._step(optimiser, inputs, targets, start)
+            batches += 1
+        if batches == 0:
+            raise Misused(
+                "the loader gave no batch: give a list or a DataLoader, a generator is used up after one pass"
+            )
 
     def _step(self, optimiser: Any, inputs: Any, targets: Any, start: Mapping[str, Any]) -> None:
         optimiser.zero_grad()

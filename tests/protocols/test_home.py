@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dp.errors import Locked
+from dp.errors import Locked, StorageRefused
 from protocols.committee import FIRST_HOLDER
 from protocols.errors import BadPlan, Misused
 from protocols.home import Home, make_homes
@@ -107,6 +107,18 @@ def test_homes_have_keys_of_their_own_that_only_their_owner_reads(tmp_path: Path
     assert len(seeds) == 6
     for home in homes:
         assert not any(repr(seed)[2:-1] in repr(home) or seed.hex() in repr(home) for seed in seeds)
+
+
+def test_the_folders_above_are_made_for_their_owner_alone(tmp_path: Path) -> None:
+    make_homes(tmp_path / "x" / "y" / "homes", 2)
+    for folder in ("x", "x/y", "x/y/homes"):
+        assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700
+
+
+def test_a_folder_under_a_file_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("a file")
+    with pytest.raises(StorageRefused, match="cannot create the directory"):
+        make_homes(tmp_path / "x" / "homes", 2)
 
 
 @pytest.mark.parametrize(("protocol", "openers"), [("pairwise", 0), ("oneshot", 10), ("ckks", 5)])

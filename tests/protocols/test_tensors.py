@@ -464,6 +464,21 @@ def test_an_update_of_another_layout_is_refused_with_the_array_named(update: Any
         LAYOUT.flatten(update)
 
 
+def test_an_array_of_another_dtype_is_refused_with_the_cast_that_mends_it() -> None:
+    update = {"w": np.zeros((2, 3)), "b": np.zeros(3, np.float32)}
+    with pytest.raises(WrongUpdate, match=r"got float64 of shape \(2, 3\): cast it with \.astype\(np\.float32\)$"):
+        LAYOUT.flatten(update)
+    with pytest.raises(WrongUpdate, match=r"got float64 of shape \(3, 2\)$"):
+        LAYOUT.flatten(update | {"w": np.zeros((3, 2))})
+
+
+def test_a_tensor_of_another_dtype_is_refused_with_the_cast_that_mends_it() -> None:
+    torch = pytest.importorskip("torch", reason="extra 'torch' is not installed")
+    update = {"w": torch.zeros(2, 3, dtype=torch.float64), "b": torch.zeros(3)}
+    with pytest.raises(WrongUpdate, match=r": cast it with \.to\(torch\.float32\)$"):
+        LAYOUT.flatten(update)
+
+
 @pytest.mark.parametrize("shape", [(8,), (10,), (9, 1), ()])
 def test_a_vector_of_another_length_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(WrongUpdate, match=r"expected 9 numbers, got shape"):

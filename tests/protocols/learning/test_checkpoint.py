@@ -25,6 +25,7 @@ from protocols.learning import (
     softmax_regression,
 )
 from protocols.learning.checkpoint import Checkpoint
+from protocols.learning.folders import differing
 from protocols.learning.reduction import Latest
 from tests.protocols.learning.test_loop import toy
 
@@ -103,6 +104,31 @@ def test_a_folder_of_other_settings_is_refused_and_named(tmp_path: Path) -> None
         list(run(folder, FedAvg(Local(0.3)), 1))
         with pytest.raises(Misused, match=r"belongs to a run with other settings than FedAvgM"):
             run(folder, FedAvgM(Local(0.3)), 2)
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "apart"),
+    [
+        ("A(b=1, c=C(d=2, e=3)), seed 1", "A(b=1, c=C(d=2, e=4)), seed 1", ("A(c=C(d=2, e=3))", "A(c=C(d=2, e=4))")),
+        ("A(b=1), seed 1", "B(b=1), seed 2", ("A(b=1), seed 1", "B(b=1), seed 2")),
+        ("A(b=1)", "A(b=1, c=2)", ("A(b=1)", "A(b=1, c=2)")),
+        ("a" * 64, "b" * 64, ("a model of layout aaaaaaaa", "a model of layout bbbbbbbb")),
+        ("A(b='(')", "A(b=')')", ("A(b='(')", "A(b=')')")),
+    ],
+)
+def test_settings_are_told_apart_by_the_fields_that_differ(known: str, given: str, apart: tuple[str, str]) -> None:
+    assert differing(known, given) == apart
+
+
+def test_a_folder_that_knows_the_digest_of_its_settings_alone_is_refused_with_those_given(tmp_path: Path) -> None:
+    with RunFolder(tmp_path) as folder:
+        Checkpoint(ARRAYS, (), Progress()).save(folder, "A(b=1)")
+        about, arrays = folder.load("checkpoint") or ({}, {})
+        del about["settings"]
+        folder.save("checkpoint", about, arrays)
+        assert Checkpoint.load(folder, "A(b=1)") is not None
+        with pytest.raises(Misused, match=r"other settings than A\(b=2\): name another folder"):
+            Checkpoint.load(folder, "A(b=2)")
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:

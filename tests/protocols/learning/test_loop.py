@@ -35,6 +35,7 @@ from protocols.learning import (
     Public,
     RoundRecord,
     Rounds,
+    TopKOfLast,
     UniformCohort,
     deal_dirichlet,
     deal_iid,
@@ -48,6 +49,7 @@ from protocols.learning import (
     train,
 )
 from protocols.learning.reduction import Chosen, Whole, arrived, travelling
+from protocols.plan import RoundPlan
 
 
 def toy(clients: int = 6, each: int = 8, seed: int = 0) -> Dealt:
@@ -484,12 +486,20 @@ def test_what_is_no_model_is_not_saved_and_leaves_the_old_one(odd: Any, tmp_path
         ({"stops": ()}, "needs a rule that ends it"),
         ({"seed": -1}, "seed is -1"),
         ({"max_lost_rounds": 0}, "max_lost_rounds is 0"),
+        ({"strategy": FedAvg}, "strategy is FedAvg, expected an object with start, step"),
+        ({"reduction": TopKOfLast}, r"reduction is TopKOfLast, expected .*: TopKOfLast\(k=100\)"),
     ],
-    ids=["stops", "seed", "lost"],
+    ids=["stops", "seed", "lost", "strategy", "reduction"],
 )
 def test_a_run_that_cannot_be_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(Misused, match=words):
         federation(**changes)
+
+
+def test_an_aggregate_that_cannot_be_called_is_refused_before_any_round() -> None:
+    plan: Any = RoundPlan.recommend(4, dropout=0.2, corrupt=0, clip=4, max_weight=1, task="slip")
+    with pytest.raises(Misused, match=r"aggregate is a RoundPlan, .*SecureRounds\(plan, clients\)"):
+        federation().run(plan)
 
 
 def test_a_mean_over_strangers_is_refused() -> None:

@@ -351,6 +351,7 @@ def test_an_update_of_other_shapes_is_refused(rule: Rule) -> None:
         lambda: PrunedMask(keep=math.nan),
         lambda: PrunedMask(every=1),
         lambda: PrunedMask(every=2.5),  # type: ignore[arg-type]  # a slip of the pen
+        lambda: OnlyKeys(3),  # type: ignore[arg-type]  # a slip of the pen
     ],
 )
 def test_numbers_that_no_rule_has_are_refused(make: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -137,6 +139,26 @@ def test_a_folder_of_another_model_or_rule_is_refused_and_left_unlocked(tmp_path
             Session(plan=PLAN, clients=CLIENTS, folder=tmp_path, **arguments)
     with Session([np.zeros(3)], PLAN, CLIENTS, tmp_path) as session:
         assert session.rounds == 1
+
+
+def test_only_what_differs_is_named(tmp_path: Path) -> None:
+    with Session([np.zeros(3)], PLAN, CLIENTS, tmp_path) as session:
+        session.round({who: [np.zeros(3)] for who in CLIENTS})
+    with pytest.raises(Misused) as refused:
+        Session([np.zeros(3)], replace(PLAN, task="another"), CLIENTS, tmp_path)
+    assert "than RoundPlan(task='another'), it has RoundPlan(task='session'): name another folder" in str(refused.value)
+
+
+def test_folders_above_that_are_missing_are_made(tmp_path: Path) -> None:
+    with Session([np.zeros(3)], PLAN, CLIENTS, tmp_path / "runs" / "one") as session:
+        session.round({who: [np.zeros(3)] for who in CLIENTS})
+    assert stat.S_IMODE((tmp_path / "runs" / "one").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(("strategy", "shown"), [(FedAvgM, "FedAvgM"), ("FedAvgM", "'FedAvgM'")])
+def test_a_strategy_that_is_no_object_of_a_rule_is_refused(strategy: Any, shown: str, tmp_path: Path) -> None:
+    with pytest.raises(Misused, match=rf"strategy is {shown}, expected an object with start, step: FedAdam"):
+        Session([np.zeros(3)], PLAN, CLIENTS, tmp_path, strategy=strategy)
 
 
 def test_a_session_is_lost_with_too_many_drop_outs_by_name(tmp_path: Path) -> None:

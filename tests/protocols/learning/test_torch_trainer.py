@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +115,33 @@ def test_a_model_of_another_module_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"), [({"epochs": 0}, "epochs is 0"), ({"mu": -1}, "mu is -1"), ({"mu": float("nan")}, "mu is")]
+    ("changes", "words"),
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"epochs": "3"}, "epochs is '3', expected at least 1 and an integer"),
+        ({"mu": -1}, "mu is -1"),
+        ({"mu": float("nan")}, "mu is"),
+        ({"mu": "0.1"}, "mu is '0.1', expected a number"),
+    ],
 )
 def test_a_number_outside_its_range_is_named(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(Misused, match=words):
         trainer(linear(), **changes)
+
+
+def test_an_optimiser_that_is_made_already_is_refused() -> None:
+    module = linear()
+    with pytest.raises(Misused, match="optimiser is a SGD, expected a function that makes one"):
+        replace(trainer(module), optimiser=torch.optim.SGD(module.parameters(), lr=0.1))
+
+
+def test_a_pass_without_a_batch_is_refused() -> None:
+    client = trainer(linear())
+    received = linear().state_dict()
+    used_up, empty = iter(client.loader), replace(client, loader=[])
+    for refused in (empty, replace(client, loader=used_up, epochs=2), replace(client, loader=used_up)):
+        with pytest.raises(Misused, match="the loader gave no batch: give a list or a DataLoader"):
+            refused.fit(received)
 
 
 def test_the_learning_package_does_not_import_torch() -> None:
