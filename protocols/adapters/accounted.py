@@ -1,4 +1,4 @@
-"""No noise that nobody counts: with every adapter, a plan with noise has a ledger."""
+"""No noise that nobody counts: where an adapter plays real rounds, a plan with noise has a ledger."""
 
 from __future__ import annotations
 

@@ -137,7 +137,9 @@ def secure(
 
 
 def _secured(plain: Any, served: Mapping[str, Any]) -> SecureFedAvg:
-    """Raises: BadPlan for a controller that does more than FedAvg, or weighs sites by what the server knows of them."""
+    """Raises: BadPlan for a controller that does more than FedAvg, or weighs sites by what the server knows of them;
+    Misused for rounds that are none.
+    """
     if type(plain) is not FedAvg:
         raise BadPlan(f"{type(plain).__name__} is no plain FedAvg: its rounds are not those that a secure sum replaces")
     for name in ("aggregator", "aggregation_weights", "exclude_vars", "enable_tensor_disk_offload"):
