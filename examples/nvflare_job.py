@@ -1,4 +1,4 @@
-"""Secure rounds in NVFlare's simulator: `python examples/nvflare_job.py`, with nvflare 2.9 beside secagg.
+"""Secure rounds in NVFlare's simulator: `python examples/nvflare_job.py`, with nvflare 2.9 beside secagg[report].
 
 Four sites learn digits. The same job runs on provisioned sites with ProdEnv: give each its own folder of keys and start
 it from a machine that has neither.
@@ -58,6 +58,9 @@ def accuracy(model: dict[str, Any]) -> float:
 
 
 def main(folder: Path) -> float:
+    # Without the data no site is started.
+    dealt()
+
     from nvflare.recipe import SimEnv
 
     from protocols.adapters.nvflare import collab_recipe

@@ -68,7 +68,8 @@ class Home:
             opener = _read_key(folder / OPENER) if (folder / OPENER).exists() else None
             return cls(folder, roster, _read_key(folder / IDENTITY), opener)
         except OSError as error:
-            raise Misused(f"{folder} is no home: {error.strerror} ({error.filename}); make_homes makes them") from error
+            why = f"{error.strerror} ({error.filename})"
+            raise Misused(f"{folder.absolute()} is no home: {why}; make_homes makes them") from error
 
     def site(self, policy: Policy) -> Site:
         """The endpoints that live here, as they were stored last; one process at a time.

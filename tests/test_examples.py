@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from dp import Budget, BudgetExceeded, Ledger
 from protocols import DurableClient, RoundPlan, Server, secure_mean
-from protocols.errors import TooFewClients
+from protocols.errors import MissingExtra, TooFewClients
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -51,6 +52,15 @@ def test_the_private_loop_learns_within_its_budget_and_goes_on_where_it_ended(
     assert "nothing was sent" in capsys.readouterr().out
     with Ledger.read(tmp_path / "run.ledger") as ledger:
         assert ledger.head() == head
+
+
+def test_the_nvflare_job_misses_its_data_before_any_keys_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(MissingExtra, match="report"):
+        load("nvflare_job").main(tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.fixture

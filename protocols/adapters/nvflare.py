@@ -20,6 +20,7 @@ from typing import Any
 
 from dp import Budget
 from protocols import wire
+from protocols.adapters.accounted import require_ledger
 from protocols.adapters.demands import demands_from
 from protocols.adapters.nvflare_parties import SecureClient, SecureServer
 from protocols.adapters.nvflare_tasks import SITE, TASK, Letters, Mask, SecureFedAvg, SecureSite, TakeLetters
@@ -37,6 +38,8 @@ __all__ = ["Trained", "collab_recipe", "secure"]
 
 # What must be installed wherever the job runs.
 INSTALLED = ("secagg", "dp", "protocols")
+# Stands in a home for the name of the site.
+SITE_NAME = "{site}"
 NO_DEMANDS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -68,8 +71,11 @@ def collab_recipe(
 
     Guarantee: nothing of one client leaves its site but masked or encrypted, weight and metrics included; what a
         client's code raises stays there. Sites must allow jobs to bring code (NVFlare's BYOC right).
-    Raises: Misused for functions that cannot be named, or a ledger without budget.
+    Raises: Misused for functions that cannot be named, rounds that are none, a home that all sites would share, or a
+        ledger without budget; BadPlan for noise without a ledger.
     """
+    _check_rounds(rounds)
+    _check_home(home)
     demanded = _demanded(plan, demands)
     server = SecureServer(
         start=name_of(start),
@@ -112,8 +118,9 @@ def secure(
     Weights (numbers of steps, where the plan's `max_weight` is above 1) and the plan's metrics move under the mask; any
     other metric stays on its site. Call it last: its output filter must be the last one. What a script logs with a
     tracker of experiments is sent by that tracker, in the clear. The rest is as in `collab_recipe`.
-    Raises: BadPlan for a recipe that is no plain FedAvg, or needs single updates; Misused.
+    Raises: BadPlan for a recipe that is no plain FedAvg, or needs single updates, or noise without a ledger; Misused.
     """
+    _check_home(home)
     demanded = _demanded(plan, demands)
     server = recipe._job._deploy_map["server"].app_config
     flows = [flow for flow in server.workflows if isinstance(flow.controller, FedAvg)]
@@ -130,12 +137,15 @@ def secure(
 
 
 def _secured(plain: Any, served: Mapping[str, Any]) -> SecureFedAvg:
-    """Raises: BadPlan for a controller that does more than FedAvg, or weighs sites by what the server knows of them."""
+    """Raises: BadPlan for a controller that does more than FedAvg, or weighs sites by what the server knows of them;
+    Misused for rounds that are none.
+    """
     if type(plain) is not FedAvg:
         raise BadPlan(f"{type(plain).__name__} is no plain FedAvg: its rounds are not those that a secure sum replaces")
     for name in ("aggregator", "aggregation_weights", "exclude_vars", "enable_tensor_disk_offload"):
         if getattr(plain, name):
             raise BadPlan(f"{name} needs individual updates; they are never seen: leave it out")
+    _check_rounds(plain.num_rounds)
     made = SecureFedAvg(
         num_clients=plain.num_clients,
         num_rounds=plain.num_rounds,
@@ -152,6 +162,20 @@ def _secured(plain: Any, served: Mapping[str, Any]) -> SecureFedAvg:
     return made
 
 
+def _check_rounds(rounds: int) -> None:
+    """Raises: Misused for no number of rounds."""
+    if type(rounds) is not int or rounds < 1:
+        raise Misused(f"rounds is {rounds!r}, it must be an integer of at least 1")
+
+
+def _check_home(home: str) -> None:
+    """Raises: Misused for one folder of all sites: each has its own keys."""
+    if SITE_NAME not in str(home):
+        raise Misused(
+            f"home is {str(home)!r} on every site: put {SITE_NAME} where its name belongs, 'homes/{SITE_NAME}'"
+        )
+
+
 def _demanded(plan: RoundPlan, demands: Mapping[str, Any]) -> dict[str, Any]:
     """Raises: Misused for demands that no site could read."""
     demanded = dict(demands or {"protocols": [plan.protocol], "min_cohort": plan.min_cohort})
@@ -162,7 +186,11 @@ def _demanded(plan: RoundPlan, demands: Mapping[str, Any]) -> dict[str, Any]:
 def _served(
     plan: RoundPlan, home: str, train_seconds: float | None, ledger: str | None, budget: Budget | None
 ) -> dict[str, Any]:
-    """What either server is told, as JSON can hold it.  Raises: Misused for a ledger without budget."""
+    """What either server is told, as JSON can hold it.
+
+    Raises: BadPlan for noise without a ledger; Misused for a ledger without budget.
+    """
+    require_ledger(plan, ledger)
     if (ledger is None) != (budget is None):
         raise Misused("a ledger has a budget: give both, or neither")
     return {

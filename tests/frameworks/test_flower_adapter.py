@@ -6,9 +6,11 @@ Runs in the environment of Flower (`make test-flower`) and is skipped by name el
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 
 pytest.importorskip("flwr", reason="flwr is not installed here: run `make test-flower`")
 
+from protocols.errors import MissingExtra, Misused
 from protocols.home import make_homes
 from tests.protocols.adapters.federation import (
     CLIENTS,
@@ -163,18 +166,46 @@ def test_a_simulation_names_who_was_lost_and_takes_two_exchanges(simulated: Any)
 # --- the example ------------------------------------------------------------------------------------------
 
 
-def test_the_example_learns_digits(flower: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its two apps as they are, without the processes around them; the keys are made on the way."""
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed here: run `make test-flower`")
+@pytest.fixture
+def example(flower: Any) -> Iterator[Any]:
+    """The modules of its two apps, read anew, and the folder where it will make its keys."""
     with place_in_memory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(EXAMPLE))
         patch.setenv("SECAGG_HOMES", str(folder / "homes"))
-        client = importlib.import_module("flower_app.client_app").app
-        server = importlib.import_module("flower_app.server_app").app
-        contexts = [flower.Context(1, who, {"partition-id": who}, flower.RecordDict(), {}) for who in range(10)]
-        grid = LocalGrid({100 + who: Node(client, context) for who, context in enumerate(contexts)})
-        settings = {"num-server-rounds": 3, "learning-rate": 0.5}
-        server(grid, flower.Context(1, 0, {}, flower.RecordDict(), settings))
+        client, server = (importlib.import_module(f"flower_app.{side}_app") for side in ("client", "server"))
+        yield SimpleNamespace(client=client, server=server, homes=folder / "homes")
+        for name in [name for name in sys.modules if name.partition(".")[0] == "flower_app"]:
+            del sys.modules[name]
+
+
+def run_example(flower: Any, example: Any, nodes: int) -> None:
+    contexts = [flower.Context(1, who, {"partition-id": who}, flower.RecordDict(), {}) for who in range(nodes)]
+    grid = LocalGrid({100 + who: Node(example.client.app, context) for who, context in enumerate(contexts)})
+    settings = {"num-server-rounds": 3, "learning-rate": 0.5}
+    example.server.app(grid, flower.Context(1, 0, {}, flower.RecordDict(), settings))
+
+
+def test_the_example_learns_digits(flower: Any, example: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its two apps as they are, without the processes around them; the keys are made on the way."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed here: run `make test-flower`")
+    run_example(flower, example, nodes=10)
     accuracy = float(capsys.readouterr().out.split("accuracy")[-1])
     # Constant models get a tenth right.
     assert accuracy > 0.8
+
+
+def test_the_example_says_how_to_start_enough_nodes(flower: Any, example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed here: run `make test-flower`")
+    monkeypatch.setattr(example.server, "WAIT_SECONDS", 0.0)
+    with pytest.raises(Misused, match=r'2 nodes are connected .* --federation-config "num-supernodes=10" --stream'):
+        run_example(flower, example, nodes=2)
+    assert not example.homes.exists()
+
+
+def test_the_example_misses_its_data_before_it_waits_for_nodes(
+    flower: Any, example: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(MissingExtra, match="report"):
+        run_example(flower, example, nodes=0)
+    assert not example.homes.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -169,6 +170,14 @@ def test_homes_that_cannot_be_are_refused(arguments: Any, why: str, tmp_path: Pa
     with pytest.raises(Misused, match=why):
         make_homes(tmp_path / "homes", **arguments)
     assert not (tmp_path / "homes").exists()
+
+
+def test_a_relative_folder_that_is_missing_is_named_from_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Misused, match=rf"^{re.escape(str(tmp_path))}/homes/server is no home"):
+        Home.at("homes/server")
 
 
 def test_a_folder_that_is_no_home_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from flower_app.task import DEALT, HOMES, MODEL, trained
+from flower_app.task import HOMES, MODEL, dealt, trained
 from protocols.adapters.flower import client_mod
 
 app = ClientApp(mods=[client_mod(home=HOMES)])
@@ -13,7 +13,7 @@ app = ClientApp(mods=[client_mod(home=HOMES)])
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    examples = DEALT.clients[context.node_config["partition-id"]]
+    examples = dealt().clients[context.node_config["partition-id"]]
     received = message.content["arrays"].to_numpy_ndarrays()
     parameters = trained(received, examples, message.content["config"]["lr"])
     metrics = {"num-examples": len(examples), "loss": MODEL.score(parameters, examples).loss}
@@ -23,7 +23,7 @@ def train(message: Message, context: Context) -> Message:
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    examples = DEALT.clients[context.node_config["partition-id"]]
+    examples = dealt().clients[context.node_config["partition-id"]]
     score = MODEL.score(message.content["arrays"].to_numpy_ndarrays(), examples)
     metrics = {"num-examples": len(examples), "accuracy": score.accuracy}
     return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
 import numpy as np
 
-from protocols.learning.data import Examples, deal_iid, digits
+from protocols.learning.data import Dealt, Examples, deal_iid, digits
 from protocols.learning.models import softmax_regression
 
 CLIENTS = 10
@@ -15,8 +16,14 @@ STEPS = 10
 # A folder per site, made by `make_homes`. Deployed, each node names its own: --node-config "secagg-home='/path'".
 HOMES = Path(os.environ.get("SECAGG_HOMES", Path.home() / ".secagg-flower-app"))
 
-DEALT = deal_iid(digits(), CLIENTS, seed=0)
-MODEL = softmax_regression(DEALT.public.features.shape[1], DEALT.public.classes)
+PIXELS, DIGITS = 64, 10
+MODEL = softmax_regression(PIXELS, DIGITS)
+
+
+@functools.cache
+def dealt() -> Dealt:
+    """Every node reads its own part alone; here all parts are made from one seed."""
+    return deal_iid(digits(), CLIENTS, seed=0)
 
 
 def trained(parameters: list[np.ndarray], examples: Examples, learning_rate: float) -> list[np.ndarray]:

@@ -22,6 +22,8 @@ from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import Strategy
 
 from dp.errors import BudgetExceeded
+from dp.ledger import Ledger
+from protocols.adapters.accounted import require_ledger
 from protocols.adapters.flower.inner import require_mean
 from protocols.adapters.flower.nodes import Nodes
 from protocols.adapters.flower.post import Post, by_node, letter
@@ -36,7 +38,7 @@ from protocols.adapters.flower.records import (
     scales,
     summed,
 )
-from protocols.errors import BadPlan, PolicyConflict, PolicyViolation, RoundLost, TooFewClients
+from protocols.errors import BadPlan, Misused, PolicyConflict, PolicyViolation, RoundLost, TooFewClients
 from protocols.exchanges import Exchanges, Finished
 from protocols.home import Home
 from protocols.party import PartyId
@@ -47,8 +49,6 @@ if TYPE_CHECKING:
     from flwr.app import ConfigRecord
     from flwr.serverapp import Grid
     from flwr.serverapp.strategy import Result
-
-    from dp.ledger import Ledger
 
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 3600.0
@@ -84,8 +84,8 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
     A plan without noise may name the metric "secagg-clipped": the mean part of the updates that was cut to the clip.
     A round that is lost leaves the model alone; after `max_lost_rounds` in a row its error is raised.
     Guarantee: the plan's promise for each sum; single updates, weights and metrics are never seen.
-    Raises: BadPlan for a strategy that needs more than a mean, Misused for a home that is not the server's;
-        PolicyConflict from a round that over half of the nodes refuse.
+    Raises: BadPlan for a strategy that needs more than a mean, or noise without a ledger; Misused for a home that is
+        not the server's, or a ledger that is not open; PolicyConflict from a round that over half of the nodes refuse.
     """
 
     def __init__(
@@ -104,6 +104,9 @@ class SecAgg(Strategy):  # type: ignore[misc]  # flwr is not installed where the
     ) -> None:
         require_mean(strategy, mean_only=mean_only)
         self.evaluate = _evaluate(evaluate, evaluate_metrics, plan)
+        require_ledger(plan, ledger)
+        if not isinstance(ledger, Ledger | None):
+            raise Misused(f"ledger is {ledger!r}, it must be an open one: Ledger.open(path, budget)")
         self.strategy, self.plan = strategy, plan
         self.stopped: str | None = None
         own = Home.at(home)

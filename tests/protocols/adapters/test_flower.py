@@ -716,6 +716,19 @@ def test_a_ledger_is_charged_and_its_epsilon_told(flower: Any, place: Path) -> N
         assert figures[2]["secagg-delta"] == 1e-5
 
 
+def test_noise_without_a_ledger_is_refused(flower: Any, place: Path) -> None:
+    made = Federation(flower, place / "homes", noisy())
+    with pytest.raises(BadPlan, match="noise without a ledger is not accounted: give ledger="):
+        made.strategy()
+
+
+@pytest.mark.parametrize("ledger", ["run.ledger", Path("run.ledger")], ids=["text", "path"])
+def test_a_ledger_that_is_not_open_is_refused(flower: Any, place: Path, ledger: Any) -> None:
+    made = Federation(flower, place / "homes", noisy())
+    with pytest.raises(Misused, match=r"run\.ledger.* must be an open one: Ledger\.open"):
+        made.strategy(ledger=ledger)
+
+
 def test_a_spent_budget_stops_the_training_and_keeps_the_model(flower: Any, place: Path) -> None:
     made = Federation(flower, place / "homes", noisy())
     with Ledger.open(place / "run.ledger", Budget(1, 1e-5, "zero-out")) as ledger:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from dp import Budget, Ledger
-from protocols.errors import MissingExtra, Misused, TooFewClients
+from protocols.errors import BadPlan, MissingExtra, Misused, TooFewClients
 from protocols.home import make_homes
 from tests.protocols.adapters.nvflare_kit import ADAPTERS, Collab, Recipe, rebuilt, stand_ins
 from tests.protocols.adapters.step_kit import SECRET, assert_moved, model_of, plan_of, train
@@ -193,6 +193,23 @@ def test_what_a_site_could_not_find_by_name_is_refused(world: SimpleNamespace, f
 def test_a_name_that_is_no_function_is_refused(world: SimpleNamespace, name: str) -> None:
     with pytest.raises((Misused, ValueError)):
         sys.modules[ADAPTERS[1]].named_function(name)
+
+
+def test_noise_without_a_ledger_is_refused(world: SimpleNamespace) -> None:
+    with pytest.raises(BadPlan, match="noise without a ledger is not accounted: give ledger="):
+        recipe_of(world, plan=plan_of(noise_multiplier=4.0, modulus_bits=32))
+
+
+@pytest.mark.parametrize("home", ["homes", "homes/site", "homes/{}"])
+def test_one_home_for_all_sites_is_refused(world: SimpleNamespace, home: str) -> None:
+    with pytest.raises(Misused, match=r"put \{site\} where its name belongs"):
+        recipe_of(world, home=home)
+
+
+@pytest.mark.parametrize("rounds", [0, -1, 2.0, "2", True, None])
+def test_rounds_that_are_none_are_refused(world: SimpleNamespace, rounds: Any) -> None:
+    with pytest.raises(Misused, match=r"rounds is .* an integer of at least 1"):
+        recipe_of(world, rounds=rounds)
 
 
 def test_a_ledger_without_budget_is_refused(world: SimpleNamespace) -> None:

@@ -244,6 +244,23 @@ def test_the_toolkit_itself_does_not_travel(world: SimpleNamespace) -> None:
     assert secured(world, plan_of()).left_out == ["secagg", "dp", "protocols"]
 
 
+def test_noise_without_a_ledger_is_refused(world: SimpleNamespace) -> None:
+    with pytest.raises(BadPlan, match="noise without a ledger is not accounted: give ledger="):
+        secured(world, plan_of(noise_multiplier=4.0, modulus_bits=32))
+
+
+@pytest.mark.parametrize("home", ["homes", "homes/site", "homes/{}"])
+def test_one_home_for_all_sites_is_refused(world: SimpleNamespace, home: str) -> None:
+    with pytest.raises(Misused, match=r"put \{site\} where its name belongs"):
+        secured(world, plan_of(), home=home)
+
+
+@pytest.mark.parametrize("rounds", [0, -1, 2.0, "2", True, None])
+def test_rounds_that_are_none_are_refused(world: SimpleNamespace, rounds: Any) -> None:
+    with pytest.raises(Misused, match=r"rounds is .* an integer of at least 1"):
+        secured(world, plan_of(), plain_recipe(num_rounds=rounds))
+
+
 def test_a_ledger_without_budget_is_refused(world: SimpleNamespace) -> None:
     with pytest.raises(Misused, match="budget"):
         secured(world, plan_of(), ledger="run.ledger")
