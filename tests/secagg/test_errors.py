@@ -45,7 +45,7 @@ def test_the_surface_is_pinned() -> None:
             "AgreementKey", "Context", "Identity", "Secret", "Seed", "check_point", "derive", "public_of", "verify",
             "open_box", "seal", "Share", "combine", "split", "Correction", "mask_into", "unmask_into",
             "Against", "Assumption", "Graph", "GraphMode", "Parameters", "find_parameters", "largest_feasible_dropout",
-            "Workers", "Quorum",
+            "Workers", "Quorum", "Selection",
         ]
     )  # fmt: skip
     for name in secagg.__all__:
