@@ -31,7 +31,7 @@ demo: install
 	$(BIN)/secagg demo --protocol ckks
 
 # Two halves at once, of about equal length: most machines have two cores, and one test uses one.
-HALF := tests/mutants tests/protocols tests/secagg
+HALF := tests/attacks tests/mutants tests/protocols tests/secagg
 
 test: install
 	$(MAKE) --no-print-directory --jobs=2 test-half test-other-half
