@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable
 
 from protocols.codec import Frame
-from protocols.errors import Malformed
+from protocols.errors import Malformed, Misused
 from protocols.party import PartyId
 from protocols.wire import Buffer
 
@@ -20,8 +20,13 @@ EMPTY = _NUMBER.pack(0)
 
 
 def pack(frames: Iterable[Frame | Buffer]) -> bytes:
-    """The frames in this order. A frame is shorter than 4 GiB."""
+    """The frames in this order. A frame is shorter than 4 GiB.
+
+    Raises: Misused for more frames than `unpack` takes.
+    """
     kept = [bytes(frame) for frame in frames]
+    if len(kept) > MOST_FRAMES:
+        raise Misused(f"{len(kept)} frames do not go into one bundle, {MOST_FRAMES} do")
     return b"".join([_NUMBER.pack(len(kept)), *(part for frame in kept for part in (_NUMBER.pack(len(frame)), frame))])
 
 

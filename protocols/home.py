@@ -25,7 +25,7 @@ from protocols.durable import DurableClient, DurableHolder, DurableMember, Durab
 from protocols.endpoint import Client, Holder, Member
 from protocols.errors import Misused
 from protocols.oneshot.member import MemberPolicy
-from protocols.party import PartyId
+from protocols.party import MAX_CLIENT_ID, PartyId
 from protocols.plan import ENCRYPTED, ONE_SHOT, PAIRWISE, Policy
 from protocols.roster import Roster, place_text
 from protocols.sites import Site
@@ -36,6 +36,7 @@ AnyPath = str | os.PathLike[str]
 
 SERVER_HOME, ROSTER, IDENTITY, OPENER = "server", "roster.json", "identity.key", "opener.key"
 MOST_ROSTER_BYTES = 64 << 20
+MOST_OPENERS = MAX_CLIENT_ID + 1 - FIRST_HOLDER
 USUAL_OPENERS: Mapping[str, int] = {PAIRWISE: 0, ONE_SHOT: MEMBERS, ENCRYPTED: HOLDERS}
 
 
@@ -74,7 +75,7 @@ class Home:
     def site(self, policy: Policy) -> Site:
         """The endpoints that live here, as they were stored last; one process at a time.
 
-        Whoever opens sums here serves under the client's own demand of `policy.min_cohort`.
+        Whoever opens sums here serves under the client's own demands: `min_cohort`, and `min_opening_threshold`.
         Raises: Misused in the server's home; what `Durable` raises, `dp.errors.Locked` above all.
         """
         client = DurableClient(Client(policy, self.identity, self.roster.server), self.path / "state-client")
@@ -100,9 +101,12 @@ class Home:
         if policy.protocols >= {ENCRYPTED, ONE_SHOT}:
             raise Misused("who opens sums serves one protocol: let the policy allow 'oneshot' or 'ckks', not both")
         if ENCRYPTED in policy.protocols:
-            holding = HolderPolicy(pinned, clients, min_cohort=policy.min_cohort)
+            holding = HolderPolicy(
+                pinned, clients, min_cohort=policy.min_cohort, min_threshold=policy.min_opening_threshold
+            )
             return DurableHolder(Holder(me, holding, self.opener, server), self.path / "state-opener")
-        serving = MemberPolicy(pinned, clients, min_cohort=policy.min_cohort)
+        corrupted = max(1, policy.min_opening_threshold - 1)
+        serving = MemberPolicy(pinned, clients, min_cohort=policy.min_cohort, min_corrupted=corrupted)
         return DurableMember(Member(me, serving, self.opener, server), self.path / "state-opener")
 
 
@@ -118,8 +122,8 @@ def make_homes(folder: AnyPath, clients: int, protocol: str = ONE_SHOT, openers:
     if type(clients) is not int or not 1 <= clients <= FIRST_HOLDER:
         raise Misused(f"clients is {clients!r}, it must be an integer of at least 1")
     count = min(clients, USUAL_OPENERS[protocol]) if openers is None else openers
-    if type(count) is not int or not 0 <= count <= clients:
-        raise Misused(f"openers is {openers!r}: one may live on each of the {clients} sites")
+    if type(count) is not int or not 0 <= count <= min(clients, MOST_OPENERS):
+        raise Misused(f"openers is {openers!r}: one may live on each of {clients} sites, and at most {MOST_OPENERS}")
     root = Path(folder)
     require_folder(root)
     if any(root.iterdir()):

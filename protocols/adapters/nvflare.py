@@ -26,6 +26,7 @@ from protocols.adapters.nvflare_parties import SecureClient, SecureServer
 from protocols.adapters.nvflare_tasks import SITE, TASK, Letters, Mask, SecureFedAvg, SecureSite, TakeLetters
 from protocols.adapters.steps import Trained
 from protocols.errors import BadPlan, MissingExtra, Misused
+from protocols.learning.arguments import require_count
 from protocols.plan import RoundPlan
 
 try:
@@ -74,7 +75,7 @@ def collab_recipe(
     Raises: Misused for functions that cannot be named, rounds that are none, a home that all sites would share, or a
         ledger without budget; BadPlan for noise without a ledger.
     """
-    _check_rounds(rounds)
+    require_count("rounds", rounds)
     _check_home(home)
     demanded = _demanded(plan, demands)
     server = SecureServer(
@@ -145,7 +146,7 @@ def _secured(plain: Any, served: Mapping[str, Any]) -> SecureFedAvg:
     for name in ("aggregator", "aggregation_weights", "exclude_vars", "enable_tensor_disk_offload"):
         if getattr(plain, name):
             raise BadPlan(f"{name} needs individual updates; they are never seen: leave it out")
-    _check_rounds(plain.num_rounds)
+    require_count("rounds", plain.num_rounds)
     made = SecureFedAvg(
         num_clients=plain.num_clients,
         num_rounds=plain.num_rounds,
@@ -160,12 +161,6 @@ def _secured(plain: Any, served: Mapping[str, Any]) -> SecureFedAvg:
     )
     made.set_communicator(plain.communicator)
     return made
-
-
-def _check_rounds(rounds: int) -> None:
-    """Raises: Misused for no number of rounds."""
-    if type(rounds) is not int or rounds < 1:
-        raise Misused(f"rounds is {rounds!r}, it must be an integer of at least 1")
 
 
 def _check_home(home: str) -> None:

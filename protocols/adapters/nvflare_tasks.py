@@ -110,14 +110,26 @@ class SecureSite(FLComponent):  # type: ignore[misc]  # nvflare is not typed
 def measured(offer: Agreement, meta: Mapping[str, Any]) -> tuple[int, dict[str, float]]:
     """A result's weight, its number of steps where the plan weighs clients, and its values of the plan's metrics.
 
-    Raises: Misused where a metric of the plan is missing.
+    Raises: Misused where a metric of the plan is missing, or the steps of a plan that weighs clients.
     """
     plan, found = offer.plan, meta.get(MetaKey.INITIAL_METRICS) or {}
     missing = [metric.name for metric in plan.metrics if metric.name not in found]
     if missing:
         raise Misused(f"this plan has the metrics {missing}, and the script sent none of that name")
-    weight = 1 if plan.max_weight == 1 else int(meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND, 1))
-    return weight, {metric.name: float(found[metric.name]) for metric in plan.metrics}
+    return weight_of(offer, meta), {metric.name: float(found[metric.name]) for metric in plan.metrics}
+
+
+def weight_of(offer: Agreement, meta: Mapping[str, Any]) -> int:
+    """Raises: Misused where clients are weighed and this result does not say by what."""
+    if offer.plan.max_weight == 1:
+        return 1
+    steps = meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND)
+    if type(steps) is not int:
+        raise Misused(
+            f"this plan weighs clients by {MetaKey.NUM_STEPS_CURRENT_ROUND}, a whole number, and the script sent "
+            f"{steps!r}: send it in the meta of its result, or plan with max_weight=1"
+        )
+    return steps
 
 
 def site_of(component: FLComponent, fl_ctx: Any) -> SecureSite:

@@ -18,15 +18,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from dp.entropy import Entropy
-from dp.events import Sampling
 from protocols.errors import Misused, RoundLost, TooFewClients, WrongUpdate
+from protocols.learning.arguments import require_count, require_made
 from protocols.learning.checkpoint import Checkpoint
 from protocols.learning.cohorts import CohortRule, Draws, Everyone
 from protocols.learning.data import Dealt, Examples
 from protocols.learning.folders import RunFolder, described
 from protocols.learning.models import Model, Parameters, Score
 from protocols.learning.reduction import Everything, Latest, Public, Reduction
-from protocols.learning.stopping import Progress, StopRule, require_count, require_made
+from protocols.learning.stopping import Progress, StopRule
 from protocols.learning.strategies import Local, Strategy, require_rule
 
 # First words of the generators' seeds: one purpose never repeats another's draws.
@@ -111,13 +111,6 @@ class Federation:
     def deterministic(self) -> bool:
         """Whether cohorts and batches are functions of a public seed."""
         return self.seed is not None
-
-    def sampling(self) -> Sampling | None:
-        """How cohorts are sampled, for `dp.Sampled`; None where nothing is amplified.
-
-        Not a claim for this run's models under `PoissonCohort`, whose means tell the size of each cohort.
-        """
-        return None if self.deterministic else self.selection.sampling(len(self.data.clients))
 
     def first_model(self) -> Parameters:
         """The model a run of this federation starts from."""

@@ -23,7 +23,7 @@ from dp.events import Event
 from dp.ledger import Ledger, Standing
 from protocols.charging import charge_standing
 from protocols.coding import Exact, Randomness, planned_coding
-from protocols.errors import BadPlan, Misused, RoundLost
+from protocols.errors import BadPlan, Misused, RoundLost, WrongUpdate
 from protocols.ideal import Ideal
 from protocols.learning.cohorts import check_apart
 from protocols.learning.folders import RunFolder
@@ -59,7 +59,7 @@ def no_faults(clients: tuple[PartyId, ...], number: int) -> FaultPlan:
 
 
 class SecureRounds:
-    """Every round a secure one, of the same plan and endpoints; what they reported is in `reports`.
+    """Every round a secure one, of the same plan and endpoints; what the latest one reported is in `report`.
 
     `layout` is the model's where it keeps or ties arrays; `weights` are the clients' integers, 1 where None; `faults`
     says who vanishes in which round. Where the plan's clip adapts, each round takes the clip of the one before.
@@ -79,7 +79,8 @@ class SecureRounds:
         faults: Faults = no_faults,
     ) -> None:
         self.plan, self.ledger, self.layout = plan, ledger, layout
-        self.reports: list[RoundReport] = []
+        # One alone: a report holds a mean, which is as long as the model.
+        self.report: RoundReport | None = None
         self._folder, self._weights, self._faults = folder, weights, faults
         self._endpoints = Cohort.fresh(plan, clients, shared_memory())
         self._cohorts = _known_cohorts(folder)
@@ -165,7 +166,7 @@ class SecureRounds:
             before_commit=keep,
         )
         self._clip = None if self.plan.rule is None else report.next_clip
-        self.reports.append(report)
+        self.report = report
         return Aggregated(report.mean, report.survivors)
 
     def _known_clip(self) -> Fraction | None:
@@ -209,7 +210,8 @@ class IdealRounds:
     def __call__(self, updates: Mapping[int, Any], number: int) -> Aggregated:
         """The mean of all of them.
 
-        Raises: TooFewClients for fewer than the plan's smallest sum; as the encoder for an update that does not fit.
+        Raises: TooFewClients for fewer than the plan's smallest sum; WrongUpdate for a client without a weight; as the
+            encoder for an update that does not fit.
         """
         clients = client_numbers(updates)
         layout = Layout.of_update(updates[clients[0]])
@@ -217,6 +219,8 @@ class IdealRounds:
         agreement = Agreement(self.plan, number, bytes(16), layout.length, layout.digest(), NOTHING, NOTHING)
         context, ideal = context_of(agreement), Ideal(agreement)
         for who in clients:
+            if self._weights is not None and who not in self._weights:
+                raise WrongUpdate(f"weights are given for {sorted(self._weights)}, and client {who} has none")
             seed = derive(self._root, LABEL_IDEAL, context, who.to_bytes(4, "little"))
             randomness = Randomness(seed, context, self.deterministic)
             weight = 1 if self._weights is None else self._weights[who]

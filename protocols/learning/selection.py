@@ -25,6 +25,7 @@ import numpy as np
 
 from dp.errors import UnsupportedEvent
 from protocols.errors import BadPlan, Misused, PolicyViolation, WrongUpdate
+from protocols.learning.arguments import require_count
 from protocols.learning.models import Parameters
 from protocols.learning.reduction import Chosen, Latest, Public, arrived, travelling
 from protocols.party import SERVER
@@ -127,7 +128,7 @@ class TopKOfLast(MovingRule):
     explore: float = 0.1
 
     def __post_init__(self) -> None:
-        _require_count("k", self.k)
+        require_count("k", self.k)
         if not 0 <= self.explore <= 1:
             raise Misused(f"explore is {self.explore}, it must be a fraction of k")
 
@@ -156,7 +157,7 @@ class RandomK(MovingRule):
     k: int
 
     def __post_init__(self) -> None:
-        _require_count("k", self.k)
+        require_count("k", self.k)
 
     def choose(self, public: Public) -> Selection:
         """The first k of a permutation under this round's public seed."""
@@ -199,8 +200,8 @@ class VotedBlocks(MovingRule):
             )
         if self.plan.max_weight != 1:
             raise BadPlan(f"max_weight is {self.plan.max_weight}: a client has one vote, so its weight must be 1")
-        _require_count("block", self.block)
-        _require_count("min_votes", self.min_votes)
+        require_count("block", self.block)
+        require_count("min_votes", self.min_votes)
         if self.min_votes > self.plan.max_clients:
             raise Misused(f"min_votes is {self.min_votes}, and only {self.plan.max_clients} clients vote")
         if not 0 <= self.tau < math.inf:
@@ -347,11 +348,6 @@ def _others(chosen: Ids, length: int) -> Ids:
 
 def _none() -> Ids:
     return np.zeros(0, np.int64)
-
-
-def _require_count(name: str, value: int) -> None:
-    if type(value) is not int or value < 1:
-        raise Misused(f"{name} is {value!r}, it must be an integer of at least 1")
 
 
 def _require_fits(k: int, layout: Layout) -> None:

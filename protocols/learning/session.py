@@ -101,7 +101,10 @@ class Session:
             self._move(self._skipped())
             raise
         self._take(found)
-        return self._secure.reports[-1]
+        report = self._secure.report
+        # What was found on file was opened here, or taken up when this session was made.
+        assert report is not None
+        return report
 
     def close(self) -> None:
         """Gives up folder and ledger."""

@@ -23,8 +23,8 @@ from typing import Protocol
 import numpy as np
 
 from protocols.errors import Misused, WrongUpdate
+from protocols.learning.arguments import require_count, require_made, require_number
 from protocols.learning.models import Floats, Parameters
-from protocols.learning.stopping import require_count, require_made, require_number
 
 State = tuple[Parameters, ...]
 

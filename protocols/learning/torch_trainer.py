@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from protocols.errors import Misused, WrongUpdate
-from protocols.learning.stopping import require_count, require_number
+from protocols.learning.arguments import require_count, require_number
 
 
 @dataclass(frozen=True, slots=True)

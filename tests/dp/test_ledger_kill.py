@@ -10,7 +10,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from dp.events import Repeated
 from dp.ledger import Ledger, Standing
 from dp.ledger.store import Store
 from tests.dp.ledger_kit import EVENT, charge, epsilon_of, finish, outcome, start, write_rounds
+from tests.faults import points
 from tests.rows import rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -73,25 +73,10 @@ def check(directory: Path, attempted: int, kills: int = 1) -> list[Standing | No
 # --- chosen points -------------------------------------------------------------------------------
 
 
-def at(name: str, call: int, *, before: bool) -> Callable[[pytest.MonkeyPatch], None]:
+def at(name: str, call: int, *, before: bool) -> points.Plant:
     """Kills the process at the call-th use of a ledger or store method, before or after it acted."""
 
-    def plant(patch: pytest.MonkeyPatch) -> None:
-        owner = Store if name in ("append", "writing") else Ledger
-        real, calls = getattr(owner, name), []
-
-        def deadly(*arguments: object, **named: object) -> object:
-            calls.append(1)
-            if len(calls) == call and before:
-                die()
-            result = real(*arguments, **named)
-            if len(calls) == call:
-                die()
-            return result
-
-        patch.setattr(owner, name, deadly)
-
-    return plant
+    return points.at(Store if name in ("append", "writing") else Ledger, name, call, before=before, die=die)
 
 
 POINTS = {

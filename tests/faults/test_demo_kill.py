@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from dp.ledger import Ledger
 from protocols.learning import demo as module
 from protocols.learning.demo import BUDGET, Demo, federation_of, run_demo
 from protocols.simulate import Simulation
+from tests.faults import points
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -133,31 +135,11 @@ def die(*_: object, **__: object) -> None:
     os._exit(DIED)
 
 
-Plant = Callable[[pytest.MonkeyPatch], None]
-
-
-def at(owner: object, name: str, call: int, *, before: bool) -> Plant:
-    """Ends the process at the call-th use of a function, before or after it acted."""
-
-    def plant(patch: pytest.MonkeyPatch) -> None:
-        real, calls = getattr(owner, name), []
-
-        def deadly(*arguments: object, **named: object) -> object:
-            calls.append(1)
-            if len(calls) == call and before:
-                die()
-            result = real(*arguments, **named)
-            if len(calls) == call:
-                die()
-            return result
-
-        patch.setattr(owner, name, deadly)
-
-    return plant
+at = partial(points.at, die=die)
 
 
 # Where it dies, which rounds were handed out, and how every charged round stands before anybody settles it.
-POINTS: dict[str, tuple[Plant, list[int], dict[int, str]]] = {
+POINTS: dict[str, tuple[points.Plant, list[int], dict[int, str]]] = {
     "before the first reserve": (at(Ledger, "reserve", 1, before=True), [], {}),
     "after reserve": (at(Ledger, "reserve", 1, before=False), [], {0: "RESERVE"}),
     "before the opening is marked": (at(Ledger, "mark", 1, before=True), [], {0: "RESERVE"}),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from protocols.bundle import EMPTY, MOST_FRAMES, pack, unpack
 from protocols.codec import Frame
-from protocols.errors import Malformed
+from protocols.errors import Malformed, Misused
 from protocols.party import PartyId
 
 PEER = PartyId(7)
@@ -45,8 +45,10 @@ def test_a_bundle_cut_or_prolonged_is_refused(frames: list[bytes], data: st.Data
 
 def test_a_bundle_has_no_more_frames_than_any_party_says() -> None:
     assert len(unpack(pack([b""] * MOST_FRAMES), PEER)) == MOST_FRAMES
+    with pytest.raises(Misused, match="4097 frames"):
+        pack([b""] * (MOST_FRAMES + 1))
     with pytest.raises(Malformed, match="4097 frames"):
-        unpack(pack([b""] * (MOST_FRAMES + 1)), PEER)
+        unpack((MOST_FRAMES + 1).to_bytes(4, "big") + bytes(4 * (MOST_FRAMES + 1)), PEER)
     with pytest.raises(Malformed, match="4294967295 frames"):
         unpack(bytes([255] * 4), PEER)
 

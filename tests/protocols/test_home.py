@@ -163,6 +163,7 @@ def test_nobody_trains_in_the_home_of_the_server(tmp_path: Path) -> None:
         ({"clients": "3"}, "clients is '3'"),
         ({"clients": 3, "openers": 4}, "openers is 4"),
         ({"clients": 3, "openers": -1}, "openers is -1"),
+        ({"clients": 70, "openers": 65}, "at most 64"),
         ({"clients": 3, "protocol": "plain"}, "protocol is 'plain'"),
     ],
 )
@@ -226,3 +227,17 @@ def test_the_server_lives_nowhere_among_the_sites(tmp_path: Path) -> None:
     make_homes(tmp_path, 3)
     with pytest.raises(Misused, match="not among the keys of the roster"):
         Home.at(tmp_path / "server").introductions("node 7")
+
+
+@pytest.mark.parametrize("least", [2, 3, 5])
+def test_who_opens_sums_insists_on_what_its_client_does(least: int, tmp_path: Path) -> None:
+    """Against: a site whose client refuses a weak committee, and whose opener serves in it for others."""
+    demands = {"min_cohort": 4, "min_opening_threshold": least}
+    roster = make_homes(tmp_path / "members", 3, openers=1)
+    with Home.at(tmp_path / "members/site-0").site(roster.policy(**DEMANDS, **demands)) as site:
+        serving = site._opener._opener.policy
+        assert (serving.min_cohort, serving.min_corrupted) == (4, least - 1)
+    roster = make_homes(tmp_path / "holders", 3, "ckks", openers=1)
+    with Home.at(tmp_path / "holders/site-0").site(roster.policy(protocols=frozenset({"ckks"}), **demands)) as site:
+        holding = site._opener._opener.policy
+        assert (holding.min_cohort, holding.min_threshold) == (4, least)

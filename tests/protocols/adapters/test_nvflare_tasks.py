@@ -37,7 +37,7 @@ def script(site: str, model: Any, kind: DataKind = DataKind.WEIGHTS, **meta: Any
     made = {name: array + change[name] if name in change else array for name, array in model.items()}
     if kind is DataKind.WEIGHT_DIFF:
         made = {name: made[name] - array for name, array in model.items()}
-    return Shareable(kind=kind, data=made, meta={"NUM_STEPS_CURRENT_ROUND": STEPS[site], "private": SECRET, **meta})
+    return Shareable(kind=kind, data=made, meta={"NUM_STEPS_CURRENT_ROUND": STEPS[site], "private": SECRET} | meta)
 
 
 @pytest.fixture
@@ -110,6 +110,19 @@ def test_steps_and_metrics_move_under_the_mask_and_nothing_else_leaves(world: Si
         assert result.keys() == {"secagg"}
         assert isinstance(result["secagg"], bytes)
         assert SECRET.encode() not in result["secagg"]
+
+
+@pytest.mark.parametrize("steps", [None, 7.5, "7", True])
+def test_who_does_not_say_what_it_weighs_drops_out_of_a_plan_that_weighs(world: SimpleNamespace, steps: Any) -> None:
+    plan = plan_of(max_weight=1000)
+
+    def trains(site: str, model: Any) -> Shareable:
+        return script(site, model, NUM_STEPS_CURRENT_ROUND=steps if site == SITES[1] else STEPS[site])
+
+    controller = played(world, plan, trains)
+    others = [site for site in SITES if site != SITES[1]]
+    assert_moved(controller.models[0].params, model_of(), others, plan, weights=STEPS)
+    assert rounds_of(world)[0]["refusals"] == {SITES[1]: "Misused"}
 
 
 def test_integers_stay_what_the_server_sends(world: SimpleNamespace) -> None:

@@ -53,7 +53,7 @@ def test_every_rule_says_in_words_why_it_ended_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", [Rounds, Attempts])
 def test_a_run_of_no_rounds_is_refused(rule: type[Rounds] | type[Attempts]) -> None:
-    with pytest.raises(Misused, match="is 0, expected at least 1"):
+    with pytest.raises(Misused, match="is 0, it must be an integer of at least 1"):
         rule(0)
 
 

@@ -220,7 +220,7 @@ def test_the_common_part_of_the_adaptive_rules_is_no_rule() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Local(0.1, epochs="3"), "epochs is '3', expected at least 1 and an integer"),  # type: ignore[arg-type]  # a slip of the pen
+        (lambda: Local(0.1, epochs="3"), "epochs is '3', it must be an integer of at least 1"),  # type: ignore[arg-type]  # a slip of the pen
         (lambda: FedProx(Local(0.1), mu="0.1"), "mu is '0.1', expected a number"),  # type: ignore[arg-type]  # a slip of the pen
         (lambda: FedAvgM(Local(0.1), momentum="0.9"), "momentum is '0.9', expected a number"),  # type: ignore[arg-type]  # a slip of the pen
     ],

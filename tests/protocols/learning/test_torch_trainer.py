@@ -118,7 +118,7 @@ def test_a_model_of_another_module_is_refused() -> None:
     ("changes", "words"),
     [
         ({"epochs": 0}, "epochs is 0"),
-        ({"epochs": "3"}, "epochs is '3', expected at least 1 and an integer"),
+        ({"epochs": "3"}, "epochs is '3', it must be an integer of at least 1"),
         ({"mu": -1}, "mu is -1"),
         ({"mu": float("nan")}, "mu is"),
         ({"mu": "0.1"}, "mu is '0.1', expected a number"),
