@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import pages
+from benchmarks.pages import write_between
 from protocols.learning import (
     Aggregate,
     Dealt,
@@ -60,9 +61,9 @@ SPLITS = ("Dirichlet(0.1)", "IID")
 SECURE = ("FedAdam(0.1)", "Dirichlet(0.1)", SEEDS[0])
 # A mean accuracy that differs by less is the same: it is seven of the 1347 images that three runs are tested on.
 MATCH = 0.005
-RESULT = Path(__file__).parent / "results" / "learning.json"
-DOCS = Path(__file__).parents[1] / "docs" / "learning.md"
-BEGIN, END = "<!-- python -m benchmarks.learning: begin -->\n", "<!-- end -->\n"
+RESULT = pages.RESULTS / "learning.json"
+DOCS = pages.DOCS / "learning.md"
+COMMAND = "python -m benchmarks.learning"
 PLAN = RoundPlan.recommend(GROUP, dropout=0.2, corrupt=0.1, clip=4, task="learning")
 
 
@@ -154,8 +155,7 @@ def main() -> None:
     secure = {"run": SECURE, "equal": secure_equals_ideal()}
     result = {"setting": setting, "rows": [asdict(row) for row in rows], "secure": secure}
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    before, rest = DOCS.read_text("utf-8").split(BEGIN)
-    DOCS.write_text(before + BEGIN + table_of(result) + END + rest.split(END, 1)[1], encoding="utf-8")
+    write_between(DOCS, COMMAND, table_of(result))
     print(table_of(result) + f"with masks, bit for bit the same model: {secure['equal']}")
 
 

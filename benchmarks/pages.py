@@ -1,6 +1,7 @@
 """Tables inside documents, written from stored results and never by hand.
 
 python -m benchmarks --suite compression --save     results/<date>-compression.json, and the table in its page
+python -m benchmarks.learning                       results/learning.json, and the table in docs/learning.md
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from benchmarks.rows import Row
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {"compression": "compression.md"}
-BEGIN = "<!-- from here on: python -m benchmarks --suite {suite} --save -->"
+COMMAND = "python -m benchmarks --suite {suite} --save"
+BEGIN = "<!-- from here on: {command} -->"
 END = "<!-- to here -->"
 HEAD = ("what travels", "upload, bytes per client and round", "of all of it", "accuracy", "that of all of it", "more")
 
@@ -45,13 +47,17 @@ def write(suite: str, rows: list[Row]) -> None:
 
     Raises: ValueError for a page without the two marks.
     """
-    page = DOCS / PAGES[suite]
-    page.write_text(with_table(page.read_text(encoding="utf-8"), suite, table(rows)), encoding="utf-8")
+    write_between(DOCS / PAGES[suite], COMMAND.format(suite=suite), table(rows))
 
 
-def with_table(text: str, suite: str, made: str) -> str:
-    """The page's text with this table between its marks."""
-    begin = BEGIN.format(suite=suite)
+def write_between(page: Path, command: str, made: str) -> None:
+    """Put this table where the page has the marks of this command.  Raises: ValueError for a page without them."""
+    page.write_text(with_table(page.read_text(encoding="utf-8"), command, made), encoding="utf-8")
+
+
+def with_table(text: str, command: str, made: str) -> str:
+    """The page's text with this table between the marks of the command that makes it.  Raises: ValueError."""
+    begin = BEGIN.format(command=command)
     before, found, rest = text.partition(begin)
     _, closed, after = rest.partition(END)
     if not found or not closed:

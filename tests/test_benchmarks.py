@@ -127,11 +127,11 @@ def test_the_table_of_a_page_is_what_the_stored_result_says(suite: str) -> None:
     text = (pages.DOCS / pages.PAGES[suite]).read_text(encoding="utf-8")
     rows = pages.stored(suite)
     assert len(rows) > 3
-    assert pages.with_table(text, suite, pages.table(rows)) == text
+    assert pages.with_table(text, pages.COMMAND.format(suite=suite), pages.table(rows)) == text
 
 
 def test_a_page_without_a_place_for_its_table_is_refused() -> None:
-    for text in ("", pages.BEGIN.format(suite="x"), pages.END):
+    for text in ("", pages.BEGIN.format(command="x"), pages.END):
         with pytest.raises(ValueError, match="no place for the table"):
             pages.with_table(text, "x", "| a |")
     with pytest.raises(FileNotFoundError, match="--suite nothing --save"):

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from benchmarks.learning import (
-    BEGIN,
     CLIENTS,
+    COMMAND,
     DOCS,
-    END,
     GROUP,
     RESULT,
     ROUNDS,
@@ -25,6 +24,7 @@ from benchmarks.learning import (
     table_of,
     verdict,
 )
+from benchmarks.pages import with_table
 
 
 def stored() -> dict[str, Any]:
@@ -33,8 +33,8 @@ def stored() -> dict[str, Any]:
 
 
 def test_the_docs_show_the_stored_result() -> None:
-    shown = DOCS.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
-    assert shown == table_of(stored())
+    text = DOCS.read_text(encoding="utf-8")
+    assert with_table(text, COMMAND, table_of(stored())) == text
 
 
 def test_the_stored_result_is_of_the_present_setting() -> None:
