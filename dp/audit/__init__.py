@@ -1,0 +1,12 @@
+"""Attacks that try to refute a privacy claim: each gives a lower bound of what leaks, with its confidence.
+
+    lower_bound > claim    the claim is refuted; anything else proves nothing
+
+finding   what an audit says, and how it stands in a ledger
+"""
+
+from __future__ import annotations
+
+from dp.audit.finding import Check, Correction, Finding
+
+__all__ = ["Check", "Correction", "Finding"]
