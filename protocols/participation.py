@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from dp.canonical import integer_of, object_of, text_of
 from dp.errors import Corrupt
 from dp.events import Event
 from dp.ledger import Ledger
-from dp.ledger.chain import Entry, Kind, integer_of, object_of, text_of
+from dp.ledger.chain import Entry, Kind
 from protocols.errors import Misused
 from protocols.party import PartyId
 

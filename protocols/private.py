@@ -19,10 +19,11 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from dp.accountant import Interval
+from dp.canonical import text_of
 from dp.errors import BudgetExceeded, Locked
 from dp.events import Exact, exact
 from dp.ledger import Ledger
-from dp.ledger.chain import Kind, text_of
+from dp.ledger.chain import Kind
 from dp.place import take_lock
 from protocols.errors import Misused, TooFewClients, WrongUpdate
 from protocols.participation import Attendance, attendance, invite

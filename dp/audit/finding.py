@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
+from dp.canonical import Body, Value, decode_rational, encode_rational, integer_of, require_keys, text_of
 from dp.errors import BadParameters
-from dp.ledger.chain import Body, Value, decode_rational, encode_rational, integer_of, require_keys, text_of
 
 MOST_CHECKS = 256
 LONGEST_NAME = 200

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from dp.accountant import Budget, Interval, Unit, View
+from dp.canonical import Body
 from dp.errors import (
     BadParameters,
     BadReservation,
@@ -34,7 +35,7 @@ from dp.errors import (
 )
 from dp.events import Event
 from dp.ledger.admission import Admission, require_unclosed, terms_of
-from dp.ledger.chain import Body, Entry, Head, Kind, Signer
+from dp.ledger.chain import Entry, Head, Kind, Signer
 from dp.ledger.charge import Charge, Ends, Outcome, Randomness, Terms, require_text
 from dp.ledger.genesis import clock, create, software
 from dp.ledger.history import History, Standing, compose

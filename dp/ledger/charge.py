@@ -15,9 +15,7 @@ from enum import Enum
 from fractions import Fraction
 
 from dp.accountant import Budget, Interval, Unit, View
-from dp.errors import BadParameters
-from dp.events import Event
-from dp.ledger.chain import (
+from dp.canonical import (
     Body,
     Value,
     bytes_of,
@@ -28,6 +26,8 @@ from dp.ledger.chain import (
     require_keys,
     text_of,
 )
+from dp.errors import BadParameters
+from dp.events import Event
 
 LABEL_CHARGE = b"secagg/v1/ledger/charge"
 LONGEST_NAME = 200
@@ -41,6 +41,52 @@ class Randomness(Enum):
 
     SYSTEM = "system"
     INSECURE = "insecure"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How the noise of a release is made: what an auditor needs beside the event, in integers and rationals.
+
+    Units: `lattice_step` and `clip` in the units of an update, one coordinate's step and one client's L2 norm.
+    Raises: BadParameters.
+    """
+
+    lattice_step: Fraction
+    clip: Fraction
+    modulus_bits: int
+    min_survivors: int
+    colluders: int
+    layers: int
+
+    def __post_init__(self) -> None:
+        if self.lattice_step <= 0 or self.clip <= 0:
+            raise BadParameters(f"lattice step {self.lattice_step} and clip {self.clip} must be above 0")
+        for name in ("modulus_bits", "min_survivors", "colluders", "layers"):
+            _require_count(name, getattr(self, name), 0)
+
+    def to_body(self) -> dict[str, Value]:
+        """As it stands in a RESERVE entry."""
+        return {
+            "lattice_step": encode_rational(self.lattice_step),
+            "clip": encode_rational(self.clip),
+            "modulus_bits": self.modulus_bits,
+            "min_survivors": self.min_survivors,
+            "colluders": self.colluders,
+            "layers": self.layers,
+        }
+
+    @classmethod
+    def from_body(cls, body: Body) -> Setting:
+        """The inverse of `to_body`.  Raises: BadParameters."""
+        require_keys(body, "lattice_step", "clip", "modulus_bits", "min_survivors", "colluders", "layers")
+        return cls(
+            decode_rational(text_of(body, "lattice_step")),
+            decode_rational(text_of(body, "clip")),
+            integer_of(body, "modulus_bits"),
+            integer_of(body, "min_survivors"),
+            integer_of(body, "colluders"),
+            integer_of(body, "layers"),
+        )
 
 
 @dataclass(frozen=True, slots=True)

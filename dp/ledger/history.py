@@ -16,23 +16,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 from dp.accountant import Interval, View, account
+from dp.canonical import Body, bytes_of, decode_body, integer_of, object_of, require_keys, text_of
 from dp.errors import BadParameters, Corrupt, NoiseTooCoarse, Unverifiable
 from dp.events import Event, Repeated, is_insecure
-from dp.ledger.chain import (
-    Body,
-    Entry,
-    Head,
-    Kind,
-    Signed,
-    bytes_of,
-    check_hash,
-    decode_body,
-    integer_of,
-    object_of,
-    require_keys,
-    signed_by,
-    text_of,
-)
+from dp.ledger.chain import Entry, Head, Kind, Signed, check_hash, signed_by
 from dp.ledger.charge import Charge, Ends, Outcome, Randomness, Terms
 from dp.ledger.session import Owner
 

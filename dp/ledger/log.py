@@ -11,8 +11,9 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Iterator
 
+from dp.canonical import Body
 from dp.errors import Corrupt, Forked, LedgerError, RolledBack, StorageRefused, Unverifiable
-from dp.ledger.chain import Body, Entry, Head, Kind, Signed, Signer, check_signature, link
+from dp.ledger.chain import Entry, Head, Kind, Signed, Signer, check_signature, link
 from dp.ledger.history import History
 from dp.ledger.store import FIRST_SEQ, Store
 

@@ -18,8 +18,8 @@ import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
+from dp.canonical import Body, bytes_of, integer_of, require_keys
 from dp.errors import BadParameters, StorageRefused
-from dp.ledger.chain import Body, bytes_of, integer_of, require_keys
 
 # struct flock of 64-bit Linux: type, whence, start, length, pid.
 _FLOCK = struct.Struct("hhqqi4x")

@@ -1,6 +1,6 @@
 """A ledger as a reader wants it: plain values, nothing left to look up. `dp.ledger.stating` makes it from a file.
 
-    Statement   verdict, budgets, releases, clients, audits, notes, and what a second accountant says
+Statement   verdict, budgets, releases, clients, audits, notes, and what a second accountant says
 """
 
 from __future__ import annotations

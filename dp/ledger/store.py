@@ -19,8 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dp.canonical import MAX_BODY_BYTES
 from dp.errors import Corrupt, LedgerError, Locked, RolledBack, StorageRefused, WrongVersion
-from dp.ledger.chain import MAX_BODY_BYTES, Entry
+from dp.ledger.chain import Entry
 from dp.ledger.place import beside, require_file
 from dp.place import file_system_of, require_not_remote
 

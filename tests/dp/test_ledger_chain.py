@@ -13,27 +13,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp.errors import BadParameters, Corrupt
-from dp.ledger.chain import (
+from dp.canonical import (
     MAX_BODY_BYTES,
-    Entry,
-    Kind,
-    Signed,
-    Signer,
     bytes_of,
-    check_hash,
-    check_signature,
     decode_body,
     decode_rational,
     encode_body,
     encode_rational,
     integer_of,
-    link,
     object_of,
     require_keys,
-    signed_by,
     text_of,
 )
+from dp.errors import BadParameters, Corrupt
+from dp.ledger.chain import Entry, Kind, Signed, Signer, check_hash, check_signature, link, signed_by
 from tests.rows import rows
 
 SEED = bytes(range(32))

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from dp.canonical import Body
 from dp.errors import Corrupt, DpError, Forked, LedgerError, RolledBack, Unverifiable
 from dp.events import GaussianEvent, Repeated
 from dp.ledger import Ledger, Standing, Verdict, store
-from dp.ledger.chain import Body, Entry, Head, Kind, Signer, link
+from dp.ledger.chain import Entry, Head, Kind, Signer, link
 from dp.ledger.charge import Ends
 from dp.ledger.place import beside, read_key
 from dp.ledger.session import Owner
