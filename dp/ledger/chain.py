@@ -24,6 +24,7 @@ from dp.errors import BadParameters, Corrupt
 
 LABEL_ENTRY = b"secagg/v1/ledger/entry"
 LABEL_SIGN = b"secagg/v1/ledger/sign"
+LABEL_WITNESS = b"secagg/v1/ledger/witness"
 
 FIRST_PREVIOUS = bytes(32)
 LEDGER_ID_BYTES = 16
@@ -114,6 +115,14 @@ class Signed:
 
     ledger_id: bytes
     public: bytes
+
+
+def witness_statement(ledger_id: bytes, head: Head) -> bytes:
+    """What somebody else signs who was shown this head: WITNESS || ledger_id || LE64(seq) || hash.
+
+    The head's own signature is no part of it: the hash says it all, and outlives the key.
+    """
+    return LABEL_WITNESS + ledger_id + head.seq.to_bytes(8, "little") + head.hash
 
 
 def entry_hash(ledger_id: bytes, seq: int, prev: bytes, kind: str, body: bytes) -> bytes:
