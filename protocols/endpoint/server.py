@@ -327,6 +327,8 @@ class Server(Hub, Reader):
         """
         image, state = restored(ServerImage, data, self.public, SERVER_STATES, self._supplied)
         try:
+            if image.wait and isinstance(state, CLOSED | Failed):
+                raise Undecodable(f"the room {image.wait!r} is open in a round that is over")
             outbox = Outbox.of(image.said)
             agreement = image.agreement
             limit = codec.MAX_CONTROL_BYTES if agreement is None else largest_frame(agreement, _opened_by(state))
