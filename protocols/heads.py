@@ -77,4 +77,4 @@ def _require_after(known: LedgerHead, head: LedgerHead) -> None:
 
 def forgets(later: Mapping[bytes, LedgerHead], earlier: Mapping[bytes, LedgerHead]) -> bool:
     """Whether `later` knows less than `earlier` of some task's ledger."""
-    return any(later.get(task, NO_LEDGER).seq < head.seq for task, head in earlier.items())
+    return any(task not in later or later[task].seq < head.seq for task, head in earlier.items())

@@ -117,14 +117,6 @@ class Signed:
     public: bytes
 
 
-def witness_statement(ledger_id: bytes, head: Head) -> bytes:
-    """What somebody else signs who was shown this head: WITNESS || ledger_id || LE64(seq) || hash.
-
-    The head's own signature is no part of it: the hash says it all, and outlives the key.
-    """
-    return LABEL_WITNESS + ledger_id + head.seq.to_bytes(8, "little") + head.hash
-
-
 def entry_hash(ledger_id: bytes, seq: int, prev: bytes, kind: str, body: bytes) -> bytes:
     """SHA256(ENTRY || ledger_id || LE64(seq) || prev || SHA256(kind || 00 || body))."""
     content = hashlib.sha256(kind.encode("utf-8") + b"\x00" + body).digest()
@@ -164,6 +156,11 @@ def check_signature(signed: Signed, entry: Entry) -> None:
         key.verify(entry.signature, LABEL_SIGN + signed.ledger_id + entry.hash)
     except (InvalidSignature, ValueError) as wrong:
         raise Corrupt(f"entry {entry.seq} is not signed by this ledger's key", seq=entry.seq) from wrong
+
+
+def witness_statement(ledger_id: bytes, head: Head) -> bytes:
+    """What somebody else signs to have seen this head: WITNESS || ledger_id || LE64(seq) || hash."""
+    return LABEL_WITNESS + ledger_id + head.seq.to_bytes(8, "little") + head.hash
 
 
 def signed_by(genesis: Entry) -> Signed:
