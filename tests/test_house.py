@@ -28,6 +28,7 @@ PACKAGES = ("secagg", "dp", "protocols")
 # Every module of `protocols`, or a package whose files belong together, may import what stands above it only.
 ORDER = (
     "errors",
+    "selftesting",
     "wire",
     "party",
     "certificates",
@@ -92,6 +93,7 @@ ORDER = (
     "planning",
     "tensors",
     "round",
+    "canary_rounds",
     "participation",
     "private_plan",
     "private",
@@ -99,6 +101,7 @@ ORDER = (
     "trial",
     "budgets",
     "curves",
+    "auditing",
     "learning",
     "report",
     "adapters",

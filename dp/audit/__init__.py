@@ -2,10 +2,12 @@
 
     lower_bound > claim    the claim is refuted; anything else proves nothing
 
-selftest     every noise path against its own event, in a second     self_testing routes
+selftest     every noise path against its own event, in a second     self_testing production
+processes    streams of other processes, and of forked children      processes
 one_run      m canaries, one run of training, guesses about each     guessing
 canary       one client in or out of rounds whose sums are seen      canaries
 membership   the matched filter against the best there can be        matching
+routes       what a noise path is to an audit
 confidence   from counted mistakes to a lower bound of epsilon
 finding      what an audit says, and how it stands in a ledger
 
@@ -19,7 +21,9 @@ from dp.audit.confidence import Count, Mistakes, epsilon_of_shift
 from dp.audit.finding import Check, Correction, Finding, refuted
 from dp.audit.guessing import Canaries, ChosenOnHalf, Declared, one_run
 from dp.audit.matching import Point, Roc, judge, membership, optimum, roc
-from dp.audit.routes import Route, Rule, production_routes
+from dp.audit.processes import processes
+from dp.audit.production import production_routes, routes_of
+from dp.audit.routes import NoisePath, Route, Rule
 from dp.audit.self_testing import examine, selftest
 
 __all__ = [
@@ -31,6 +35,7 @@ __all__ = [
     "Declared",
     "Finding",
     "Mistakes",
+    "NoisePath",
     "Observed",
     "Point",
     "Presence",
@@ -45,8 +50,10 @@ __all__ = [
     "observe",
     "one_run",
     "optimum",
+    "processes",
     "production_routes",
     "refuted",
     "roc",
+    "routes_of",
     "selftest",
 ]

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from dp.accountant import Unit, View, account
 from dp.audit.confidence import Count, Mistakes, epsilon_of_shift
 from dp.audit.finding import Check, Correction, Finding
-from dp.audit.routes import Route, Rule, Source, production_routes
+from dp.audit.production import production_routes
+from dp.audit.routes import Route, Rule, Source
 from dp.entropy import Entropy
 from dp.errors import BadParameters, ClipExceeded
 from dp.noise import Integers
