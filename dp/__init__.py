@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from dp.errors import RolledBack as RolledBack
     from dp.errors import StorageRefused as StorageRefused
     from dp.errors import UndeclaredHypothesis as UndeclaredHypothesis
+    from dp.errors import UnsoundNoise as UnsoundNoise
     from dp.errors import UnsupportedEvent as UnsupportedEvent
     from dp.errors import Unverifiable as Unverifiable
     from dp.errors import WrongVersion as WrongVersion
@@ -216,6 +217,7 @@ _HOME = {
     "Terms": "ledger.charge",
     "UndeclaredHypothesis": "errors",
     "Unit": "accountant",
+    "UnsoundNoise": "errors",
     "UnsupportedEvent": "errors",
     "Unverifiable": "errors",
     "Verdict": "ledger.verdict",

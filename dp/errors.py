@@ -2,7 +2,7 @@
 
     DpError
       BadParameters  NonFinite  ClipExceeded  NoiseTooCoarse  Infeasible  UnsupportedEvent
-      EntropyUnavailable  InsecureEntropy  AccountantDisagreement  BudgetExceeded
+      EntropyUnavailable  InsecureEntropy  AccountantDisagreement  UnsoundNoise  BudgetExceeded
       LedgerError    Corrupt  RolledBack  Forked  WrongVersion  Locked  StorageRefused
                      ConflictingCharge  BadReservation  Erased  Unverifiable
       AuditError     NotEnoughTrials  UndeclaredHypothesis
@@ -59,6 +59,11 @@ class InsecureEntropy(DpError):
 class AccountantDisagreement(DpError):
     """Ours: two independent accountants contradict each other. The release is blocked; report it with
     both intervals."""
+
+
+class UnsoundNoise(DpError):
+    """Ours, or the machine's: the self-test refuted what is claimed of the noise that would be added here. Start no
+    round on this machine; report the named check, and try another build of numpy."""
 
 
 class BudgetExceeded(DpError):

@@ -28,6 +28,7 @@ PACKAGES = ("secagg", "dp", "protocols")
 # Every module of `protocols`, or a package whose files belong together, may import what stands above it only.
 ORDER = (
     "errors",
+    "selftesting",
     "wire",
     "party",
     "certificates",
@@ -94,6 +95,7 @@ ORDER = (
     "planning",
     "tensors",
     "round",
+    "canary_rounds",
     "participation",
     "private_plan",
     "private",
@@ -101,6 +103,7 @@ ORDER = (
     "trial",
     "budgets",
     "curves",
+    "auditing",
     "learning",
     "report",
     "adapters",

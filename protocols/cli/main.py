@@ -14,6 +14,7 @@ from dp.errors import (
     DpError,
     EntropyUnavailable,
     LedgerError,
+    UnsoundNoise,
 )
 from protocols.cli.app import app
 from protocols.cli.options import REFUSED, WRONG_USE, output
@@ -23,7 +24,9 @@ from secagg.errors import EntropyUnavailable as NoEntropy
 from secagg.errors import SecaggError
 
 # None of these is wrong use: a limit was reached, or the machine or this package failed a check of its own.
-REFUSALS = BudgetExceeded | LedgerError | EntropyUnavailable | NoEntropy | AccountantDisagreement | ClipExceeded
+REFUSALS = (
+    BudgetExceeded | LedgerError | EntropyUnavailable | NoEntropy | AccountantDisagreement | ClipExceeded | UnsoundNoise
+)
 # What newer releases of typer return for KeyboardInterrupt; older ones raise Abort.
 INTERRUPTED = 130
 

@@ -26,7 +26,7 @@ PROTOCOLS = "protocols"
 BELOW_THE_TABLE = ("why", "trusts", "survives", "advice", "variants", "way")
 # Whole sentences, which stand below the table of a command.
 REASONS = "reasons"
-TYPED_BACK = ("noise_multiplier", "sampling_rate")
+TYPED_BACK = ("noise_multiplier", "sampling_rate", "confidence")
 
 
 class Output(Protocol):
@@ -58,18 +58,21 @@ class JsonOutput:
 
 
 class TextOutput:
-    """A two-column table on stdout, below it a plan's reasons and a table for each protocol; failures on stderr."""
+    """A two-column table on stdout, below it records, a plan's reasons and a table per protocol; failures on stderr."""
 
     def result(self, command: str, values: Mapping[str, Value]) -> None:
         table = Table(title=f"secagg {command}", show_header=False)
         table.add_column(style="bold")
         table.add_column(overflow="fold")
+        records = {key: value for key, value in values.items() if is_records(value)}
         for key, value in values.items():
-            if key not in (PROTOCOLS, REASONS):
+            if key not in (PROTOCOLS, REASONS, *records):
                 # As Text, because a path may hold what rich takes for markup.
                 table.add_row(label_of(key), Text(shown(key, value)))
         out = Console()
         out.print(table)
+        for key, rows in records.items():
+            show_records(out, key, rows)
         reasons: Any = values.get(REASONS, ())
         for sentence in reasons:
             out.print(Text(sentence))
@@ -106,6 +109,21 @@ def shown(key: str, value: Value) -> str:
             outwards = ROUND_FLOOR if key == "epsilon_lower" else ROUND_CEILING
             value = float(Context(prec=6, rounding=outwards).create_decimal_from_float(value))
     return text_of(finite(value))
+
+
+def is_records(value: Value) -> bool:
+    """Whether this is a list of records of one form, which is shown as a table of its own."""
+    return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
+
+
+def show_records(out: Console, key: str, records: Any) -> None:
+    """One line per record, one column per name in it."""
+    table = Table(title=label_of(key))
+    for name in records[0]:
+        table.add_column(label_of(name), overflow="fold")
+    for record in records:
+        table.add_row(*(Text(shown(name, value)) for name, value in record.items()))
+    out.print(table)
 
 
 def label_of(key: str) -> str:

@@ -13,7 +13,7 @@ from dp.errors import AuditError, BudgetExceeded, Corrupt, DpError, LedgerError
 TREE = {
     DpError: """
         BadParameters NonFinite ClipExceeded NoiseTooCoarse Infeasible UnsupportedEvent EntropyUnavailable
-        InsecureEntropy AccountantDisagreement BudgetExceeded LedgerError AuditError
+        InsecureEntropy AccountantDisagreement UnsoundNoise BudgetExceeded LedgerError AuditError
     """,
     LedgerError: """
         Corrupt RolledBack Forked WrongVersion Locked StorageRefused ConflictingCharge BadReservation

@@ -1,0 +1,201 @@
+"""The self-test: every noise path, drawn through its own code from the production entropy, against its own claim.
+
+    bound       outputs of both neighbours, a rule fixed beforehand, exact binomial ends: epsilon >= lower bound
+    variance    (S^2 / sigma^2 - 1) sqrt(N / (E x^4 / sigma^4 - 1)), both sides: a sigma 2 % off is seen
+    centre      the mean, in its standard errors
+    lattice     every residue class of 8 occurs at both neighbours: no output that only one of them could give
+    freshness   no window of 8 values occurs twice within two rounds, and neighbouring coordinates are unrelated
+    clip        a far too long update is within the sensitivity once it is on its lattice
+
+False alarms: 1e-7 for each bound and 2e-9 for each other check, so below 1e-6 in a run over all routes.
+A pass proves nothing; it would have found noise 2 % too weak, a clip that is missing, or a stream drawn twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dp.accountant import Unit, View, account
+from dp.audit.confidence import Count, Mistakes, epsilon_of_shift
+from dp.audit.finding import Check, Correction, Finding
+from dp.audit.production import production_routes
+from dp.audit.routes import Route, Rule, Source
+from dp.entropy import Entropy
+from dp.errors import BadParameters, ClipExceeded
+from dp.noise import Integers
+
+LABEL_WORDS = b"secagg/v1/dp/audit/words"
+
+DELTA = Fraction(1, 100_000)
+FALSE_ALARM = 1e-7
+SIX_SIGMAS = 6.0
+RESIDUES = 8
+WINDOW = 8
+WINDOWS = 1 << 12
+TESTED_WORDS = 1 << 13
+
+
+def selftest(
+    routes: Iterable[Route] | None = None,
+    *,
+    delta: Fraction = DELTA,
+    confidence: float = 1.0 - FALSE_ALARM,
+    source: Source = Entropy.system,
+) -> tuple[Finding, ...]:
+    """One finding for each route, all of production's unless others are given, and one for the streams themselves.
+
+    Raises: BadParameters; NotEnoughTrials when a route draws too little for the confidence.
+    """
+    chosen = production_routes() if routes is None else tuple(routes)
+    return (*(examine(route, delta=delta, confidence=confidence, source=source) for route in chosen), streams(source))
+
+
+def examine(
+    route: Route,
+    *,
+    delta: Fraction = DELTA,
+    confidence: float = 1.0 - FALSE_ALARM,
+    source: Source = Entropy.system,
+    claim: float | None = None,
+) -> Finding:
+    """One route against what its event is accounted as, or against a claim that somebody makes of it.
+
+    Guarantee: `lower_bound` is above the true epsilon at delta with probability at most 1 - confidence; a failed check
+        of sound noise has probability below 2e-9 each.
+    """
+    absent, other = route.draw(source, b"absent"), route.draw(source, b"present")
+    _require_outputs(absent, other)
+    present = other + route.distance
+    mistakes = Mistakes(
+        Count(int(np.count_nonzero(absent > route.threshold)), absent.size),
+        Count(int(np.count_nonzero(present <= route.threshold)), present.size),
+    )
+    return Finding(
+        audit="selftest",
+        subject=route.name,
+        claim=claimed(route, delta) if claim is None else claim,
+        delta=delta,
+        lower_bound=_bound(route, mistakes, float(delta), 1.0 - confidence),
+        confidence=confidence,
+        trials=absent.size + present.size,
+        hypotheses=1,
+        correction=Correction.NONE,
+        seed=None,
+        checks=(
+            _variance(route, absent),
+            _centre(route, absent),
+            _lattice(absent, present),
+            _windows(absent, other),
+            _correlation("neighbouring coordinates", absent),
+            _clip(route, source),
+        ),
+    )
+
+
+def claimed(route: Route, delta: Fraction) -> float:
+    """The epsilon that every ledger here books for one release of this route."""
+    return account([route.event], Unit(route.relation), View.RELEASED, delta).upper
+
+
+def streams(source: Source = Entropy.system) -> Finding:
+    """Two instances of one purpose, and two rounds of it: no eight words in a row occur twice."""
+    drawn = [_words(source, context) for context in (b"first", b"first", b"second")]
+    return Finding(
+        audit="selftest",
+        subject="entropy",
+        claim=None,
+        delta=Fraction(0),
+        lower_bound=None,
+        confidence=1.0 - FALSE_ALARM,
+        trials=len(drawn),
+        hypotheses=1,
+        correction=Correction.NONE,
+        seed=None,
+        checks=(fresh(drawn), _correlation("neighbouring words", drawn[0] >> np.uint64(12))),
+    )
+
+
+def fresh(drawn: Iterable[NDArray[np.uint64] | Integers]) -> Check:
+    """Whether no window of 8 values occurs twice among these streams or within one of them.
+
+    A window counts by its sum with odd weights modulo 2^64: two of 10^5 different ones fall together below 1e-9.
+    """
+    sums = np.concatenate([_window_sums(stream) for stream in drawn])
+    again = sums.size - np.unique(sums).size
+    return Check("windows of 8 that occur twice", again == 0, float(again))
+
+
+def _words(source: Source, context: bytes) -> NDArray[np.uint64]:
+    with source(LABEL_WORDS, context) as entropy:
+        return entropy.borrow(TESTED_WORDS, LABEL_WORDS).copy()
+
+
+def _require_outputs(*outputs: Integers) -> None:
+    for output in outputs:
+        if type(output) is not np.ndarray or output.dtype != np.int64 or output.ndim != 1 or output.size < WINDOW:
+            raise BadParameters(f"a route draws one int64 vector of at least {WINDOW} outputs")
+
+
+def _bound(route: Route, mistakes: Mistakes, delta: float, alpha: float) -> float:
+    match route.rule:
+        case Rule.SHIFT:
+            return epsilon_of_shift(mistakes.shift(alpha), delta)
+        case Rule.TWO_BINS:
+            return mistakes.loss(delta, alpha)
+
+
+def _variance(route: Route, noise: Integers) -> Check:
+    observed = float(np.mean(np.square(noise.astype(np.float64))))
+    error = (observed / float(route.variance) - 1.0) * math.sqrt(noise.size / (route.fourth - 1.0))
+    return Check("variance, in standard errors", abs(error) < SIX_SIGMAS, error)
+
+
+def _centre(route: Route, noise: Integers) -> Check:
+    error = float(np.mean(noise.astype(np.float64))) * math.sqrt(noise.size / float(route.variance))
+    return Check("mean, in standard errors", abs(error) < SIX_SIGMAS, error)
+
+
+def _lattice(absent: Integers, present: Integers) -> Check:
+    seen = [np.bincount(output & (RESIDUES - 1), minlength=RESIDUES) for output in (absent, present)]
+    missing = sum(RESIDUES - int(np.count_nonzero(counts)) for counts in seen)
+    return Check("outputs that one neighbour cannot give", missing == 0, float(missing))
+
+
+def _windows(one: Integers, other: Integers) -> Check:
+    return fresh((one[:WINDOWS], other[:WINDOWS]))
+
+
+def _window_sums(stream: NDArray[np.uint64] | Integers) -> NDArray[np.uint64]:
+    words = stream.view(np.uint64)
+    count = words.size - WINDOW + 1
+    total = np.zeros(count, dtype=np.uint64)
+    weight = 0x9E3779B97F4A7C15
+    for place in range(WINDOW):
+        total += words[place : place + count] * np.uint64(weight)
+        weight = weight * 0xD1342543DE82EF95 % (1 << 64)
+    return total
+
+
+def _correlation(name: str, values: NDArray[np.uint64] | Integers) -> Check:
+    numbers = values.astype(np.float64)
+    numbers -= numbers.mean()
+    spread = float(np.dot(numbers, numbers))
+    # Values that are all alike are as correlated as can be.
+    related = float(np.dot(numbers[1:], numbers[:-1])) / spread if spread > 0.0 else 1.0
+    error = related * math.sqrt(numbers.size)
+    return Check(f"{name}, correlation in standard errors", abs(error) < SIX_SIGMAS, error)
+
+
+def _clip(route: Route, source: Source) -> Check:
+    name = "length of a far too long update / sensitivity"
+    try:
+        length = route.length(source)
+    except ClipExceeded:
+        # The release was blocked by the integer bound, but only because the clip before it did nothing.
+        return Check(name, False, math.nextafter(1.0, 2.0))
+    return Check(name, length <= 1, float(length))
