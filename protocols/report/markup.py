@@ -39,7 +39,7 @@ def join(pieces: Iterable[Piece], between: Piece = NOTHING) -> Markup:
     return Markup(_source(between).join(map(_source, pieces)))
 
 
-def element(name: str, *pieces: Piece, **attributes: Attribute) -> Markup:
+def element(name: str, /, *pieces: Piece, **attributes: Attribute) -> Markup:
     """<name ...>pieces</name>; `cls` is the class, an underscore in an attribute a hyphen, None leaves it out."""
     written = "".join(
         f' {_attribute(key)}="{text(str(value)).source}"' for key, value in attributes.items() if value is not None

@@ -1,4 +1,4 @@
-"""Small pictures of numbers as inline SVG: an axis, lines, bands, bars. No script, no library, the same bytes each time.
+"""Small pictures of numbers as inline SVG: an axis, lines, bands, bars. No script, no library, always the same bytes.
 
 A plot is 360 units wide, so that its letters keep their size on a telephone. Colours are classes; the page's style
 gives them, in light, in dark and in print. Numbers in paths have at most 6 significant digits, a path at most
