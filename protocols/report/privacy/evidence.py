@@ -13,6 +13,7 @@ from protocols.report.privacy.parts import (
     SHOWN,
     code,
     figure,
+    figures,
     left_out,
     listing,
     paragraph,
@@ -57,17 +58,20 @@ def audits(known: Facts) -> Markup:
 
 
 def _row(seq: int, finding: Finding) -> Sequence[Piece]:
-    kind = "refuted" if finding.refuted else "held"
+    # No green: not to be refuted is no proof.
+    kind = "refuted" if finding.refuted else "open"
     hypotheses = CORRECTIONS[finding.correction]
     if finding.hypotheses > 1:
         hypotheses = f"{count(finding.hypotheses)} hypotheses, {hypotheses}"
     return (
-        join([code(finding.audit), element("br"), quiet(f"{finding.subject}, entry {seq}")]),
-        element("span", finding.verdict, cls=f"word {kind}"),
-        "none" if finding.claim is None else f"{above(finding.claim)} at delta {above(finding.delta)}",
-        "none" if finding.lower_bound is None else below(finding.lower_bound),
-        join([near(finding.confidence), quiet(hypotheses)]),
-        count(finding.trials),
+        join([code(finding.audit), quiet(f"{finding.subject}, entry {seq}")]),
+        element("span", finding.verdict, cls=f"word figures {kind}"),
+        "none"
+        if finding.claim is None
+        else join([figures(above(finding.claim)), quiet(figures(f"delta {above(finding.delta)}"))]),
+        "none" if finding.lower_bound is None else figures(below(finding.lower_bound)),
+        join([figures(near(finding.confidence)), quiet(hypotheses)]),
+        figures(count(finding.trials)),
         _checks(finding),
     )
 
@@ -102,7 +106,7 @@ def _axis_of_claims(found: Sequence[tuple[int, Finding]]) -> Markup:
     for index, finding in enumerate(bounded):
         marks += _bar(scale, finding, 4.0 + _ROW * index)
     drawing = picture("bounds", "Lower bounds beside claims", _said(bounded), *marks, height=height)
-    keys = [("bar", "lower bound found"), ("limit", "claim")]
+    keys = [("bar", "lower bound found"), ("mark", "claim")]
     return figure("Epsilon: what attacks prove, and what is claimed", drawing, keys)
 
 
@@ -118,7 +122,7 @@ def _bar(scale: Scale, finding: Finding, top: float) -> Iterable[Piece]:
         yield element("rect", **box, cls=f"area {style}")
     if finding.claim is not None:
         x = number(round(scale.at(finding.claim), 1))
-        yield element("path", d=f"M{x} {number(middle - 4)}V{number(middle + _BAR + 4)}", cls="line limit mark")
+        yield element("path", d=f"M{x} {number(middle - 4)}V{number(middle + _BAR + 4)}", cls="line mark")
 
 
 def _said(bounded: Sequence[Finding]) -> str:

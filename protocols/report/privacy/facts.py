@@ -160,6 +160,12 @@ class Facts:
     clients: Clients
     exceptions: Exceptions
 
+    @property
+    def most_draws(self) -> int:
+        """The most draws from tables in one law of a release."""
+        laws = (law for each in self.mechanisms for law, _ in leaves(without_sampling(each.event)))
+        return max((int(getattr(law, "draws", 0)) for law in laws), default=0)
+
     @classmethod
     def of(cls, statement: Statement) -> Facts:
         """All of them."""
@@ -283,7 +289,7 @@ def _exceptions(statement: Statement) -> Exceptions:
         tuple(release for release in statement.releases if known_seed[release.event]),
         tuple(budget for budget in statement.budgets if budget.terms.randomness is Randomness.INSECURE),
         tuple(problem for problem in statement.verdict.problems if problem.error == "Unverifiable"),
-        tuple(opinion for opinion in statement.opinions if not opinion.agrees),
+        tuple(opinion for opinion in statement.opinions if opinion.interval is not None and not opinion.agrees),
     )
 
 

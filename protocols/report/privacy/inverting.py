@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocols.report.markup import Markup
-from protocols.report.privacy.parts import paragraph, section
+from protocols.report.privacy.parts import code, paragraph, section
 
 
 def inversion() -> Markup:
@@ -12,5 +12,5 @@ def inversion() -> Markup:
         8,
         "inversion",
         "Pictures read out of gradients",
-        paragraph("No inversion was handed to this report; `secagg audit invert` makes one."),
+        paragraph("No inversion was handed to this report; ", code("secagg audit invert"), " makes one."),
     )

@@ -18,6 +18,7 @@ from protocols.report.privacy.parts import (
     code,
     commas,
     facts,
+    figures,
     hexadecimal,
     left_out,
     listing,
@@ -233,9 +234,9 @@ def _totals(totals: Sequence[Total]) -> Markup:
             name_of(total.dataset, data_set("")),
             f"{unit_of(total.unit)}, {total.unit.relation.value}",
             total.view.value,
-            f"{count(total.open)} and {count(total.closed)}",
-            ends(None, total.epsilon),
-            above(total.delta),
+            figures(f"{count(total.open)} and {count(total.closed)}"),
+            figures(ends(None, total.epsilon)),
+            figures(above(total.delta)),
         )
         for total in totals[:LISTED]
     ]
@@ -261,7 +262,7 @@ def _opinions(statement: Statement) -> Markup:
             str(opinion.budget),
             opinion.accountant,
             opinion.why if opinion.interval is None else interval(opinion.interval),
-            agreement(agrees=opinion.agrees),
+            "no opinion" if opinion.interval is None else agreement(agrees=opinion.agrees),
         )
         for opinion in opinions[:LISTED]
     ]

@@ -34,6 +34,11 @@ def code(value: str) -> Markup:
     return element("code", value)
 
 
+def figures(value: str) -> Markup:
+    """Numbers that stay on one line."""
+    return element("span", value, cls="figures")
+
+
 def name_of(value: str, otherwise: str) -> Piece:
     """A stranger's name as such, or in our words that there is none."""
     return code(value) if value else otherwise

@@ -14,7 +14,7 @@ from dataclasses import fields
 from datetime import datetime
 from fractions import Fraction
 
-from dp.accountant import Interval
+from dp.accountant import DRAW_DISTANCE, Interval
 from dp.audit.finding import Finding
 from dp.canonical import encode_rational
 from dp.events import Event
@@ -53,6 +53,7 @@ def record(facts: Facts, claims: tuple[str, ...], generated: datetime | None) ->
             for opinion in statement.opinions
         ],
         "mechanisms": [_mechanism(mechanism) for mechanism in facts.mechanisms],
+        "sampler": {"distance_per_draw": exact(DRAW_DISTANCE), "most_draws": facts.most_draws},
         "releases": [_release(release) for release in statement.releases],
         "clients": _clients(facts),
         "audits": [_finding(seq, finding) for seq, finding in statement.audits],

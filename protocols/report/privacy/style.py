@@ -22,6 +22,7 @@ a{color:var(--data)}
 code{font:.88em/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 .hex{color:var(--soft)}
 .number{color:var(--soft);font-weight:400;margin-right:.6rem;font-variant-numeric:tabular-nums}
+.figures{white-space:nowrap;overflow-wrap:normal}
 .quiet{color:var(--soft);font-size:.875rem}
 .pre{white-space:pre-wrap}
 nav ol{list-style:none;margin:1rem 0 0;padding:0;display:flex;flex-wrap:wrap;gap:.15rem 1.1rem;font-size:.875rem}
@@ -30,7 +31,7 @@ nav a:hover{text-decoration:underline}
 .verdict{border-left:4px solid var(--tone);padding:.1rem 0 .1rem 1rem;margin:0 0 1.25rem}
 .verdict strong{display:block;font-size:1.35rem;line-height:1.3;color:var(--tone)}
 .verdict p{margin:.25rem 0 0}
-.verified,.held{--tone:var(--good)}.consistent{--tone:var(--fair)}.refuted{--tone:var(--bad)}
+.open{--tone:var(--ink)}.verified,.held{--tone:var(--good)}.consistent{--tone:var(--fair)}.refuted{--tone:var(--bad)}
 .word{color:var(--tone);font-weight:600}
 .claim{font-size:1.08rem;border-left:4px solid var(--data);padding-left:1rem;margin:0 0 1rem;max-width:46rem}
 .claim p{margin:0}
@@ -45,8 +46,10 @@ dt{color:var(--soft)}dd{margin:0;min-width:0}
 .card h4{margin:0;font-size:.875rem;font-weight:400;color:var(--soft)}
 .card .figure{font-size:1.5rem;line-height:1.3;margin:.15rem 0;font-variant-numeric:tabular-nums}
 .card p{margin:0}
-.card .facts{margin:0}
-.card .facts>div{grid-template-columns:9rem 1fr}
+.card .facts{margin:0;max-width:none;columns:2 17rem;column-gap:2rem}
+.card .facts>div{grid-template-columns:11rem 1fr;break-inside:avoid}
+.card .facts>div:last-child{border-bottom:1px solid var(--rule)}
+.card h3{margin:0 0 .4rem}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr));gap:1.5rem 2rem}
 figure{margin:0;min-width:0}
 figcaption{font-size:.875rem;line-height:1.45;margin-bottom:.35rem}
@@ -56,6 +59,8 @@ figcaption b{display:block;font-weight:600}
 margin-right:.35rem}
 .swatch.limit{border-top-style:dashed;border-color:var(--limit)}
 .swatch.second{border-top-style:dotted;border-color:var(--second)}
+.swatch.mark{width:0;height:.9rem;border-top:0;border-left:2px solid var(--limit)}
+.swatch.bar{height:.6rem;border:0;background:var(--data)}
 .swatch.spread{height:.6rem;border:0;background:var(--data-area)}
 svg{display:block;width:100%;height:auto;max-width:30rem}
 svg text{font:11px system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;fill:var(--soft)}
@@ -64,6 +69,7 @@ svg .name{fill:var(--ink)}
 .grid{stroke:var(--rule);stroke-width:1;fill:none}
 .line{fill:none;stroke-width:1.6;stroke-linejoin:round}
 .line.data{stroke:var(--data)}.line.limit{stroke:var(--limit);stroke-dasharray:5 4}
+.line.mark{stroke:var(--limit);stroke-width:2}
 .line.second{stroke:var(--second);stroke-dasharray:1.5 3;stroke-linecap:round}
 circle.data{fill:var(--data)}circle.second{fill:var(--second)}
 .area.data{fill:var(--data)}.area.spread{fill:var(--data-area)}.area.bad{fill:var(--bad)}
@@ -72,6 +78,7 @@ caption{text-align:left;font-weight:600;padding:.25rem 0 .35rem}
 th{color:var(--soft);font-weight:400;font-size:.875rem;text-align:left;vertical-align:bottom}
 th,td{padding:.4rem .9rem .4rem 0;border-bottom:1px solid var(--rule);vertical-align:top;
 font-variant-numeric:tabular-nums}
+td p{margin:0}th{white-space:nowrap}
 ul{margin:0 0 .75rem;padding-left:1.2rem}
 .pictures{display:flex;flex-wrap:wrap;gap:.4rem}
 .pictures img{width:3.5rem;height:3.5rem;image-rendering:pixelated;border:1px solid var(--rule)}

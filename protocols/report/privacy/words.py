@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 
-from dp.accountant import Interval, Relation, Unit, View, downward, upward
+from dp.accountant import Interval, Relation, Unit, View, upward
+from dp.events import exact
 
 Number = float | int | Fraction
 
@@ -36,18 +37,18 @@ NEIGHBOURS = {
 
 
 def above(value: Number) -> str:
-    """An upper bound in 6 digits, never below it."""
-    return _written(value if isinstance(value, float) else upward(Fraction(value)), ROUND_CEILING)
+    """An upper bound in 6 digits, never below it. A double counts as its shortest decimal, here as everywhere."""
+    return _written(value, ROUND_CEILING)
 
 
 def below(value: Number) -> str:
     """A lower bound in 6 digits, never above it."""
-    return _written(value if isinstance(value, float) else downward(Fraction(value)), ROUND_FLOOR)
+    return _written(value, ROUND_FLOOR)
 
 
 def near(value: Number) -> str:
     """A number in 6 digits, which bounds nothing."""
-    return _written(value if isinstance(value, float) else float_of(Fraction(value)), ROUND_HALF_EVEN)
+    return _written(value, ROUND_HALF_EVEN)
 
 
 def count(value: int) -> str:
@@ -101,7 +102,9 @@ def float_of(value: Fraction) -> float:
     return upward(value) if abs(value) > 1 else float(value)
 
 
-def _written(value: float, rounding: str) -> str:
-    if not math.isfinite(value):
+def _written(value: Number, rounding: str) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
         return UNBOUNDED
-    return f"{float(Context(prec=DIGITS, rounding=rounding).create_decimal_from_float(value)):.{DIGITS}g}"
+    number = exact("number", value)
+    rounded = Context(prec=DIGITS, rounding=rounding).divide(Decimal(number.numerator), Decimal(number.denominator))
+    return f"{rounded.normalize():f}" if -5 < rounded.adjusted() < DIGITS else f"{rounded.normalize():e}"

@@ -24,7 +24,7 @@ from protocols.report.privacy.parts import (
     quiet,
     section,
 )
-from protocols.report.privacy.words import WHO_LOOKS, count, counted, near, rational
+from protocols.report.privacy.words import WHO_LOOKS, above, count, counted, near, rational
 
 FIELDS = {
     "sigma2": "variance, steps squared",
@@ -142,7 +142,7 @@ def trust(known: Facts) -> Markup:
         "Trust model and side channels",
         facts(
             [
-                ("Who is looked at", _viewers(known)),
+                ("Who looks", _viewers(known)),
                 ("Before the noise", _before_the_noise(known)),
                 ("Sampling", _samplings(known)),
                 ("Randomness", _randomness(known)),
@@ -170,7 +170,10 @@ def _before_the_noise(known: Facts) -> Piece:
     said = []
     settings = [mechanism.setting for mechanism in known.mechanisms if mechanism.setting is not None]
     if any(_is_distributed(law) for law in _laws(known)):
-        said.append("The clients make the noise together, so the server never holds a sum without it.")
+        said.append(
+            "The clients make the noise in shares, so the sum that is opened already holds it. That single updates stay "
+            "hidden until then rests on secure aggregation and its own assumptions, which no ledger records."
+        )
     if any(not _is_distributed(law) for law in _laws(known)):
         said.append("Where the noise is added in one place, whoever adds it sees the exact result.")
     if settings:
@@ -215,13 +218,11 @@ def _randomness(known: Facts) -> Piece:
 
 def _floating_point(known: Facts) -> Piece:
     laws = _laws(known)
-    continuous = any(getattr(law, "components", 1) == 0 for law in laws)
-    draws = max((int(getattr(law, "draws", 0)) for law in laws), default=0)
-    if continuous:
+    if any(getattr(law, "components", 1) == 0 for law in laws):
         return "Some releases are stated with a law on the real numbers, which no computer draws exactly."
     if not laws:
         return "No release is on record."
-    parts = f"at most {rational(DRAW_DISTANCE)} for each of up to {count(draws)} draws in a release"
+    parts = f"at most {above(DRAW_DISTANCE)} for each of up to {count(known.most_draws)} draws in a release"
     return f"Noise is drawn as integers on a lattice; the sampler's distance from its law, {parts}, is paid from delta."
 
 
