@@ -21,7 +21,7 @@ from protocols.report.privacy.parts import (
     section,
     table,
 )
-from protocols.report.privacy.words import above, below, count, counted, near
+from protocols.report.privacy.words import above, below, count, near
 from protocols.report.svg import WIDTH, Scale, number, picture
 
 _ROW, _BAR, _LETTERS = 38, 9, 50
@@ -163,9 +163,7 @@ def _releases(title: str, releases: Sequence[Release], meaning: str) -> Markup:
     ]
     return join(
         [
-            element("h3", f"{title}: {count(len(releases))}"),
-            paragraph(meaning),
-            table(f"{title} releases", ("entry", "release", "reason"), rows),
+            table(f"{title}: {count(len(releases))}. {meaning}", ("entry", "release", "reason"), rows),
             left_out(len(releases), LISTED, "releases"),
         ]
     )
@@ -175,8 +173,8 @@ def _rehearsals(known: Facts) -> Markup:
     budgets = known.exceptions.rehearsals
     if not budgets:
         return NOTHING
-    named = ", ".join(str(budget.id) for budget in budgets[:LISTED])
-    said = f"{counted(len(budgets), 'budget')} accept noise from known seeds and prove nothing: {named}."
+    named = ", ".join(f"budget {budget.id}" for budget in budgets[:LISTED])
+    said = f"Noise from known seeds is accepted, so nothing is proved: {named}."
     return join([element("h3", "Rehearsals"), paragraph(said), left_out(len(budgets), LISTED, "budgets")])
 
 

@@ -104,7 +104,7 @@ def _questions(known: Facts) -> list[tuple[Piece, Piece, Piece]]:
 
 
 def _see(key: str, number: int) -> Markup:
-    return element("a", f"part {number}", href=f"#{key}")
+    return element("a", f"part {number}", href=f"#{key}", cls="figures")
 
 
 def _units(known: Facts) -> str:
@@ -131,9 +131,9 @@ def _viewers(known: Facts) -> str:
 def _evidence(known: Facts) -> Piece:
     statement = known.statement
     against = sum(finding.refuted for _, finding in statement.audits)
-    agreeing = sum(opinion.agrees for opinion in statement.opinions)
+    opinions = [opinion.agrees for opinion in statement.opinions if opinion.interval is not None]
     said = (
-        f"{count(agreeing)} of {counted(len(statement.opinions), 'opinion')} of accountants agree; "
+        f"{count(sum(opinions))} of {counted(len(opinions), 'opinion')} of accountants agree; "
         f"{count(against)} of {counted(len(statement.audits), 'audit')} refute"
     )
     return join([said, " (", element("a", "part 3", href="#views"), ")"])

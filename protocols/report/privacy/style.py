@@ -42,6 +42,7 @@ nav a:hover{text-decoration:underline}
 dt{color:var(--soft)}dd{margin:0;min-width:0}
 .facts dd p:last-child{margin:0}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,17rem),1fr));gap:1rem;margin-bottom:1rem}
+.stack{display:grid;grid-template-columns:minmax(0,1fr);gap:1rem;margin-bottom:1rem}
 .card{background:var(--wash);border-radius:6px;padding:.9rem 1rem;min-width:0}
 .card h4{margin:0;font-size:.875rem;font-weight:400;color:var(--soft)}
 .card .figure{font-size:1.5rem;line-height:1.3;margin:.15rem 0;font-variant-numeric:tabular-nums}
@@ -87,7 +88,7 @@ ul{margin:0 0 .75rem;padding-left:1.2rem}
 footer{padding:2rem 1rem 3rem;color:var(--soft);font-size:.875rem}
 @media (max-width:40rem){
 header{padding-top:1.5rem}h1{font-size:1.4rem}
-.facts>div,.card .facts>div{grid-template-columns:1fr}
+.facts>div{grid-template-columns:1fr}.card .facts>div{grid-template-columns:9rem 1fr}
 thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 table,tbody,caption{display:block}
 tr{display:block;border-bottom:1px solid var(--rule);padding:.5rem 0}

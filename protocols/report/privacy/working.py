@@ -57,7 +57,7 @@ def mechanisms(known: Facts) -> Markup:
             "Lengths and variances are in steps of the integer lattice on which updates are added and noise is drawn; "
             "the bounds are those of one unit's contribution, doubled by the accountants under replace-one."
         ),
-        element("div", *map(_mechanism, found[:SHOWN]), cls="pair"),
+        element("div", *map(_mechanism, found[:SHOWN]), cls="stack"),
         left_out(len(found), SHOWN, "mechanisms"),
         NOTHING if found else paragraph("No release is on record."),
     )
@@ -171,8 +171,8 @@ def _before_the_noise(known: Facts) -> Piece:
     settings = [mechanism.setting for mechanism in known.mechanisms if mechanism.setting is not None]
     if any(_is_distributed(law) for law in _laws(known)):
         said.append(
-            "The clients make the noise in shares, so the sum that is opened already holds it. That single updates stay "
-            "hidden until then rests on secure aggregation and its own assumptions, which no ledger records."
+            "The clients make the noise in shares, so the sum that is opened already holds it. That single updates "
+            "stay hidden until then rests on secure aggregation and its own assumptions, which no ledger records."
         )
     if any(not _is_distributed(law) for law in _laws(known)):
         said.append("Where the noise is added in one place, whoever adds it sees the exact result.")
