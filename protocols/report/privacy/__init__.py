@@ -2,7 +2,8 @@
 
     render(statement) -> (html, json)       pure: values in, text out; the same bytes for the same statement
 
-facts      what is derived: sums, groups, histograms           record     the JSON object
+facts      what is derived: sums, groups, histograms           noise      deviations of the laws in events
+record     the JSON object
 page       the file as a whole, in ten parts                   style      its style
 opening    1 verdict, 2 claim, 3 views                         plots      4
 working    5 mechanisms, 6 trust model                         evidence   7 audits, 9 exceptions
@@ -14,9 +15,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from dp.audit.inverted import Inversion
 from dp.ledger.statement import Statement
 from protocols.report.privacy.facts import Facts
-from protocols.report.privacy.inverting import inversion
+from protocols.report.privacy.inverting import inversion as pictures_of
 from protocols.report.privacy.opening import claim_of
 from protocols.report.privacy.page import page
 from protocols.report.privacy.record import Json, record
@@ -24,12 +26,14 @@ from protocols.report.privacy.record import Json, record
 __all__ = ["render"]
 
 
-def render(statement: Statement, *, generated: datetime | None = None) -> tuple[str, Json]:
-    """(html, json) of everything the ledger states; `generated` is printed where it is given.
+def render(
+    statement: Statement, inversion: Inversion | None = None, generated: datetime | None = None
+) -> tuple[str, Json]:
+    """(html, json) of everything the ledger states, with pictures of an inversion and the time where they are given.
 
     Guarantee: the page loads and runs nothing, escapes every text of the ledger, and shows no number that is not in
         the JSON object.
     """
     known = Facts.of(statement)
     sentences = tuple(claim_of(budget, statement) for budget in statement.budgets)
-    return page(known, sentences, inversion(), generated), record(known, sentences, generated)
+    return page(known, sentences, pictures_of(inversion), generated), record(known, sentences, inversion, generated)

@@ -12,36 +12,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from dp.accountant import Unit, View
-from dp.events import (
-    Composed,
-    Event,
-    GaussianEvent,
-    LaplaceEvent,
-    Repeated,
-    SkellamEvent,
-    is_insecure,
-    leaves,
-    without_sampling,
-)
+from dp.events import Event, is_insecure, leaves, without_sampling
 from dp.ledger.charge import Ends, Randomness, Setting, Terms
 from dp.ledger.history import Standing
 from dp.ledger.statement import BudgetStatement, Opinion, Release, Statement
 from dp.ledger.verdict import Problem
+from protocols.report.privacy.noise import Noise, noise_of, root
 from protocols.report.privacy.words import float_of
 
 MOST_BINS = 24
-
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """The noise on a sum: its standard deviation per coordinate on the lattice, and over the L2 bound of one unit.
-
-    `multiplier` is None for a law that is stated for another norm.
-    """
-
-    deviation: float
-    multiplier: float | None
-    coordinates: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +75,7 @@ class Mechanism:
         mean = self.mean_noise
         if mean is None or self.noise is None or self.setting is None:
             return None
-        return mean * _root(Fraction(self.noise.coordinates)) * float_of(1 / self.setting.clip)
+        return mean * root(Fraction(self.noise.coordinates)) * float_of(1 / self.setting.clip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,29 +160,6 @@ class Facts:
 def reach_of(terms: Terms) -> Reach:
     """Of which data set and task a budget counts the releases, and what for; today's cover everything."""
     return Reach("", "", "")
-
-
-def noise_of(event: Event) -> Noise | None:
-    """The noise of the part with most coordinates; None where an event states a bound and no law, or has no noise."""
-    laws = [law for law, _ in leaves(without_sampling(event))]
-    drawn = [law for law in laws if isinstance(law, GaussianEvent | SkellamEvent | LaplaceEvent)]
-    if not drawn:
-        return None
-    law = max(drawn, key=lambda each: each.d)
-    if isinstance(law, LaplaceEvent):
-        return Noise(_laplace_deviation(law), None, law.d)
-    variance = law.sigma2 if isinstance(law, GaussianEvent) else law.mu
-    return Noise(_root(Fraction(variance)), _root(Fraction(variance) / Fraction(law.l2_squared)), law.d)
-
-
-def laws_of(event: Event) -> list[tuple[Event, int]]:
-    """The parts of an event as they were written, each with how often; sampling is a part that holds others."""
-    match event:
-        case Repeated():
-            return [(law, times * event.times) for law, times in laws_of(event.event)]
-        case Composed():
-            return [found for part in event.events for found in laws_of(part)]
-    return [(event, 1)]
 
 
 def spread(values: Iterable[float]) -> Histogram:
@@ -291,16 +247,3 @@ def _exceptions(statement: Statement) -> Exceptions:
         tuple(problem for problem in statement.verdict.problems if problem.error == "Unverifiable"),
         tuple(opinion for opinion in statement.opinions if opinion.interval is not None and not opinion.agrees),
     )
-
-
-def _laplace_deviation(law: LaplaceEvent) -> float:
-    scale = float_of(Fraction(law.scale))
-    if law.components == 0 or scale == 0.0:
-        return math.sqrt(2.0) * scale
-    # Of the law ~ e^(-|k| / scale) on the integers: variance 2 p / (1 - p)^2 with p = e^(-1 / scale).
-    gap = -math.expm1(-1.0 / scale)
-    return math.sqrt(2.0) * math.exp(-0.5 / scale) / gap if gap > 0.0 else math.inf
-
-
-def _root(square: Fraction) -> float:
-    return math.sqrt(float_of(square))

@@ -82,7 +82,7 @@ def _row(columns: Sequence[str], row: Row) -> Markup:
 def figure(title: str, drawing: Piece, keys: Iterable[tuple[str, str]] = ()) -> Markup:
     """A plot under its title; `keys` are (class of the line, what it is)."""
     legend = [element("span", element("i", cls=f"swatch {style}"), words, cls="key") for style, words in keys]
-    return element("figure", element("figcaption", element("b", title), *legend), drawing)
+    return element("figure", element("figcaption", element("strong", title), *legend), drawing)
 
 
 def left_out(total: int, shown: int, what: str) -> Markup:

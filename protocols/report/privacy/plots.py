@@ -8,7 +8,8 @@ from itertools import pairwise
 
 from dp.ledger.statement import BudgetStatement, Release
 from protocols.report.markup import Markup, element
-from protocols.report.privacy.facts import Clients, Facts, Histogram, finite_ends, noise_of
+from protocols.report.privacy.facts import Clients, Facts, Histogram, finite_ends
+from protocols.report.privacy.noise import deviation, noise_of
 from protocols.report.privacy.parts import SHOWN, figure, left_out, paragraph, section
 from protocols.report.privacy.words import above, below, count, counted, float_of, near
 from protocols.report.svg import Bar, Frame, Point, axis, band, bars, line, picture, rule
@@ -129,8 +130,8 @@ def _noise(loud: Sequence[Release]) -> Markup:
     """Charged is what the epsilon rests on: the fewest survivors, without the colluders. Released is what was there."""
     across, xs = _numbered([release.round for release in loud])
     known = all(release.setting is not None for release in loud)
-    charged = _finite(xs, loud, lambda release: _deviation(release, charged=True, scaled=known))
-    there = _finite(xs, loud, lambda release: _deviation(release, charged=False, scaled=known))
+    charged = _finite(xs, loud, lambda release: deviation(release.event, release.setting if known else None))
+    there = _finite(xs, loud, lambda release: deviation(release.released, release.setting if known else None))
     frame = Frame.around(xs, [y for _, y in (*charged, *there)], x_grain=1.0)
     units = "in the units of an update" if known else "in steps of the lattice"
     said = f"Standard deviation per coordinate of the sum, {units}."
@@ -144,18 +145,9 @@ def _noise(loud: Sequence[Release]) -> Markup:
     return figure(title, picture("noise", title, said, axis(frame, across), *shapes), keys)
 
 
-def _deviation(release: Release, *, charged: bool, scaled: bool) -> float:
-    event = release.event if charged else release.released
-    noise = None if event is None else noise_of(event)
-    if noise is None:
-        return math.nan
-    step = float_of(release.setting.lattice_step) if scaled and release.setting is not None else 1.0
-    return noise.deviation * step
-
-
-def _finite(xs: Sequence[float], loud: Sequence[Release], value: Callable[[Release], float]) -> list[Point]:
+def _finite(xs: Sequence[float], loud: Sequence[Release], value: Callable[[Release], float | None]) -> list[Point]:
     pairs = ((x, value(release)) for x, release in zip(xs, loud, strict=True))
-    return [(x, y) for x, y in pairs if math.isfinite(y)]
+    return [(x, y) for x, y in pairs if y is not None and math.isfinite(y)]
 
 
 def _between(points: Sequence[Point]) -> str:

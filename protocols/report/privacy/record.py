@@ -16,12 +16,14 @@ from fractions import Fraction
 
 from dp.accountant import DRAW_DISTANCE, Interval
 from dp.audit.finding import Finding
+from dp.audit.inverted import RECOVERED_DB, Inversion
 from dp.canonical import encode_rational
 from dp.events import Event
 from dp.ledger.chain import Head
 from dp.ledger.charge import Setting
 from dp.ledger.statement import BudgetStatement, ClientStatement, Release
 from protocols.report.privacy.facts import Facts, Histogram, Mechanism, Span, Total, reach_of
+from protocols.report.privacy.noise import deviation
 from protocols.report.privacy.words import float_of
 
 SCHEMA = "secagg/privacy-report"
@@ -30,7 +32,7 @@ VERSION = 1
 Json = dict[str, object]
 
 
-def record(facts: Facts, claims: tuple[str, ...], generated: datetime | None) -> Json:
+def record(facts: Facts, claims: tuple[str, ...], inversion: Inversion | None, generated: datetime | None) -> Json:
     """The whole object; `claims` are the sentences of the page, one for each budget."""
     statement = facts.statement
     return {
@@ -57,6 +59,7 @@ def record(facts: Facts, claims: tuple[str, ...], generated: datetime | None) ->
         "releases": [_release(release) for release in statement.releases],
         "clients": _clients(facts),
         "audits": [_finding(seq, finding) for seq, finding in statement.audits],
+        "inversion": None if inversion is None else _inversion(inversion),
         "exceptions": _exceptions(facts),
         "notes": [{"seq": seq, "text": note} for seq, note in statement.notes],
     }
@@ -180,6 +183,7 @@ def _event(event: Event | None) -> object:
 
 
 def _release(release: Release) -> Json:
+    setting = release.setting
     return {
         "seq": release.seq,
         "task": release.task,
@@ -192,7 +196,13 @@ def _release(release: Release) -> Json:
         "survivors": release.survivors,
         "event": _event(release.event),
         "released": _event(release.released),
-        "setting": _setting(release.setting),
+        "setting": _setting(setting),
+        "noise": {
+            "charged_steps": finite(deviation(release.event, None)),
+            "released_steps": finite(deviation(release.released, None)),
+            "charged": None if setting is None else finite(deviation(release.event, setting)),
+            "released": None if setting is None else finite(deviation(release.released, setting)),
+        },
         "budgets": list(release.budgets),
         "software": release.software,
         "code": release.code.hex(),
@@ -243,6 +253,28 @@ def _finding(seq: int, finding: Finding) -> Json:
         "seed": finding.seed,
         "checks_held": sum(check.passed for check in finding.checks),
         "checks": [{"name": check.name, "passed": check.passed, "value": check.value} for check in finding.checks],
+    }
+
+
+def _inversion(found: Inversion) -> Json:
+    return {
+        "source": found.source,
+        "seed": found.seed,
+        "delta": exact(found.delta),
+        "baseline_db": found.baseline,
+        "recovered_above_db": RECOVERED_DB,
+        "rows": [
+            {
+                "clients": row.clients,
+                "noise_multiplier": exact(row.noise_multiplier),
+                "epsilon": row.epsilon,
+                "recovered": row.recovered,
+                "best_db": row.best,
+                "median_db": row.median,
+            }
+            for row in found.rows
+        ],
+        "pictures": [{"title": panel.title, "psnr_db": list(panel.psnr)} for panel in found.pictures],
     }
 
 

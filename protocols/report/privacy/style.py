@@ -54,7 +54,7 @@ dt{color:var(--soft)}dd{margin:0;min-width:0}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr));gap:1.5rem 2rem}
 figure{margin:0;min-width:0}
 figcaption{font-size:.875rem;line-height:1.45;margin-bottom:.35rem}
-figcaption b{display:block;font-weight:600}
+figcaption strong{display:block;font-weight:600}
 .key{color:var(--soft);margin-right:.9rem;white-space:nowrap}
 .swatch{display:inline-block;width:1.1rem;height:0;border-top:2px solid var(--data);vertical-align:middle;
 margin-right:.35rem}
@@ -83,6 +83,8 @@ td p{margin:0}th{white-space:nowrap}
 ul{margin:0 0 .75rem;padding-left:1.2rem}
 .pictures{display:flex;flex-wrap:wrap;gap:.4rem}
 .pictures img{width:3.5rem;height:3.5rem;image-rendering:pixelated;border:1px solid var(--rule)}
+.pictures span{display:block;width:3.5rem}.pictures img{display:block}
+.pictures small{color:var(--soft);white-space:nowrap}
 .panel{margin:0 0 1rem}
 .glossary dt{color:var(--ink);font-weight:600}
 footer{padding:2rem 1rem 3rem;color:var(--soft);font-size:.875rem}
@@ -101,7 +103,9 @@ td>span{min-width:0}}
 body{font-size:10.5pt}nav{display:none}
 header{padding-top:0}
 .card{border:1px solid var(--rule)}
-figure,.card,tr,.claim,.panel{break-inside:avoid}
+figure,.card,tr,.claim,.pictures span{display:block;width:3.5rem}.pictures img{display:block}
+.pictures small{color:var(--soft);white-space:nowrap}
+.panel{break-inside:avoid}
 h2,h3,figcaption,caption{break-after:avoid}
 .area,.swatch,.pictures img{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """

@@ -11,7 +11,8 @@ from dp.events import Event, FixedSize, Poisson, Sampled, Sampling, leaves, take
 from dp.ledger.charge import Setting
 from dp.ledger.statement import Release
 from protocols.report.markup import NOTHING, Markup, Piece, element, join
-from protocols.report.privacy.facts import Facts, Mechanism, Span, laws_of
+from protocols.report.privacy.facts import Facts, Mechanism, Span
+from protocols.report.privacy.noise import laws_of
 from protocols.report.privacy.parts import (
     LISTED,
     SHOWN,

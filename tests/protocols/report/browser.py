@@ -97,7 +97,7 @@ class Page:
 
 
 @contextmanager
-def opened(path: Path, profile: Path, *, enforced: bool = True) -> Iterator[Page]:
+def opened(path: Path, profile: Path) -> Iterator[Page]:
     """The page at a path, loaded, with all its complaints on record; a page in a browser of its own."""
     binary = chromium()
     assert binary is not None
@@ -119,7 +119,6 @@ def opened(path: Path, profile: Path, *, enforced: bool = True) -> Iterator[Page
     page = Page(commands, answers)
     try:
         _attach(page)
-        page.call("Page.setBypassCSP", enabled=not enforced)
         page.call("Page.navigate", url=path.as_uri())
         page.wait_for("Page.loadEventFired")
         yield page

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
+
 from dp.accountant import Budget, Interval, Unit, View, account
 from dp.audit.finding import Check, Correction, Finding
+from dp.audit.inverted import Inversion, InversionRow, Panel
 from dp.events import Event, GaussianEvent, Poisson, Repeated, Sampled
 from dp.ledger.chain import Head
 from dp.ledger.charge import Ends, Randomness, Setting, Terms
@@ -31,6 +35,7 @@ def head(seq: int) -> Head:
     return Head(seq, hashlib.sha256(b"%d" % seq).digest(), bytes(64))
 
 
+@functools.cache
 def spent(event: Event, times: int, view: View = View.AGGREGATOR) -> Interval:
     """What the accountants say of so many of the event."""
     return account((Repeated(event, times),), UNIT, view, DELTA)
@@ -180,3 +185,22 @@ def troubled(name: str = HOSTILE) -> Statement:
 
 def _wrong() -> Sequence[Opinion]:
     return (Opinion(1, "rdp", Interval(None, 99.0, DELTA, "rdp"), False, "recorded 2.9"),)
+
+
+def inversion() -> Inversion:
+    """A table of two cohorts and two noises, with pictures of waves."""
+    across, down = np.meshgrid(np.arange(28), np.arange(28))
+    waves = np.stack([0.5 + 0.5 * np.sin(across * (0.2 + 0.1 * k)) * np.cos(down * 0.3) for k in range(5)])
+    noisy = np.clip(waves + 0.4 * np.sin(across * 7.3 + down * 3.1), 0.0, 1.0)
+    rows = [
+        InversionRow(1, Fraction(0), None, 1, 159.2, 159.2),
+        InversionRow(1, Fraction(1, 10), 87.25, 0, 9.75, 9.75),
+        InversionRow(5, Fraction(0), None, 5, 160.1, 131.5),
+        InversionRow(5, Fraction(1, 10), 87.25, 0, 10.5, 8.5),
+    ]
+    pictures = (
+        Panel("the clients' own pictures", waves, ()),
+        Panel("sum of 5 clients", waves, (160.1, 151.5, 131.5, 90.5, 40.25)),
+        Panel("sum of 5 clients, noise multiplier 0.1", noisy, (10.5, 9.5, 8.5, 7.5, 6.5)),
+    )
+    return Inversion("glyphs", 5, DELTA, 13.1, tuple(rows), pictures)
