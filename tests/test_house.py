@@ -160,7 +160,7 @@ MAY_SEED_NUMPY = {"protocols.simulate", "protocols.faults", "protocols.learning"
 MAY_ASK_THE_SYSTEM = {
     "secagg.keys": "the one source of roots and keys",
     "dp.entropy": "the one source of noise",
-    "dp.ledger.genesis": "a ledger's id and signing key",
+    "dp.ledger.genesis": "a ledger's id, its keys, and the salts of its openings",
     "dp.ledger.session": "a session's name in its lock",
     "dp.ledger.book": "how long to back off",
     "protocols.endpoint.server": "the nonce of an attempt",

@@ -40,6 +40,9 @@ class Kind(StrEnum):
     ABORT = "ABORT"
     SETTLE = "SETTLE"
     CLOSE_BUDGET = "CLOSE_BUDGET"
+    ROTATE_KEY = "ROTATE_KEY"
+    CHECKPOINT = "CHECKPOINT"
+    AUDIT = "AUDIT"
     NOTE = "NOTE"
 
 
