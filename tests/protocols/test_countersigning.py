@@ -219,6 +219,7 @@ def test_the_next_round_begins_without_those_of_the_one_before() -> None:
     stage = Mute()
     stage.until(None)
     assert stage.vouch(stage.ids[0]) == []
+    stage.company.head = replace(HEAD, seq=6)
     stage.open(1, b"\1" * 16)
     assert stage.server.countersignatures == {}
     stage.until(None)
