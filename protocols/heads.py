@@ -47,8 +47,10 @@ NO_LEDGER = LedgerHead(NO_ID, 0, NO_HASH)
 
 
 def require_onward(accepted: Mapping[bytes, LedgerHead], task: bytes, head: LedgerHead) -> None:
-    """The head goes on from the ones accepted before, by task: of this task's ledger, and of that ledger in any task.
+    """The head goes on from the ones accepted before, by task: beyond the last of this task, not behind any other.
 
+    The charge of a round is in the ledger before anybody is invited, so the next round of the task names a later entry.
+    Two tasks may be invited at one head, where two processes charge one ledger.
     Raises: LedgerRolledBack in the server's name.
     """
     before = accepted.get(task, NO_LEDGER)
@@ -61,10 +63,15 @@ def require_onward(accepted: Mapping[bytes, LedgerHead], task: bytes, head: Ledg
         )
     for known in accepted.values():
         if known.ledger_id == head.ledger_id:
-            _require_after(known, head)
+            _require_not_behind(known, head)
+    if before != NO_LEDGER and before == head:
+        # Against: a copy from just before a charge that is put back after each round, always at the same entry.
+        raise LedgerRolledBack(
+            SERVER_ID, f"shows a ledger that still ends at entry {head.seq}: the round before is not charged in it"
+        )
 
 
-def _require_after(known: LedgerHead, head: LedgerHead) -> None:
+def _require_not_behind(known: LedgerHead, head: LedgerHead) -> None:
     if head.seq < known.seq:
         raise LedgerRolledBack(
             SERVER_ID, f"shows a ledger that ends at entry {head.seq} and went on to {known.seq} before: it was cut"

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from dp import Budget, Ledger
+from protocols import codec
 from protocols.codec import kind_of
 from protocols.countersigning import check, countersign, head_of
 from protocols.endpoint import Task
@@ -219,6 +220,7 @@ def test_the_next_round_begins_without_those_of_the_one_before() -> None:
     stage = Mute()
     stage.until(None)
     assert stage.vouch(stage.ids[0]) == []
+    stage.company.head = replace(HEAD, seq=6)
     stage.open(1, b"\1" * 16)
     assert stage.server.countersignatures == {}
     stage.until(None)
@@ -240,3 +242,80 @@ def test_a_server_that_restarts_has_them_still() -> None:
 def test_a_task_takes_a_head_and_not_a_hash(head: Any) -> None:
     with pytest.raises(Misused, match=r"countersigning\.head_of"):
         replace(Company(plan_of(4), 4).task(5), ledger_head=head)
+
+
+# --- who vouches falsely
+
+
+def false(stage: Mute, who: PartyId) -> dict[str, Countersignature]:
+    other = stage.ids[1]
+    mine, honest = stage.company.identities[who], countersign(HEAD, stage.company.identities[other].sign)
+    return {
+        "zeros": replace(honest, signature=bytes(64)),
+        "another client's": honest,
+        "of another entry": countersign(replace(HEAD, seq=6), mine.sign),
+        "of another hash": countersign(replace(HEAD, hash=b"\1" * 32), mine.sign),
+        "of another ledger": countersign(replace(HEAD, ledger_id=b"\1" * 16), mine.sign),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("zeros", "BadSignature"),
+        ("another client's", "BadSignature"),
+        ("of another entry", "ViewMismatch"),
+        ("of another hash", "ViewMismatch"),
+        ("of another ledger", "BadSignature"),
+    ],
+)
+def test_a_false_one_is_noted_is_no_evidence_and_costs_nobody_the_round(name: str, error: str) -> None:
+    stage = Mute()
+    stage.until(Survivors)
+    who = stage.ids[0]
+    [note] = stage.speak(who, false(stage, who)[name])
+    assert (note.peer, note.error) == (who, error)
+    assert stage.server.countersignatures == {}
+    # A true one counts still.
+    assert stage.vouch(who) == []
+    stage.until(None)
+    assert stage.server.aggregate is not None
+    assert stage.server.aggregate.survivors == stage.ids
+
+
+def test_where_no_ledger_is_named_none_is_wanted() -> None:
+    stage = Stage(4)
+    stage.until(Inbox)
+    who = stage.ids[0]
+    [note] = stage.speak(who, countersign(HEAD, stage.company.identities[who].sign))
+    assert (note.peer, note.error) == (who, "OutOfTurn")
+    assert stage.server.countersignatures == {}
+
+
+def test_who_opens_sums_is_no_client_and_vouches_for_nothing() -> None:
+    open_hall = hall.Hall()
+    holder, identity = next(iter(open_hall.company.holder_identities.items()))
+    letter = countersign(HEAD, identity.sign)
+    agreement = open_hall.server.agreement
+    attempt = codec.attempt_id(agreement.plan.task, agreement.nonce)
+    frame = b"".join(codec.encode(letter, holder, attempt, agreement.round, identity.sign))
+    assert open_hall.server.receive(frame, holder) == []
+    assert [(note.peer, note.error) for note in open_hall.server.excluded] == [(holder, "OutOfTurn")]
+
+
+def test_one_of_another_attempt_or_round_is_out_of_turn() -> None:
+    stage = Mute()
+    stage.until(None)
+    who = stage.ids[0]
+    stale = stage.framed(who, countersign(HEAD, stage.company.identities[who].sign))
+    stage.company.head = replace(HEAD, seq=6)
+    stage.open(1, b"\1" * 16)
+    assert stage.server.receive(stale, who) == []
+    assert [(note.peer, note.error) for note in stage.server.excluded] == [(who, "OutOfTurn")]
+    assert stage.server.countersignatures == {}
+
+
+def test_a_frame_cannot_be_turned_into_one_nor_one_into_a_frame() -> None:
+    """Both are Ed25519 under one identity: what is signed begins differently, whatever follows."""
+    assert not STATEMENT.startswith(codec.LABEL_FRAME)
+    assert not codec.LABEL_FRAME.startswith(b"secagg/v1/ledger")
