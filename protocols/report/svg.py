@@ -59,20 +59,12 @@ class Frame:
         """A frame that holds all of these, y from 0; what is infinite is left outside. A grain of 1 counts things."""
         tall = max([value for value in ys if 1 / _LARGEST <= value <= _LARGEST], default=1.0)
         low, high = min(xs, default=0.0), max(xs, default=0.0)
-        if not low < high:
-            low, high = low - 1, high + 1
+        apart = max(abs(low), abs(high), 1 / _LARGEST) * 1e-9  # closer, and no tick fits between them
+        if high - low < apart:
+            low, high = low - max(apart, 1.0), high + max(apart, 1.0)
         upright = Scale(0.0, tall * 1.08, HEIGHT - _BOTTOM, _TOP, y_grain)
         widest = max(len(number(tick)) for tick in upright.ticks())
         return cls(Scale(low, high, 10 + _LETTER * widest, WIDTH - _RIGHT, x_grain), upright)
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One column from `left` to `right`, `height` tall."""
-
-    left: float
-    right: float
-    height: float
 
 
 def number(value: float) -> str:
@@ -89,8 +81,7 @@ def axis(frame: Frame, across: str) -> Markup:
     marks: list[Piece] = []
     for tick in frame.y.ticks():
         y = _place(frame.y.at(tick))
-        left = _place(frame.x.first)
-        marks.append(element("path", d=f"M{left} {y}H{_place(frame.x.last)}", cls="grid"))
+        marks.append(rule(frame, tick, "grid"))
         marks.append(element("text", number(tick), x=_place(frame.x.first - 5), y=y, dy="0.35em", cls="tick end"))
     for tick in frame.x.ticks():
         x = _place(frame.x.at(tick))
@@ -120,17 +111,17 @@ def rule(frame: Frame, y: float, style: str) -> Markup:
     if not frame.y.low <= y <= frame.y.high:
         return Markup("")
     height, left, right = (_place(value) for value in (frame.y.at(y), frame.x.first, frame.x.last))
-    return element("path", d=f"M{left} {height}H{right}", cls=f"line {style}")
+    return element("path", d=f"M{left} {height}H{right}", cls=style)
 
 
-def bars(frame: Frame, columns: Sequence[Bar], style: str) -> Markup:
-    """Columns from the bottom, a hair apart."""
+def bars(frame: Frame, edges: Sequence[float], heights: Sequence[float], style: str) -> Markup:
+    """A column between each edge and the next, a hair apart; none where the height is 0."""
     drawn = []
-    for column in columns:
-        left, right, top = frame.x.at(column.left), frame.x.at(column.right), frame.y.at(column.height)
-        width, height = max(right - left - 1.0, 0.8), frame.y.first - top
-        box = {"x": _place(left + 0.5), "y": _place(top), "width": _place(width), "height": _place(height)}
-        drawn.append(element("rect", **box, cls=f"area {style}"))
+    for left, right, height in zip(edges, edges[1:], heights, strict=False):
+        x, top = frame.x.at(left), frame.y.at(height)
+        width = max(frame.x.at(right) - x - 1.0, 0.8)
+        box = {"x": _place(x + 0.5), "y": _place(top), "width": _place(width), "height": _place(frame.y.first - top)}
+        drawn += [element("rect", **box, cls=f"area {style}")] if height else []
     return join(drawn)
 
 

@@ -3,7 +3,7 @@
     render(statement) -> (html, json)       pure: values in, text out; the same bytes for the same statement
 
 facts      what is derived: sums, groups, histograms           noise      deviations of the laws in events
-record     the JSON object
+record     the JSON object                                      values     rationals, intervals, heads in it
 page       the file as a whole, in ten parts                   style      its style
 opening    1 verdict, 2 claim, 3 views                         plots      4
 working    5 mechanisms, 6 trust model                         evidence   7 audits, 9 exceptions
@@ -21,7 +21,8 @@ from protocols.report.privacy.facts import Facts
 from protocols.report.privacy.inverting import inversion as pictures_of
 from protocols.report.privacy.opening import claim_of
 from protocols.report.privacy.page import page
-from protocols.report.privacy.record import Json, record
+from protocols.report.privacy.record import record
+from protocols.report.privacy.values import Json
 
 __all__ = ["render"]
 

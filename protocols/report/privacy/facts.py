@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fractions import Fraction
 
 from dp.accountant import Unit, View
@@ -21,6 +22,8 @@ from protocols.report.privacy.noise import Noise, noise_of, root
 from protocols.report.privacy.words import float_of
 
 MOST_BINS = 24
+# Nanoseconds since 1970; what counts more is no date of ours.
+_LAST_CLOCK = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,14 @@ class Facts:
     exceptions: Exceptions
 
     @property
+    def period(self) -> tuple[datetime, datetime] | None:
+        """When the first and the last release were reserved; None where no clock shows a date."""
+        clocks = [release.clock for release in self.statement.releases if 0 <= release.clock < _LAST_CLOCK]
+        if not clocks:
+            return None
+        return _date(min(clocks)), _date(max(clocks))
+
+    @property
     def most_draws(self) -> int:
         """The most draws from tables in one law of a release."""
         laws = (law for each in self.mechanisms for law, _ in leaves(without_sampling(each.event)))
@@ -155,6 +166,10 @@ class Facts:
             _clients(statement),
             _exceptions(statement),
         )
+
+
+def _date(clock: int) -> datetime:
+    return datetime.fromtimestamp(clock // 10**9, UTC)
 
 
 def reach_of(terms: Terms) -> Reach:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 
 from dp.accountant import Interval, View
 from dp.audit.finding import refuted
@@ -82,7 +83,7 @@ def verdict(known: Facts) -> Markup:
         *_second_thoughts(known),
         join([element("h3", "Problems"), listing(found)]) if found else NOTHING,
         left_out(len(problems), LISTED, "problems"),
-        facts(_anchors(statement)),
+        facts(_anchors(known)),
     )
 
 
@@ -105,19 +106,29 @@ def _warning(words: str, where: str, meaning: str) -> Markup:
     return element("div", element("strong", words), paragraph(meaning, " ", see, "."), cls="verdict refuted")
 
 
-def _anchors(statement: Statement) -> list[tuple[str, Piece]]:
+def _anchors(known: Facts) -> list[tuple[str, Piece]]:
+    statement = known.statement
     checkpoints = statement.checkpoints
     shown = checkpoints[-SHOWN:]
     pairs: list[tuple[str, Piece]] = [
         ("Entries", count(statement.verdict.entries)),
         ("Head", _head(statement.verdict.head)),
         ("Pin", "none given" if statement.pin is None else _head(statement.pin)),
+        ("Releases", _period(known.period)),
         ("Witnesses", f"{counted(statement.witnesses, 'countersignature')} by others than the signer"),
     ]
     if checkpoints:
         left = left_out(len(checkpoints), SHOWN, "checkpoints")
         pairs.append(("Checkpoints", join([listing(map(_head, shown)), left])))
     return pairs
+
+
+def _period(period: tuple[datetime, datetime] | None) -> str:
+    if period is None:
+        return "none with a date"
+    first, last = (f"{moment.isoformat(sep=' ', timespec='minutes')[:16]} UTC" for moment in period)
+    when = first if first == last else f"{first} to {last}"
+    return f"{when}, by the clock of the machine that wrote them, which nobody checked"
 
 
 def _head(head: Head | None) -> Piece:
@@ -261,7 +272,7 @@ def _opinions(statement: Statement) -> Markup:
         (
             str(opinion.budget),
             opinion.accountant,
-            opinion.why if opinion.interval is None else interval(opinion.interval),
+            opinion.why if opinion.interval is None else join([interval(opinion.interval), quiet(opinion.why)]),
             "no opinion" if opinion.interval is None else agreement(agrees=opinion.agrees),
         )
         for opinion in opinions[:LISTED]

@@ -12,7 +12,7 @@ from protocols.report.privacy.facts import Clients, Facts, Histogram, finite_end
 from protocols.report.privacy.noise import deviation, noise_of
 from protocols.report.privacy.parts import SHOWN, figure, left_out, paragraph, section
 from protocols.report.privacy.words import above, below, count, counted, float_of, near
-from protocols.report.svg import Bar, Frame, Point, axis, band, bars, line, picture, rule
+from protocols.report.svg import Frame, Point, axis, band, bars, line, picture, rule
 
 # Beyond, a double no longer tells two rounds apart.
 _LARGEST_ROUND = 2**50
@@ -42,7 +42,7 @@ def _epsilon(budget: BudgetStatement) -> Markup:
         f"After {counted(len(budget.points), 'charge')} epsilon is at most {above(last.upper)}"
         f"{'' if last.lower is None else f' and at least {below(last.lower)}'}; the limit is {above(limit)}."
     )
-    shapes = (band(frame, lower, upper, "spread"), line(frame, upper, "data"), rule(frame, limit, "limit"))
+    shapes = (band(frame, lower, upper, "spread"), line(frame, upper, "data"), rule(frame, limit, "line limit"))
     drawing = picture(f"epsilon-{budget.id}", title, said, axis(frame, across), *shapes)
     return figure(title, drawing, [("data", "recorded, upper end"), ("spread", "lower to upper"), ("limit", "limit")])
 
@@ -74,9 +74,8 @@ def _clients(clients: Clients) -> list[Markup]:
 def _histogram(key: str, title: str, across: str, said: str, histogram: Histogram, *, grain: float) -> Markup:
     edges, counts = histogram.edges, histogram.counts
     frame = Frame.around(edges, list(map(float, counts)), x_grain=grain, y_grain=1.0)
-    columns = [Bar(edges[index], edges[index + 1], float(many)) for index, many in enumerate(counts) if many]
     return figure(
-        title, picture(key, title, said, axis(frame, across), bars(frame, columns, "data")), [("bar", "clients")]
+        title, picture(key, title, said, axis(frame, across), bars(frame, edges, counts, "data")), [("bar", "clients")]
     )
 
 

@@ -9,27 +9,27 @@ Its shape is docs/privacy-report.schema.json; VERSION changes when a key changes
 
 from __future__ import annotations
 
-import math
-from dataclasses import fields
 from datetime import datetime
-from fractions import Fraction
 
-from dp.accountant import DRAW_DISTANCE, Interval
+from dp.accountant import DRAW_DISTANCE
 from dp.audit.finding import Finding
 from dp.audit.inverted import RECOVERED_DB, Inversion
-from dp.canonical import encode_rational
 from dp.events import Event
-from dp.ledger.chain import Head
-from dp.ledger.charge import Setting
 from dp.ledger.statement import BudgetStatement, ClientStatement, Release
-from protocols.report.privacy.facts import Facts, Histogram, Mechanism, Span, Total, reach_of
+from protocols.report.privacy.facts import Facts, Histogram, Mechanism, Total, reach_of
 from protocols.report.privacy.noise import deviation
-from protocols.report.privacy.words import float_of
+from protocols.report.privacy.values import (
+    Json,
+    exact,
+    finite,
+    head_record,
+    interval_record,
+    setting_record,
+    span_record,
+)
 
 SCHEMA = "secagg/privacy-report"
 VERSION = 1
-
-Json = dict[str, object]
 
 
 def record(facts: Facts, claims: tuple[str, ...], inversion: Inversion | None, generated: datetime | None) -> Json:
@@ -41,6 +41,7 @@ def record(facts: Facts, claims: tuple[str, ...], inversion: Inversion | None, g
         "generated": None if generated is None else generated.isoformat(),
         "ledger": {"id": statement.ledger_id.hex(), "software": statement.software, "policy": statement.policy},
         "verdict": _verdict(facts),
+        "period": _period(facts),
         "claims": list(claims),
         "budgets": [_budget(budget) for budget in statement.budgets],
         "totals": [_total(total) for total in facts.totals],
@@ -48,7 +49,7 @@ def record(facts: Facts, claims: tuple[str, ...], inversion: Inversion | None, g
             {
                 "budget": opinion.budget,
                 "accountant": opinion.accountant,
-                "interval": _interval(opinion.interval),
+                "interval": interval_record(opinion.interval),
                 "agrees": opinion.agrees,
                 "why": opinion.why,
             }
@@ -65,31 +66,11 @@ def record(facts: Facts, claims: tuple[str, ...], inversion: Inversion | None, g
     }
 
 
-def finite(value: float | None) -> float | None:
-    """What JSON has a word for."""
-    return None if value is None or not math.isfinite(value) else value
-
-
-def exact(value: Fraction | int) -> Json:
-    """A rational, and the double beside it."""
-    return {"exact": encode_rational(Fraction(value)), "value": finite(float_of(Fraction(value)))}
-
-
-def _interval(interval: Interval | None) -> Json | None:
-    if interval is None:
+def _period(facts: Facts) -> Json | None:
+    if facts.period is None:
         return None
-    return {
-        "lower": finite(interval.lower),
-        "upper": finite(interval.upper),
-        "delta": exact(interval.delta),
-        "method": interval.method,
-    }
-
-
-def _head(head: Head | None) -> Json | None:
-    if head is None:
-        return None
-    return {"seq": head.seq, "hash": head.hash.hex(), "signature": head.signature.hex()}
+    first, last = facts.period
+    return {"first": first.isoformat(), "last": last.isoformat()}
 
 
 def _verdict(facts: Facts) -> Json:
@@ -98,10 +79,10 @@ def _verdict(facts: Facts) -> Json:
         "verdict": verdict.verdict,
         "ok": verdict.ok,
         "entries": verdict.entries,
-        "head": _head(verdict.head),
-        "pin": _head(statement.pin),
+        "head": head_record(verdict.head),
+        "pin": head_record(statement.pin),
         "witnesses": statement.witnesses,
-        "checkpoints": [_head(head) for head in statement.checkpoints],
+        "checkpoints": [head_record(head) for head in statement.checkpoints],
         "problems": [
             {"line": problem.line, "error": problem.error, "message": problem.message} for problem in verdict.problems
         ],
@@ -120,8 +101,8 @@ def _budget(budget: BudgetStatement) -> Json:
         "view": terms.view.value,
         "randomness": terms.randomness.value,
         "limit": {"epsilon": exact(terms.budget.epsilon), "delta": exact(terms.budget.delta)},
-        "spent": _interval(budget.spent),
-        "released": _interval(budget.released),
+        "spent": interval_record(budget.spent),
+        "released": interval_record(budget.released),
         "remaining": exact(budget.remaining),
         "affordable": budget.affordable,
         "closed": budget.closed,
@@ -150,27 +131,16 @@ def _total(total: Total) -> Json:
     }
 
 
-def _setting(setting: Setting | None) -> Json | None:
-    if setting is None:
-        return None
-    written = ((each.name, getattr(setting, each.name)) for each in fields(setting))
-    return {name: exact(value) if isinstance(value, Fraction) else value for name, value in written}
-
-
-def _span(span: Span | None) -> Json | None:
-    return None if span is None else {"least": span.least, "most": span.most}
-
-
 def _mechanism(mechanism: Mechanism) -> Json:
     noise = mechanism.noise
     return {
         "name": mechanism.name,
         "event": mechanism.event.to_canonical(),
-        "setting": _setting(mechanism.setting),
+        "setting": setting_record(mechanism.setting),
         "releases": mechanism.releases,
-        "rounds": _span(mechanism.rounds),
-        "cohorts": _span(mechanism.cohorts),
-        "survivors": _span(mechanism.survivors),
+        "rounds": span_record(mechanism.rounds),
+        "cohorts": span_record(mechanism.cohorts),
+        "survivors": span_record(mechanism.survivors),
         "deviation": None if noise is None else finite(noise.deviation),
         "multiplier": None if noise is None else finite(noise.multiplier),
         "mean_noise": finite(mechanism.mean_noise),
@@ -196,7 +166,7 @@ def _release(release: Release) -> Json:
         "survivors": release.survivors,
         "event": _event(release.event),
         "released": _event(release.released),
-        "setting": _setting(setting),
+        "setting": setting_record(setting),
         "noise": {
             "charged_steps": finite(deviation(release.event, None)),
             "released_steps": finite(deviation(release.released, None)),
@@ -233,7 +203,7 @@ def _client(client: ClientStatement) -> Json:
         "pseudonym": client.pseudonym.hex(),
         "invited": client.invited,
         "survived": client.survived,
-        "spent": [{"budget": budget, **(_interval(interval) or {})} for budget, interval in client.spent],
+        "spent": [{"budget": budget, **(interval_record(interval) or {})} for budget, interval in client.spent],
     }
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 Schema = dict[str, Any]
+
+SCHEMA: Schema = json.loads(
+    (Path(__file__).resolve().parents[3] / "docs/privacy-report.schema.json").read_text("utf-8")
+)
 
 TYPES: dict[str, Callable[[object], bool]] = {
     "object": lambda value: isinstance(value, dict),
