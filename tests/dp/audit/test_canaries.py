@@ -94,9 +94,7 @@ def test_a_number_of_rounds_that_is_none_is_refused(rounds: int) -> None:
         observe(gaussian_sum(1.0, seed=1), AXIS, 1, rounds=rounds, seed=1)
 
 
-@pytest.mark.parametrize(
-    "direction", [2 * AXIS, AXIS.astype(np.float32), 0 * AXIS, [1.0, 0.0, 0.0]]
-)
+@pytest.mark.parametrize("direction", [2 * AXIS, AXIS.astype(np.float32), 0 * AXIS, [1.0, 0.0, 0.0]])
 def test_a_direction_that_is_none_is_refused(direction: Floats) -> None:
     with pytest.raises(BadParameters, match="direction"):
         observe(gaussian_sum(1.0, seed=1), direction, 1, rounds=10, seed=1)
