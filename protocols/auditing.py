@@ -18,11 +18,11 @@ from dp.audit import (
     Declared,
     Finding,
     NoisePath,
+    across_processes,
     canary,
     examine,
     membership,
     one_run,
-    processes,
     production_routes,
     refuted,
     routes_of,
@@ -104,7 +104,7 @@ def run_selftest(path: NoisePath | None, told: Told = lambda done: None) -> Audi
         for route in routes:
             yield examine(route, delta=DELTA)
         yield streams()
-        yield processes()
+        yield across_processes()
 
     findings = []
     for finding in found():

@@ -60,10 +60,9 @@ class CanaryRounds:
     @property
     def noise_multiplier(self) -> float:
         """Standard deviation of the opened sum's noise over the clip, all clients' shares counted."""
-        share = self._coding().share
-        return (
-            float(share.gamma) * float(self._coding().noise_variance(self.plan.max_clients)) ** 0.5 / float(self.clip)
-        )
+        coding = self._coding()
+        variance = float(coding.noise_variance(self.plan.max_clients))
+        return float(coding.share.gamma) * math.sqrt(variance) / float(self.clip)
 
     def claim(self, delta: Exact) -> float:
         """What a ledger books for one of these rounds to whoever knows nobody's noise."""

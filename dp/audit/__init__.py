@@ -2,14 +2,13 @@
 
     lower_bound > claim    the claim is refuted; anything else proves nothing
 
-selftest     every noise path against its own event, in a second     self_testing production
-processes    streams of other processes, and of forked children      processes
-one_run      m canaries, one run of training, guesses about each     guessing
-canary       one client in or out of rounds whose sums are seen      canaries
-membership   the matched filter against the best there can be        matching
-routes       what a noise path is to an audit
-confidence   from counted mistakes to a lower bound of epsilon
-finding      what an audit says, and how it stands in a ledger
+selftest          every noise path against its own event, in a second     self_testing production routes
+across_processes  streams of other processes, and of forked children      processes
+one_run           m canaries, one run of training, guesses about each     guessing
+canary            one client in or out of rounds whose sums are seen      canaries
+membership        the matched filter against the best there can be        matching
+confidence        from counted mistakes to a lower bound of epsilon
+finding           what an audit says, and how it stands in a ledger
 
 The attacked system is an argument: nothing in here knows how a sum came about.
 """
@@ -21,7 +20,7 @@ from dp.audit.confidence import Count, Mistakes, epsilon_of_shift
 from dp.audit.finding import Check, Correction, Finding, refuted
 from dp.audit.guessing import Canaries, ChosenOnHalf, Declared, one_run
 from dp.audit.matching import Point, Roc, judge, membership, optimum, roc
-from dp.audit.processes import processes
+from dp.audit.processes import across_processes
 from dp.audit.production import production_routes, routes_of
 from dp.audit.routes import NoisePath, Route, Rule
 from dp.audit.self_testing import examine, selftest
@@ -42,6 +41,7 @@ __all__ = [
     "Roc",
     "Route",
     "Rule",
+    "across_processes",
     "canary",
     "epsilon_of_shift",
     "examine",
@@ -50,7 +50,6 @@ __all__ = [
     "observe",
     "one_run",
     "optimum",
-    "processes",
     "production_routes",
     "refuted",
     "roc",

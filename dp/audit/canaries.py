@@ -106,6 +106,8 @@ def observe(
         total = np.asarray(release(Presence.IN if head else Presence.OUT))
         if total.shape != direction.shape:
             raise BadParameters(f"a release has shape {total.shape}, the canary {direction.shape}")
+        if not np.isfinite(total).all():
+            raise NonFinite(f"the release of round {place + 1} holds a number that is not finite")
         statistics[place] = float(np.dot(total.astype(np.float64), direction)) / bound
         told(place + 1)
     return Observed(statistics[heads], statistics[~heads])

@@ -191,11 +191,11 @@ def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
     if correct == 0:
         return 1.0
     p = float(expit(epsilon))
-    # Pr[W >= k] for k = 0..v; bdtrc(k - 1, ...) is Pr[W > k - 1].
-    tails = np.concatenate(([1.0], bdtrc(np.arange(0, correct), guesses, p)))
-    tail = float(tails[correct])
+    # bdtrc(k - 1, ...) is Pr[W > k - 1].
+    tail = float(bdtrc(correct - 1, guesses, p))
     if delta == 0.0:
         return min(1.0, tail)
+    tails = np.concatenate(([1.0], bdtrc(np.arange(0, correct - 1), guesses, p)))
     below = tails[correct - 1 :: -1] - tail
     return min(1.0, tail + 2.0 * canaries * delta * float(np.max(below / np.arange(1, correct + 1))))
 

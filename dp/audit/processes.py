@@ -1,7 +1,7 @@
 """Freshness beyond one process: two new processes, and a forked child of each, draw nothing that another one drew.
 
 Each new process opens a stream, draws from it, and forks. Then both halves draw from the stream they had, if it still
-answers, and from one of their own for the same purpose. It is apart from the self-test because it takes half a second,
+answers, and from one of their own for the same purpose. It is apart from the self-test because it takes a second,
 and because a server with threads must not be forked: only the new processes are.
 Source: Everspaugh et al., "Not-so-random numbers in virtualized Linux", IEEE S&P 2014 (state that is drawn from twice).
 """
@@ -29,12 +29,12 @@ _BYTES = 8 * TESTED_WORDS
 _PROGRAM = "from dp.audit.processes import speak; speak()"
 
 
-def processes() -> Finding:
-    """Whether no eight words in a row occur twice among two new processes and a forked child of each.
+def across_processes() -> Finding:
+    """Whether no twelve words in a row occur twice among two new processes and a forked child of each.
 
     Raises: EntropyUnavailable when a process cannot be started, or does not say what it drew.
     """
-    drawn = [stream for started in [_start() for _ in range(PROCESSES)] for stream in _streams(started)]
+    drawn = [stream for _ in range(PROCESSES) for stream in _drawn_by_a_new_process()]
     return Finding(
         audit="selftest",
         subject="entropy of two processes and their children",
@@ -82,24 +82,25 @@ def _write(entropy: Entropy) -> None:
         words = words[os.write(sys.stdout.fileno(), words) :]
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _drawn_by_a_new_process() -> list[Words]:
     # Where this process finds the package, the new one must too.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     command = [sys.executable, "-c", _PROGRAM]
     try:
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        done = subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise EntropyUnavailable(f"a process drew nothing within {PATIENCE_SECONDS:g} s") from late
     except OSError as refused:
         raise EntropyUnavailable(f"no process of its own could be started to draw in: {refused}") from refused
-
-
-def _streams(started: subprocess.Popen[bytes]) -> list[Words]:
-    try:
-        said, _ = started.communicate(timeout=PATIENCE_SECONDS)
-    except subprocess.TimeoutExpired as late:
-        started.kill()
-        started.communicate()
-        raise EntropyUnavailable(f"a process drew nothing within {PATIENCE_SECONDS:g} s") from late
     # The parent's first draw, what it and its child drew anew, and the parent's second from the stream it opened.
-    if started.returncode != 0 or len(said) not in (4 * _BYTES, 5 * _BYTES):
-        raise EntropyUnavailable(f"a process ended with {started.returncode} and did not say what it drew")
-    return [np.frombuffer(said, dtype="<u8", count=TESTED_WORDS, offset=at) for at in range(0, len(said), _BYTES)]
+    if done.returncode != 0 or len(done.stdout) not in (4 * _BYTES, 5 * _BYTES):
+        raise EntropyUnavailable(f"a process ended with {done.returncode} and did not say what it drew")
+    drawn = range(0, len(done.stdout), _BYTES)
+    return [np.frombuffer(done.stdout, dtype="<u8", count=TESTED_WORDS, offset=at) for at in drawn]

@@ -86,7 +86,7 @@ def central_laplace(epsilon: Exact, *, coordinates: int = COORDINATES) -> Route:
 
 
 def central_skellam(noise_multiplier: Exact, *, coordinates: int = COORDINATES) -> Route:
-    """Skellam noise added once. No Gaussian curve is claimed of it: two bins judge, above Delta + 2 sigma or not."""
+    """Skellam noise added once. No Gaussian curve is claimed of it: two bins judge, above Delta or not."""
     unit = Unit(Relation.ADD_REMOVE)
     squared = l2_squared_bound(ONE_CLIENT, STEP, 1)
     mu = exact("noise_multiplier", noise_multiplier) ** 2 * squared
@@ -233,8 +233,8 @@ def _shifted(name: str, event: Event, unit: Unit, sigma2: Fraction, distance: in
 
 def _binned(name: str, event: Event, unit: Unit, mu: Fraction, squared: int, drawn: Drawn) -> Route:
     distance, (draw, length) = math.isqrt(squared), drawn
-    threshold, fourth = distance + 2 * math.isqrt(int(mu)), 3.0 + 1.0 / float(mu)
-    return Route(name, event, unit.relation, distance, threshold, Rule.TWO_BINS, mu, fourth, draw, length)
+    fourth = 3.0 + 1.0 / float(mu)
+    return Route(name, event, unit.relation, distance, distance, Rule.TWO_BINS, mu, fourth, draw, length)
 
 
 def _planned(
