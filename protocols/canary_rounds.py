@@ -10,6 +10,7 @@ which is what a server knows at best. What is returned is what the server opens:
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
