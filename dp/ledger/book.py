@@ -34,10 +34,11 @@ from dp.errors import (
     Locked,
     StorageRefused,
 )
-from dp.ledger.admission import require_unclosed
+from dp.ledger.admission import Admission, require_unclosed
+from dp.ledger.attendance import Attendance
 from dp.ledger.chain import Entry, Head, Kind, Signer
 from dp.ledger.charge import Charge, Outcome, Setting
-from dp.ledger.cohorts import Drawn, Pseudonyms, cohort_root
+from dp.ledger.cohorts import PSEUDONYM_BYTES, Drawn, Opening, Pseudonyms, cohort_root
 from dp.ledger.genesis import Beginning, clock, code, create, draw, software
 from dp.ledger.history import History, Standing
 from dp.ledger.log import Log, Said
@@ -302,6 +303,32 @@ class Ledger(Reading):
         body: Body = {"text": require_text("text", text), **clock()}
         return self._log.say(lambda: [Said(Kind.NOTE, body)])[-1].head
 
+    def erase(self, of: int | bytes) -> int:
+        """Takes out the openings of one entry (its number) or of one client (its pseudonym); how many there were.
+
+        The total stays verifiable and so do the proofs of all others. What was erased is overwritten on disk; copies
+        made before are not reached. Under a limit for each client, a round with erased openings counts from then on
+        for everybody who is not listed in it.
+        Raises: BadReservation for a reservation that is still open; Locked while another process reads the tail.
+        """
+        if not isinstance(of, int) and not (isinstance(of, bytes) and len(of) == PSEUDONYM_BYTES):
+            raise BadParameters("give the number of an entry, or the pseudonym of a client, to erase")
+        store = self._log.store
+        erased: list[Opening] = []
+
+        def decide() -> list[Said]:
+            openings = store.openings_of(of) if isinstance(of, int) else store.openings()
+            erased.extend(each for each in openings if not each.is_erased and of in (each.seq, each.pseudonym))
+            if held := sorted({each.seq for each in erased} & set(self._log.history.open)):
+                raise BadReservation(f"reservations {held[:5]} are open; end them before erasing who is in them")
+            store.erase(erased)
+            return [Said(Kind.NOTE, {"text": f"{len(erased)} openings erased", **clock()})] if erased else []
+
+        self._log.say(decide)
+        store.forget()
+        self._attendance, self._admission = Attendance(), Admission(self._attended)
+        return len(erased)
+
     # --- one admission ---------------------------------------------------------------------------
 
     def _held(self, history: History, charge: Charge, owner: Owner) -> Reservation | None:
@@ -311,16 +338,19 @@ class Ledger(Reading):
             return None
         record = history.records[seq]
         name = f"round {charge.round} of task {charge.task!r}"
-        if record.charge != charge or not self._same_names(seq, charge.members):
-            raise ConflictingCharge(
-                f"{name} was reserved with another event, cohort or context; give this release its own round", seq=seq
-            )
+        other = ConflictingCharge(
+            f"{name} was reserved with another event, cohort or context; give this release its own round", seq=seq
+        )
+        if record.charge != charge:
+            raise other
         if record.standing is not Standing.RESERVED:
             raise BadReservation(
                 f"{name} is already {record.standing.value}; another release needs its own round", seq=seq
             )
         if record.owner != owner:
             raise BadReservation(f"{name} is held by another session, of process {record.owner.pid}", seq=seq)
+        if not self._same_names(seq, charge.members):
+            raise other
         return Reservation(seq, charge, owner.session)
 
     def _try_reserve(self, history: History, charge: Charge, owner: Owner) -> Reservation | None:
@@ -364,11 +394,6 @@ class Ledger(Reading):
         See `dp.ledger.cohorts.hidden_result`.  Raises: StorageRefused without the key.
         """
         return self._named().result_salt(seq)
-
-    def _named(self) -> Pseudonyms:
-        if self._names is None:
-            raise self._log.read_only()
-        return self._names
 
     # --- one ending ------------------------------------------------------------------------------
 

@@ -122,7 +122,16 @@ class Signed:
 
 def entry_hash(ledger_id: bytes, seq: int, prev: bytes, kind: str, body: bytes) -> bytes:
     """SHA256(ENTRY || ledger_id || LE64(seq) || prev || SHA256(kind || 00 || body))."""
-    content = hashlib.sha256(kind.encode("utf-8") + b"\x00" + body).digest()
+    return hash_after(ledger_id, seq, prev, content_hash(kind, body))
+
+
+def content_hash(kind: str, body: bytes) -> bytes:
+    """SHA256(kind || 00 || body): what an entry says, without its place."""
+    return hashlib.sha256(kind.encode("utf-8") + b"\x00" + body).digest()
+
+
+def hash_after(ledger_id: bytes, seq: int, prev: bytes, content: bytes) -> bytes:
+    """The hash of an entry of which only the content's hash is known."""
     return hashlib.sha256(LABEL_ENTRY + ledger_id + seq.to_bytes(8, "little") + prev + content).digest()
 
 

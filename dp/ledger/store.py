@@ -216,6 +216,20 @@ class Store:
         with _named_errors(self.path):
             self._live().executemany("INSERT INTO opening (seq, position, pseudonym, salt) VALUES (?, ?, ?, ?)", rows)
 
+    def erase(self, openings: Sequence[Opening]) -> None:
+        """Puts what is left of each opening in its place; only inside `writing()`, and `forget` after it."""
+        places = [(each.seq, each.position) for each in openings]
+        with _named_errors(self.path):
+            self._live().executemany("DELETE FROM opening WHERE seq = ? AND position = ?", places)
+        self.add_openings([each.erased() for each in openings])
+
+    def forget(self) -> None:
+        """Merges the tail, so that no older page stays in it.  Raises: Locked while another process reads."""
+        with _named_errors(self.path):
+            busy = self._live().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise Locked(f"{self.path} is erased, but its tail still holds old pages for a reader; erase again later")
+
     def checked_entries(self) -> Iterator[Entry]:
         """All entries, then SQLite's own check of every page, cell and column type. Raises: Corrupt."""
         yield from self.entries()
@@ -328,6 +342,8 @@ def _make_durable(path: Path, connection: sqlite3.Connection) -> None:
     answer = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if answer != (b"wal",):
         raise StorageRefused(f"{path} cannot keep a write-ahead log here; choose a local directory")
+    # What is erased is overwritten, not only unlinked.
+    connection.execute("PRAGMA secure_delete=ON")
     # NORMAL would not sync each commit, and a release could outlive its charge in a power cut.
     connection.execute("PRAGMA synchronous=FULL")
 
