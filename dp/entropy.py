@@ -115,6 +115,8 @@ class Entropy:
         self._root = bytearray()
         self._streams.clear()
         self._buffer[:] = 0
+        # Left to the garbage collector, it would go in a callback, where an interrupt by the user is lost.
+        _alive.discard(self)
 
     def __enter__(self) -> Entropy:
         return self

@@ -19,6 +19,7 @@ import numpy as np
 from dp import Budget, Charge, Ledger, Outcome
 from protocols import Client, DurableClient, DurableServer, Policy, RoundPlan, Server, Task, exit_on_sigterm
 from protocols.coding import coding_of
+from protocols.countersigning import head_of
 from protocols.errors import RoundLost
 from protocols.plan import context_of
 from secagg import Identity
@@ -53,7 +54,7 @@ def main(folder: Path) -> np.ndarray:
             to_clients.extend((who, bytes(frame)) for who in frame.to)
 
     with Ledger.open(folder / "run.ledger", Budget(epsilon=8, delta=1e-5, relation="zero-out")) as ledger:
-        task = Task(round=0, length=3, ledger_head=ledger.head().hash)
+        task = Task(round=0, length=3, ledger_head=head_of(ledger))
         invitations = server.open(task)
         coding, context = coding_of(server.agreement), context_of(server.agreement)
         worst, mechanism = coding.worst_event("system"), "distributed-discrete-gaussian"

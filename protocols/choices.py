@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 
 from protocols.errors import BadPlan
+from protocols.heads import NO_LEDGER
 from protocols.plan import NOTHING, PAIRWISE, Agreement, Promise, RoundPlan
 from secagg.graph import GraphMode
 
@@ -58,7 +59,7 @@ class Request:
 
     def agreement(self, plan: RoundPlan) -> Agreement:
         """The plan for a vector of so many coordinates.  Raises: BadPlan when there is no such vector."""
-        return Agreement(plan, 0, bytes(16), self.dimension, NOTHING, NOTHING, NOTHING)
+        return Agreement(plan, 0, bytes(16), self.dimension, NOTHING, NOTHING, NO_LEDGER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ KINDS: dict[int, type[Any]] = {
     34: oneshot.Concealed,
     35: oneshot.Included,
     36: oneshot.Summed,
+    37: messages.Countersignature,
 }
 _KIND_OF = {message: kind for kind, message in KINDS.items()}
 

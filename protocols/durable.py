@@ -310,6 +310,10 @@ class DurableServer(Durable):
         return self._server.handed_out
 
     @property
+    def countersignatures(self) -> Mapping[bytes, bytes]:
+        return self._server.countersignatures
+
+    @property
     def excluded(self) -> list[Excluded]:
         return self._server.excluded
 

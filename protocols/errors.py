@@ -9,6 +9,7 @@
       Misbehaved(peer)        a peer broke the protocol
         Malformed TooLarge BadSignature OutOfTurn Duplicate Replay AlreadyAnswered PolicyViolation
         CohortTooSmall ViewMismatch UnsafeUnmask KeyMismatch ShapeMismatch BadShare BadBox BadCiphertext BadCommittee
+        LedgerRolledBack
       RoundLost               nobody can be blamed; the round is over
         TooFewClients           too few remain
         TooFewMembers           too few of those who make or hold a key remain
@@ -100,6 +101,10 @@ class AlreadyAnswered(Misbehaved):
 
 class PolicyViolation(Misbehaved):
     """The peer proposes something this party's own policy forbids."""
+
+
+class LedgerRolledBack(Misbehaved):
+    """The peer's privacy ledger does not go on from the one it showed before: a budget would be spent twice."""
 
 
 class CohortTooSmall(Misbehaved):

@@ -23,11 +23,12 @@ from protocols.ckks.keys import keys_for_rounds
 from protocols.codec import Frame
 from protocols.coding import Floats
 from protocols.committee import Convening, KeyMaking
+from protocols.countersigning import head_of
 from protocols.endpoint import Convener, KeyMaker, Server, Task
 from protocols.endpoint.hub import Hub
 from protocols.errors import BadPlan, Malformed, Misused, TooFewMembers
 from protocols.party import PartyId
-from protocols.plan import ENCRYPTED, NOTHING, ONE_SHOT, RoundPlan
+from protocols.plan import ENCRYPTED, ONE_SHOT, RoundPlan
 from protocols.roster import Roster
 from protocols.wire import Buffer
 from secagg.graph import GraphMode
@@ -107,8 +108,7 @@ class Exchanges:
         """
         self.lose()
         self.exchanges, self._invited = 0, invited
-        head = NOTHING if self.ledger is None else self.ledger.head().hash
-        task = self._keyed(Task(self._number(), length, layout, model, head, clip=self._clip), ask)
+        task = self._keyed(Task(self._number(), length, layout, model, head_of(self.ledger), clip=self._clip), ask)
         self._charging = charging(self.ledger, self._server.agree(task), len(invited), "system")
         with self._settled():
             frames = self._server.open(task, invited)

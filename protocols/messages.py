@@ -4,7 +4,7 @@ Letters cross the wire and have a kind byte in `codec`; notes stay between a par
 application. Sizes of the letters, with n clients, k neighbours, s witnesses and a packed vector of P bytes:
 
     Open 0.5 kB   Advertise 193   Roster 165 n   Shares 162 k   Inbox n/8 + 162 k + 4
-    Masked P + 16   Survivors n/8   Witness 64   Witnesses 68 s   Unmask 34 k   Result 64
+    Masked P + 16   Survivors n/8   Witness 64   Witnesses 68 s   Unmask 34 k   Result 64   Countersignature 104
 
 With noise that is removable after t drop-outs, Shares and Inbox grow by 65 (t + 1) k, Unmask by 34 k.
 """
@@ -188,6 +188,18 @@ class Result:
 
     context: ContextBytes
     digest: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
+class Countersignature:
+    """Client -> server, beside its vector: I was shown this entry at the end of the ledger that the round names.
+
+    The signature is over `dp.ledger.chain.witness_statement` alone, so that whoever has the ledger can check it.
+    """
+
+    seq: U64
+    hash: Bytes32
+    signature: Bytes64
 
 
 # --- notes between a party and its own application ------------------------------------------------

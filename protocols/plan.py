@@ -25,6 +25,7 @@ from dp.errors import DpError
 from protocols import wire
 from protocols.certificates import Credential
 from protocols.errors import BadPlan, KeyMismatch, PolicyViolation, blame
+from protocols.heads import LedgerHead
 from protocols.party import MAX_CLIENT_ID, SERVER, PartyId
 from protocols.wire import U8, U32, U64, Bytes16, Bytes32, Exactly, Text
 from secagg.ckks.plan import Mode
@@ -479,8 +480,8 @@ class Agreement:
     """One round of a plan: which round, of which model, for vectors of which shape.
 
     `length` counts the model's parameters, `layout` and `model` are digests (zero when there is
-    none to agree on), `ledger_head` binds the budget's history, `nonce` makes attempts differ, `key` is the digest of
-    the certificate of the key, or the committee, that opens the sum.
+    none to agree on), `ledger_head` binds the budget's history (NO_LEDGER where none is kept), `nonce` makes attempts
+    differ, `key` is the digest of the certificate of the key, or the committee, that opens the sum.
     """
 
     plan: RoundPlan
@@ -489,12 +490,14 @@ class Agreement:
     length: U64
     layout: Bytes32
     model: Bytes32
-    ledger_head: Bytes32
+    ledger_head: LedgerHead
     key: Bytes32 = NOTHING
 
     def __post_init__(self) -> None:
         if not 1 <= self.length <= MAX_LENGTH:
             raise BadPlan(f"a vector of {self.length} coordinates; 1..{MAX_LENGTH} are possible")
+        if not isinstance(self.ledger_head, LedgerHead):
+            raise BadPlan(f"ledger_head is {self.ledger_head!r}, it must be a LedgerHead")
 
 
 def context_of(agreement: Agreement) -> Context:

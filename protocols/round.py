@@ -25,6 +25,7 @@ from dp.ledger import Ledger
 from protocols.charging import charging
 from protocols.ckks.summary import Encryption
 from protocols.coding import Floats, RingVector, coding_of
+from protocols.countersigning import head_of
 from protocols.endpoint import Client, Task
 from protocols.errors import BadPlan, Misused, WrongUpdate
 from protocols.messages import Aggregate, Submit
@@ -116,8 +117,7 @@ def secure_mean(
     if cohort is not None and cohort.server.plan != plan:
         raise BadPlan("the cohort was made for another plan: make it anew, or pass the plan it has")
     cohort = (cohort or Cohort.fresh(plan, flat, shared_memory())).invite(flat)
-    head = NOTHING if ledger is None else ledger.head().hash
-    task = cohort.keyed(Task(round, layout.length, layout.digest(), model, head, clip=clip))
+    task = cohort.keyed(Task(round, layout.length, layout.digest(), model, head_of(ledger), clip=clip))
     agreement = cohort.server.agree(task)
     entries = charging(ledger, agreement, len(cohort.clients), cohort.rng)
 

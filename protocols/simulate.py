@@ -321,7 +321,7 @@ class Simulation:
         account.exchanges += bool(frames)
         if submission is not None:
             self.ideal.add(who, submission)
-            self.seen = self.seen or Seen.of(who, frames[0])
+            self.seen = self.seen or Seen.of(who, frames[-1])
             self._tell(replace(self.standing, updates=self.standing.updates + 1))
         self._post(who, frames)
 
@@ -345,7 +345,7 @@ class Simulation:
         self.told(standing)
 
     def _post(self, who: PartyId, frames: list[Frame]) -> None:
-        for frame in frames:
+        for frame in reversed(frames):
             self.traffic[who].sent_bytes += len(frame)
             # The server reads at once, so that no more than one large vector is ever under way.
             self._queue.appendleft((who, SERVER, bytes(frame)))

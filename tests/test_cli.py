@@ -790,7 +790,7 @@ def test_the_ledger_of_one_demo_is_spent_by_the_next(secagg: Secagg, tmp_path: P
     assert (told.code, told.json["error"]) == (1, "BudgetExceeded")
     shown = secagg(*call("demo", ledger="shared.ledger"))
     assert (shown.code, shown.out) == (1, "")
-    assert "BudgetExceeded: the limit is epsilon 6" in shown.err
+    assert "BudgetExceeded: budget 1: the limit is epsilon 6" in shown.err
     with Ledger.read(tmp_path / "shared.ledger") as ledger:
         assert [entry.hash for entry in ledger.entries()] == before
         assert ledger.verify().ok

@@ -19,6 +19,7 @@ from benchmarks.rows import Effort, Row, Taken
 from dp.accountant import View
 from dp.calibrate import calibrate_gaussian
 from protocols import secure_mean
+from protocols.heads import NO_LEDGER
 from protocols.learning import (
     Aggregated,
     ErrorFeedback,
@@ -98,7 +99,7 @@ class Uploads:
 
     def sizes(self, length: int) -> RoundSizes:
         """The frames of a round about so many coordinates."""
-        agreement = Agreement(self.plan, 0, bytes(16), length, NOTHING, NOTHING, NOTHING)
+        agreement = Agreement(self.plan, 0, bytes(16), length, NOTHING, NOTHING, NO_LEDGER)
         return round_sizes(agreement, self.clients)
 
     def mean_of(self, bytes_of: Callable[[RoundSizes], int]) -> float:

@@ -1,11 +1,14 @@
 """The privacy ledger: charge first, release second, prove it afterwards.
 
-book      the public face: reserve, mark, commit, abort         admission  does a charge fit
-charge    what is charged and what came out                      history    what stands, from the entries
-chain     canonical bodies, hash chain, signatures               verdict    an examiner's opinion of a file
-log       append to the file and follow it                       store      SQLite
-genesis   making a new ledger                                    place      where one may live, its key
-session   which process holds which reservation
+book       the public face: reserve, mark, commit, abort        reading    what it can be asked
+charge     what is charged and what came out                    terms      what a budget promises
+admission  does a charge fit every budget it is for             budgets    what was charged to one
+history    what stands, from the entries                        verdict    an examiner's opinion of a file
+chain      canonical bodies, hash chain, signatures             log        append to the file and follow it
+cohorts    pseudonyms, openings, hidden results                 attendance who was in which round
+merkle     one hash for a list, and proofs                      store      SQLite
+genesis    making a new ledger                                  place      where one may live, its keys
+session    which process holds which reservation
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from dp.ledger.book import (
     Outcome,
     Problem,
     Reservation,
+    Scope,
+    Setting,
     Standing,
     Terms,
     Verdict,
@@ -32,6 +37,8 @@ __all__ = [
     "Outcome",
     "Problem",
     "Reservation",
+    "Scope",
+    "Setting",
     "Standing",
     "Terms",
     "Verdict",

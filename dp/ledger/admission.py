@@ -1,112 +1,196 @@
-"""Whether a charge fits into the budget, and whether an outcome fits its charge.
+"""Whether a charge fits into every budget it is charged to, and whether an outcome fits its charge.
 
-What was composed last is remembered with the version of the history it belongs to, so that a round costs one
-composition; nothing remembered here is ever written, and `verify` does not know it.
+What was composed last is remembered with the version of the budget it belongs to, so that a round costs one
+composition for each budget; nothing remembered here is ever written, and `verify` does not know it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
 
 from dp.accountant import Interval
-from dp.errors import BadParameters, BudgetExceeded, Corrupt, InsecureEntropy
+from dp.canonical import Value
+from dp.errors import BadParameters, BudgetExceeded, InsecureEntropy
 from dp.events import Event, is_insecure
-from dp.ledger.charge import Charge, Outcome, Randomness, Terms
-from dp.ledger.history import History, compose
+from dp.ledger.attendance import Attendance, Counts, fullest, profiles
+from dp.ledger.budgets import BudgetState, compose, require_names
+from dp.ledger.charge import Charge, Ends, Outcome
+from dp.ledger.history import History
+from dp.ledger.terms import Randomness, Scope
 
 _REMEMBERED_COSTS = 256
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a charge does to one budget in one of its versions.
+
+    Under a limit for each client, `before` and `after` are those of the invited client that has spent most.
+    """
+
+    budget: int
+    version: int
+    before: Interval
+    after: Interval
+
+    def to_body(self) -> dict[str, Value]:
+        """As it stands in a RESERVE entry."""
+        return {
+            "budget": self.budget,
+            "before": Ends.of(self.before).to_body(),
+            "after": Ends.of(self.after).to_body(),
+        }
+
+
 class Admission:
-    """The judge of one ledger: intervals of its history, with and without a candidate."""
+    """The judge of one ledger: intervals of its budgets, with and without a candidate.
 
-    def __init__(self) -> None:
-        self._composed: tuple[int, Interval] | None = None
-        self._costs: dict[Event, Interval] = {}
+    `attendance` gives who was in which round, as the history stands now.
+    """
 
-    def charged(self, history: History) -> Interval:
-        """Everything that counts as spent, as the budget's viewer sees it."""
-        if self._composed is None or self._composed[0] != history.version:
-            terms = terms_of(history)
-            self._composed = (history.version, compose(history.charged, terms, terms.view))
-        return self._composed[1]
+    def __init__(self, attendance: Callable[[History], Attendance]) -> None:
+        self._attendance = attendance
+        self._composed: dict[int, tuple[int, Interval]] = {}
+        self._costs: dict[tuple[int, frozenset[tuple[Event, int]]], Interval] = {}
 
-    def admit(self, history: History, charge: Charge) -> Interval:
-        """The interval with the candidate, which is within the limit.
+    def charged(self, history: History, budget: BudgetState) -> Interval:
+        """Everything that counts as spent, as the budget's viewer sees it; for each client: of who has spent most."""
+        known = self._composed.get(budget.id)
+        if known is None or known[0] != budget.version:
+            known = (budget.version, self._spent(history, budget))
+            self._composed[budget.id] = known
+        return known[1]
 
-        Raises: BudgetExceeded; InsecureEntropy; UnsupportedEvent or NoiseTooCoarse without a proof.
+    def of_client(self, history: History, budget: BudgetState, pseudonym: bytes) -> Interval:
+        """What one client has spent of one budget, by the rounds it was invited to."""
+        return self._cost(budget, self._attendance(history).counts(history, budget, pseudonym))
+
+    def admit(self, history: History, charge: Charge, members: tuple[bytes, ...]) -> tuple[Price, ...]:
+        """What the charge does to every budget it is charged to, all of which hold it; members are pseudonyms.
+
+        Raises: BudgetExceeded; BadParameters where no budget is for it; InsecureEntropy; UnsupportedEvent or
+            NoiseTooCoarse without a proof.
         """
-        terms = require_unclosed(history)
-        after = _after(history, charge.event, terms)
-        if not terms.budget.holds(after):
-            raise BudgetExceeded(
-                f"the limit is {terms}; round {charge.round} of task {charge.task!r} would make it "
-                f"{after.upper:.9g}, it is {self.charged(history).upper:.9g} now; nothing was written"
-            )
-        return after
+        budgets = _open_for(history, charge)
+        require_names(budgets, named=bool(members))
+        _require_secure(charge.event, history.randomness)
+        return tuple(self._price(history, budget, charge, members) for budget in budgets)
 
-    def affords(self, history: History, event: Event) -> bool:
-        """Whether a candidate with this event would be admitted.
+    def affords(self, history: History, budget: BudgetState, event: Event) -> bool:
+        """Whether a candidate with this event would be admitted; for each client: one that is listed nowhere.
 
         Raises: InsecureEntropy; UnsupportedEvent or NoiseTooCoarse without a proof.
         """
-        terms = terms_of(history)
-        return history.closed is None and terms.budget.holds(_after(history, event, terms))
+        _require_secure(event, history.randomness)
+        if budget.closed is not None:
+            return False
+        spent = budget.charged
+        if budget.terms.scope is Scope.EACH:
+            spent = self._attendance(history).unknown(history, budget)
+        return budget.terms.budget.holds(self._cost(budget, spent + Counter([event])))
 
-    def admitted(self, history: History, after: Interval) -> None:
-        """The candidate was written: its interval is the history's now."""
-        self._composed = (history.version, after)
+    def eligible(self, history: History, budget: BudgetState, pseudonyms: Iterable[bytes], event: Event) -> list[bool]:
+        """Which clients could be invited to one more of this event under a limit for each of them."""
+        if budget.closed is not None:
+            return [False for _ in pseudonyms]
+        _require_secure(event, history.randomness)
+        attendance = self._attendance(history)
+        after = (attendance.counts(history, budget, each) + Counter([event]) for each in pseudonyms)
+        return [budget.terms.budget.holds(self._cost(budget, counts)) for counts in after]
 
-    def require_covered(self, history: History, charge: Charge, outcome: Outcome) -> None:
+    def admitted(self, history: History, prices: Iterable[Price]) -> None:
+        """The candidate was written: where everybody is charged alike, its interval is the budget's now."""
+        for price in prices:
+            budget = history.budgets[price.budget]
+            if budget.terms.scope is Scope.EVERYONE:
+                self._composed[budget.id] = (budget.version, price.after)
+
+    def require_covered(self, history: History, reservation: int, outcome: Outcome) -> None:
         """The outcome is one the charge could have led to.
 
         Raises: InsecureEntropy; BadParameters for more survivors than were invited, or an event that by
             itself provably costs more than what was charged.
         """
-        terms = terms_of(history)
-        _require_secure(outcome.released, terms)
-        if outcome.survivors > charge.cohort:
-            raise BadParameters(f"survivors is {outcome.survivors}, but only {charge.cohort} were invited")
-        if outcome.released == charge.event:
+        record = history.records[reservation]
+        _require_secure(outcome.released, history.randomness)
+        if outcome.survivors > record.charge.cohort:
+            raise BadParameters(f"survivors is {outcome.survivors}, but only {record.charge.cohort} were invited")
+        if outcome.released == record.charge.event:
             return
-        paid, realised = self._cost(charge.event, terms), self._cost(outcome.released, terms)
+        for budget in record.budgets:
+            self._require_cheaper(history.budgets[budget], record.charge.event, outcome.released)
+
+    def _require_cheaper(self, budget: BudgetState, charged: Event, released: Event) -> None:
+        paid, realised = self._cost(budget, Counter([charged])), self._cost(budget, Counter([released]))
         proven = realised.upper if realised.lower is None else realised.lower
         if proven > paid.upper:
             raise BadParameters(
-                f"the outcome alone costs epsilon {proven:.9g}, but {paid.upper:.9g} was charged; do not "
-                "hand it out, forfeit the reservation"
+                f"the outcome alone costs epsilon {proven:.9g} of {budget.name}, but {paid.upper:.9g} was charged; do "
+                "not hand it out, forfeit the reservation"
             )
 
-    def _cost(self, event: Event, terms: Terms) -> Interval:
-        if event not in self._costs:
+    def _price(self, history: History, budget: BudgetState, charge: Charge, members: tuple[bytes, ...]) -> Price:
+        candidate = Counter([charge.event])
+        if budget.terms.scope is Scope.EVERYONE:
+            before = self.charged(history, budget)
+            after = compose(budget.charged + candidate, budget.terms, budget.terms.view)
+        else:
+            attendance = self._attendance(history)
+            spent = fullest(attendance.counts(history, budget, member) for member in members)
+            before = self._worst(budget, spent)
+            after = self._worst(budget, [counts + candidate for counts in spent])
+        if not budget.terms.budget.holds(after):
+            raise BudgetExceeded(
+                f"budget {budget.id}: the limit is {budget.terms}; round {charge.round} of task {charge.task!r} would "
+                f"make it {after.upper:.9g}, it is {before.upper:.9g} now; nothing was written"
+            )
+        return Price(budget.id, budget.version, before, after)
+
+    def _spent(self, history: History, budget: BudgetState) -> Interval:
+        if budget.terms.scope is Scope.EVERYONE:
+            return compose(budget.charged, budget.terms, budget.terms.view)
+        return self._worst(budget, profiles(history, budget, self._attendance(history)))
+
+    def _worst(self, budget: BudgetState, profiles: Iterable[Counts]) -> Interval:
+        return max((self._cost(budget, counts) for counts in profiles), key=lambda interval: interval.upper)
+
+    def _cost(self, budget: BudgetState, counts: Counts) -> Interval:
+        key = (budget.id, frozenset(counts.items()))
+        if key not in self._costs:
             if len(self._costs) >= _REMEMBERED_COSTS:
                 self._costs.clear()
-            self._costs[event] = compose(Counter([event]), terms, terms.view)
-        return self._costs[event]
+            self._costs[key] = compose(counts, budget.terms, budget.terms.view)
+        return self._costs[key]
 
 
-def terms_of(history: History) -> Terms:
-    """What the budget promises. Raises: Corrupt when the entry that opened it is missing."""
-    if history.terms is None:
-        raise Corrupt("the ledger has no budget: it was cut after its first entry; restore a copy", seq=0)
-    return history.terms
+def remaining(budget: BudgetState, spent: Interval) -> Fraction:
+    """Epsilon left: the limit minus the upper end, exactly; 0 once the budget is closed."""
+    if budget.closed is not None or spent.upper == float("inf"):
+        return Fraction(0)
+    return max(Fraction(0), budget.terms.budget.epsilon - Fraction(spent.upper))
 
 
-def require_unclosed(history: History) -> Terms:
-    """The terms of the open budget. Raises: BudgetExceeded once it was closed."""
-    if history.closed is not None:
-        raise BudgetExceeded(f"the budget was closed at entry {history.closed}; open a new ledger")
-    return terms_of(history)
+def require_unclosed(budget: BudgetState) -> BudgetState:
+    """The budget, which is open. Raises: BudgetExceeded once it was closed."""
+    if budget.closed is not None:
+        raise BudgetExceeded(f"{budget.name} was closed at entry {budget.closed}; open a new budget")
+    return budget
 
 
-def _after(history: History, event: Event, terms: Terms) -> Interval:
-    """The interval with one more of this event."""
-    _require_secure(event, terms)
-    return compose(history.charged + Counter([event]), terms, terms.view)
+def _open_for(history: History, charge: Charge) -> tuple[BudgetState, ...]:
+    """The budgets it is charged to. Raises: BudgetExceeded where all that match were closed; BadParameters."""
+    if not history.matching(charge):
+        for budget in reversed(history.budgets.values()):
+            if budget.terms.covers(charge.dataset, charge.task):
+                require_unclosed(budget)
+    return history.require_matching(charge)
 
 
-def _require_secure(event: Event, terms: Terms) -> None:
-    if terms.randomness is Randomness.SYSTEM and is_insecure(event):
+def _require_secure(event: Event, randomness: Randomness) -> None:
+    if randomness is Randomness.SYSTEM and is_insecure(event):
         raise InsecureEntropy(
             "the event's noise comes from a known seed; draw it from Entropy.system, or rehearse on a ledger "
             "made by Ledger.open_insecure"

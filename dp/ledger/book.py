@@ -1,6 +1,6 @@
 """The privacy budget as an append-only, signed log that refuses before it is overspent.
 
-    reservation = ledger.reserve(charge)          BudgetExceeded, or the charge stands, synced to disk
+    reservation = ledger.reserve(charge)          BudgetExceeded, or the charge stands in every budget it is for
     ledger.mark(reservation)                      from here it may have been released: no abort any more
     value = release()
     ledger.commit(reservation, outcome)           hand the value out only after this returned
@@ -15,35 +15,39 @@ Without a head kept elsewhere the holder of the key can cut or rewrite the log; 
 
 from __future__ import annotations
 
+import hmac
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from dp.accountant import Budget, Interval, Unit, View
+from dp.accountant import Budget, Unit, View
 from dp.canonical import Body
 from dp.errors import (
     BadParameters,
     BadReservation,
     ConflictingCharge,
+    Corrupt,
     Locked,
     StorageRefused,
 )
-from dp.events import Event
-from dp.ledger.admission import Admission, require_unclosed, terms_of
+from dp.ledger.admission import require_unclosed
 from dp.ledger.chain import Entry, Head, Kind, Signer
-from dp.ledger.charge import Charge, Ends, Outcome, Randomness, Terms, require_text
-from dp.ledger.genesis import clock, create, software
-from dp.ledger.history import History, Standing, compose
+from dp.ledger.charge import Charge, Outcome, Setting
+from dp.ledger.cohorts import Drawn, Pseudonyms, cohort_root
+from dp.ledger.genesis import Beginning, clock, code, create, draw, software
+from dp.ledger.history import History, Standing
 from dp.ledger.log import Log, Said
+from dp.ledger.merkle import SALT_BYTES
 from dp.ledger.place import beside, read_key
+from dp.ledger.reading import Reading
 from dp.ledger.session import Owner, Session
 from dp.ledger.store import Store
-from dp.ledger.verdict import Problem, Verdict, examine
+from dp.ledger.terms import Randomness, Scope, Terms, require_text
+from dp.ledger.verdict import Problem, Verdict
 
 __all__ = [
     "Charge",
@@ -53,6 +57,8 @@ __all__ = [
     "Outcome",
     "Problem",
     "Reservation",
+    "Scope",
+    "Setting",
     "Standing",
     "Terms",
     "Verdict",
@@ -75,20 +81,19 @@ class Reservation:
     session: str
 
 
-class Ledger:
-    """One privacy budget and everything charged to it, for the process and thread that opened it.
+class Ledger(Reading):
+    """Privacy budgets and everything charged to them, for the process and thread that opened the file.
 
-    Guarantee: no reservation is granted that takes the interval of all charges, as the aggregator sees
-        them, above the limit; a granted one survives any crash.
+    Guarantee: no reservation is granted that takes the interval of all charges to a budget, as its viewer sees
+        them, above its limit; a granted one is charged to every budget it is for and survives any crash.
     Raises: Corrupt, RolledBack, Forked, Unverifiable when the file cannot be believed; Locked,
         StorageRefused when it cannot be reached. Every method may raise these.
     """
 
-    def __init__(self, log: Log, session: Session | None) -> None:
-        self._log = log
+    def __init__(self, log: Log, names: Pseudonyms | None, session: Session | None) -> None:
+        super().__init__(log, names)
         self._session = session
         self._marked: set[int] = set()
-        self._admission = Admission()
 
     # --- opening and closing ---------------------------------------------------------------------
 
@@ -108,10 +113,30 @@ class Ledger:
         return cls._open(path, budget, Randomness.INSECURE, timeout_seconds)
 
     @classmethod
+    def create(
+        cls,
+        path: AnyPath,
+        *,
+        policy: str = "",
+        randomness: Randomness = Randomness.SYSTEM,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> Self:
+        """A new ledger at path without any budget, and its key beside it: budgets come by `open_budget`.
+
+        `policy` declares access to the data outside the mechanism; it is kept, not checked.
+        Raises: BadParameters when there is a ledger already.
+        """
+        real = _real(path)
+        _require_seconds(timeout_seconds)
+        if os.path.lexists(real) or not create(real, Beginning(randomness, policy), timeout_seconds):
+            raise BadParameters(f"there is a ledger at {real} already; open it")
+        return cls._open(real, None, randomness, timeout_seconds)
+
+    @classmethod
     def read(cls, path: AnyPath, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
         """The ledger at path without its key, to show and to verify; entries are judged when asked for."""
         _require_seconds(timeout_seconds)
-        return cls(Log(Store.read(_real(path), timeout_seconds), None), None)
+        return cls(Log(Store.read(_real(path), timeout_seconds), None), None, None)
 
     @classmethod
     def _open(cls, path: AnyPath, budget: Budget | None, randomness: Randomness, seconds: float) -> Self:
@@ -120,11 +145,13 @@ class Ledger:
         if budget is not None and not isinstance(budget, Budget):
             raise BadParameters(f"budget must be a Budget, got {type(budget).__name__}")
         if not os.path.lexists(real):
-            create(real, None if budget is None else _terms(budget, randomness), seconds)
+            first = None if budget is None else Beginning(randomness, terms=_terms(budget, randomness))
+            create(real, first, seconds)
         store = Store.open(real, seconds)
         try:
             key = beside(real, ".key")
-            ledger = cls(Log(store, Signer(read_key(key))), Session(key))
+            keys = read_key(key)
+            ledger = cls(Log(store, Signer(keys.seed)), Pseudonyms(keys.secret), Session(key))
             ledger._take_over(budget, randomness)
         except BaseException:
             store.close()
@@ -133,15 +160,19 @@ class Ledger:
 
     def _take_over(self, budget: Budget | None, randomness: Randomness) -> None:
         self._log.require_own_key()
-        terms = self.terms
-        if budget is not None and budget != terms.budget:
+        history = self._log.catch_up()
+        if not hmac.compare_digest(self._named().fingerprint, history.names):
+            raise Corrupt(
+                f"the key beside {self._log.store.path} holds another ledger's secret; restore it from a copy"
+            )
+        if budget is not None and budget != self.terms.budget:
             given = _terms(budget, randomness)
             raise BadParameters(
-                f"the ledger's limit is {terms}, the one given is {given}; another limit needs another ledger"
+                f"the ledger's limit is {self.terms}, the one given is {given}; another limit needs another ledger"
             )
-        if terms.randomness is not randomness:
+        if history.randomness is not randomness:
             raise BadParameters(
-                f"the ledger was opened for {terms.randomness.value} randomness, not for "
+                f"the ledger was opened for {history.randomness.value} randomness, not for "
                 f"{randomness.value}: use open for real data, open_insecure for rehearsals"
             )
         self.settle()
@@ -199,18 +230,24 @@ class Ledger:
         """Records what came out; the same outcome again is the same head.
 
         Raises: BadReservation when it is not open; InsecureEntropy; BadParameters when the outcome has more
-            survivors than the cohort or provably costs more than was charged: then do not hand it out.
+            survivors than the cohort, names somebody who was not invited, or provably costs more than was charged:
+            then do not hand it out.
         """
         history = self._log.catch_up()
         record = history.records.get(reservation.seq)
+        hidden = replace(outcome, digest=self._named().hide(reservation.seq, outcome.digest))
         if (
             record is not None
             and record.ended is not None
-            and ((record.charge, record.outcome) == (reservation.charge, outcome))
+            and (record.charge, record.outcome) == (reservation.charge, hidden)
+            and self._same_names(record.ended, outcome.named)
         ):
             return self._log.entry(record.ended).head
-        self._admission.require_covered(history, reservation.charge, outcome)
-        return self._end(reservation, Kind.COMMIT, outcome.to_body())
+        self._require_held(history, reservation)
+        self._admission.require_covered(history, reservation.seq, outcome)
+        survivors = self._survivors(reservation, outcome)
+        named: Body = {"named": cohort_root(survivors).hex()} if survivors else {}
+        return self._end(reservation, Kind.COMMIT, {**hidden.to_body(), **named}, survivors)
 
     def abort(self, reservation: Reservation, reason: str) -> Head:
         """Gives the charge back. Only the caller can know that nothing was released, not even to a server.
@@ -233,82 +270,37 @@ class Ledger:
             return 0
         return len(self._log.say(self._settle_orphans))
 
-    def close_budget(self, reason: str) -> Head:
-        """No more charges, for ever.
+    def open_budget(self, terms: Terms) -> int:
+        """One more budget, for every later charge it covers; its name is the number of the entry.
 
-        Raises: BudgetExceeded when it is closed already; BadReservation while a reservation is open.
+        Raises: BadParameters for other randomness than the ledger's.
         """
-        text, history = require_text("reason", reason), self._log.history
 
         def decide() -> list[Said]:
-            require_unclosed(history)
-            if history.open:
-                raise BadReservation(f"reservations {sorted(history.open)[:5]} are open; end them first")
-            return [(Kind.CLOSE_BUDGET, {"reason": text, **clock()})]
+            self._log.history.require_own(terms)
+            return [Said(Kind.OPEN_BUDGET, {**terms.to_body(), **clock()})]
+
+        return self._log.say(decide)[-1].seq
+
+    def close_budget(self, reason: str, budget: int | None = None) -> Head:
+        """No more charges to this budget, for ever.
+
+        Raises: BudgetExceeded when it is closed already; BadReservation while a reservation on it is open.
+        """
+        text = require_text("reason", reason)
+
+        def decide() -> list[Said]:
+            closing = require_unclosed(self._budget(budget))
+            if held := self._log.history.held_on(closing.id):
+                raise BadReservation(f"reservations {held[:5]} are open; end them first")
+            return [Said(Kind.CLOSE_BUDGET, {"budget": closing.id, "reason": text, **clock()})]
 
         return self._log.say(decide)[-1].head
 
     def note(self, text: str) -> Head:
         """A remark, signed like everything else."""
         body: Body = {"text": require_text("text", text), **clock()}
-        return self._log.say(lambda: [(Kind.NOTE, body)])[-1].head
-
-    # --- reading ---------------------------------------------------------------------------------
-
-    @property
-    def terms(self) -> Terms:
-        """What the budget promises."""
-        return terms_of(self._log.catch_up())
-
-    def interval(self) -> Interval:
-        """The aggregator's guarantee: all charges together, at the budget's delta."""
-        return self._admission.charged(self._log.catch_up())
-
-    def interval_released(self) -> Interval:
-        """What a reader of the model learns: realised events of commits, charges of everything unfinished.
-
-        Raises: UnsupportedEvent when no accountant has a proof for this view.
-        """
-        history = self._log.catch_up()
-        return compose(history.realised, terms_of(history), View.RELEASED)
-
-    def remaining(self) -> Fraction:
-        """Epsilon left: the limit minus the upper end, exactly; 0 once the budget is closed."""
-        history = self._log.catch_up()
-        if history.closed is not None:
-            return Fraction(0)
-        spent = Fraction(self._admission.charged(history).upper)
-        return max(Fraction(0), terms_of(history).budget.epsilon - spent)
-
-    def affords(self, event: Event) -> bool:
-        """Whether a charge of this event would be granted now; nothing is written, so another may be faster.
-
-        Raises: InsecureEntropy; UnsupportedEvent or NoiseTooCoarse when no accountant has a proof for the event.
-        """
-        return self._admission.affords(self._log.catch_up(), event)
-
-    def standing(self, charge: Charge) -> Standing | None:
-        """How the latest reservation of this charge's id stands; None when there never was one."""
-        history = self._log.catch_up()
-        seq = history.latest.get(charge.id)
-        return None if seq is None else history.records[seq].standing
-
-    def charges(self) -> list[tuple[Charge, Standing]]:
-        """All that was ever reserved, in that order, and how it stands; what is not ABORTED counts as spent."""
-        records = self._log.catch_up().records
-        return [(records[seq].charge, records[seq].standing) for seq in sorted(records)]
-
-    def entries(self) -> Iterator[Entry]:
-        """All entries as stored, unjudged."""
-        return self._log.store.entries()
-
-    def head(self) -> Head:
-        """Where the ledger ends now: keep it elsewhere to notice later that something was cut off."""
-        return self._log.head()
-
-    def verify(self) -> Verdict:
-        """Every page, hash, signature, transition and limit, computed again from the file."""
-        return examine(self._log.store.checked_entries())
+        return self._log.say(lambda: [Said(Kind.NOTE, body)])[-1].head
 
     # --- one admission ---------------------------------------------------------------------------
 
@@ -319,7 +311,7 @@ class Ledger:
             return None
         record = history.records[seq]
         name = f"round {charge.round} of task {charge.task!r}"
-        if record.charge != charge:
+        if record.charge != charge or not self._same_names(seq, charge.members):
             raise ConflictingCharge(
                 f"{name} was reserved with another event, cohort or context; give this release its own round", seq=seq
             )
@@ -333,27 +325,50 @@ class Ledger:
 
     def _try_reserve(self, history: History, charge: Charge, owner: Owner) -> Reservation | None:
         """Admits and writes; None when the charges changed while the admission was being computed."""
-        version, before = history.version, self._admission.charged(history)
-        after = self._admission.admit(history, charge)
+        prices = self._admission.admit(history, charge, tuple(map(self._named().of, charge.members)))
+        openings = self._draw(charge.members)
+        named: Body = {"members": cohort_root(openings).hex()} if openings else {}
         body: Body = {
             "charge": charge.to_body(),
             "charge_id": charge.id.hex(),
             "owner": owner.to_body(),
-            "before": Ends.of(before).to_body(),
-            "after": Ends.of(after).to_body(),
+            "budgets": [price.to_body() for price in prices],
             "software": software(),
+            "code": code().hex(),
+            **named,
             **clock(),
         }
+        known = [(price.budget, price.version) for price in prices]
 
         def decide() -> list[Said]:
-            unchanged = history.version == version and history.closed is None
-            return [(Kind.RESERVE, body)] if unchanged else []
+            unchanged = known == [(budget.id, budget.version) for budget in history.matching(charge)]
+            return [Said(Kind.RESERVE, body, openings)] if unchanged else []
 
         said = self._log.say(decide)
         if not said:
             return None
-        self._admission.admitted(history, after)
+        self._admission.admitted(history, prices)
         return Reservation(said[-1].seq, charge, owner.session)
+
+    def _draw(self, members: tuple[bytes, ...]) -> tuple[Drawn, ...]:
+        return self._named().cohort(members, draw(SALT_BYTES * len(members))) if members else ()
+
+    def _same_names(self, seq: int, members: tuple[bytes, ...]) -> bool:
+        """Whether these are the ones named at an entry."""
+        stored = [opening.pseudonym for opening in self._log.store.openings_of(seq)]
+        return stored == sorted(map(self._named().of, members))
+
+    def result_salt(self, seq: int) -> bytes:
+        """32 bytes that show, to whoever gets them and the result, that it is the one committed for a reservation.
+
+        See `dp.ledger.cohorts.hidden_result`.  Raises: StorageRefused without the key.
+        """
+        return self._named().result_salt(seq)
+
+    def _named(self) -> Pseudonyms:
+        if self._names is None:
+            raise self._log.read_only()
+        return self._names
 
     # --- one ending ------------------------------------------------------------------------------
 
@@ -369,10 +384,18 @@ class Ledger:
         if not record.owner.session == reservation.session == self._owner().session:
             raise BadReservation(f"reservation {reservation.seq} belongs to another session", seq=reservation.seq)
 
-    def _end(self, reservation: Reservation, kind: Kind, body: Body) -> Head:
+    def _survivors(self, reservation: Reservation, outcome: Outcome) -> tuple[Drawn, ...]:
+        """Openings of the survivors, all of whom were invited.  Raises: BadParameters."""
+        invited = {opening.pseudonym for opening in self._log.store.openings_of(reservation.seq)}
+        survivors = self._draw(outcome.named)
+        if not invited.issuperset(survivor.pseudonym for survivor in survivors):
+            raise BadParameters("the outcome names somebody who was not invited, or nobody was named by the charge")
+        return survivors
+
+    def _end(self, reservation: Reservation, kind: Kind, body: Body, survivors: tuple[Drawn, ...] = ()) -> Head:
         def decide() -> list[Said]:
             self._require_held(self._log.history, reservation)
-            return [(kind, {"reserve": reservation.seq, **body, **clock()})]
+            return [Said(kind, {"reserve": reservation.seq, **body, **clock()}, survivors)]
 
         said = self._log.say(decide)
         self._marked.discard(reservation.seq)
@@ -420,7 +443,7 @@ def _terms(budget: Budget, randomness: Randomness) -> Terms:
 
 
 def _settled(seq: int, reason: str) -> Said:
-    return Kind.SETTLE, {"reserve": seq, "reason": reason, **clock()}
+    return Said(Kind.SETTLE, {"reserve": seq, "reason": reason, **clock()})
 
 
 def _back_off(attempt: int) -> None:

@@ -24,6 +24,7 @@ from dp.errors import BadParameters, Corrupt
 
 LABEL_ENTRY = b"secagg/v1/ledger/entry"
 LABEL_SIGN = b"secagg/v1/ledger/sign"
+LABEL_WITNESS = b"secagg/v1/ledger/witness"
 
 FIRST_PREVIOUS = bytes(32)
 LEDGER_ID_BYTES = 16
@@ -39,6 +40,9 @@ class Kind(StrEnum):
     ABORT = "ABORT"
     SETTLE = "SETTLE"
     CLOSE_BUDGET = "CLOSE_BUDGET"
+    ROTATE_KEY = "ROTATE_KEY"
+    CHECKPOINT = "CHECKPOINT"
+    AUDIT = "AUDIT"
     NOTE = "NOTE"
 
 
@@ -155,6 +159,11 @@ def check_signature(signed: Signed, entry: Entry) -> None:
         key.verify(entry.signature, LABEL_SIGN + signed.ledger_id + entry.hash)
     except (InvalidSignature, ValueError) as wrong:
         raise Corrupt(f"entry {entry.seq} is not signed by this ledger's key", seq=entry.seq) from wrong
+
+
+def witness_statement(ledger_id: bytes, head: Head) -> bytes:
+    """What somebody else signs to have seen this head: WITNESS || ledger_id || LE64(seq) || hash."""
+    return LABEL_WITNESS + ledger_id + head.seq.to_bytes(8, "little") + head.hash
 
 
 def signed_by(genesis: Entry) -> Signed:

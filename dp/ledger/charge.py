@@ -1,4 +1,4 @@
-"""What a spend says: Charge before the release, Outcome after it; and the terms it is judged by.
+"""What a spend says: Charge before the release, Outcome after it; and the ends of the intervals it led to.
 
     charge_id = SHA256(CHARGE || canonical (task, round, dataset, mechanism))
 
@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
 from fractions import Fraction
 
-from dp.accountant import Budget, Interval, Unit, View
+from dp.accountant import Interval
 from dp.canonical import (
     Body,
     Value,
@@ -23,24 +22,20 @@ from dp.canonical import (
     encode_body,
     encode_rational,
     integer_of,
+    object_of,
     require_keys,
     text_of,
 )
 from dp.errors import BadParameters
 from dp.events import Event
+from dp.ledger.cohorts import require_members
+from dp.ledger.terms import Randomness, Scope, Terms, require_name
+
+__all__ = ["Charge", "Ends", "Outcome", "Randomness", "Scope", "Setting", "Terms", "grid_above", "grid_below"]
 
 LABEL_CHARGE = b"secagg/v1/ledger/charge"
-LONGEST_NAME = 200
-LONGEST_TEXT = 2000
 # Recorded ends of an interval are multiples of this, rounded outwards.
 GRID = 2**32
-
-
-class Randomness(Enum):
-    """Where noise must come from: a budget for rehearsals accepts known seeds and proves nothing."""
-
-    SYSTEM = "system"
-    INSECURE = "insecure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +54,10 @@ class Setting:
     layers: int
 
     def __post_init__(self) -> None:
-        if self.lattice_step <= 0 or self.clip <= 0:
-            raise BadParameters(f"lattice step {self.lattice_step} and clip {self.clip} must be above 0")
+        for name in ("lattice_step", "clip"):
+            value = getattr(self, name)
+            if not isinstance(value, Fraction) or value <= 0:
+                raise BadParameters(f"{name} must be a Fraction above 0, got {value!r}")
         for name in ("modulus_bits", "min_survivors", "colluders", "layers"):
             _require_count(name, getattr(self, name), 0)
 
@@ -94,7 +91,8 @@ class Charge:
     """One release about to happen: which data, by which mechanism, at what cost, for how many units.
 
     Shapes: `event` is the worst case the plan allows (fewest survivors); `cohort` the units invited;
-        `context` the 32-byte hash of everything the round agreed on.
+        `context` the 32-byte hash of everything the round agreed on; `setting` how the noise is made, where it is
+        said; `members` the identity keys of all invited, or of none: only their pseudonyms are written.
     Raises: BadParameters.
     """
 
@@ -105,6 +103,9 @@ class Charge:
     event: Event
     cohort: int
     context: bytes
+    setting: Setting | None = None
+    # Left out of comparisons: what is read back from a ledger knows no identity keys.
+    members: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("task", "dataset", "mechanism"):
@@ -113,6 +114,7 @@ class Charge:
         _require_count("cohort", self.cohort, 1)
         _require_event("event", self.event)
         _require_digest("context", self.context)
+        require_members("members", self.members, self.cohort)
 
     @property
     def id(self) -> bytes:
@@ -122,6 +124,7 @@ class Charge:
 
     def to_body(self) -> Body:
         """As it stands in a RESERVE entry."""
+        setting: Body = {} if self.setting is None else {"setting": self.setting.to_body()}
         return {
             "task": self.task,
             "round": self.round,
@@ -130,12 +133,14 @@ class Charge:
             "event": self.event.to_canonical(),
             "cohort": self.cohort,
             "context": self.context.hex(),
+            **setting,
         }
 
     @classmethod
     def from_body(cls, body: Body, event: Event) -> Charge:
         """The inverse of `to_body`, its event already read. Raises: BadParameters."""
-        require_keys(body, "task", "round", "dataset", "mechanism", "event", "cohort", "context")
+        said = ("setting",) if "setting" in body else ()
+        require_keys(body, "task", "round", "dataset", "mechanism", "event", "cohort", "context", *said)
         return cls(
             text_of(body, "task"),
             integer_of(body, "round"),
@@ -144,6 +149,7 @@ class Charge:
             event,
             integer_of(body, "cohort"),
             bytes_of(body, "context", 32),
+            Setting.from_body(object_of(body, "setting")) if said else None,
         )
 
 
@@ -151,67 +157,45 @@ class Charge:
 class Outcome:
     """What came out: who survived, the event as a reader of the model sees it, the result's hash.
 
+    `variance` is that of the noise the survivors made, per coordinate in squared lattice steps, where it is known;
+    `named` the identity keys of all survivors, or of none: only their pseudonyms are written. A ledger writes the
+    digest hidden by a salt, so that nobody can try out results against it.
     Raises: BadParameters.
     """
 
     survivors: int
     released: Event
     digest: bytes
+    variance: Fraction | None = None
+    named: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         _require_count("survivors", self.survivors, 0)
         _require_event("released", self.released)
         _require_digest("digest", self.digest)
+        if self.variance is not None and not (isinstance(self.variance, Fraction) and self.variance >= 0):
+            raise BadParameters(f"variance must be a Fraction of at least 0, got {self.variance!r}")
+        require_members("named", self.named, self.survivors)
 
     def to_body(self) -> dict[str, Value]:
         """As it stands in a COMMIT entry."""
-        return {"survivors": self.survivors, "released": self.released.to_canonical(), "digest": self.digest.hex()}
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a ledger's budget promises: the limit, to whom it applies, and which noise it accepts."""
-
-    budget: Budget
-    unit: Unit
-    view: View
-    randomness: Randomness
-
-    def __post_init__(self) -> None:
-        if self.unit.relation is not self.budget.relation:
-            raise BadParameters(
-                f"the budget is stated under {self.budget.relation.value}, its unit under {self.unit.relation.value}"
-            )
-
-    def __str__(self) -> str:
-        limit = self.budget
-        return f"epsilon {limit.epsilon} at delta {limit.delta} under {limit.relation.value}"
-
-    def to_body(self) -> dict[str, Value]:
-        """As they stand in an OPEN_BUDGET entry."""
+        said = {} if self.variance is None else {"variance": encode_rational(self.variance)}
         return {
-            "epsilon": encode_rational(self.budget.epsilon),
-            "delta": encode_rational(self.budget.delta),
-            "relation": self.budget.relation.value,
-            "of": self.unit.of,
-            "view": self.view.value,
-            "composition": "schedule",
-            "randomness": self.randomness.value,
+            "survivors": self.survivors,
+            "released": self.released.to_canonical(),
+            "digest": self.digest.hex(),
+            **said,
         }
 
     @classmethod
-    def from_body(cls, body: Body) -> Terms:
-        """The inverse of `to_body`. Raises: BadParameters."""
-        require_keys(body, "epsilon", "delta", "relation", "of", "view", "composition", "randomness", "clock")
-        if text_of(body, "composition") != "schedule":
-            raise BadParameters(f"unknown composition {text_of(body, 'composition')[:40]!r}")
-        relation = text_of(body, "relation")
-        budget = Budget(decode_rational(text_of(body, "epsilon")), decode_rational(text_of(body, "delta")), relation)
-        try:
-            view, randomness = View(text_of(body, "view")), Randomness(text_of(body, "randomness"))
-        except ValueError as unknown:
-            raise BadParameters(f"unknown view or randomness: {unknown}") from unknown
-        return cls(budget, Unit(relation, text_of(body, "of")), view, randomness)
+    def from_body(cls, body: Body, released: Event) -> Outcome:
+        """The inverse of `to_body`, its event already read; other keys are the caller's. Raises: BadParameters."""
+        return cls(
+            integer_of(body, "survivors"),
+            released,
+            bytes_of(body, "digest", 32),
+            decode_rational(text_of(body, "variance")) if "variance" in body else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,19 +236,6 @@ def grid_below(value: Fraction) -> Fraction:
 def grid_above(value: Fraction) -> Fraction:
     """The smallest recordable number >= value."""
     return Fraction(math.ceil(value * GRID), GRID)
-
-
-def require_name(name: str, value: object) -> None:
-    """A non-empty printable string of at most 200 characters. Raises: BadParameters."""
-    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or not value.isprintable():
-        raise BadParameters(f"{name} must be 1 to {LONGEST_NAME} printable characters, got {str(value)[:40]!r}")
-
-
-def require_text(name: str, value: object) -> str:
-    """A string of 1 to 2000 characters, given back. Raises: BadParameters."""
-    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_TEXT:
-        raise BadParameters(f"{name} must be 1 to {LONGEST_TEXT} characters, got {str(value)[:40]!r}")
-    return value
 
 
 def _require_count(name: str, value: object, least: int) -> None:

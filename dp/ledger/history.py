@@ -1,7 +1,8 @@
 """What the entries of a ledger mean together: one fold, used alike by the writer, a reader and `verify`.
 
-    GENESIS  OPEN_BUDGET  ( RESERVE ( COMMIT | ABORT | SETTLE ) | NOTE )*  CLOSE_BUDGET  NOTE*
-                            many reservations may be open at once; each is closed at most once
+    GENESIS ( OPEN_BUDGET | CLOSE_BUDGET | RESERVE ( COMMIT | ABORT | SETTLE ) | NOTE )*
+                many reservations may be open at once; each is closed at most once
+                many budgets may be open at once; a charge is charged to all that match it, and to one at least
 
 Everything RESERVEd and not ABORTed counts as spent, so `charged` grows before a release and shrinks only when
 nothing was released. Events are the only truth: they are counted, never added up as epsilons, so no sum can
@@ -10,18 +11,19 @@ drift. The clock in an entry is recorded and nowhere read.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
-from dp.accountant import Interval, View, account
-from dp.canonical import Body, bytes_of, decode_body, integer_of, object_of, require_keys, text_of
+from dp.canonical import Body, Value, bytes_of, decode_body, integer_of, object_of, require_keys, text_of
 from dp.errors import BadParameters, Corrupt, NoiseTooCoarse, Unverifiable
-from dp.events import Event, Repeated, is_insecure
+from dp.events import Event, is_insecure
+from dp.ledger.budgets import BudgetState, require_names, require_one_meaning
 from dp.ledger.chain import Entry, Head, Kind, Signed, check_hash, signed_by
-from dp.ledger.charge import Charge, Ends, Outcome, Randomness, Terms
+from dp.ledger.charge import Charge, Ends, Outcome
 from dp.ledger.session import Owner
+from dp.ledger.terms import Randomness, Terms, randomness_of, require_text
 
 
 class Standing(Enum):
@@ -35,14 +37,35 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One reservation: the charge, who holds it, what the interval became, and how it ended."""
+    """One reservation: the charge, who holds it, what it was charged to, and how it ended.
+
+    `after` is the interval of each budget it was charged to, as it became; the digest of `outcome` is the hidden one.
+    """
 
     charge: Charge
     owner: Owner
-    after: Ends
+    after: tuple[tuple[int, Ends], ...]
     standing: Standing = Standing.RESERVED
     ended: int | None = None
     outcome: Outcome | None = None
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """The budgets it was charged to."""
+        return tuple(budget for budget, _ in self.after)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An entry with openings beside it: those a reservation invited (seq = reserve), or its survivors.
+
+    `root` is over `size` openings, in the order of their pseudonyms.
+    """
+
+    seq: int
+    reserve: int
+    root: bytes
+    size: int
 
 
 class History:
@@ -51,15 +74,15 @@ class History:
     def __init__(self) -> None:
         self.signed: Signed | None = None
         self.head: Head | None = None
-        self.terms: Terms | None = None
-        self.closed: int | None = None
+        # Which secret makes its pseudonyms, as a hash; none before GENESIS.
+        self.names = b""
+        self.policy = ""
+        self.randomness = Randomness.SYSTEM
+        self.budgets: dict[int, BudgetState] = {}
         self.records: dict[int, Record] = {}
         self.open: dict[int, Record] = {}
         self.latest: dict[bytes, int] = {}
-        self.charged: Counter[Event] = Counter()
-        self.realised: Counter[Event] = Counter()
-        # Changes whenever `charged` does: an admission computed for one version holds only in that version.
-        self.version = 0
+        self.named: list[Named] = []
         self._events: dict[str, Event] = {}
         self._arrows: dict[str, Callable[[int, Body], None]] = {
             Kind.OPEN_BUDGET: self._open_budget,
@@ -87,7 +110,7 @@ class History:
     def _understand(self, entry: Entry) -> None:
         body = decode_body(entry.body)
         if entry.seq == 0:
-            require_keys(body, "ledger_id", "signer", "software", "clock")
+            self._begin(body)
             return
         if entry.kind == Kind.GENESIS:
             raise BadParameters("a ledger begins once")
@@ -101,65 +124,85 @@ class History:
 
     # --- one arrow per kind ----------------------------------------------------------------------
 
+    def _begin(self, body: Body) -> None:
+        require_keys(body, "ledger_id", "signer", "names", "policy", "randomness", "software", "clock")
+        text_of(body, "software")
+        integer_of(body, "clock")
+        self.names = bytes_of(body, "names", 32)
+        self.policy = require_text("policy", body["policy"], least=0)
+        self.randomness = randomness_of(body)
+
     def _open_budget(self, seq: int, body: Body) -> None:
-        if self.terms is not None:
-            raise BadParameters("a budget is open already; a ledger of this version holds one")
-        self.terms = Terms.from_body(body)
+        terms = Terms.from_body(body)
+        self.require_own(terms)
+        self.budgets[seq] = BudgetState(seq, terms)
 
     def _reserve(self, seq: int, body: Body) -> None:
-        require_keys(body, "charge", "charge_id", "owner", "before", "after", "software", "clock")
+        root = bytes_of(body, "members", 32) if "members" in body else None
+        said = () if root is None else ("members",)
+        require_keys(body, "charge", "charge_id", "owner", "budgets", "software", "code", "clock", *said)
         text_of(body, "software")
-        terms = self.require_open()
+        bytes_of(body, "code", 32)
         charged = object_of(body, "charge")
         charge = Charge.from_body(charged, self._event(seq, charged, "event"))
-        owner, after = Owner.from_body(object_of(body, "owner")), Ends.from_body(object_of(body, "after"))
-        Ends.from_body(object_of(body, "before"))
+        owner = Owner.from_body(object_of(body, "owner"))
         if bytes_of(body, "charge_id", 32) != charge.id:
             raise BadParameters("charge_id is not the hash of the charge")
         if self.find(charge) is not None:
             raise BadParameters("this charge id is already in use")
-        _require_secure(seq, charge.event, terms)
+        self._require_secure(seq, charge.event)
+        matching, after = self.require_matching(charge), _after(body)
+        if [budget.id for budget in matching] != [budget for budget, _ in after]:
+            raise BadParameters(f"it is charged to other budgets than {[budget.id for budget in matching]}")
+        require_names(matching, named=root is not None)
         self.records[seq] = self.open[seq] = Record(charge, owner, after)
+        if root is not None:
+            self.named.append(Named(seq, seq, root, charge.cohort))
         self.latest[charge.id] = seq
-        self.charged[charge.event] += 1
-        self.realised[charge.event] += 1
-        self.version += 1
+        for budget in matching:
+            budget.charge(charge.event)
 
     def _commit(self, seq: int, body: Body) -> None:
-        require_keys(body, "reserve", "survivors", "released", "digest", "clock")
+        optional = [key for key in ("variance", "named") if key in body]
+        require_keys(body, "reserve", "survivors", "released", "digest", "clock", *optional)
         at, record = self._ending(body)
-        outcome = Outcome(
-            integer_of(body, "survivors"), self._event(seq, body, "released"), bytes_of(body, "digest", 32)
-        )
+        outcome = Outcome.from_body(body, self._event(seq, body, "released"))
+        root = bytes_of(body, "named", 32) if "named" in body else None
         if outcome.survivors > record.charge.cohort:
             raise BadParameters(f"{outcome.survivors} survivors of a cohort of {record.charge.cohort}")
-        _require_secure(seq, outcome.released, self.require_open())
-        self._end(at, Record(record.charge, record.owner, record.after, Standing.COMMITTED, seq, outcome))
-        _remove(self.realised, record.charge.event)
-        self.realised[outcome.released] += 1
+        if root is not None and self.named_at(at) is None:
+            raise BadParameters("it names survivors, but nobody was named when they were invited")
+        self._require_secure(seq, outcome.released)
+        for budget in record.budgets:
+            self.budgets[budget].realise(record.charge.event, outcome.released)
+        if root is not None:
+            self.named.append(Named(seq, at, root, outcome.survivors))
+        self._end(at, replace(record, standing=Standing.COMMITTED, ended=seq, outcome=outcome))
 
     def _abort(self, seq: int, body: Body) -> None:
         require_keys(body, "reserve", "reason", "clock")
         text_of(body, "reason")
         at, record = self._ending(body)
-        self._end(at, Record(record.charge, record.owner, record.after, Standing.ABORTED, seq))
-        _remove(self.charged, record.charge.event)
-        _remove(self.realised, record.charge.event)
-        self.version += 1
+        for budget in record.budgets:
+            self.budgets[budget].give_back(record.charge.event)
+        self._end(at, replace(record, standing=Standing.ABORTED, ended=seq))
 
     def _settle(self, seq: int, body: Body) -> None:
         require_keys(body, "reserve", "reason", "clock")
         text_of(body, "reason")
         at, record = self._ending(body)
-        self._end(at, Record(record.charge, record.owner, record.after, Standing.SETTLED, seq))
+        self._end(at, replace(record, standing=Standing.SETTLED, ended=seq))
 
     def _close_budget(self, seq: int, body: Body) -> None:
-        require_keys(body, "reason", "clock")
+        require_keys(body, "budget", "reason", "clock")
         text_of(body, "reason")
-        self.require_open()
-        if self.open:
-            raise BadParameters(f"reservations {sorted(self.open)[:5]} are still open")
-        self.closed = seq
+        at = integer_of(body, "budget")
+        budget = self.budgets.get(at)
+        if budget is None or budget.closed is not None:
+            raise BadParameters(f"entry {at} opened no budget that could be closed")
+        if held := self.held_on(at):
+            raise BadParameters(f"reservations {held[:5]} are still open")
+        budget.closed = seq
 
     def _note(self, seq: int, body: Body) -> None:
         require_keys(body, "text", "clock")
@@ -167,13 +210,37 @@ class History:
 
     # --- questions -------------------------------------------------------------------------------
 
-    def require_open(self) -> Terms:
-        """The terms of the open budget. Raises: BadParameters when there is none or it was closed."""
-        if self.terms is None:
-            raise BadParameters("no budget is open")
-        if self.closed is not None:
-            raise BadParameters(f"the budget was closed at entry {self.closed}")
-        return self.terms
+    def matching(self, charge: Charge) -> tuple[BudgetState, ...]:
+        """The open budgets a charge would be charged to, in the order they were opened."""
+        budgets = self.budgets.values()
+        return tuple(b for b in budgets if b.closed is None and b.terms.covers(charge.dataset, charge.task))
+
+    def require_matching(self, charge: Charge) -> tuple[BudgetState, ...]:
+        """The same, one at least, under which the event means the same.  Raises: BadParameters."""
+        matching = self.matching(charge)
+        if not matching:
+            raise BadParameters(
+                f"no open budget is for data set {charge.dataset!r} in task {charge.task!r}; open one for it first"
+            )
+        require_one_meaning(charge.event, matching)
+        return matching
+
+    def require_own(self, terms: Terms) -> None:
+        """Terms that this ledger may hold.  Raises: BadParameters."""
+        if terms.randomness is not self.randomness:
+            raise BadParameters(
+                f"the ledger was made for {self.randomness.value} randomness and cannot hold a budget for "
+                f"{terms.randomness.value}: make another ledger"
+            )
+
+    def held_on(self, budget: int) -> list[int]:
+        """Reservations that are charged to the budget and not ended."""
+        return sorted(seq for seq, record in self.open.items() if budget in record.budgets)
+
+    def named_at(self, seq: int) -> Named | None:
+        """What openings lie beside this entry, if any."""
+        at = bisect_left(self.named, seq, key=lambda each: each.seq)
+        return self.named[at] if at < len(self.named) and self.named[at].seq == seq else None
 
     def find(self, charge: Charge) -> int | None:
         """The seq of the RESERVE that holds this charge's id; an aborted one has given it back."""
@@ -201,24 +268,22 @@ class History:
                 raise Unverifiable(f"entry {seq} holds an event this version cannot judge: {wrong}", seq=seq) from wrong
         return self._events[text]
 
-
-def compose(counts: Counter[Event], terms: Terms, view: View) -> Interval:
-    """The interval of all counted events together, at the budget's delta, for one viewer.
-
-    Raises: UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement.
-    """
-    if not counts:
-        return Interval(0.0, 0.0, terms.budget.delta, "nothing released")
-    events = [Repeated(event, times) for event, times in counts.items()]
-    return account(events, terms.unit, view, terms.budget.delta)
+    def _require_secure(self, seq: int, event: Event) -> None:
+        if self.randomness is Randomness.SYSTEM and is_insecure(event):
+            raise Unverifiable(f"entry {seq} charges noise from a known seed where that is forbidden", seq=seq)
 
 
-def _remove(counts: Counter[Event], event: Event) -> None:
-    counts[event] -= 1
-    if counts[event] == 0:
-        del counts[event]
+def _after(body: Body) -> tuple[tuple[int, Ends], ...]:
+    """What a RESERVE says each budget became."""
+    listed = body.get("budgets")
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        raise BadParameters("budgets is not a list")
+    return tuple(_one_after(each) for each in listed)
 
 
-def _require_secure(seq: int, event: Event, terms: Terms) -> None:
-    if terms.randomness is Randomness.SYSTEM and is_insecure(event):
-        raise Unverifiable(f"entry {seq} charges noise from a known seed where that is forbidden", seq=seq)
+def _one_after(each: Value) -> tuple[int, Ends]:
+    if not isinstance(each, dict):
+        raise BadParameters("budgets lists something else than objects")
+    require_keys(each, "budget", "before", "after")
+    Ends.from_body(object_of(each, "before"))
+    return integer_of(each, "budget"), Ends.from_body(object_of(each, "after"))

@@ -10,14 +10,23 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from dp.canonical import Body
 from dp.errors import Corrupt, Forked, LedgerError, RolledBack, StorageRefused, Unverifiable
 from dp.ledger.chain import Entry, Head, Kind, Signed, Signer, check_signature, link
+from dp.ledger.cohorts import Drawn
 from dp.ledger.history import History
 from dp.ledger.store import FIRST_SEQ, Store
 
-Said = tuple[Kind, Body]
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an entry is to say, and the openings to lie beside it."""
+
+    kind: Kind
+    body: Body
+    openings: tuple[Drawn, ...] = ()
 
 
 class Log:
@@ -43,15 +52,23 @@ class Log:
             raise
         return self.history
 
+    def begun(self) -> History:
+        """The same of a ledger that has a first entry.  Raises: Corrupt without one."""
+        history = self.catch_up()
+        self._known(history)
+        return history
+
     def say(self, decide: Callable[[], list[Said]]) -> list[Entry]:
         """Appends what `decide` wants said in view of the newest history: all of it, durably, or nothing."""
         signer = self.writer()
         with self.store.writing():
             signed, head = self._known(self.catch_up())
             said: list[Entry] = []
-            for kind, body in decide():
-                said.append(link(signed.ledger_id, signer, said[-1].head if said else head, kind, body))
-                self.store.append(said[-1])
+            for each in decide():
+                entry = link(signed.ledger_id, signer, said[-1].head if said else head, each.kind, each.body)
+                self.store.append(entry)
+                self.store.add_openings([drawn.at(entry.seq, at) for at, drawn in enumerate(each.openings)])
+                said.append(entry)
         for entry in said:
             self.history.apply(entry)
         return said

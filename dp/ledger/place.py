@@ -1,7 +1,7 @@
 """The files of a ledger: a regular file; its key beside it, for its owner's eyes only.
 
     run.ledger            the entries (dp.ledger.store)
-    run.ledger.key        the signer's seed, mode 0600
+    run.ledger.key        the signer's seed and the secret of its pseudonyms, mode 0600
     run.ledger.new        a ledger being made; renamed once it is complete
 
 Which directories may hold them says `dp.place`.
@@ -10,16 +10,27 @@ Which directories may hold them says `dp.place`.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dp.errors import Corrupt, Locked, StorageRefused
 from dp.place import open_directory, take_lock
 
-KEY_HEADER = b"secagg ledger signing key v1\n"
+KEY_HEADER = b"secagg ledger signing key v2\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What a ledger's key file holds, 32 bytes each: the signer's seed, which may be changed for another, and the
+    secret of its pseudonyms, which stays as long as the ledger."""
+
+    seed: bytes = field(repr=False)
+    secret: bytes = field(repr=False)
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -57,22 +68,22 @@ def directory_lock(directory: Path, timeout_seconds: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_key(path: Path, seed: bytes) -> None:
-    """Stores the signer's seed with mode 0600, whatever the umask. Raises: StorageRefused."""
+def write_key(path: Path, keys: Keys) -> None:
+    """Stores the keys with mode 0600, whatever the umask. Raises: StorageRefused."""
     try:
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, 0o600)
-            file.write(KEY_HEADER + seed.hex().encode("ascii") + b"\n")
+            file.write(KEY_HEADER + f"{keys.seed.hex()}\n{keys.secret.hex()}\n".encode("ascii"))
             file.flush()
             os.fsync(descriptor)
     except OSError as wrong:
         raise StorageRefused(f"cannot store the signing key {path}: {wrong.strerror}") from wrong
 
 
-def read_key(path: Path) -> bytes:
-    """The signer's seed.
+def read_key(path: Path) -> Keys:
+    """The signer's seed and the ledger's secret.
 
     Raises: StorageRefused when it is missing or readable by others; Corrupt when it is no key.
     """
@@ -87,7 +98,7 @@ def read_key(path: Path) -> bytes:
         raise StorageRefused(
             f"cannot read the signing key {path}: {wrong.strerror}; without it the ledger can only be read"
         ) from wrong
-    text = raw.removeprefix(KEY_HEADER).removesuffix(b"\n")
-    if len(raw) != len(KEY_HEADER) + 65 or len(text) != 64 or set(text) - set(b"0123456789abcdef"):
+    found = re.fullmatch(re.escape(KEY_HEADER) + rb"([0-9a-f]{64})\n([0-9a-f]{64})\n", raw)
+    if found is None:
         raise Corrupt(f"{path} is not a signing key of a ledger; restore it from a copy")
-    return bytes.fromhex(text.decode("ascii"))
+    return Keys(bytes.fromhex(found[1].decode("ascii")), bytes.fromhex(found[2].decode("ascii")))

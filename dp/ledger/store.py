@@ -14,25 +14,36 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from dp.canonical import MAX_BODY_BYTES
-from dp.errors import Corrupt, LedgerError, Locked, RolledBack, StorageRefused, WrongVersion
+from dp.errors import BadParameters, Corrupt, LedgerError, Locked, RolledBack, StorageRefused, WrongVersion
 from dp.ledger.chain import Entry
+from dp.ledger.cohorts import Opening
 from dp.ledger.place import beside, require_file
 from dp.place import file_system_of, require_not_remote
 
 APPLICATION_ID = 0x5EC466DB
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = {
     "entry": "CREATE TABLE entry (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body BLOB NOT NULL, "
     "prev BLOB NOT NULL, hash BLOB NOT NULL, signature BLOB NOT NULL, key_id BLOB NOT NULL) STRICT",
     "entry_is_not_changed": "CREATE TRIGGER entry_is_not_changed BEFORE UPDATE ON entry "
     "BEGIN SELECT RAISE(ABORT, 'the ledger is append only'); END",
     "entry_is_not_removed": "CREATE TRIGGER entry_is_not_removed BEFORE DELETE ON entry "
+    "BEGIN SELECT RAISE(ABORT, 'the ledger is append only'); END",
+    "opening": "CREATE TABLE opening (seq INTEGER NOT NULL, position INTEGER NOT NULL, pseudonym BLOB NOT NULL, "
+    "salt BLOB NOT NULL, PRIMARY KEY (seq, position)) STRICT, WITHOUT ROWID",
+    "opening_is_not_changed": "CREATE TRIGGER opening_is_not_changed BEFORE UPDATE ON opening "
+    "BEGIN SELECT RAISE(ABORT, 'an opening is erased, never changed'); END",
+    "witness": "CREATE TABLE witness (seq INTEGER NOT NULL, party BLOB NOT NULL, signature BLOB NOT NULL, "
+    "PRIMARY KEY (seq, party)) STRICT, WITHOUT ROWID",
+    "witness_is_not_changed": "CREATE TRIGGER witness_is_not_changed BEFORE UPDATE ON witness "
+    "BEGIN SELECT RAISE(ABORT, 'the ledger is append only'); END",
+    "witness_is_not_removed": "CREATE TRIGGER witness_is_not_removed BEFORE DELETE ON witness "
     "BEGIN SELECT RAISE(ABORT, 'the ledger is append only'); END",
 }
 COLUMNS = "seq, kind, body, prev, hash, signature, key_id"
@@ -177,6 +188,34 @@ class Store:
         with _named_errors(self.path):
             self._live().execute(f"INSERT INTO entry ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
+    def openings(self, since: int = FIRST_SEQ) -> Iterator[Opening]:
+        """The openings of entries with seq >= since, in their order; all that are there, erased ones too."""
+        rows = self._opening_rows(">=", since, FIRST_SEQ)
+        yield from map(_opening, rows)
+        while len(rows) == ROWS_AT_ONCE:
+            rows = self._opening_rows(">", rows[-1][0], rows[-1][1])
+            yield from map(_opening, rows)
+
+    def _opening_rows(self, relation: str, seq: int, position: int) -> list[tuple[Any, ...]]:
+        query = (
+            f"SELECT seq, position, pseudonym, salt FROM opening WHERE (seq, position) {relation} (?, ?) "
+            f"ORDER BY seq, position LIMIT {ROWS_AT_ONCE}"
+        )
+        with _named_errors(self.path):
+            return self._live().execute(query, (seq, position)).fetchall()
+
+    def openings_of(self, seq: int) -> list[Opening]:
+        """The openings of one entry, in their order."""
+        query = "SELECT seq, position, pseudonym, salt FROM opening WHERE seq = ? ORDER BY position"
+        with _named_errors(self.path):
+            return [_opening(row) for row in self._live().execute(query, (seq,)).fetchall()]
+
+    def add_openings(self, openings: Sequence[Opening]) -> None:
+        """Inserts the openings of an entry; only inside `writing()`."""
+        rows = [(each.seq, each.position, each.pseudonym, each.salt) for each in openings]
+        with _named_errors(self.path):
+            self._live().executemany("INSERT INTO opening (seq, position, pseudonym, salt) VALUES (?, ?, ?, ?)", rows)
+
     def checked_entries(self) -> Iterator[Entry]:
         """All entries, then SQLite's own check of every page, cell and column type. Raises: Corrupt."""
         yield from self.entries()
@@ -221,6 +260,19 @@ def _entry(row: tuple[object, ...]) -> Entry:
         return Entry(seq, kind.decode("ascii"), body, prev, digest, signature, key_id)
     except UnicodeDecodeError as wrong:
         raise Corrupt(f"entry {seq} has a kind that is no word", seq=seq) from wrong
+
+
+def _opening(row: tuple[object, ...]) -> Opening:
+    seq, position, pseudonym, salt = row
+    if not (
+        isinstance(seq, int) and isinstance(position, int) and isinstance(pseudonym, bytes) and isinstance(salt, bytes)
+    ):
+        where = seq if isinstance(seq, int) else None
+        raise Corrupt(f"an opening of entry {where} holds a column of the wrong type", seq=where)
+    try:
+        return Opening(seq, position, pseudonym, salt)
+    except BadParameters as wrong:
+        raise Corrupt(str(wrong), seq=seq) from wrong
 
 
 # --- SQLite, told what we need -------------------------------------------------------------------

@@ -8,14 +8,18 @@ head kept elsewhere the best verdict is therefore "internally-consistent".
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 
 from dp.accountant import Interval
 from dp.errors import AccountantDisagreement, Corrupt, LedgerError, NoiseTooCoarse, UnsupportedEvent
+from dp.ledger.attendance import Attendance, Counts, profiles
+from dp.ledger.budgets import BudgetState, compose
 from dp.ledger.chain import Entry, Head, Kind, check_signature, signed_by
 from dp.ledger.charge import grid_above
-from dp.ledger.history import History, compose
+from dp.ledger.cohorts import Opening
+from dp.ledger.history import History
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +46,37 @@ class Verdict:
         return "internally-consistent" if self.ok else "refuted"
 
 
-@dataclass(slots=True)
+class Merged:
+    """Openings read alongside their entries, one ahead."""
+
+    def __init__(self, openings: Iterable[Opening]) -> None:
+        self._left = iter(openings)
+        self._ahead: list[Opening] = []
+
+    def until(self, seq: int) -> list[Opening]:
+        """The next ones, of entries up to this one."""
+        taken: list[Opening] = []
+        while ahead := self._ahead or list(islice(self._left, 1)):
+            self._ahead = ahead
+            if ahead[0].seq > seq:
+                break
+            taken.append(ahead[0])
+            self._ahead = []
+        return taken
+
+
 class _Examination:
     """History for as long as it makes sense, and everything found on the way."""
 
-    history: History = field(default_factory=History)
-    entries: int = 0
-    last: Entry | None = None
-    makes_sense: bool = True
-    problems: list[Problem] = field(default_factory=list)
+    def __init__(self, openings: Iterable[Opening]) -> None:
+        self.history = History()
+        self.attendance = Attendance()
+        self.entries = 0
+        self.last: Entry | None = None
+        self.makes_sense = True
+        self.problems: list[Problem] = []
+        self._openings = Merged(openings)
+        self._checked: dict[int, int] = {}
 
     def note(self, wrong: LedgerError) -> None:
         self.problems.append(Problem(wrong.seq, type(wrong).__name__, str(wrong)))
@@ -64,35 +90,45 @@ class _Examination:
             check_signature(self.history.signed or signed_by(entry), entry)
             if entry.kind == Kind.ABORT:
                 # Charges shrink only here: the fullest prefixes end before an abort, or at the end.
-                self.check_limit(entry.seq - 1)
+                self.check_limits(entry.seq - 1)
             self.history.apply(entry)
+            self.attendance.learn(self.history, self._openings.until(entry.seq))
             self.check_recorded(entry)
         except LedgerError as wrong:
             self.makes_sense = False
             self.note(wrong)
 
     def check_recorded(self, entry: Entry) -> None:
-        """What a RESERVE says the interval became stays within the limit."""
+        """What a RESERVE says the intervals became stays within the limits."""
         record = self.history.records.get(entry.seq)
-        terms = self.history.terms
-        if record is not None and terms is not None and record.after.upper > grid_above(terms.budget.epsilon):
-            self.refute(entry.seq, f"entry {entry.seq} records epsilon {float(record.after.upper):.9g}")
+        for budget, after in () if record is None else record.after:
+            if after.upper > grid_above(self.history.budgets[budget].terms.budget.epsilon):
+                self.refute(entry.seq, self.history.budgets[budget], f"records epsilon {float(after.upper):.9g}")
 
-    def check_limit(self, seq: int) -> None:
-        """What is charged up to here, composed anew, does not provably exceed the limit."""
-        terms = self.history.terms
-        if terms is None:
-            return
+    def check_limits(self, seq: int) -> None:
+        """What is charged up to here, composed anew, does not provably exceed the limit of any budget."""
+        for budget in self.history.budgets.values():
+            if self._checked.get(budget.id) != budget.version:
+                self._checked[budget.id] = budget.version
+                self.check_limit(seq, budget)
+
+    def check_limit(self, seq: int, budget: BudgetState) -> None:
+        """The same for one budget; under a limit for each client, of the client that has spent most."""
         try:
-            epsilon = _proven(compose(self.history.charged, terms, terms.view))
+            spent = [compose(counts, budget.terms, budget.terms.view) for counts in self._profiles(budget)]
         except (UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement) as wrong:
             self.problems.append(Problem(seq, "Unverifiable", f"charges up to entry {seq}: {wrong}"))
             return
-        if epsilon > terms.budget.epsilon:
-            self.refute(seq, f"charges up to entry {seq} cost epsilon {float(epsilon):.9g}")
+        epsilon = max(map(_proven, spent))
+        if epsilon > budget.terms.budget.epsilon:
+            self.refute(seq, budget, f"is charged epsilon {float(epsilon):.9g}")
 
-    def refute(self, seq: int, what: str) -> None:
-        self.problems.append(Problem(seq, "BudgetExceeded", f"{what}, the limit is {self.history.terms}"))
+    def refute(self, seq: int, budget: BudgetState, what: str) -> None:
+        message = f"budget {budget.id} {what} at entry {seq}, the limit is {budget.terms}"
+        self.problems.append(Problem(seq, "BudgetExceeded", message))
+
+    def _profiles(self, budget: BudgetState) -> list[Counts]:
+        return profiles(self.history, budget, self.attendance)
 
 
 def _proven(interval: Interval) -> Fraction | float:
@@ -101,9 +137,12 @@ def _proven(interval: Interval) -> Fraction | float:
     return Fraction(end) if end != float("inf") else end
 
 
-def examine(entries: Iterable[Entry]) -> Verdict:
-    """Reads all entries and says what is wrong with them; damage becomes a problem, not an exception."""
-    seen = _Examination()
+def examine(entries: Iterable[Entry], openings: Iterable[Opening] = ()) -> Verdict:
+    """Reads all entries and says what is wrong with them; damage becomes a problem, not an exception.
+
+    `openings` are all that lie beside the entries, in their order.
+    """
+    seen = _Examination(openings)
     try:
         for entry in entries:
             seen.read(entry)
@@ -112,7 +151,7 @@ def examine(entries: Iterable[Entry]) -> Verdict:
     if seen.entries == 0 and not seen.problems:
         seen.note(Corrupt("the ledger has no entries, not even a GENESIS"))
     if seen.makes_sense and seen.last is not None:
-        seen.check_limit(seen.last.seq)
+        seen.check_limits(seen.last.seq)
     problems = tuple(seen.problems)
     head = None if seen.last is None else seen.last.head
     return Verdict(not problems, seen.entries, head, problems)

@@ -21,6 +21,7 @@ from protocols.coding import Floats, Randomness, coding_of
 from protocols.endpoint.client import LABEL_ROOT
 from protocols.endpoint.reader import OpenedSum
 from protocols.errors import BadPlan, PolicyConflict, TooFewClients, WrongUpdate
+from protocols.heads import NO_LEDGER
 from protocols.messages import Aggregate
 from protocols.oneshot import epoch as oneshot
 from protocols.pairwise import session as pairwise
@@ -78,7 +79,7 @@ class Emulation:
         require_emulated(plan)
         self.layout = layout
         # Every client draws anew in each round: the attempt needs no nonce to differ by.
-        self.agreement = Agreement(plan, round, bytes(16), layout.length, layout.digest(), NOTHING, NOTHING)
+        self.agreement = Agreement(plan, round, bytes(16), layout.length, layout.digest(), NOTHING, NO_LEDGER)
         self.coding = coding_of(self.agreement)
         self._draw = draw
         self._come = 0

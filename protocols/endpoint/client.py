@@ -19,6 +19,7 @@ from protocols.ckks.seeded_messages import OpenSeeded, SeededSum, largest_sum
 from protocols.ckks.vector import Shape
 from protocols.codec import Frame, Header
 from protocols.coding import Extras, Floats, Randomness, coding_of
+from protocols.countersigning import countersign
 from protocols.endpoint.images import (
     CLIENT_ROLES,
     CLIENT_STATES,
@@ -46,6 +47,7 @@ from protocols.errors import (
     ViewMismatch,
     WrongUpdate,
 )
+from protocols.heads import NO_LEDGER, LedgerHead, forgets, require_onward
 from protocols.messages import Aggregate, Open, Result, Submit
 from protocols.oneshot import client as oneshot_client
 from protocols.oneshot.messages import OpenOneShot
@@ -81,7 +83,8 @@ class Client(Reader):
 
     Guarantee: whatever the server sends, at most one masked vector leaves per (task, round), and
     nothing that the policy forbids; at most one sum of a round is opened here. Misbehaviour raises and ends the
-    round; the next `Open` starts anew.
+    round; the next `Open` starts anew. Of each ledger that rounds are charged to the head is remembered: a round whose
+    ledger does not go on from there is refused.
     Raises: PolicyConflict where the policy pins the server itself as one who opens sums.
     """
 
@@ -131,6 +134,7 @@ class Client(Reader):
         self.aggregate: Aggregate | None = None
         self._spent: dict[bytes, int] = {}
         self._taken: dict[bytes, int] = {}
+        self._heads: dict[bytes, LedgerHead] = {}
         self._turns = Turns("client")
         self._answered = NOTHING
         self._heard: set[bytes] = set()
@@ -192,10 +196,10 @@ class Client(Reader):
     def receive(self, data: Buffer) -> list[Frame]:
         """Take one frame from the server and return the answer; a repeated frame gets the same answer.
 
-        Raises: Misbehaved of the kind that fits. A frame that is not the server's, does not parse, is
-            OutOfTurn or invites to a spent round (Replay) changes nothing; after any other the round is over
-            here. ImplausibleSum where clients open the sum, and it is none. Misused in a forked process, or while
-            another thread is inside.
+        Raises: Misbehaved of the kind that fits. A frame that is not the server's, does not parse, is OutOfTurn or
+            invites to a spent round (Replay) or under a ledger that went back (LedgerRolledBack) changes nothing;
+            after any other the round is over here. ImplausibleSum where clients open the sum, and it is none. Misused
+            in a forked process, or while another thread is inside.
         """
         with self._turns.one(self._party):
             return self._receive(data)
@@ -220,6 +224,8 @@ class Client(Reader):
         elif self._agreement is None or not Topic.of(self._agreement).covers(header):
             raise OutOfTurn(SERVER, f"speaks of round {header.round}, which is not open here")
         envelopes = self._party.receive(SERVER, message)
+        if kind in INVITATIONS:
+            self._accept(message.agreement)
         self.aggregate = next(
             (each.message for each in envelopes if isinstance(each.message, Aggregate)), self.aggregate
         )
@@ -315,6 +321,8 @@ class Client(Reader):
     def send(self, submission: Submit) -> list[Frame]:
         """Mask a prepared update and send it; from here on this round is spent.
 
+        Before it in the list, where the round names a ledger, goes a signature over the head that this client was
+        shown: the server may keep it as evidence.
         Raises: Misused, WrongUpdate as `prepare` does; ViewMismatch when the round is about another model.
         """
         with self._turns.one(self._party):
@@ -323,7 +331,7 @@ class Client(Reader):
             task = codec.task_id(self.offer.plan.task)
             self._spent[task] = self.offer.round
             self._taken[task] = self._taken.get(task, 0) + 1
-            self._replies = self._send(envelopes)
+            self._replies = self._send([*self._countersigned(), *envelopes])
             return list(self._replies)
 
     def repeat(self) -> list[Frame]:
@@ -346,6 +354,7 @@ class Client(Reader):
             owner=self._identity_key,
             spent=self._spent,
             taken=self._taken,
+            heads=self._heads,
             answered=self._answered,
             heard=frozenset(self._heard),
             replies=tuple(Said(frame.to, bytes(frame)) for frame in self._replies),
@@ -371,10 +380,12 @@ class Client(Reader):
         image, state = restored(ClientImage, data, self._identity_key, CLIENT_STATES, self._supplied)
         if any(image.spent.get(task, -1) < spent for task, spent in self._spent.items()):
             raise Misused("this image is older than the client it is given to: a round it knows nothing of is spent")
+        if forgets(image.heads, self._heads):
+            raise Misused("this image is older than the client it is given to: it was shown more of a ledger")
         stages = [stage_of(CLIENT_STATES, each) for each in (state, self._party.state)]
         if image.agreement == self._agreement is not None and stages[0] < stages[1]:
             raise Misused("this image is older than the client it is given to, which has gone on in this very round")
-        self._spent, self._taken = dict(image.spent), dict(image.taken)
+        self._spent, self._taken, self._heads = dict(image.spent), dict(image.taken), dict(image.heads)
         self._answered, self._heard = image.answered, set(image.heard)
         self._replies = [Frame(said.to, (bytes(said.data),)) for said in image.replies]
         self.result = None if image.result is None else bytes(image.result)
@@ -413,6 +424,7 @@ class Client(Reader):
         most = self.policy.max_rounds
         if most is not None and self._taken.get(header.task, 0) >= most:
             raise PolicyViolation(SERVER, f"asks for more than the {most} rounds of this task that my policy allows")
+        require_onward(self._heads, header.task, agreement.ledger_head)
         # Drawn before anything is given up: where the system refuses, the same invitation may come again.
         idle = self._idle(invitation, self._draw_root(agreement), self._spent.get(header.task, -1))
         self._party.abandon("the server opened another round")
@@ -420,6 +432,14 @@ class Client(Reader):
         self._heard = set()
         self._agreement = agreement
         self._party = Party(CLIENT_ROLES[type(idle)], idle)
+
+    def _accept(self, agreement: Agreement) -> None:
+        if agreement.ledger_head != NO_LEDGER:
+            self._heads[codec.task_id(agreement.plan.task)] = agreement.ledger_head
+
+    def _countersigned(self) -> list[Envelope]:
+        head = self.offer.ledger_head
+        return [] if head == NO_LEDGER else [Envelope((SERVER,), countersign(head, self._own.sign))]
 
     def _idle(self, invitation: Invitation, root: Seed, last: int) -> Any:
         """The state before the round, by what invites to it.

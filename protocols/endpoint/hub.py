@@ -75,6 +75,13 @@ class Hub(ABC):
     def _admit(self, who: PartyId, identity: bytes) -> None:
         """Whoever just proved this identity may go on."""
 
+    def _hears(self, who: PartyId, identity: bytes, letter: Any) -> bool:
+        """Whether the letter is for this end itself: its role never sees it, and it answers nothing.
+
+        Raises: Misbehaved, and then it is noted.
+        """
+        return False
+
     @abstractmethod
     def _take(self, note: Any) -> None:
         """What the role says to its application."""
@@ -105,6 +112,8 @@ class Hub(ABC):
             if topic is None or not topic.covers(header):
                 raise OutOfTurn(header.sender, f"speaks of round {header.round}, which is not open")
             self._admit(header.sender, identity)
+            if self._hears(header.sender, identity, message):
+                return []
         except Misbehaved as error:
             return self._deliver([report(error)])
         if header.kind >= answered.kind:

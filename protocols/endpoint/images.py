@@ -39,10 +39,12 @@ from protocols.ckks.seeded_messages import OpenSeeded, SeededCiphertext, SeededS
 from protocols.ckks.single_messages import Decrypted, WholeSum
 from protocols.codec import Frame, Header
 from protocols.errors import Misused, Undecodable
+from protocols.heads import LedgerHead
 from protocols.messages import (
     Advertise,
     Aggregate,
     Beacon,
+    Countersignature,
     Inbox,
     Masked,
     Open,
@@ -63,9 +65,9 @@ from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import server as pairwise_server
 from protocols.party import Envelope, Failed, PartyId, Role
 from protocols.plan import NOTHING, Agreement
-from protocols.wire import U8, U64, Buffer, Bytes16, Bytes32, Payload
+from protocols.wire import U8, U64, Buffer, Bytes16, Bytes32, Bytes64, Payload
 
-IMAGE_VERSION = 6
+IMAGE_VERSION = 7
 # The nonce of an attempt, or the context of a key.
 Nonce = Annotated[bytes, wire.AtMost(32)]
 
@@ -151,6 +153,8 @@ INVITATIONS = frozenset({Open, OpenEncrypted, OpenSeeded, OpenOneShot})
 TO_CLIENTS = INVITATIONS | {Roster, Inbox, Survivors, Witnesses, Result, SeededSum}
 TO_SERVERS = frozenset(
     {Advertise, Shares, Masked, Witness, Unmask, Ciphertext, Partial, Decrypted, SeededCiphertext, Concealed, Summed}
+    # Heard by the endpoint itself: no role has an arrow for it.
+    | {Countersignature}
 )
 TO_HOLDERS = frozenset({Invite, Commits, Deals, Certificate, Dispute, Probe, EncryptedSum})
 TO_DECRYPTORS = frozenset({Invite, WholeSum})
@@ -202,12 +206,16 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class ClientImage:
-    """A client endpoint as it is stored. It holds the round's secrets, and the sum where clients open it."""
+    """A client endpoint as it is stored. It holds the round's secrets, and the sum where clients open it.
+
+    `heads` are the ledger heads it accepted last, by task: what it was shown, it is not to forget.
+    """
 
     version: U8
     owner: Bytes32
     spent: dict[Bytes16, U64]
     taken: dict[Bytes16, U64]
+    heads: dict[Bytes16, LedgerHead]
     answered: Bytes32
     heard: frozenset[Bytes32]
     replies: tuple[Said, ...]
@@ -248,7 +256,7 @@ class ServerImage:
     """A server endpoint as it is stored. It holds hidden sums and relayed shares, no client's secret.
 
     `opening_parties` are the holders of this round's key, in its order; `handed_out` are the clients that have what
-    opens to their sum.
+    opens to their sum; `countersignatures` are by the identity key of who vouched for the agreement's ledger head.
     """
 
     version: U8
@@ -261,6 +269,7 @@ class ServerImage:
     aggregate: Aggregate | None
     opening_parties: tuple[PartyId, ...]
     handed_out: tuple[PartyId, ...]
+    countersignatures: dict[Bytes32, Bytes64]
     kind: U8
     state: Payload
 

@@ -15,6 +15,7 @@ from protocols.ckks import server as ckks_server
 from protocols.ckks.messages import Certificate
 from protocols.ckks.seeded_messages import SeededSum
 from protocols.codec import Frame, Header
+from protocols.countersigning import check
 from protocols.endpoint.hub import Hub
 from protocols.endpoint.images import (
     IMAGE_VERSION,
@@ -40,7 +41,8 @@ from protocols.errors import (
     TooLarge,
     Undecodable,
 )
-from protocols.messages import Advertise, Aggregate, Result, Start
+from protocols.heads import NO_LEDGER, LedgerHead
+from protocols.messages import Advertise, Aggregate, Countersignature, Result, Start
 from protocols.oneshot import server as oneshot_server
 from protocols.oneshot.epoch import Epoch as CommitteeEpoch
 from protocols.oneshot.messages import Certificate as CommitteeCertificate
@@ -81,17 +83,18 @@ class Task:
     `length` is the number of parameters; `layout` and `model` are digests all clients must agree on;
     `clip` is this round's where the plan's clip adapts: `next_clip` of the round before; None means the plan's own.
     `nonce` tells two attempts at one round apart, and is for the clients alone: who opens an encrypted sum must not
-    know it (`ckks.vector.weighted_sum`). `certificate` is that of the key that updates are encrypted under, where the
+    know it (`ckks.vector.weighted_sum`). `ledger_head` is where the ledger ends that the round is charged to
+    (`countersigning.head_of`). `certificate` is that of the key that updates are encrypted under, where the
     protocol encrypts them (`KeyMaker`), or of the committee that opens one-shot sums (`Convener`); `shared_key` is the
     public name of the key instead, where clients share it (`SharedKey.name`).
-    Raises: Misused for a round that is no counter of 64 bits, two keys, or what names none.
+    Raises: Misused for a round that is no counter of 64 bits, a head that is none, two keys, or what names none.
     """
 
     round: int
     length: int
     layout: bytes = NOTHING
     model: bytes = NOTHING
-    ledger_head: bytes = NOTHING
+    ledger_head: LedgerHead = NO_LEDGER
     nonce: bytes = field(default_factory=lambda: os.urandom(16))
     clip: Fraction | None = None
     certificate: Certificate | CommitteeCertificate | None = None
@@ -100,6 +103,8 @@ class Task:
     def __post_init__(self) -> None:
         if type(self.round) is not int or not 0 <= self.round < 1 << 64:
             raise Misused(f"round is {self.round!r}, it must be an integer in 0..2^64 - 1")
+        if not isinstance(self.ledger_head, LedgerHead):
+            raise Misused(f"ledger_head is {self.ledger_head!r}, it must be countersigning.head_of(ledger)")
         named = self.shared_key
         if named is not None and (not isinstance(named, bytes) or len(named) != len(NOTHING) or named == NOTHING):
             raise Misused("shared_key is the public name of the clients' key, 32 bytes: SharedKey.name")
@@ -119,7 +124,8 @@ class Server(Hub, Reader):
 
     `identities` are the keys of the clients it knows; with an `authority` it also admits whoever advertises with a
     credential that the authority issued. `holders` open encrypted or one-shot sums, none of them a client. Where
-    clients share the key they alone have the sum, and `handed_out` says who was sent it.
+    clients share the key they alone have the sum, and `handed_out` says who was sent it. `countersignatures` are those
+    of clients that were shown the round's ledger head, by identity key: for `Ledger.witness`.
 
     Guarantee: no frame of a client ends the process or another client's round; the sum is exact over
     `aggregate.survivors` or the round ends in TooFewClients, TooFewMembers or ImplausibleSum.
@@ -146,6 +152,7 @@ class Server(Hub, Reader):
         self.holders = dict(holders)
         self.aggregate: Aggregate | None = None
         self.handed_out: tuple[PartyId, ...] = ()
+        self.countersignatures: dict[bytes, bytes] = {}
         self._authority = authority
         self._certified: dict[PartyId, bytes] = {}
         self._agreement: Agreement | None = None
@@ -208,6 +215,7 @@ class Server(Hub, Reader):
         envelopes = party.receive(APP, begin)
         self._limit = largest_frame(agreement, _opened_by(party.state))
         self._agreement, self._opening_parties, self.aggregate, self.handed_out = agreement, places, None, ()
+        self.countersignatures = {}
         self._begin(party)
         return self._deliver(envelopes)
 
@@ -251,6 +259,16 @@ class Server(Hub, Reader):
 
     def _topic(self) -> Topic | None:
         return None if self._agreement is None else Topic.of(self._agreement)
+
+    def _hears(self, who: PartyId, identity: bytes, letter: Any) -> bool:
+        """Keeps a countersignature, the first of each client, whatever room is open: evidence closes none."""
+        if not isinstance(letter, Countersignature):
+            return False
+        if who not in self.identities or self.agreement.ledger_head == NO_LEDGER:
+            raise OutOfTurn(who, "countersigns a ledger, and was not asked to")
+        check(letter, self.agreement.ledger_head, who, identity)
+        self.countersignatures.setdefault(identity, letter.signature)
+        return True
 
     def _take(self, note: Any) -> None:
         if isinstance(note, Aggregate):
@@ -296,6 +314,7 @@ class Server(Hub, Reader):
             aggregate=self.aggregate,
             opening_parties=self._opening_parties,
             handed_out=self.handed_out,
+            countersignatures=self.countersignatures,
             kind=SERVER_STATES.index(type(state)),
             state=codec.freeze(state),
         )
@@ -308,6 +327,8 @@ class Server(Hub, Reader):
         """
         image, state = restored(ServerImage, data, self.public, SERVER_STATES, self._supplied)
         try:
+            if image.wait and isinstance(state, CLOSED | Failed):
+                raise Undecodable(f"the room {image.wait!r} is open in a round that is over")
             outbox = Outbox.of(image.said)
             agreement = image.agreement
             limit = codec.MAX_CONTROL_BYTES if agreement is None else largest_frame(agreement, _opened_by(state))
@@ -318,6 +339,7 @@ class Server(Hub, Reader):
         self._opening_parties = image.opening_parties
         self._restore_certified(image.certified)
         self.aggregate, self.handed_out = image.aggregate, image.handed_out
+        self.countersignatures = dict(image.countersignatures)
         self._party = Party(SERVER_ROLES[type(state)], state)
         self._wait = Wait(image.wait, self.plan.patience_seconds) if image.wait else None
 

@@ -24,6 +24,7 @@ from dp.ledger import Ledger, Standing
 from protocols.charging import charge_standing
 from protocols.coding import Exact, Randomness, planned_coding
 from protocols.errors import BadPlan, Misused, RoundLost, WrongUpdate
+from protocols.heads import NO_LEDGER
 from protocols.ideal import Ideal
 from protocols.learning.cohorts import check_apart
 from protocols.learning.folders import RunFolder
@@ -216,7 +217,7 @@ class IdealRounds:
         clients = client_numbers(updates)
         layout = Layout.of_update(updates[clients[0]])
         coding = planned_coding(self.plan, layout.length)
-        agreement = Agreement(self.plan, number, bytes(16), layout.length, layout.digest(), NOTHING, NOTHING)
+        agreement = Agreement(self.plan, number, bytes(16), layout.length, layout.digest(), NOTHING, NO_LEDGER)
         context, ideal = context_of(agreement), Ideal(agreement)
         for who in clients:
             if self._weights is not None and who not in self._weights:

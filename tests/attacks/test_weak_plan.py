@@ -9,6 +9,7 @@ import pytest
 
 from protocols import codec, wire
 from protocols.errors import BadPlan, Malformed, PolicyViolation, ViewMismatch
+from protocols.heads import LedgerHead
 from protocols.messages import Advertise, Inbox, Open, Roster, Shares, to_bitmap
 from protocols.pairwise import client as pairwise_client
 from protocols.party import SERVER
@@ -138,7 +139,8 @@ def test_a_roster_of_another_agreement_is_another_view(row: str, name: str) -> N
     letters = stage.until(Roster)
     agreement = stage.server.agreement
     in_plan = {"clip": Fraction(2), "max_weight": 7, "min_cohort": 4}
-    in_round = {"length": 6, "model": b"\1" * 32, "layout": b"\1" * 32, "ledger_head": b"\1" * 32, "nonce": b"\1" * 16}
+    head = LedgerHead(b"\1" * 16, 1, b"\1" * 32)
+    in_round = {"length": 6, "model": b"\1" * 32, "layout": b"\1" * 32, "ledger_head": head, "nonce": b"\1" * 16}
     if name in in_plan:
         other = replace(agreement, plan=replace(agreement.plan, **{name: in_plan[name]}))
     else:

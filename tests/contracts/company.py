@@ -27,6 +27,7 @@ from protocols.codec import Frame, kind_of
 from protocols.committee import HOLDERS, MEMBERS, KeyCommittee, OneShotCommittee, numbers
 from protocols.endpoint import Client, Holder, Member, Server, Task
 from protocols.errors import RoundLost
+from protocols.heads import NO_LEDGER, LedgerHead
 from protocols.messages import Aggregate, Submit
 from protocols.oneshot.member import MemberPolicy
 from protocols.party import SERVER, PartyId
@@ -114,6 +115,8 @@ class Company:
 
     # Whoever holds a part of a key, where sums are encrypted.
     holders: Mapping[PartyId, bytes] = {}
+    # Of the ledger that its rounds are charged to.
+    head: LedgerHead = NO_LEDGER
 
     def __init__(self, plan: RoundPlan, clients: int, number: int = 0) -> None:
         self.plan = plan
@@ -156,7 +159,7 @@ class Company:
         return {who: kind(lambda who=who: self.client(who)) for who in self.ids}
 
     def task(self, length: int, round: int = 0) -> Task:
-        return Task(round, length, nonce=bytes(16))
+        return Task(round, length, ledger_head=self.head, nonce=bytes(16))
 
 
 # Certificates and what their holders must remember, by the context of the key: a function of its company's number.

@@ -27,8 +27,8 @@ from dp.errors import (
 )
 from dp.events import Composed, Event, GaussianEvent, NonPrivate, Poisson, PureEvent, Repeated, Sampled
 from dp.ledger import Ledger, Reservation, Standing, spend
+from dp.ledger.budgets import compose
 from dp.ledger.charge import Charge, Ends, Outcome, Randomness, Terms, grid_above, grid_below
-from dp.ledger.history import compose
 from tests.dp.ledger_kit import DELTA, EVENT, RELATION, WIDE, budget_for, charge, epsilon_of, outcome
 from tests.rows import rows
 
@@ -157,13 +157,15 @@ def test_the_recorded_ends_enclose_the_interval_on_the_grid(ledger: Ledger) -> N
     ledger.reserve(charge(1))
     first, second = bodies(ledger, "RESERVE")
     interval = ledger.interval()
-    recorded = Ends.from_body(second["after"])  # type: ignore[arg-type]
+    [before], [after] = first["budgets"], second["budgets"]  # type: ignore[misc]
+    recorded = Ends.from_body(after["after"])
     assert interval.lower is not None
     assert recorded.lower is not None
     assert recorded.lower <= Fraction(interval.lower) <= Fraction(interval.upper) <= recorded.upper
     assert recorded.upper - Fraction(interval.upper) < Fraction(1, 2**32)
     assert (recorded.upper * 2**32).denominator == 1
-    assert first["after"] == second["before"]
+    assert before["after"] == after["before"]
+    assert before["budget"] == after["budget"] == 1
 
 
 # --- one charge id, one release ------------------------------------------------------------------
@@ -587,25 +589,33 @@ def test_a_charge_and_its_terms_come_back_from_their_bodies(ledger: Ledger) -> N
     assert Charge.from_body(one.to_body(), NOISIER) == one
     terms = ledger.terms
     assert Terms.from_body({**terms.to_body(), "clock": 0}) == terms
-    for broken in ({"composition": "filter"}, {"view": "nobody"}, {"randomness": "dice"}, {"extra": 1}):
+    for broken in (
+        {"composition": "filter"},
+        {"view": "nobody"},
+        {"randomness": "dice"},
+        {"scope": "some"},
+        {"extra": 1},
+    ):
         with pytest.raises(BadParameters):
             Terms.from_body({**terms.to_body(), "clock": 0, **broken})
 
 
 def test_no_entry_and_no_repr_holds_the_signing_key(path: Path, ledger: Ledger) -> None:
-    seed = path.with_name(path.name + ".key").read_bytes().splitlines()[-1].decode()
+    secrets = path.with_name(path.name + ".key").read_bytes().decode().splitlines()[1:]
     ledger.reserve(charge(0))
     shown = " ".join([repr(ledger), repr(vars(ledger)), repr(vars(ledger._log)), *map(repr, ledger.entries())])
-    assert len(seed) == 64
-    assert seed not in shown
-    assert repr(bytes.fromhex(seed))[2:-1] not in shown
-    assert bytes.fromhex(seed) not in path.read_bytes()
+    assert len(secrets) == 2
+    for secret in secrets:
+        assert len(secret) == 64
+        assert secret not in shown
+        assert repr(bytes.fromhex(secret))[2:-1] not in shown
+        assert bytes.fromhex(secret) not in path.read_bytes()
 
 
 def test_admission_does_not_grow_with_the_rounds_behind_it(path: Path) -> None:
     """Compositions are counted, not timed: one per round, whatever came before."""
     calls: list[int] = []
-    real = dp.ledger.admission.compose
+    real = compose
 
     def counted(*arguments: object) -> Interval:
         calls.append(1)

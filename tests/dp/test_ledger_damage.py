@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from dp.canonical import Body
-from dp.errors import Corrupt, DpError, Forked, LedgerError, RolledBack, Unverifiable
+from dp.errors import BadParameters, Corrupt, DpError, Forked, LedgerError, RolledBack, Unverifiable
 from dp.events import GaussianEvent, Repeated
 from dp.ledger import Ledger, Standing, Verdict, store
 from dp.ledger.chain import Entry, Head, Kind, Signer, link
@@ -333,16 +333,16 @@ def test_a_tail_cut_between_entries_is_consistent_but_never_called_verified(
         assert Fraction(ledger.interval().upper) == original.uppers[last]
 
 
-def test_a_ledger_cut_to_its_genesis_or_to_nothing_is_corrupt(original: Original) -> None:
+def test_a_ledger_cut_to_its_genesis_or_to_nothing_is_not_started_afresh(original: Original) -> None:
     for last in (0, -1):
         original.restore(original.raw)
         edit(original.path, f"DELETE FROM entry WHERE seq > {last}")
         with Ledger.read(original.path) as ledger:
             assert ledger.verify().ok is (last == 0)
-            with pytest.raises(Corrupt):
+            with pytest.raises(Corrupt if last < 0 else BadParameters, match="restore a copy"):
                 ledger.interval()
-        with pytest.raises(Corrupt):
-            Ledger.open(original.path)
+        with pytest.raises(Corrupt if last < 0 else BadParameters, match="restore a copy"):
+            Ledger.open(original.path, WIDE)
 
 
 @rows("L3")
@@ -385,11 +385,14 @@ def test_an_older_copy_put_back_under_an_open_ledger_is_noticed_before_the_next_
 # --- what the holder of the key may not say ------------------------------------------------------
 
 
+CHEAP = Ends(None, Fraction(1, 100)).to_body()
+
+
 class Forger:
     """Somebody with the signing key who writes whatever entries they like, well linked and signed."""
 
     def __init__(self, path: Path) -> None:
-        self.signer = Signer(read_key(beside(path, ".key")))
+        self.signer = Signer(read_key(beside(path, ".key")).seed)
         with Ledger.read(path) as ledger:
             self.entries = list(ledger.entries())
         self.ledger_id = bytes.fromhex(self.entries[0].fields["ledger_id"])  # type: ignore[arg-type]
@@ -400,16 +403,15 @@ class Forger:
         self.entries.append(link(self.ledger_id, self.signer, head, kind, body))  # type: ignore[arg-type]
         return self
 
-    def reserves(self, number: int, event: object = EVENT, **changes: object) -> Forger:
+    def reserves(self, number: int, event: object = EVENT, after: Body = CHEAP, **changes: object) -> Forger:
         one = charge(number, event)  # type: ignore[arg-type]
-        ends = Ends(None, Fraction(1, 100)).to_body()
         body = {
             "charge": one.to_body(),
             "charge_id": one.id.hex(),
             "owner": Owner("00" * 16, 1).to_body(),
-            "before": ends,
-            "after": ends,
+            "budgets": [{"budget": 1, "before": CHEAP, "after": after}],
             "software": "by hand",
+            "code": "00" * 32,
             "clock": 0,
         }
         return self.says(Kind.RESERVE, {**body, **changes})  # type: ignore[dict-item]
@@ -454,6 +456,10 @@ OPENING: Body = {
     "view": "aggregator",
     "composition": "schedule",
     "randomness": "system",
+    "dataset": "",
+    "task": "",
+    "purpose": "",
+    "scope": "everyone",
     "clock": 0,
 }
 
@@ -477,7 +483,17 @@ OPENING: Body = {
         (lambda f: f.reserves(1, charge=UNKNOWN_EVENT), "Unverifiable"),
         (lambda f: f.reserves(1, charge=COARSE_EVENT), "Unverifiable"),
         (lambda f: f.reserves(1, GaussianEvent(1, 1, 1, 1, 1, rng="insecure")), "Unverifiable"),
-        (lambda f: f.says(Kind.OPEN_BUDGET, OPENING), "Corrupt"),
+        (lambda f: f.reserves(1, budgets=[]), "Corrupt"),
+        (lambda f: f.reserves(1, budgets={}), "Corrupt"),
+        (lambda f: f.reserves(1, budgets=["1"]), "Corrupt"),
+        (lambda f: f.reserves(1, budgets=[{"budget": 1, "before": CHEAP}]), "Corrupt"),
+        (lambda f: f.reserves(1, budgets=[{"budget": 2, "before": CHEAP, "after": CHEAP}]), "Corrupt"),
+        (lambda f: f.reserves(1, budgets=[{"budget": 1, "before": CHEAP, "after": CHEAP}] * 2), "Corrupt"),
+        (lambda f: f.reserves(1, code="00"), "Corrupt"),
+        (lambda f: f.reserves(1, members="00" * 31), "Corrupt"),
+        (lambda f: f.says(Kind.OPEN_BUDGET, {**OPENING, "randomness": "insecure"}), "Corrupt"),
+        (lambda f: f.says(Kind.OPEN_BUDGET, {**OPENING, "scope": "each", "view": "released"}), "Corrupt"),
+        (lambda f: f.says(Kind.OPEN_BUDGET, {**OPENING, "dataset": "two\nlines"}), "Corrupt"),
         (lambda f: f.says(Kind.GENESIS, {"clock": 0}), "Corrupt"),
         (lambda f: f.says("PARDON", {"clock": 0}), "Unverifiable"),
         (lambda f: f.says(Kind.NOTE, {"text": 1, "clock": 0}), "Corrupt"),
@@ -502,7 +518,7 @@ def test_a_charge_without_a_budget_is_corrupt(forger: Forger) -> None:
 
 
 def test_nothing_may_be_charged_after_closing_nor_closed_over_open_reservations(forger: Forger) -> None:
-    closed: Body = {"reason": "done", "clock": 0}
+    closed: Body = {"budget": 1, "reason": "done", "clock": 0}
     forger.reserves(1).says(Kind.CLOSE_BUDGET, closed)
     assert [problem.line for problem in forger.verdict().problems] == [5]
     del forger.entries[5]

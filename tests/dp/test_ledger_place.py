@@ -30,13 +30,14 @@ from dp.errors import (
 from dp.ledger import Ledger, Standing, genesis, session, store
 from dp.ledger.book import _terms
 from dp.ledger.charge import Randomness
-from dp.ledger.genesis import create
-from dp.ledger.place import beside, directory_lock, read_key, write_key
+from dp.ledger.genesis import Beginning, create
+from dp.ledger.place import Keys, beside, directory_lock, read_key, write_key
 from dp.ledger.session import Owner, Session
 from dp.place import file_system_of, sync_directory
 from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, epsilon_of, finish, outcome, start, write_rounds
 from tests.rows import rows
 
+BEGINNING = Beginning(Randomness.SYSTEM, terms=_terms(WIDE, Randomness.SYSTEM))
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
@@ -112,10 +113,19 @@ def test_every_commit_is_synced(path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("statement", ["UPDATE entry SET kind = 'NOTE'", "DELETE FROM entry WHERE seq = 3"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE entry SET kind = 'NOTE'",
+        "DELETE FROM entry WHERE seq = 3",
+        "UPDATE witness SET signature = x''",
+        "DELETE FROM witness",
+    ],
+)
 def test_accidents_with_the_sqlite_tool_are_refused_by_the_file_itself(path: Path, statement: str) -> None:
     write_rounds(path, 1)
     connection = sqlite3.connect(path)
+    connection.execute("INSERT INTO witness VALUES (2, x'00', x'00')")
     with pytest.raises(sqlite3.IntegrityError, match="append only"):
         connection.execute(statement)
     connection.close()
@@ -241,7 +251,7 @@ def test_a_directory_of_a_missing_directory_is_not_made(tmp_path: Path) -> None:
         Ledger.open(tmp_path / "a" / "b" / "run.ledger", WIDE)
     for use in (
         sync_directory,
-        lambda missing: write_key(missing / "key", bytes(32)),
+        lambda missing: write_key(missing / "key", Keys(bytes(32), bytes(32))),
         lambda missing: directory_lock(missing, 1.0).__enter__(),
     ):
         with pytest.raises(StorageRefused, match="No such file"):
@@ -486,7 +496,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, module: object, name: str, call: int
 @pytest.mark.parametrize(
     ("module", "name", "call"),
     [
-        (genesis, "_entropy", 1),
+        (genesis, "draw", 1),
         (store.Store, "append", 1),
         (store.Store, "append", 2),
         (store.Store, "close", 1),
@@ -518,7 +528,7 @@ def test_dying_anywhere_while_making_it_leaves_a_place_that_can_be_used(
 
 def test_whoever_comes_second_finds_the_ledger_of_the_first(path: Path) -> None:
     write_rounds(path, 1)
-    create(path, _terms(WIDE, Randomness.SYSTEM), 0.0)
+    create(path, BEGINNING, 0.0)
     with Ledger.open(path) as ledger:
         assert ledger.head().seq == 3
 
@@ -552,7 +562,7 @@ def test_no_key_is_made_without_randomness(row: str, path: Path, monkeypatch: py
     for broken in (fails, lambda length: b"short"):
         monkeypatch.setattr(os, "urandom", broken)
         with pytest.raises(EntropyUnavailable):
-            create(path, _terms(WIDE, Randomness.SYSTEM), 1.0)
+            create(path, BEGINNING, 1.0)
     assert not path.exists()
     assert not beside(path, ".key").exists()
 
@@ -564,18 +574,20 @@ def test_a_key_is_refused_when_missing_shared_damaged_or_not_this_ledgers(path: 
     write_rounds(path, 1)
     key = beside(path, ".key")
     good = key.read_bytes()
-    assert len(read_key(key)) == 32
+    keys = read_key(key)
+    assert (len(keys.seed), len(keys.secret)) == (32, 32)
     key.chmod(0o640)
     with pytest.raises(StorageRefused, match="chmod 600"):
         Ledger.open(path)
     key.chmod(0o600)
-    for bad in (b"", good[:-1], good + b"\n", good[:-2] + b"G\n", good.upper(), good.replace(b"v1", b"v2")):
+    for bad in (b"", good[:-1], good + b"\n", good[:-2] + b"G\n", good.upper(), good.replace(b"v2", b"v1")):
         key.write_bytes(bad)
         with pytest.raises(Corrupt, match="not a signing key"):
             Ledger.open(path)
-    key.write_bytes(good[:-65] + bytes(32).hex().encode() + b"\n")
-    with pytest.raises(Corrupt, match="another key"):
-        Ledger.open(path)
+    for changed, why in ((Keys(bytes(32), keys.secret), "another key"), (Keys(keys.seed, bytes(32)), "secret")):
+        write_key(key, changed)
+        with pytest.raises(Corrupt, match=why):
+            Ledger.open(path)
     key.unlink()
     with pytest.raises(StorageRefused, match="can only be read"):
         Ledger.open(path)

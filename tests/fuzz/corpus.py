@@ -29,6 +29,7 @@ from protocols.endpoint import (
     HolderImage,
     ServerImage,
 )
+from protocols.heads import LedgerHead
 from protocols.messages import Roster, SealedShares, Shares, Submit
 from protocols.pairwise.client import Advertised, Enrolled, Idle, Own
 from protocols.pairwise.server import Registry, Relaying, Seeding
@@ -41,6 +42,7 @@ from tests.fuzz.mutate import Count, Seed, counts_in
 
 LENGTH = 3
 ROUND = 2
+HEAD = LedgerHead(bytes(range(16)), 2, bytes(range(32)))
 # In a ceremony the server's number is also that of who leads it; here they are told apart.
 MAKER = PartyId(2**32 - 5)
 
@@ -128,6 +130,7 @@ class Spoiling(Watched):
 def record(name: str, plan: RoundPlan, clients: int, *, vanishes: bool, spoils: bool) -> Recording:
     """Play one round; of every kind of state the first and the last pose are kept, one client's and the server's."""
     company = Company(plan, clients)
+    company.head = HEAD
     last = company.ids[-1]
     faults = FaultPlan({last: Fate(Exchange.MASKED, Lost.REPLY)} if vanishes else {})
 

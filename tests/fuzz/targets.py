@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from protocols import codec, wire
+from protocols import codec, countersigning, wire
 from protocols.codec import HEADER, MAGIC, SIGNATURE_BYTES, VERSION
 from protocols.committee import FIRST_HOLDER
 from protocols.endpoint import Client
@@ -53,6 +53,7 @@ def trusting() -> Iterator[None]:
     """Inside, frames, advertisements and witnesses need no true signature."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codec, "verify", believe)
+        patch.setattr(countersigning, "verify", believe)
         patch.setattr(pairwise_server, "verify", believe)
         patch.setattr(endpoint_server, "verify", believe)
         yield

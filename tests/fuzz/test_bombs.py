@@ -90,7 +90,7 @@ def test_a_dimension_that_no_vector_can_have_is_malformed(row: str, length: int)
     for kind, body in (pair for recording in recordings() for pair in recording.bodies):
         if kind is Open:
             # length, layout, model, the head of the ledger and the key come last.
-            bent = body[:-136] + length.to_bytes(8, "little") + body[-128:]
+            bent = body[:-160] + length.to_bytes(8, "little") + body[-152:]
             with pytest.raises(Malformed, match=f"a vector of {length} coordinates"):
                 codec.decode_body(Open, bent, SERVER)
 

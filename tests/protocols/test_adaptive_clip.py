@@ -17,6 +17,7 @@ from protocols import codec, wire
 from protocols.coding import Counted, Layered, Noisy, Randomness, coding_of
 from protocols.endpoint import Task
 from protocols.errors import BadPlan, Malformed, Misused, PolicyViolation, TooFewClients
+from protocols.heads import NO_LEDGER
 from protocols.learning.demo import Demo, SecureAggregation
 from protocols.messages import Open
 from protocols.party import SERVER, PartyId
@@ -48,7 +49,7 @@ LOST = FaultPlan({PartyId(0): Fate(Exchange.MASKED, Lost.REQUEST), PartyId(1): F
 
 
 def agreed(plan: RoundPlan = PLAN, length: int = LENGTH, number: int = 0) -> Agreement:
-    return Agreement(plan, number, bytes(16), length, bytes(32), bytes(32), bytes(32))
+    return Agreement(plan, number, bytes(16), length, bytes(32), bytes(32), NO_LEDGER)
 
 
 def counted(plan: RoundPlan = PLAN, length: int = LENGTH) -> Counted:

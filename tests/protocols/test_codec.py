@@ -22,6 +22,7 @@ from protocols.ckks import server as ckks_server
 from protocols.codec import kind_of
 from protocols.endpoint import CLIENT_STATES, DECRYPTOR_STATES, HOLDER_STATES, MEMBER_STATES, SERVER_STATES
 from protocols.errors import BadSignature, Malformed, TooLarge, Undecodable
+from protocols.heads import LedgerHead
 from protocols.messages import Masked, Witness
 from protocols.oneshot import client as oneshot_client
 from protocols.oneshot import member as oneshot_member
@@ -80,6 +81,7 @@ NAMES = {
     34: "Concealed",
     35: "Included",
     36: "Summed",
+    37: "Countersignature",
 }
 HOMES = (messages, ckks_messages, single_messages, seeded_messages, oneshot_messages)
 STATES_OF_ALL = {*CLIENT_STATES, *SERVER_STATES, *HOLDER_STATES, *DECRYPTOR_STATES, *MEMBER_STATES}
@@ -101,6 +103,7 @@ class Recorded:
         hashed, disputed = EncryptedCompany(most_halves=1000), EncryptedCompany(number=1)
         self.frames: dict[str, bytes] = {}
         self.states: dict[type[Any], bytes] = {}
+        pairwise.head = LedgerHead(bytes(range(16)), 2, bytes(range(32)))
         self.record(pairwise, {pairwise.ids[3]: Fate(Exchange.MASKED, Lost.REPLY)}, "")
         self.record(shown, {shown.holder_ids[0]: Fate(Encrypted.VECTOR, Lost.REQUEST)}, "")
         self.record(hashed, {hashed.ids[3]: Fate(Encrypted.VECTOR, Lost.REPLY)}, " hashed")

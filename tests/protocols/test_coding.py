@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dp import errors as dp_errors
 from protocols.coding import Exact, Noisy, Randomness, coding_of
 from protocols.errors import BadPlan, WrongUpdate
+from protocols.heads import NO_LEDGER
 from protocols.plan import Agreement, NoisePlan, RoundPlan, context_of
 from secagg.errors import BadParameters
 from secagg.keys import Seed
@@ -24,7 +25,7 @@ NOISY_PLAN = RoundPlan.recommend(CLIENTS, noise_multiplier=1.0, modulus_bits=32,
 
 
 def agreement(plan: RoundPlan = PLAN, length: int = 5) -> Agreement:
-    return Agreement(plan, 0, bytes(16), length, bytes(32), bytes(32), bytes(32))
+    return Agreement(plan, 0, bytes(16), length, bytes(32), bytes(32), NO_LEDGER)
 
 
 def randomness(agreed: Agreement, who: int = 0, deterministic: bool = True) -> Randomness:

@@ -38,6 +38,7 @@ from protocols.encrypted_costs import (
 from protocols.encrypted_planning import KEYS, OTHER_KEYS, making_exchanges, plan_ckks
 from protocols.endpoint import Client, Task
 from protocols.errors import PolicyViolation
+from protocols.heads import NO_LEDGER
 from protocols.messages import Submit
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, NOTHING, Agreement, Metric, Policy, Promise, RoundPlan
@@ -67,7 +68,7 @@ def plan_of(clients: int, **more: Any) -> RoundPlan:
 
 
 def agreement_of(plan: RoundPlan, length: int) -> Agreement:
-    return Agreement(plan, 0, bytes(16), length, NOTHING, NOTHING, NOTHING)
+    return Agreement(plan, 0, bytes(16), length, NOTHING, NOTHING, NO_LEDGER)
 
 
 class Weighed(Simulation):

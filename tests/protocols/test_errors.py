@@ -26,6 +26,7 @@ TREE = {
     Misbehaved: """
         Malformed TooLarge BadSignature OutOfTurn Duplicate Replay AlreadyAnswered PolicyViolation CohortTooSmall
         ViewMismatch UnsafeUnmask KeyMismatch ShapeMismatch BadShare BadBox BadCiphertext BadCommittee
+        LedgerRolledBack
     """,
     RoundLost: "TooFewClients TooFewMembers BadDealing ImplausibleSum",
     ImplausibleSum: "BadMaskKey",

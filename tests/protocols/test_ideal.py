@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from protocols.coding import coding_of
 from protocols.errors import TooFewClients
+from protocols.heads import NO_LEDGER
 from protocols.ideal import Ideal, aggregate
 from protocols.messages import Submit
 from protocols.party import PartyId
@@ -23,7 +24,7 @@ def agreement(ring: str = "b17", length: int = 3) -> Agreement:
     plan = replace(
         RoundPlan.recommend(8, bits=bits, max_weight=weight, min_cohort=3, dropout=0, corrupt=0), max_clients=most
     )
-    return Agreement(plan, 0, bytes(16), length, bytes(32), bytes(32), bytes(32))
+    return Agreement(plan, 0, bytes(16), length, bytes(32), bytes(32), NO_LEDGER)
 
 
 def test_three_vectors_added_by_hand() -> None:

@@ -22,6 +22,7 @@ from protocols.committee import MEMBERS
 from protocols.costs import NO_STEPS, timed_steps
 from protocols.endpoint import Client, Task
 from protocols.errors import PolicyViolation
+from protocols.heads import NO_LEDGER
 from protocols.messages import Submit
 from protocols.oneshot import client as oneshot_client
 from protocols.oneshot.shape import Shape
@@ -58,7 +59,7 @@ def plan_of(clients: int, **more: Any) -> RoundPlan:
 
 
 def agreement_of(plan: RoundPlan, length: int) -> Agreement:
-    return Agreement(plan, 0, bytes(16), length, NOTHING, NOTHING, NOTHING)
+    return Agreement(plan, 0, bytes(16), length, NOTHING, NOTHING, NO_LEDGER)
 
 
 class Weighed(Simulation):

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from protocols import wire
 from protocols.errors import BadPlan, Misused, PolicyViolation
+from protocols.heads import NO_LEDGER, LedgerHead
 from protocols.party import MAX_CLIENT_ID, SERVER, PartyId
 from protocols.plan import Agreement, Metric, NoisePlan, Policy, Promise, RoundPlan, context_of
 from secagg.graph import Against, Assumption, GraphMode
 from tests.rows import rows
 
 PLAN = RoundPlan.recommend(20, dropout=0.1, corrupt=0.1)
-AGREEMENT = Agreement(PLAN, 3, bytes(16), 10, bytes(32), bytes(32), bytes(32))
+AGREEMENT = Agreement(PLAN, 3, bytes(16), 10, bytes(32), bytes(32), NO_LEDGER)
 KEYS = {PartyId(who): bytes([who]) * 32 for who in range(3)}
 
 # --- known answers
@@ -93,9 +94,12 @@ OTHER_ROUND: dict[str, Any] = {
     "length": 11,
     "layout": b"\1" * 32,
     "model": b"\1" * 32,
-    "ledger_head": b"\1" * 32,
+    "ledger_head": LedgerHead(b"\1" * 16, 1, b"\1" * 32),
     "key": b"\1" * 32,
 }
+
+
+OTHER_HEAD: dict[str, Any] = {"ledger_id": b"\2" * 16, "seq": 2, "hash": b"\2" * 32}
 
 
 def test_every_field_of_plan_and_agreement_changes_the_context() -> None:
@@ -109,6 +113,11 @@ def test_every_field_of_plan_and_agreement_changes_the_context() -> None:
     contexts += [
         context_of(replace(AGREEMENT, plan=replace(PLAN, assumption=replace(PLAN.assumption, **change))))
         for change in ({"dropout": Fraction(1, 7)}, {"sigma": 41}, {"eta": 31})
+    ]
+    head = OTHER_ROUND["ledger_head"]
+    assert set(OTHER_HEAD) == {part.name for part in fields(LedgerHead)}
+    contexts += [
+        context_of(replace(AGREEMENT, ledger_head=replace(head, **{name: value}))) for name, value in OTHER_HEAD.items()
     ]
     assert len(set(contexts)) == len(contexts)
 

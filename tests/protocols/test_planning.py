@@ -16,6 +16,7 @@ from protocols.coding import coding_of
 from protocols.costs import Shape, Steps, client_steps, server_steps, timed_steps
 from protocols.endpoint import Client, Task
 from protocols.errors import BadPlan, TooFewClients
+from protocols.heads import NO_LEDGER
 from protocols.messages import Submit
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise_planning import FEW_BITS, graphs_for, plan_pairwise, reductions, word_advice
@@ -35,7 +36,7 @@ ACTIVE, CURIOUS = Promise.ACTIVE, Promise.CURIOUS
 
 
 def agreement_of(plan: RoundPlan, length: int) -> Agreement:
-    return Agreement(plan, 0, bytes(16), length, NOTHING, NOTHING, NOTHING)
+    return Agreement(plan, 0, bytes(16), length, NOTHING, NOTHING, NO_LEDGER)
 
 
 def kind_and_size(data: bytes) -> tuple[str, int]:

@@ -18,6 +18,7 @@ from protocols.ckks.messages import Certificate
 from protocols.ckks.vector import Shape
 from protocols.coding import Randomness
 from protocols.errors import ProtocolError
+from protocols.heads import NO_LEDGER
 from protocols.ideal import aggregate
 from protocols.messages import Aggregate, NeedUpdate, Result, Submit
 from protocols.party import APP, SELF, SERVER, Deadline, Envelope, Excluded, Party, PartyId, Wait
@@ -87,7 +88,7 @@ class Company:
         return holders.Own(identity.public, self.holder_policy, identity.sign, verify)
 
     def agreement(self, key: bytes, number: int = 0) -> Agreement:
-        return Agreement(self.plan, number, bytes(16), self.length, NOTHING, NOTHING, NOTHING, key)
+        return Agreement(self.plan, number, bytes(16), self.length, NOTHING, NOTHING, NO_LEDGER, key)
 
     def certificate(self) -> Certificate:
         """Makes the key."""

@@ -17,6 +17,7 @@ from dp.errors import UnsupportedEvent
 from protocols import secure_mean
 from protocols.endpoint import Client, Task
 from protocols.errors import BadPlan, Misused, PolicyViolation, TooFewClients, WrongUpdate
+from protocols.heads import NO_LEDGER
 from protocols.learning import (
     Aggregated,
     FedAvg,
@@ -466,7 +467,7 @@ def test_an_upload_is_as_long_as_the_set_and_not_as_the_model() -> None:
     chosen = Selection(100_000, np.arange(0, 100_000, 25, dtype=np.int64))
     sent = {who: travelling(chosen, {"update": np.full(chosen.size, 0.1, np.float32)}) for who in range(6)}
     report = secure_mean(sent, PLAN, round=0)
-    agreement = Agreement(PLAN, 0, bytes(16), chosen.size, bytes(32), bytes(32), bytes(32))
+    agreement = Agreement(PLAN, 0, bytes(16), chosen.size, bytes(32), bytes(32), NO_LEDGER)
     sizes = round_sizes(agreement, 6)
     assert report.exact
     assert report.costs.upload_bytes_per_client == sizes.upload_bytes

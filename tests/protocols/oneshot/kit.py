@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from protocols.coding import Randomness
+from protocols.heads import NO_LEDGER
 from protocols.ideal import aggregate
 from protocols.messages import Aggregate, Submit
 from protocols.oneshot import client as clients
@@ -142,7 +143,7 @@ class Company:
             length=self.length,
             layout=NOTHING,
             model=terms.pop("model", NOTHING),
-            ledger_head=NOTHING,
+            ledger_head=NO_LEDGER,
             **terms,
         )
 

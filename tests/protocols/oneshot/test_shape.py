@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import BadPlan
+from protocols.heads import NO_LEDGER
 from protocols.oneshot import shape as shapes
 from protocols.oneshot.shape import Shape
 from protocols.plan import NOTHING, Agreement, RoundPlan
@@ -21,7 +22,7 @@ def shape_of(clients: int = 6, bits: int = 12, weight: int = 3, length: int = 10
     plan = RoundPlan.recommend(
         clients, corrupt=Fraction(0), bits=bits, max_weight=weight, min_cohort=3, protocol="oneshot", **terms
     )
-    return Shape.of(Agreement(plan, 0, bytes(16), length, NOTHING, NOTHING, NOTHING))
+    return Shape.of(Agreement(plan, 0, bytes(16), length, NOTHING, NOTHING, NO_LEDGER))
 
 
 SHAPES = [shape_of(), shape_of(3, 8, 1), shape_of(1000, 16, 50), shape_of(100, 8, 2**20), shape_of(20, 4, 1, 70_000)]

@@ -1,0 +1,108 @@
+"""Who was in which round: openings read back, held against the roots in their entries, and counted by client.
+
+A client's own loss is that of the rounds it was invited to and that were not aborted. Where openings were erased
+nobody can say whose they were: such a round counts for every client that is not listed in it.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter
+from collections.abc import Iterable
+from itertools import groupby
+
+from dp.errors import Corrupt
+from dp.events import Event
+from dp.ledger.budgets import BudgetState
+from dp.ledger.cohorts import Opening, cohort_root
+from dp.ledger.history import History, Named, Standing
+from dp.ledger.terms import Scope
+
+Counts = Counter[Event]
+
+
+class Attendance:
+    """The openings of a ledger up to some entry, every root checked."""
+
+    def __init__(self) -> None:
+        self.invited: dict[bytes, list[int]] = {}
+        self.survived: dict[bytes, list[int]] = {}
+        self._incomplete: list[int] = []
+        self._learnt = 0
+        self._next = 0
+
+    @property
+    def next(self) -> int:
+        """The least entry whose openings are still to be learnt."""
+        return self._next
+
+    def learn(self, history: History, openings: Iterable[Opening]) -> None:
+        """Takes in the openings of the entries from `next` on; those of entries after the history's end wait.
+
+        Raises: Corrupt where openings are missing, are too many, or are not those the entry was written with.
+        """
+        end = 0 if history.head is None else history.head.seq
+        found = {seq: list(group) for seq, group in groupby(openings, lambda each: each.seq) if seq <= end}
+        for named in history.named[self._learnt :]:
+            self._take(named, found.pop(named.seq, []))
+        if found:
+            stray = min(found)
+            raise Corrupt(f"entry {stray} has openings beside it, but names nobody", seq=stray)
+        self._learnt, self._next = len(history.named), end + 1
+
+    def counts(self, history: History, budget: BudgetState, pseudonym: bytes) -> Counts:
+        """What one client's data may have been released by, charged to one budget."""
+        listed = self.invited.get(pseudonym, [])
+        own = set(listed)
+        return _counted(history, budget, [*listed, *(seq for seq in self._incomplete if seq not in own)])
+
+    def unknown(self, history: History, budget: BudgetState) -> Counts:
+        """The same of a client that is listed nowhere."""
+        return _counted(history, budget, self._incomplete)
+
+    def _take(self, named: Named, openings: list[Opening]) -> None:
+        require_openings(named, openings)
+        into = self.invited if named.seq == named.reserve else self.survived
+        for opening in openings:
+            if not opening.is_erased:
+                into.setdefault(opening.pseudonym, []).append(named.reserve)
+        if named.seq == named.reserve and any(opening.is_erased for opening in openings):
+            self._incomplete.append(named.seq)
+
+
+def require_openings(named: Named, openings: list[Opening]) -> None:
+    """The openings beside an entry are the ones it was written with.  Raises: Corrupt."""
+    if [opening.position for opening in openings] != list(range(named.size)):
+        raise Corrupt(
+            f"entry {named.seq} names {named.size}, but {len(openings)} openings are beside it; restore a copy",
+            seq=named.seq,
+        )
+    if not hmac.compare_digest(cohort_root(openings), named.root):
+        raise Corrupt(f"the openings of entry {named.seq} are not those it was written with", seq=named.seq)
+
+
+def fullest(profiles: Iterable[Counts]) -> list[Counts]:
+    """Those of the counts that no other one contains: the largest loss is among theirs."""
+    distinct = {frozenset(counts.items()): counts for counts in profiles}
+    kept: list[Counts] = []
+    for counts in sorted(distinct.values(), key=lambda each: each.total(), reverse=True):
+        if not any(counts <= other for other in kept):
+            kept.append(counts)
+    return kept
+
+
+def profiles(history: History, budget: BudgetState, attendance: Attendance) -> list[Counts]:
+    """What counts as spent: by a client that may have been in every round, or by those that have spent most."""
+    if budget.terms.scope is Scope.EVERYONE:
+        return [budget.charged]
+    known = (attendance.counts(history, budget, each) for each in attendance.invited)
+    return fullest([*known, attendance.unknown(history, budget)])
+
+
+def _counted(history: History, budget: BudgetState, seqs: Iterable[int]) -> Counts:
+    counts: Counts = Counter()
+    for seq in seqs:
+        record = history.records[seq]
+        if record.standing is not Standing.ABORTED and budget.id in record.budgets:
+            counts[record.charge.event] += 1
+    return counts

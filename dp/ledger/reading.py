@@ -1,0 +1,129 @@
+"""What a ledger can be asked: the part of `dp.ledger.book.Ledger` that writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from types import MappingProxyType
+
+from dp.accountant import Interval, View
+from dp.errors import BadParameters
+from dp.events import Event
+from dp.ledger.admission import Admission, remaining
+from dp.ledger.attendance import Attendance
+from dp.ledger.budgets import BudgetState, compose
+from dp.ledger.chain import Entry, Head
+from dp.ledger.charge import Charge
+from dp.ledger.cohorts import Pseudonyms
+from dp.ledger.history import History, Standing
+from dp.ledger.log import Log
+from dp.ledger.terms import Randomness, Terms
+from dp.ledger.verdict import Verdict, examine
+
+
+class Reading:
+    """A ledger as it stands. Where a budget is asked for and none is named, it is the oldest open one, or, once all
+    are closed, the newest.
+
+    Raises: BadParameters for a budget the ledger does not have; what `Ledger` says.
+    """
+
+    def __init__(self, log: Log, names: Pseudonyms | None) -> None:
+        self._log = log
+        self._names = names
+        self._attendance = Attendance()
+        self._admission = Admission(self._attended)
+
+    @property
+    def policy(self) -> str:
+        """What the owner declared about access to the data outside the mechanism when the ledger was made."""
+        return self._log.begun().policy
+
+    @property
+    def randomness(self) -> Randomness:
+        """Which noise every budget of this ledger accepts."""
+        return self._log.begun().randomness
+
+    @property
+    def terms(self) -> Terms:
+        """What the budget promises."""
+        return self._budget(None).terms
+
+    @property
+    def budgets(self) -> MappingProxyType[int, BudgetState]:
+        """Every budget ever opened, by the entry that opened it: to look at, not to change."""
+        return MappingProxyType(self._log.catch_up().budgets)
+
+    def interval(self, budget: int | None = None) -> Interval:
+        """The guarantee of one budget towards its viewer: all its charges together, at its delta.
+
+        Under a limit for each client it is that of the client that has spent most.
+        """
+        state = self._budget(budget)
+        return self._admission.charged(self._log.history, state)
+
+    def interval_released(self, budget: int | None = None) -> Interval:
+        """What a reader of the model learns: realised events of commits, charges of everything unfinished.
+
+        Raises: UnsupportedEvent when no accountant has a proof for this view.
+        """
+        state = self._budget(budget)
+        return compose(state.realised, state.terms, View.RELEASED)
+
+    def remaining(self, budget: int | None = None) -> Fraction:
+        """Epsilon left: the limit minus the upper end, exactly; 0 once the budget is closed."""
+        state = self._budget(budget)
+        return Fraction(0) if state.closed is not None else remaining(state, self.interval(state.id))
+
+    def affords(self, event: Event, budget: int | None = None) -> bool:
+        """Whether a charge of this event would be granted now; nothing is written, so another may be faster.
+
+        Under a limit for each client: whether to a client that was never invited; `eligible` tells for others.
+        Raises: InsecureEntropy; UnsupportedEvent or NoiseTooCoarse when no accountant has a proof for the event.
+        """
+        state = self._budget(budget)
+        return self._admission.affords(self._log.history, state, event)
+
+    def standing(self, charge: Charge) -> Standing | None:
+        """How the latest reservation of this charge's id stands; None when there never was one."""
+        history = self._log.catch_up()
+        seq = history.latest.get(charge.id)
+        return None if seq is None else history.records[seq].standing
+
+    def charges(self) -> list[tuple[Charge, Standing]]:
+        """All that was ever reserved, in that order, and how it stands; what is not ABORTED counts as spent."""
+        records = self._log.catch_up().records
+        return [(records[seq].charge, records[seq].standing) for seq in sorted(records)]
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries as stored, unjudged."""
+        return self._log.store.entries()
+
+    def head(self) -> Head:
+        """Where the ledger ends now: keep it elsewhere to notice later that something was cut off."""
+        return self._log.head()
+
+    def verify(self) -> Verdict:
+        """Every page, hash, signature, transition, cohort and limit, computed again from the file."""
+        return examine(self._log.store.checked_entries(), self._log.store.openings())
+
+    def _budget(self, budget: int | None) -> BudgetState:
+        budgets = self._log.begun().budgets
+        if budget is not None:
+            if budget not in budgets:
+                raise BadParameters(
+                    f"entry {budget} opened no budget of this ledger; its budgets are {sorted(budgets)}"
+                )
+            return budgets[budget]
+        if not budgets:
+            raise BadParameters(
+                "the ledger has no budget: open one, or, where it had one, restore a copy that was not cut"
+            )
+        still = [state for state in budgets.values() if state.closed is None]
+        return still[0] if still else budgets[max(budgets)]
+
+    def _attended(self, history: History) -> Attendance:
+        """Who was in which round, up to the history's end."""
+        if history.head is not None and self._attendance.next <= history.head.seq:
+            self._attendance.learn(history, self._log.store.openings(self._attendance.next))
+        return self._attendance

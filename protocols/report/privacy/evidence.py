@@ -1,0 +1,197 @@
+"""Parts 7 and 9: what attacks found beside what is claimed, and everything that did not go the ordinary way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dp.audit.finding import Correction, Finding
+from dp.ledger.statement import Release, Statement
+from protocols.report.markup import NOTHING, Markup, Piece, element, join
+from protocols.report.privacy.facts import Facts
+from protocols.report.privacy.parts import (
+    LISTED,
+    SHOWN,
+    code,
+    figure,
+    figures,
+    left_out,
+    listing,
+    paragraph,
+    quiet,
+    section,
+    table,
+)
+from protocols.report.privacy.words import above, below, count, near
+from protocols.report.svg import WIDTH, Scale, number, picture
+
+_ROW, _BAR, _LETTERS = 38, 9, 50
+
+CORRECTIONS = {
+    Correction.NONE: "one hypothesis",
+    Correction.BONFERRONI: "corrected by Bonferroni",
+    Correction.SPLIT: "chosen on one half of the data, tested on the other",
+}
+
+
+def audits(known: Facts) -> Markup:
+    """Part 7."""
+    found = known.statement.audits
+    if not found:
+        nothing = paragraph("No audit was written to this ledger, so no attack has tested the claims.")
+        return section(7, "audits", "Audits", nothing)
+    return section(
+        7,
+        "audits",
+        "Audits",
+        paragraph(
+            "Each audit is an attack that proves a lower bound of what leaks, with the confidence it states. Above the "
+            "claim, the claim is refuted. Below it, nothing is proved: no attack proves privacy."
+        ),
+        _axis_of_claims(found[:SHOWN]),
+        table(
+            "Findings",
+            ("audit", "verdict", "claim", "lower bound", "confidence", "trials", "checks"),
+            [_row(seq, finding) for seq, finding in found[:LISTED]],
+        ),
+        left_out(len(found), LISTED, "findings"),
+    )
+
+
+def _row(seq: int, finding: Finding) -> Sequence[Piece]:
+    # No green: not to be refuted is no proof.
+    kind = "refuted" if finding.refuted else "open"
+    hypotheses = CORRECTIONS[finding.correction]
+    if finding.hypotheses > 1:
+        hypotheses = f"{count(finding.hypotheses)} hypotheses, {hypotheses}"
+    return (
+        join([code(finding.audit), quiet(f"{finding.subject}, entry {seq}")]),
+        element("span", finding.verdict, cls=f"word figures {kind}"),
+        "none"
+        if finding.claim is None
+        else join([figures(above(finding.claim)), quiet(figures(f"delta {above(finding.delta)}"))]),
+        "none" if finding.lower_bound is None else figures(below(finding.lower_bound)),
+        join([figures(near(finding.confidence)), quiet(hypotheses)]),
+        figures(count(finding.trials)),
+        _checks(finding),
+    )
+
+
+def _checks(finding: Finding) -> Piece:
+    if not finding.checks:
+        return "none"
+    held = sum(check.passed for check in finding.checks)
+    failed = [
+        join([element("span", "failed", cls="word refuted"), f": {check.name}, {near(check.value)}"])
+        for check in finding.checks
+        if not check.passed
+    ]
+    listed = listing(failed[:SHOWN]) if failed else NOTHING
+    return join([f"{count(held)} of {count(len(finding.checks))} held", listed])
+
+
+def _axis_of_claims(found: Sequence[tuple[int, Finding]]) -> Markup:
+    """A bar from 0 to the lower bound, and a mark where the claim is, one row for each finding."""
+    bounded = [finding for _, finding in found if finding.claim is not None or finding.lower_bound is not None]
+    ends = [value for finding in bounded for value in (finding.claim, finding.lower_bound) if value is not None]
+    if not ends:
+        return NOTHING
+    high = (max(ends) or 1.0) * 1.05
+    scale = Scale(0.0, min(high, 1e300), 6.0, WIDTH - 14.0, 0.0)
+    height = _ROW * len(bounded) + 24
+    marks: list[Piece] = []
+    for tick in scale.ticks():
+        x = number(round(scale.at(tick), 1))
+        marks.append(element("path", d=f"M{x} 4V{height - 22}", cls="grid"))
+        marks.append(element("text", number(tick), x=x, y=height - 8, cls="tick middle"))
+    for index, finding in enumerate(bounded):
+        marks += _bar(scale, finding, 4.0 + _ROW * index)
+    drawing = picture("bounds", "Lower bounds beside claims", _said(bounded), *marks, height=height)
+    keys = [("bar", "lower bound found"), ("mark", "claim")]
+    return figure("Epsilon: what attacks prove, and what is claimed", drawing, keys)
+
+
+def _bar(scale: Scale, finding: Finding, top: float) -> Iterable[Piece]:
+    words = f"{finding.audit}: {finding.subject}"
+    short = words if len(words) <= _LETTERS else f"{words[: _LETTERS - 1]}…"
+    yield element("text", short, x=6, y=number(top + 12), cls="name")
+    middle = top + 18
+    if finding.lower_bound is not None:
+        width = max(scale.at(finding.lower_bound) - scale.first, 1.0)
+        style = "bad" if finding.refuted else "data"
+        box = {"x": number(scale.first), "y": number(middle), "width": number(round(width, 1)), "height": number(_BAR)}
+        yield element("rect", **box, cls=f"area {style}")
+    if finding.claim is not None:
+        x = number(round(scale.at(finding.claim), 1))
+        yield element("path", d=f"M{x} {number(middle - 4)}V{number(middle + _BAR + 4)}", cls="line mark")
+
+
+def _said(bounded: Sequence[Finding]) -> str:
+    parts = []
+    for finding in bounded:
+        claim = "no claim" if finding.claim is None else f"claim {above(finding.claim)}"
+        bound = "no lower bound" if finding.lower_bound is None else f"lower bound {below(finding.lower_bound)}"
+        parts.append(f"{finding.audit}: {bound}, {claim}.")
+    return " ".join(parts)
+
+
+# --- 9 exceptions -----------------------------------------------------------------------------------
+
+
+def exceptions(known: Facts) -> Markup:
+    """Part 9."""
+    found = known.exceptions
+    groups = [
+        _releases("Aborted", found.aborted, "Given back before anything was released; they cost nothing."),
+        _releases("Settled", found.settled, "Closed without a result, as spent: something may have been released."),
+        _releases("Never closed", found.pending, "Reserved and neither committed nor given back; they count as spent."),
+        _releases("Insecure", found.insecure, "Their noise came from a known seed, so it protects nobody."),
+        _rehearsals(known),
+        _unverifiable(known.statement),
+        _notes(known.statement),
+    ]
+    told = [group for group in groups if group != NOTHING]
+    nothing = paragraph("None: every reservation was committed, and every event is one that accountants know.")
+    return section(9, "exceptions", "Exceptions", *(told if found else [nothing, *told]))
+
+
+def _releases(title: str, releases: Sequence[Release], meaning: str) -> Markup:
+    if not releases:
+        return NOTHING
+    rows = [
+        (str(release.seq), join([code(release.task), f", round {release.round}"]), release.reason or "none given")
+        for release in releases[:LISTED]
+    ]
+    return join(
+        [
+            table(f"{title}: {count(len(releases))}. {meaning}", ("entry", "release", "reason"), rows),
+            left_out(len(releases), LISTED, "releases"),
+        ]
+    )
+
+
+def _rehearsals(known: Facts) -> Markup:
+    budgets = known.exceptions.rehearsals
+    if not budgets:
+        return NOTHING
+    named = ", ".join(f"budget {budget.id}" for budget in budgets[:LISTED])
+    said = f"Noise from known seeds is accepted, so nothing is proved: {named}."
+    return join([element("h3", "Rehearsals"), paragraph(said), left_out(len(budgets), LISTED, "budgets")])
+
+
+def _unverifiable(statement: Statement) -> Markup:
+    problems = [problem for problem in statement.verdict.problems if problem.error == "Unverifiable"]
+    doubts = [opinion for opinion in statement.opinions if opinion.interval is None]
+    said: list[Piece] = [problem.message for problem in problems[:LISTED]]
+    said += [f"Budget {each.budget}, accountant {each.accountant}: {each.why}" for each in doubts[:LISTED]]
+    if not said:
+        return NOTHING
+    many = len(problems) + len(doubts)
+    return join([element("h3", "Without a second opinion"), listing(said), left_out(many, len(said), "of them")])
+
+
+def _notes(statement: Statement) -> Markup:
+    notes = statement.notes
+    if not notes:
+        return NOTHING
+    said = [join([f"Entry {seq}: ", element("span", note, cls="pre")]) for seq, note in notes[:LISTED]]
+    return join([element("h3", "Notes"), listing(said), left_out(len(notes), LISTED, "notes")])

@@ -1,0 +1,264 @@
+"""What a report derives from a statement before anything is written: sums, groups, histograms. Both files show these.
+
+Nothing here is decided: epsilons are those of the statement, and what is added up is an upper bound that says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+
+from dp.accountant import Unit, View
+from dp.events import Event, is_insecure, leaves, without_sampling
+from dp.ledger.charge import Ends, Randomness, Setting, Terms
+from dp.ledger.history import Standing
+from dp.ledger.statement import BudgetStatement, Opinion, Release, Statement
+from dp.ledger.verdict import Problem
+from protocols.report.privacy.noise import Noise, noise_of, root
+from protocols.report.privacy.words import float_of
+
+MOST_BINS = 24
+# Nanoseconds since 1970; what counts more is no date of ours.
+_LAST_CLOCK = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a budget is about: data set and task, "" for all of them, and its purpose, "" where it was not said."""
+
+    dataset: str
+    task: str
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The least and the greatest of some counts."""
+
+    least: int
+    most: int
+
+    @classmethod
+    def of(cls, values: Sequence[int]) -> Span | None:
+        """None of no values."""
+        return cls(min(values), max(values)) if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class Mechanism:
+    """Releases that were made in one way: the same law of noise, bounds and setting.
+
+    `mean_noise` is the noise of one coordinate of the mean, in the units of an update, at the fewest survivors;
+    `noise_to_clip` the length of the whole mean's noise divided by the clip, the most one update can be long.
+    """
+
+    name: str
+    event: Event
+    setting: Setting | None
+    releases: int
+    rounds: Span
+    cohorts: Span
+    survivors: Span | None
+    noise: Noise | None
+
+    @property
+    def mean_noise(self) -> float | None:
+        """None where the setting or the survivors are not known."""
+        if self.noise is None or self.setting is None or self.survivors is None or self.survivors.least == 0:
+            return None
+        return self.noise.deviation * float_of(self.setting.lattice_step) / self.survivors.least
+
+    @property
+    def noise_to_clip(self) -> float | None:
+        """None where `mean_noise` is."""
+        mean = self.mean_noise
+        if mean is None or self.noise is None or self.setting is None:
+            return None
+        return mean * root(Fraction(self.noise.coordinates)) * float_of(1 / self.setting.clip)
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """All budgets of one data set that speak of the same unit and viewer, open and closed, added up.
+
+    By basic composition at most this is spent: a release that counts against two of them is counted twice.
+    """
+
+    dataset: str
+    unit: Unit
+    view: View
+    open: int
+    closed: int
+    epsilon: float
+    delta: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many clients lie between each edge and the next."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """How the clients are spread: rounds invited to, and for each budget epsilon; those with a finite one."""
+
+    total: int
+    most_invited: int
+    invited: Histogram
+    spent: tuple[tuple[int, Histogram], ...]
+    worst: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exceptions:
+    """What did not go the ordinary way."""
+
+    aborted: tuple[Release, ...]
+    settled: tuple[Release, ...]
+    pending: tuple[Release, ...]
+    insecure: tuple[Release, ...]
+    rehearsals: tuple[BudgetStatement, ...]
+    unverifiable: tuple[Problem, ...]
+    disagreeing: tuple[Opinion, ...]
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, name) for name in type(self).__slots__)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A statement and everything that is derived from it."""
+
+    statement: Statement
+    mechanisms: tuple[Mechanism, ...]
+    totals: tuple[Total, ...]
+    clients: Clients
+    exceptions: Exceptions
+
+    @property
+    def period(self) -> tuple[datetime, datetime] | None:
+        """When the first and the last release were reserved; None where no clock shows a date."""
+        clocks = [release.clock for release in self.statement.releases if 0 <= release.clock < _LAST_CLOCK]
+        if not clocks:
+            return None
+        return _date(min(clocks)), _date(max(clocks))
+
+    @property
+    def most_draws(self) -> int:
+        """The most draws from tables in one law of a release."""
+        laws = (law for each in self.mechanisms for law, _ in leaves(without_sampling(each.event)))
+        return max((int(getattr(law, "draws", 0)) for law in laws), default=0)
+
+    @classmethod
+    def of(cls, statement: Statement) -> Facts:
+        """All of them."""
+        return cls(
+            statement,
+            tuple(_mechanisms(statement.releases)),
+            tuple(_totals(statement.budgets)),
+            _clients(statement),
+            _exceptions(statement),
+        )
+
+
+def _date(clock: int) -> datetime:
+    return datetime.fromtimestamp(clock // 10**9, UTC)
+
+
+def reach_of(terms: Terms) -> Reach:
+    """Of which data set and task a budget counts the releases, and what for; today's cover everything."""
+    return Reach("", "", "")
+
+
+def spread(values: Iterable[float]) -> Histogram:
+    """At most MOST_BINS equal bins around all finite values, none around none; whole numbers get bins of their own."""
+    finite = sorted(value for value in values if math.isfinite(value))
+    if not finite:
+        return Histogram((), ())
+    low, high = finite[0], finite[-1]
+    if all(value.is_integer() for value in finite):
+        width = float(math.ceil((high - low + 1) / MOST_BINS))
+        first, bins = low - 0.5, math.ceil((high - low + 1) / width)
+    else:
+        bins = MOST_BINS if high > low else 1
+        width, first = (high - low) / bins or abs(high) or 1.0, low
+    counts = Counter(min(int((value - first) / width), bins - 1) for value in finite)
+    return Histogram(
+        tuple(first + width * index for index in range(bins + 1)), tuple(counts[index] for index in range(bins))
+    )
+
+
+def finite_ends(ends: Ends) -> tuple[float, float]:
+    """The recorded ends as doubles; an unknown lower one is 0."""
+    return float_of(ends.lower or Fraction(0)), float_of(ends.upper)
+
+
+def _mechanisms(releases: Sequence[Release]) -> Iterable[Mechanism]:
+    groups: dict[tuple[str, Event, Setting | None], list[Release]] = {}
+    for release in releases:
+        groups.setdefault((release.mechanism, release.event, release.setting), []).append(release)
+    for (name, event, setting), group in groups.items():
+        rounds = [release.round for release in group]
+        cohorts = [release.cohort for release in group]
+        survivors = Span.of([release.survivors for release in group if release.survivors is not None])
+        yield Mechanism(
+            name,
+            event,
+            setting,
+            len(group),
+            Span(min(rounds), max(rounds)),
+            Span(min(cohorts), max(cohorts)),
+            survivors,
+            noise_of(event),
+        )
+
+
+def _totals(budgets: Sequence[BudgetStatement]) -> Iterable[Total]:
+    groups: dict[tuple[str, Unit, View], list[BudgetStatement]] = {}
+    for budget in budgets:
+        terms = budget.terms
+        groups.setdefault((reach_of(terms).dataset, terms.unit, terms.view), []).append(budget)
+    for (dataset, unit, view), group in groups.items():
+        closed = sum(budget.closed is not None for budget in group)
+        # Each addition may round down by half a last place; the factor makes good for all of them.
+        epsilon = math.fsum(budget.spent.upper for budget in group) * (1.0 + 2.0**-50)
+        delta = sum((budget.spent.delta for budget in group), Fraction(0))
+        yield Total(dataset, unit, view, len(group) - closed, closed, epsilon, delta)
+
+
+def _clients(statement: Statement) -> Clients:
+    upper: dict[int, list[float]] = {}
+    for client in statement.clients:
+        for budget, interval in client.spent:
+            upper.setdefault(budget, []).append(interval.upper)
+    invited = [client.invited for client in statement.clients]
+    return Clients(
+        len(invited),
+        max(invited, default=0),
+        spread(map(float, invited)),
+        tuple((budget, spread(values)) for budget, values in sorted(upper.items())),
+        tuple((budget, max(values)) for budget, values in sorted(upper.items())),
+    )
+
+
+def _exceptions(statement: Statement) -> Exceptions:
+    def standing(where: Standing) -> tuple[Release, ...]:
+        return tuple(release for release in statement.releases if release.standing is where)
+
+    known_seed = {event: is_insecure(event) for event in {release.event for release in statement.releases}}
+    return Exceptions(
+        standing(Standing.ABORTED),
+        standing(Standing.SETTLED),
+        standing(Standing.RESERVED),
+        tuple(release for release in statement.releases if known_seed[release.event]),
+        tuple(budget for budget in statement.budgets if budget.terms.randomness is Randomness.INSECURE),
+        tuple(problem for problem in statement.verdict.problems if problem.error == "Unverifiable"),
+        tuple(opinion for opinion in statement.opinions if opinion.interval is not None and not opinion.agrees),
+    )

@@ -1,0 +1,287 @@
+"""Parts 1 to 3: how far the file can be trusted, what is claimed, and what each viewer learned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+
+from dp.accountant import Interval, View
+from dp.audit.finding import refuted
+from dp.ledger.chain import Head
+from dp.ledger.charge import Randomness
+from dp.ledger.statement import BudgetStatement, Statement
+from protocols.report.markup import NOTHING, Markup, Piece, element, join
+from protocols.report.privacy.facts import Facts, Total, reach_of
+from protocols.report.privacy.parts import (
+    LISTED,
+    SHOWN,
+    code,
+    commas,
+    facts,
+    figures,
+    hexadecimal,
+    left_out,
+    listing,
+    name_of,
+    paragraph,
+    quiet,
+    section,
+    table,
+)
+from protocols.report.privacy.words import (
+    EYES,
+    WHO_LOOKS,
+    above,
+    below,
+    count,
+    counted,
+    data_set,
+    ends,
+    interval,
+    neighbours,
+    rational,
+    unit_of,
+)
+
+VERDICTS = {
+    "verified": (
+        "verified",
+        "Verified",
+        "Every entry continues the one before it and is signed, no budget was exceeded, and a head that was kept "
+        "elsewhere vouches for them.",
+    ),
+    "internally-consistent": (
+        "consistent",
+        "Internally consistent, not verified",
+        "Every entry continues the one before it and is signed, and no budget was exceeded. But without any pin or "
+        "witness the holder of the signing key can rewrite everything, and nobody could tell from this file.",
+    ),
+    "refuted": (
+        "refuted",
+        "Refuted",
+        "The file contradicts itself, its signatures or a head that was kept elsewhere. Rely on no figure below.",
+    ),
+}
+
+
+def verdict(known: Facts) -> Markup:
+    """Part 1."""
+    statement = known.statement
+    kind, words, meaning = VERDICTS[statement.verdict.verdict]
+    box = element("div", element("strong", words), paragraph(meaning), cls=f"verdict {kind}")
+    problems = statement.verdict.problems
+    found = [
+        join([f"Entry {problem.line}: " if problem.line is not None else "", code(problem.error), " ", problem.message])
+        for problem in problems[:LISTED]
+    ]
+    return section(
+        1,
+        "verdict",
+        "Verdict",
+        box,
+        *_second_thoughts(known),
+        join([element("h3", "Problems"), listing(found)]) if found else NOTHING,
+        left_out(len(problems), LISTED, "problems"),
+        facts(_anchors(known)),
+    )
+
+
+def _second_thoughts(known: Facts) -> list[Markup]:
+    """What a sound file may still say against its own claims."""
+    findings = [finding for _, finding in known.statement.audits]
+    against = [finding for finding in findings if finding.refuted]
+    boxes = []
+    if refuted(findings):
+        words = f"{counted(len(against), 'audit')} of {count(len(findings))} refuted what was claimed"
+        boxes.append(_warning(words, "audits", "More leaks than is promised, or a check of the noise failed."))
+    if known.exceptions.disagreeing:
+        words = "An accountant does not confirm what was recorded"
+        boxes.append(_warning(words, "views", "What it says stands beside the recorded figures."))
+    return boxes
+
+
+def _warning(words: str, where: str, meaning: str) -> Markup:
+    see = element("a", "See there", href=f"#{where}")
+    return element("div", element("strong", words), paragraph(meaning, " ", see, "."), cls="verdict refuted")
+
+
+def _anchors(known: Facts) -> list[tuple[str, Piece]]:
+    statement = known.statement
+    checkpoints = statement.checkpoints
+    shown = checkpoints[-SHOWN:]
+    pairs: list[tuple[str, Piece]] = [
+        ("Entries", count(statement.verdict.entries)),
+        ("Head", _head(statement.verdict.head)),
+        ("Pin", "none given" if statement.pin is None else _head(statement.pin)),
+        ("Releases", _period(known.period)),
+        ("Witnesses", f"{counted(statement.witnesses, 'countersignature')} by others than the signer"),
+    ]
+    if checkpoints:
+        left = left_out(len(checkpoints), SHOWN, "checkpoints")
+        pairs.append(("Checkpoints", join([listing(map(_head, shown)), left])))
+    return pairs
+
+
+def _period(period: tuple[datetime, datetime] | None) -> str:
+    if period is None:
+        return "none with a date"
+    first, last = (f"{moment.isoformat(sep=' ', timespec='minutes')[:16]} UTC" for moment in period)
+    when = first if first == last else f"{first} to {last}"
+    return f"{when}, by the clock of the machine that wrote them, which nobody checked"
+
+
+def _head(head: Head | None) -> Piece:
+    return "none" if head is None else join([f"entry {head.seq} ", hexadecimal(head.hash)])
+
+
+# --- 2 claims ---------------------------------------------------------------------------------------
+
+
+def claim_of(budget: BudgetStatement, statement: Statement) -> str:
+    """What one budget promises, in one sentence, or that it promises nothing."""
+    terms, spent = budget.terms, budget.spent
+    if statement.verdict.verdict == "refuted":
+        return f"Budget {budget.id}: the ledger is refuted, so nothing is claimed."
+    if terms.randomness is Randomness.INSECURE:
+        return f"Budget {budget.id} is a rehearsal: its noise may come from known seeds and protects nobody."
+    if not budget.points:
+        return f"Budget {budget.id}: nothing was charged to it yet, so nothing was revealed."
+    if math.isinf(spent.upper):
+        return f"Budget {budget.id}: no finite epsilon covers what was released, so nothing is claimed."
+    span = f"epsilon {ends(spent.lower, spent.upper)}"
+    if spent.lower is not None:
+        span = f"epsilon in [{below(spent.lower)}, {above(spent.upper)}]"
+    return (
+        f"Each {unit_of(terms.unit)}'s entire contribution ({terms.unit.relation.value}) in {_rounds(budget)} is "
+        f"protected with {span} at delta {above(spent.delta)} against {WHO_LOOKS[terms.view]}."
+    )
+
+
+def _rounds(budget: BudgetStatement) -> str:
+    rounds = [point.round for point in budget.points]
+    first, last = min(rounds), max(rounds)
+    where = f"round {first}" if first == last else f"rounds {first} to {last}"
+    return f"the {counted(len(rounds), 'release')} of {where}" if len(rounds) > 1 else f"the release of {where}"
+
+
+def claims(known: Facts, sentences: Sequence[str]) -> Markup:
+    """Part 2."""
+    budgets = known.statement.budgets
+    said = [
+        element("div", paragraph(sentence), quiet(_about(budget)), cls="claim")
+        for budget, sentence in zip(budgets[:SHOWN], sentences, strict=False)
+    ]
+    empty = paragraph("No budget was ever opened in this ledger, so nothing is claimed.")
+    return section(2, "claim", "Claim", *(said or [empty]), left_out(len(budgets), SHOWN, "claims"))
+
+
+def _about(budget: BudgetStatement) -> Markup:
+    reach = reach_of(budget.terms)
+    about: list[Piece] = [f"Budget {budget.id}", join(["data: ", name_of(reach.dataset, data_set(""))])]
+    if reach.task:
+        about.append(join(["task: ", code(reach.task)]))
+    if reach.purpose:
+        about.append(join(["purpose: ", code(reach.purpose)]))
+    return join([commas(about), ". ", neighbours(budget.terms.unit)])
+
+
+# --- 3 views ----------------------------------------------------------------------------------------
+
+
+def views(known: Facts) -> Markup:
+    """Part 3."""
+    budgets = known.statement.budgets
+    return section(
+        3,
+        "views",
+        "What each viewer learned",
+        paragraph(
+            "The same releases, by who looks at them. The server picks the cohorts, so no sampling hides anybody from "
+            "it; only its figure is one to rely on against the server."
+        ),
+        *map(_side_by_side, budgets[:SHOWN]),
+        left_out(len(budgets), SHOWN, "budgets"),
+        _totals(known.totals),
+        _opinions(known.statement),
+    )
+
+
+def _side_by_side(budget: BudgetStatement) -> Markup:
+    terms, limit = budget.terms, budget.terms.budget
+    closed = "" if budget.closed is None else f", closed by entry {budget.closed}"
+    affordable = "" if budget.affordable is None else f"; {count(budget.affordable)} more like the last would fit"
+    left = join(
+        [
+            f"of a limit of {rational(limit.epsilon)} at delta {above(limit.delta)}; ",
+            f"{below(budget.remaining)} is left{affordable}",
+        ]
+    )
+    cards = [_card(EYES[terms.view], budget.spent, left)]
+    if terms.view is not View.RELEASED:
+        what = "behind the sampling and with all noise that was there; no limit is set for it"
+        cards.append(_card(EYES[View.RELEASED], budget.released, what))
+    title = f"Budget {budget.id}{closed}"
+    return join([element("h3", title), element("div", *cards, cls="pair")])
+
+
+def _card(title: str, span: Interval | None, remark: Piece) -> Markup:
+    method = "no accountant has a proof for this view" if span is None else f"proved by {span.method}"
+    return element(
+        "div",
+        element("h4", title),
+        element("p", f"epsilon {interval(span)}", cls="figure"),
+        quiet(remark),
+        quiet(method),
+        cls="card",
+    )
+
+
+def _totals(totals: Sequence[Total]) -> Markup:
+    if not totals:
+        return NOTHING
+    rows = [
+        (
+            name_of(total.dataset, data_set("")),
+            f"{unit_of(total.unit)}, {total.unit.relation.value}",
+            total.view.value,
+            figures(f"{count(total.open)} and {count(total.closed)}"),
+            figures(ends(None, total.epsilon)),
+            figures(above(total.delta)),
+        )
+        for total in totals[:LISTED]
+    ]
+    columns = ("data set", "unit", "view", "open and closed", "epsilon in all", "delta in all")
+    return join(
+        [
+            table("All budgets of a data set together", columns, rows),
+            left_out(len(totals), LISTED, "sums"),
+            quiet(
+                "A budget that was closed and opened anew still counts: what was revealed stays revealed. Added up by "
+                "basic composition, so a release that counts against two budgets is counted twice."
+            ),
+        ]
+    )
+
+
+def _opinions(statement: Statement) -> Markup:
+    opinions = statement.opinions
+    if not opinions:
+        return quiet("No second accountant was asked; replay the ledger to recompute every figure.")
+    rows = [
+        (
+            str(opinion.budget),
+            opinion.accountant,
+            opinion.why if opinion.interval is None else join([interval(opinion.interval), quiet(opinion.why)]),
+            "no opinion" if opinion.interval is None else agreement(agrees=opinion.agrees),
+        )
+        for opinion in opinions[:LISTED]
+    ]
+    columns = ("budget", "accountant", "epsilon", "agrees with the record")
+    title = "Recomputed from the events alone"
+    return join([table(title, columns, rows), left_out(len(opinions), LISTED, "opinions")])
+
+
+def agreement(*, agrees: bool) -> Markup:
+    """Yes in green or no in red, as a word either way."""
+    return element("span", "yes" if agrees else "no", cls=f"word {'held' if agrees else 'refuted'}")

@@ -1,0 +1,80 @@
+"""The page: one file, no script, nothing loaded from anywhere, the same bytes for the same statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from protocols.report.markup import Markup, Piece, element, join
+from protocols.report.privacy.evidence import audits, exceptions
+from protocols.report.privacy.facts import Facts
+from protocols.report.privacy.opening import claims, verdict, views
+from protocols.report.privacy.parts import code, hexadecimal, quiet
+from protocols.report.privacy.plots import plots
+from protocols.report.privacy.reference import reference
+from protocols.report.privacy.style import STYLE
+from protocols.report.privacy.working import mechanisms, trust
+
+# No script and no address at all: a stranger's text that got past the escaping could still load and run nothing.
+SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+CONTENTS = (
+    ("verdict", "Verdict"),
+    ("claim", "Claim"),
+    ("views", "Views"),
+    ("plots", "Plots"),
+    ("mechanisms", "Mechanisms"),
+    ("trust", "Trust"),
+    ("audits", "Audits"),
+    ("inversion", "Inversion"),
+    ("exceptions", "Exceptions"),
+    ("glossary", "Questions and glossary"),
+)
+
+
+def page(known: Facts, sentences: Sequence[str], pictures: Markup, generated: datetime | None) -> str:
+    """The whole file; `pictures` is part 8."""
+    parts = (
+        verdict(known),
+        claims(known, sentences),
+        views(known),
+        plots(known),
+        mechanisms(known),
+        trust(known),
+        audits(known),
+        pictures,
+        exceptions(known),
+        reference(known),
+    )
+    body = element("body", _header(known, generated), element("main", *parts), _footer())
+    return f"<!DOCTYPE html>\n{element('html', _head(), body, lang='en').source}\n"
+
+
+def _head() -> Markup:
+    return element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=SECURITY_POLICY),
+        element("meta", name="viewport", content="width=device-width,initial-scale=1"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", "Privacy report"),
+        element("style", Markup(STYLE)),
+    )
+
+
+def _header(known: Facts, generated: datetime | None) -> Markup:
+    statement = known.statement
+    about: list[Piece] = [
+        join(["Ledger ", hexadecimal(statement.ledger_id)]),
+        join(["software ", code(statement.software)]),
+    ]
+    if generated is not None:
+        about.append(f"generated {generated.isoformat(timespec='seconds')}")
+    links = (element("li", element("a", title, href=f"#{key}")) for key, title in CONTENTS)
+    contents = element("nav", element("ol", *links), aria_label="Parts of this report")
+    return element("header", element("h1", "Privacy report"), quiet(join(about, " · ")), contents)
+
+
+def _footer() -> Markup:
+    words = "Bounds are rounded outwards to 6 digits. The JSON file beside this page holds every number exactly."
+    return element("footer", words)

@@ -1,0 +1,261 @@
+"""The report for programs: one JSON object that carries every number of the page and some it has no room for.
+
+    rational    {"exact": "p/q", "value": nearest double, null beyond all of them}
+    interval    {"lower": null where only the upper end is proved, "upper": null where unbounded, "delta", "method"}
+    bytes       lowercase hexadecimal
+
+Its shape is docs/privacy-report.schema.json; VERSION changes when a key changes its meaning or leaves.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from dp.accountant import DRAW_DISTANCE
+from dp.audit.finding import Finding
+from dp.audit.inverted import RECOVERED_DB, Inversion
+from dp.events import Event
+from dp.ledger.statement import BudgetStatement, ClientStatement, Release
+from protocols.report.privacy.facts import Facts, Histogram, Mechanism, Total, reach_of
+from protocols.report.privacy.noise import deviation
+from protocols.report.privacy.values import (
+    Json,
+    exact,
+    finite,
+    head_record,
+    interval_record,
+    setting_record,
+    span_record,
+)
+
+SCHEMA = "secagg/privacy-report"
+VERSION = 1
+
+
+def record(facts: Facts, claims: tuple[str, ...], inversion: Inversion | None, generated: datetime | None) -> Json:
+    """The whole object; `claims` are the sentences of the page, one for each budget."""
+    statement = facts.statement
+    return {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "generated": None if generated is None else generated.isoformat(),
+        "ledger": {"id": statement.ledger_id.hex(), "software": statement.software, "policy": statement.policy},
+        "verdict": _verdict(facts),
+        "period": _period(facts),
+        "claims": list(claims),
+        "budgets": [_budget(budget) for budget in statement.budgets],
+        "totals": [_total(total) for total in facts.totals],
+        "opinions": [
+            {
+                "budget": opinion.budget,
+                "accountant": opinion.accountant,
+                "interval": interval_record(opinion.interval),
+                "agrees": opinion.agrees,
+                "why": opinion.why,
+            }
+            for opinion in statement.opinions
+        ],
+        "mechanisms": [_mechanism(mechanism) for mechanism in facts.mechanisms],
+        "sampler": {"distance_per_draw": exact(DRAW_DISTANCE), "most_draws": facts.most_draws},
+        "releases": [_release(release) for release in statement.releases],
+        "clients": _clients(facts),
+        "audits": [_finding(seq, finding) for seq, finding in statement.audits],
+        "inversion": None if inversion is None else _inversion(inversion),
+        "exceptions": _exceptions(facts),
+        "notes": [{"seq": seq, "text": note} for seq, note in statement.notes],
+    }
+
+
+def _period(facts: Facts) -> Json | None:
+    if facts.period is None:
+        return None
+    first, last = facts.period
+    return {"first": first.isoformat(), "last": last.isoformat()}
+
+
+def _verdict(facts: Facts) -> Json:
+    statement, verdict = facts.statement, facts.statement.verdict
+    return {
+        "verdict": verdict.verdict,
+        "ok": verdict.ok,
+        "entries": verdict.entries,
+        "head": head_record(verdict.head),
+        "pin": head_record(statement.pin),
+        "witnesses": statement.witnesses,
+        "checkpoints": [head_record(head) for head in statement.checkpoints],
+        "problems": [
+            {"line": problem.line, "error": problem.error, "message": problem.message} for problem in verdict.problems
+        ],
+    }
+
+
+def _budget(budget: BudgetStatement) -> Json:
+    terms, reach = budget.terms, reach_of(budget.terms)
+    return {
+        "id": budget.id,
+        "dataset": reach.dataset,
+        "task": reach.task,
+        "purpose": reach.purpose,
+        "unit": terms.unit.of,
+        "relation": terms.unit.relation.value,
+        "view": terms.view.value,
+        "randomness": terms.randomness.value,
+        "limit": {"epsilon": exact(terms.budget.epsilon), "delta": exact(terms.budget.delta)},
+        "spent": interval_record(budget.spent),
+        "released": interval_record(budget.released),
+        "remaining": exact(budget.remaining),
+        "affordable": budget.affordable,
+        "closed": budget.closed,
+        "points": [
+            {
+                "seq": point.seq,
+                "round": point.round,
+                "lower": None if point.ends.lower is None else exact(point.ends.lower),
+                "upper": exact(point.ends.upper),
+            }
+            for point in budget.points
+        ],
+    }
+
+
+def _total(total: Total) -> Json:
+    return {
+        "dataset": total.dataset,
+        "unit": total.unit.of,
+        "relation": total.unit.relation.value,
+        "view": total.view.value,
+        "open": total.open,
+        "closed": total.closed,
+        "epsilon": finite(total.epsilon),
+        "delta": exact(total.delta),
+    }
+
+
+def _mechanism(mechanism: Mechanism) -> Json:
+    noise = mechanism.noise
+    return {
+        "name": mechanism.name,
+        "event": mechanism.event.to_canonical(),
+        "setting": setting_record(mechanism.setting),
+        "releases": mechanism.releases,
+        "rounds": span_record(mechanism.rounds),
+        "cohorts": span_record(mechanism.cohorts),
+        "survivors": span_record(mechanism.survivors),
+        "deviation": None if noise is None else finite(noise.deviation),
+        "multiplier": None if noise is None else finite(noise.multiplier),
+        "mean_noise": finite(mechanism.mean_noise),
+        "noise_to_clip": finite(mechanism.noise_to_clip),
+    }
+
+
+def _event(event: Event | None) -> object:
+    return None if event is None else event.to_canonical()
+
+
+def _release(release: Release) -> Json:
+    setting = release.setting
+    return {
+        "seq": release.seq,
+        "task": release.task,
+        "round": release.round,
+        "dataset": release.dataset,
+        "mechanism": release.mechanism,
+        "standing": release.standing.value,
+        "reason": release.reason,
+        "cohort": release.cohort,
+        "survivors": release.survivors,
+        "event": _event(release.event),
+        "released": _event(release.released),
+        "setting": setting_record(setting),
+        "noise": {
+            "charged_steps": finite(deviation(release.event, None)),
+            "released_steps": finite(deviation(release.released, None)),
+            "charged": None if setting is None else finite(deviation(release.event, setting)),
+            "released": None if setting is None else finite(deviation(release.released, setting)),
+        },
+        "budgets": list(release.budgets),
+        "software": release.software,
+        "code": release.code.hex(),
+        "clock": release.clock,
+    }
+
+
+def _histogram(histogram: Histogram) -> Json:
+    return {"edges": list(histogram.edges), "counts": list(histogram.counts)}
+
+
+def _clients(facts: Facts) -> Json:
+    clients = facts.clients
+    return {
+        "total": clients.total,
+        "most_invited": clients.most_invited,
+        "invited": _histogram(clients.invited),
+        "spent": [
+            {"budget": budget, "worst": finite(worst), **_histogram(histogram)}
+            for (budget, histogram), (_, worst) in zip(clients.spent, clients.worst, strict=True)
+        ],
+        "each": [_client(client) for client in facts.statement.clients],
+    }
+
+
+def _client(client: ClientStatement) -> Json:
+    return {
+        "pseudonym": client.pseudonym.hex(),
+        "invited": client.invited,
+        "survived": client.survived,
+        "spent": [{"budget": budget, **(interval_record(interval) or {})} for budget, interval in client.spent],
+    }
+
+
+def _finding(seq: int, finding: Finding) -> Json:
+    return {
+        "seq": seq,
+        "audit": finding.audit,
+        "subject": finding.subject,
+        "verdict": finding.verdict,
+        "claim": finding.claim,
+        "lower_bound": finding.lower_bound,
+        "delta": exact(finding.delta),
+        "confidence": finding.confidence,
+        "trials": finding.trials,
+        "hypotheses": finding.hypotheses,
+        "correction": finding.correction.value,
+        "seed": finding.seed,
+        "checks_held": sum(check.passed for check in finding.checks),
+        "checks": [{"name": check.name, "passed": check.passed, "value": check.value} for check in finding.checks],
+    }
+
+
+def _inversion(found: Inversion) -> Json:
+    return {
+        "source": found.source,
+        "seed": found.seed,
+        "delta": exact(found.delta),
+        "baseline_db": found.baseline,
+        "recovered_above_db": RECOVERED_DB,
+        "rows": [
+            {
+                "clients": row.clients,
+                "noise_multiplier": exact(row.noise_multiplier),
+                "epsilon": row.epsilon,
+                "recovered": row.recovered,
+                "best_db": row.best,
+                "median_db": row.median,
+            }
+            for row in found.rows
+        ],
+        "pictures": [{"title": panel.title, "psnr_db": list(panel.psnr)} for panel in found.pictures],
+    }
+
+
+def _exceptions(facts: Facts) -> Json:
+    found = facts.exceptions
+    return {
+        "aborted": [release.seq for release in found.aborted],
+        "settled": [release.seq for release in found.settled],
+        "pending": [release.seq for release in found.pending],
+        "insecure": [release.seq for release in found.insecure],
+        "rehearsals": [budget.id for budget in found.rehearsals],
+        "unverifiable": [problem.line for problem in found.unverifiable],
+        "disagreeing": [{"budget": opinion.budget, "accountant": opinion.accountant} for opinion in found.disagreeing],
+    }

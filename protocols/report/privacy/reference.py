@@ -1,0 +1,154 @@
+"""Part 10: the questions a reader of NIST SP 800-226 brings, answered from this page, and the words it uses.
+
+Source of the questions: NIST SP 800-226, Guidelines for Evaluating Differential Privacy Guarantees, 2025. Which
+question is answered where is ours; section numbers of the publication are not cited.
+"""
+
+from __future__ import annotations
+
+import math
+
+from dp.accountant import View
+from protocols.report.markup import Markup, Piece, element, join
+from protocols.report.privacy.facts import Facts
+from protocols.report.privacy.parts import quiet, section, table
+from protocols.report.privacy.words import above, count, counted, unit_of
+
+GLOSSARY = (
+    (
+        "epsilon, delta",
+        "How much one unit can change what anybody sees: every probability by at most a factor e^epsilon, except "
+        "for delta. Smaller is more private.",
+    ),
+    (
+        "interval",
+        "The true epsilon lies between the two ends; the upper one is what is promised. Bounds are rounded outwards.",
+    ),
+    (
+        "unit and neighbours",
+        "Whose data may change between two neighbouring data sets, and how: added or removed, replaced by the "
+        "zero vector, or exchanged.",
+    ),
+    (
+        "view",
+        "Who looks. The server knows every cohort; a reader of the results knows none, and sampling hides "
+        "clients from that reader only.",
+    ),
+    (
+        "budget",
+        "A limit on epsilon at one delta. What would exceed it is refused before anything is released.",
+    ),
+    (
+        "reservation",
+        "A charge written before the release. It counts as spent unless it is given back before anything left.",
+    ),
+    (
+        "head, pin, witness",
+        "The hash that commits to every entry so far; such a hash kept elsewhere; one signed by somebody else. "
+        "They show that history was not cut or rewritten.",
+    ),
+    (
+        "clip",
+        "The longest an update may be; what is longer is shortened, so that one client has bounded influence.",
+    ),
+    (
+        "lattice step",
+        "The distance of the grid on which updates are added and noise is drawn as integers.",
+    ),
+    (
+        "noise multiplier",
+        "Standard deviation of the noise over the bound of one unit's contribution.",
+    ),
+    (
+        "cohort, survivors",
+        "The clients invited to a round, and those whose updates are in its sum.",
+    ),
+    (
+        "accountant",
+        "A method that bounds epsilon from the events alone. Independent ones must agree.",
+    ),
+    (
+        "lower bound",
+        "An epsilon that an attack proves to leak, with a stated confidence. It can refute a claim, never prove one.",
+    ),
+)
+
+
+def reference(known: Facts) -> Markup:
+    """Part 10."""
+    entries = (element("div", element("dt", word), element("dd", meaning)) for word, meaning in GLOSSARY)
+    return section(
+        10,
+        "glossary",
+        "Questions and glossary",
+        table("What NIST SP 800-226 asks of a guarantee", ("question", "answer", "where"), _questions(known)),
+        quiet("The assignment of questions to parts is ours and was reviewed by nobody at NIST."),
+        element("h3", "Glossary"),
+        element("dl", *entries, cls="facts glossary"),
+    )
+
+
+def _questions(known: Facts) -> list[tuple[Piece, Piece, Piece]]:
+    return [
+        ("Unit of privacy, bounded or unbounded", _units(known), _see("claim", 2)),
+        ("Epsilon and delta, over time and releases", _spent(known), _see("plots", 4)),
+        ("Trust model: who sees what before the noise", _viewers(known), _see("trust", 6)),
+        ("Mechanism and sensitivity", counted(len(known.mechanisms), "mechanism"), _see("mechanisms", 5)),
+        ("Evidence that it is correct", _evidence(known), _see("audits", 7)),
+        ("Side channels: floating point, timing, randomness", "stated, timing not covered", _see("trust", 6)),
+        ("Sampling, and who knows the cohort", "the server knows it", _see("trust", 6)),
+        ("Data access outside the mechanism", _access(known), _see("trust", 6)),
+        ("Budgets refreshed or reset", _reset(known), _see("views", 3)),
+        ("Utility and bias", _utility(known), _see("mechanisms", 5)),
+    ]
+
+
+def _see(key: str, number: int) -> Markup:
+    return element("a", f"part {number}", href=f"#{key}", cls="figures")
+
+
+def _units(known: Facts) -> str:
+    units = {budget.terms.unit: None for budget in known.statement.budgets}
+    return "; ".join(f"{unit_of(unit)}, {unit.relation.value}" for unit in units) or "no budget"
+
+
+def _spent(known: Facts) -> str:
+    budgets = known.statement.budgets
+    if not budgets:
+        return "nothing was spent"
+    worst = max(budgets, key=lambda budget: budget.spent.upper)
+    if math.isinf(worst.spent.upper):
+        return f"unbounded in budget {worst.id}"
+    at = f"at most {above(worst.spent.upper)} at delta {above(worst.spent.delta)}"
+    return at if len(budgets) == 1 else f"{at} in the fullest of {count(len(budgets))} budgets"
+
+
+def _viewers(known: Facts) -> str:
+    views = {budget.terms.view for budget in known.statement.budgets}
+    return ", ".join(view.value for view in View if view in views) or "no viewer is named"
+
+
+def _evidence(known: Facts) -> Piece:
+    statement = known.statement
+    against = sum(finding.refuted for _, finding in statement.audits)
+    opinions = [opinion.agrees for opinion in statement.opinions if opinion.interval is not None]
+    said = (
+        f"{count(sum(opinions))} of {counted(len(opinions), 'opinion')} of accountants agree; "
+        f"{count(against)} of {counted(len(statement.audits), 'audit')} refute"
+    )
+    return join([said, " (", element("a", "part 3", href="#views"), ")"])
+
+
+def _access(known: Facts) -> str:
+    return "declared, not checked" if known.statement.policy else "nothing is declared"
+
+
+def _reset(known: Facts) -> str:
+    budgets = known.statement.budgets
+    closed = sum(budget.closed is not None for budget in budgets)
+    return f"{count(closed)} of {counted(len(budgets), 'budget')} closed; sums over all of them are printed"
+
+
+def _utility(known: Facts) -> str:
+    said = "survivors and noise to signal" if known.mechanisms else "no release"
+    return f"{said}; the clipped fraction is not released"

@@ -1,0 +1,222 @@
+"""What the privacy report says of every kind of ledger, and what it derives before it says it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dp.accountant import Budget, Interval, Relation, Unit, View
+from dp.audit.finding import Check
+from dp.events import ApproxEvent, Composed, FixedSize, GaussianEvent, LaplaceEvent, Poisson, Repeated, Sampled
+from dp.ledger.statement import Opinion
+from dp.ledger.verdict import Problem, Verdict
+from protocols.report.privacy import render
+from protocols.report.privacy.facts import Facts, spread
+from protocols.report.privacy.noise import laws_of, noise_of
+from tests.protocols.report import statement_kit as kit
+from tests.protocols.report.page_kit import read, shown
+from tests.protocols.report.schema_kit import SCHEMA, faults
+
+NOTHING = kit.statement(1, budgets=(), releases=(), clients=(), audits=(), notes=(), opinions=(), policy="")
+
+
+# --- what is said -----------------------------------------------------------------------------------
+
+
+class Vouched(Verdict):
+    """A verdict as it is once a head that was kept elsewhere agrees."""
+
+    @property
+    def verdict(self) -> str:
+        return "verified"
+
+
+def test_the_three_verdicts_are_told_apart_in_words() -> None:
+    entries, head = 62, kit.head(61)
+    assert "Internally consistent, not verified" in shown(kit.statement())
+    assert "without any pin or witness the holder of the signing key can rewrite everything" in shown(kit.statement())
+    refuted = kit.statement(verdict=Verdict(False, entries, head, (Problem(7, "Corrupt", "entry 7 was changed"),)))
+    assert "Rely on no figure below" in shown(refuted)
+    assert "Entry 7: Corrupt entry 7 was changed" in shown(refuted)
+    assert "vouches for them" in shown(kit.statement(verdict=Vouched(True, entries, head, ())))
+
+
+def test_the_claim_is_one_sentence_with_bounds_rounded_outwards() -> None:
+    [said] = render(kit.statement())[1]["claims"]  # type: ignore[misc]  # the object is untyped JSON
+    spent = kit.spent(kit.EVENT, 30)
+    assert said == (
+        "Each client's entire contribution (zero-out) in the 30 releases of rounds 0 to 29 is protected with epsilon "
+        "in [2.83755, 2.83758] at delta 1e-5 against the server, which knows every cohort."
+    )
+    assert (spent.lower or 0) >= 2.83755
+    assert spent.upper <= 2.83758
+    assert spent.upper - 2.83757 > 0
+    assert said in shown(kit.statement())
+
+
+def claim(**other: object) -> str:
+    [said] = render(kit.statement(budgets=(kit.budget(2, **other),)))[1]["claims"]  # type: ignore[misc]  # as above
+    return str(said)
+
+
+def test_nothing_is_claimed_where_nothing_holds() -> None:
+    whole = kit.TERMS
+    assert "nothing was charged" in claim(points=())
+    assert "no finite epsilon" in claim(spent=Interval(None, math.inf, kit.DELTA, "pld"))
+    rehearsal = replace(whole, randomness=kit.Randomness.INSECURE)
+    assert "protects nobody" in claim(terms=rehearsal)
+    assert "so nothing is claimed" in str(render(kit.troubled())[1]["claims"])
+    assert "No budget was ever opened" in shown(NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("relation", "of", "words"),
+    [
+        ("replace-one", "client", "differ by one client exchanged for any other (bounded"),
+        ("add-or-remove-one", "record", "differ by one record of a client that is there or not (unbounded"),
+        ("zero-out", "client", "differ by one client that is there with its contribution or with the zero vector"),
+    ],
+)
+def test_the_relation_is_written_out(relation: str, of: str, words: str) -> None:
+    terms = replace(kit.TERMS, budget=Budget(8, kit.DELTA, relation), unit=Unit(relation, of))
+    assert words in shown(kit.statement(budgets=(kit.budget(2, terms=terms),)))
+
+
+def test_an_upper_bound_alone_is_said_as_such() -> None:
+    assert "epsilon at most 3.125" in claim(spent=Interval(None, 3.125, kit.DELTA, "rdp"))
+
+
+def test_the_server_and_the_reader_stand_side_by_side() -> None:
+    said = shown(kit.statement())
+    assert "In the eyes of the server epsilon 2.83755 to 2.83758" in said
+    assert "In the eyes of a reader epsilon 0.23" in said
+    unknown = shown(kit.statement(budgets=(kit.budget(2, released=None),)))
+    assert "no accountant has a proof for this view" in unknown
+
+
+def test_closed_budgets_count_in_the_sum_of_their_data_set() -> None:
+    before, now = kit.budget(3, id=1, closed=9), kit.budget(5, id=10)
+    facts = Facts.of(kit.statement(budgets=(before, now)))
+    [total] = facts.totals
+    assert (total.open, total.closed, total.delta) == (1, 1, 2 * kit.DELTA)
+    assert Fraction(total.epsilon) >= Fraction(before.spent.upper) + Fraction(now.spent.upper)
+    assert total.epsilon == pytest.approx(before.spent.upper + now.spent.upper, rel=1e-12)
+    other = replace(kit.TERMS, view=View.RELEASED)
+    assert len(Facts.of(kit.statement(budgets=(before, kit.budget(5, id=10, terms=other)))).totals) == 2
+
+
+def test_an_accountant_that_contradicts_the_record_is_in_the_verdict() -> None:
+    wrong = Opinion(1, "pld", Interval(5.0, 5.5, kit.DELTA, "pld"), False, "recorded 2.8")
+    assert "An accountant does not confirm what was recorded" in shown(kit.statement(opinions=(wrong,)))
+    assert "An accountant does not confirm" not in shown(kit.statement())
+    assert "No second accountant was asked" in shown(kit.statement(opinions=()))
+
+
+def test_a_refuting_audit_is_in_the_verdict_and_the_failed_check_is_named() -> None:
+    broken = kit.finding("selftest", 9.5, checks=(Check("variance, standard errors", False, 99.5),))
+    said = shown(kit.statement(audits=((62, broken),)))
+    assert "1 audit of 1 refuted what was claimed" in said
+    assert "failed : variance, standard errors, 99.5" in said
+    assert "refuted what was claimed" not in shown(kit.statement())
+
+
+def test_lower_bounds_and_claims_share_one_axis() -> None:
+    page, _ = render(kit.statement(audits=((62, kit.finding("one", 2.0, 4.0)), (63, kit.finding("two", 4.0, 8.0)))))
+    chart = page[page.index('aria-labelledby="bounds-title') :]
+    widths = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)"', chart)[:2]]
+    marks = [float(x) - 6.0 for x in re.findall(r'<path d="M([\d.]+) [^"]*" class="line mark"', chart)]
+    assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
+    assert marks == pytest.approx([2 * width for width in widths], abs=0.2)
+
+
+def test_exceptions_are_listed_each_with_its_reason() -> None:
+    said = shown(kit.troubled("why"))
+    for words in (
+        "Aborted: 1.",
+        "Settled: 1.",
+        "Never closed: 1.",
+        "Insecure: 1.",
+        "budget 7",
+        "took noise from a known seed",
+    ):
+        assert words in said
+    assert "None: every reservation was committed" in shown(kit.statement())
+
+
+def test_mechanisms_are_given_in_exact_numbers() -> None:
+    said = shown(kit.statement())
+    for words in ("squared 640000", "bound 10000", "step 1/100", "fewest survivors 80", "multiplier 8", "bits 32"):
+        assert words in said
+    setting = replace(kit.SETTING, lattice_step=Fraction(1, 3**200))
+    long = shown(kit.statement(2, releases=(kit.release(0, setting=setting),)))
+    assert "…" in long
+    assert str(3**200)[-20:] in long
+
+
+def test_sampling_is_named_with_who_knows_the_cohort() -> None:
+    for scheme, words in (
+        (Poisson(Fraction(1, 10)), "Poisson, each with probability 1/10"),
+        (FixedSize(20, 1000), "20 of 1,000, without replacement"),
+    ):
+        said = shown(kit.statement(2, releases=(kit.release(0, event=Sampled(kit.EVENT, scheme)),)))
+        assert said.count(words) == 2
+        assert "The server knows each of them" in said
+
+
+@pytest.mark.parametrize("relation", Relation)
+@pytest.mark.parametrize("view", View)
+def test_every_relation_and_view_has_its_words(relation: Relation, view: View) -> None:
+    terms = replace(kit.TERMS, budget=Budget(8, kit.DELTA, relation), unit=Unit(relation), view=view)
+    page, found = render(kit.statement(budgets=(kit.budget(2, terms=terms),)))
+    assert list(faults(json.loads(json.dumps(found)), SCHEMA, SCHEMA)) == []
+    assert relation.value in page
+
+
+def test_the_inversion_says_what_it_does_not_prove() -> None:
+    said = read(render(kit.statement(), kit.inversion())[0])
+    assert "Secure aggregation alone is not differential privacy" in said.text
+    assert "no proof of privacy" in said.text
+    assert "5 of 5 160 dB" in said.text
+    assert len([tag for tag, _ in said.elements if tag == "img"]) == 15
+    assert "No inversion was handed to this report" in shown(kit.statement())
+
+
+# --- what is derived --------------------------------------------------------------------------------
+
+
+def test_noise_is_that_of_the_law_with_most_coordinates() -> None:
+    bit = GaussianEvent(sigma2=9, l2_squared=1, d=1, components=1, draws=1)
+    noise = noise_of(Composed((bit, Repeated(kit.SAMPLED, 2))))
+    assert noise is not None
+    assert (noise.deviation, noise.multiplier, noise.coordinates) == (800.0, 8.0, 1000)
+    assert noise_of(ApproxEvent(1, kit.DELTA)) is None
+
+
+def test_the_deviation_of_the_discrete_laplace_is_that_of_its_sum() -> None:
+    noise = noise_of(LaplaceEvent(scale=Fraction(5, 2), l1=1, d=1, draws=1))
+    weights = {k: math.exp(-abs(k) / 2.5) for k in range(-200, 201)}
+    variance = sum(k * k * w for k, w in weights.items()) / sum(weights.values())
+    assert noise is not None
+    assert noise.deviation == pytest.approx(math.sqrt(variance), rel=1e-9)
+
+
+def test_parts_of_an_event_are_counted_through_what_repeats_them() -> None:
+    assert laws_of(Repeated(Composed((kit.EVENT, Repeated(kit.SAMPLED, 3))), 2)) == [(kit.EVENT, 2), (kit.SAMPLED, 6)]
+
+
+@given(st.lists(st.floats(0, 1e6) | st.integers(0, 2**60).map(float) | st.just(math.inf), max_size=50))
+def test_a_histogram_counts_every_finite_value_once(values: list[float]) -> None:
+    histogram = spread(values)
+    finite = [value for value in values if math.isfinite(value)]
+    assert sum(histogram.counts) == len(finite)
+    assert len(histogram.edges) == len(histogram.counts) + bool(finite)
+    assert (
+        all(low < high for low, high in zip(histogram.edges, histogram.edges[1:], strict=False)) or max(finite) > 2**50
+    )
