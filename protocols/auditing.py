@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
+from dp.accountant import upward
 from dp.audit import (
     Canaries,
     ChosenOnHalf,
@@ -192,7 +193,7 @@ def run_one_run(
     confidence: float,
 ) -> AuditReport:
     """The one-run audit of a file of scores."""
-    claimed = None if claim is None else float(exact("claim", claim))
+    claimed = None if claim is None else upward(exact("claim", claim))
     finding = one_run(
         read_scores(scores), hypothesis, delta=delta, claim=claimed, confidence=confidence, subject=scores.name[:200]
     )

@@ -31,6 +31,7 @@ from protocols.simulate import Cohort
 from secagg.keys import Seed, derive
 
 LABEL_CANARY = b"secagg/v1/canary/round"
+LABEL_NONCE = b"secagg/v1/canary/nonce"
 
 CANARY = PartyId(0)
 
@@ -66,9 +67,15 @@ class CanaryRounds:
         return float(coding.share.gamma) * math.sqrt(variance) / float(self.clip)
 
     def claim(self, delta: Exact) -> float:
-        """What a ledger books for one of these rounds to whoever knows nobody's noise."""
+        """What a ledger books for one of these rounds to whoever knows nobody's noise.
+
+        Raises: Misused when that is no finite epsilon: there is no claim that could be refuted.
+        """
         event = self._coding().share.event_released(self.plan.max_clients)
-        return account([event], Unit(Relation.ZERO_OUT), View.AGGREGATOR, delta).upper
+        claim = account([event], Unit(Relation.ZERO_OUT), View.AGGREGATOR, delta).upper
+        if math.isinf(claim):
+            raise Misused(f"noise of {self.noise_multiplier:.6g} clips promises no finite epsilon at delta {delta}")
+        return claim
 
     def through_ideal(self, root: Seed | None = None) -> IdealRounds:
         """The rounds of the trusted party; with a root, noise anybody can repeat."""
@@ -86,10 +93,13 @@ class CanaryRounds:
             updates[CANARY] = float(self.clip) * self.direction
         return updates
 
-    def agreement(self) -> Agreement:
-        """What the parties of one such round agree on."""
-        cohort = Cohort.fresh(self.plan, range(self.plan.max_clients))
-        return cohort.server.agree(Task(0, self.length))
+    def agreement(self, root: Seed | None) -> Agreement:
+        """What the parties of one such round agree on; with a root, the same in every process."""
+        ids = range(self.plan.max_clients)
+        if root is None:
+            return Cohort.fresh(self.plan, ids).server.agree(Task(0, self.length))
+        nonce = derive(root, LABEL_NONCE, NOTHING).expose()[:16]
+        return Cohort.from_root(self.plan, ids, root).server.agree(Task(0, self.length, nonce=nonce))
 
     def _coding(self) -> Noisy:
         coding = planned_coding(self.plan, self.length)
@@ -105,7 +115,7 @@ class IdealRounds:
     """Each call plays one round: all clients encode, the trusted party adds, the server decodes."""
 
     def __init__(self, rounds: CanaryRounds, root: Seed | None) -> None:
-        self._rounds, self._agreement, self._root = rounds, rounds.agreement(), root
+        self._rounds, self._agreement, self._root = rounds, rounds.agreement(root), root
         self._coding, self._context = coding_of(self._agreement), context_of(self._agreement)
         self._counter = itertools.count()
 

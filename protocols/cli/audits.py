@@ -54,7 +54,9 @@ def selftest(
 
 @audits.command("one-run")
 def one_run(
-    scores: Annotated[Path, typer.Option(help="CSV file: `score,included`, then a line for each canary", exists=True)],
+    scores: Annotated[
+        Path, typer.Option(help="CSV file: `score,included`, a line for each canary", exists=True, dir_okay=False)
+    ],
     guesses: Annotated[
         str | None, typer.Option(help="how many guesses are made: 400; or several, all of them tested: 100,200,400")
     ] = None,

@@ -58,24 +58,27 @@ class JsonOutput:
 
 
 class TextOutput:
-    """A two-column table on stdout, below it records, a plan's reasons and a table per protocol; failures on stderr."""
+    """A two-column table on stdout; below it a plan's reasons, a table for each list of records and for each protocol.
+
+    Failures go to stderr.
+    """
 
     def result(self, command: str, values: Mapping[str, Value]) -> None:
         table = Table(title=f"secagg {command}", show_header=False)
         table.add_column(style="bold")
         table.add_column(overflow="fold")
-        records = {key: value for key, value in values.items() if is_records(value)}
+        lists = {key: value for key, value in values.items() if are_records(value)}
         for key, value in values.items():
-            if key not in (PROTOCOLS, REASONS, *records):
+            if key not in (PROTOCOLS, REASONS, *lists):
                 # As Text, because a path may hold what rich takes for markup.
                 table.add_row(label_of(key), Text(shown(key, value)))
         out = Console()
         out.print(table)
-        for key, rows in records.items():
-            show_records(out, key, rows)
         reasons: Any = values.get(REASONS, ())
         for sentence in reasons:
             out.print(Text(sentence))
+        for key, records in lists.items():
+            show_records(out, key, records)
         protocols: Any = values.get(PROTOCOLS, {})
         for name, record in protocols.items():
             show_variants(out, name, record)
@@ -111,23 +114,25 @@ def shown(key: str, value: Value) -> str:
     return text_of(finite(value))
 
 
-def is_records(value: Value) -> bool:
-    """Whether this is a list of records of one form, which is shown as a table of its own."""
-    return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
+def label_of(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def are_records(value: Value) -> bool:
+    """Whether this is a list of objects, which has a table of its own."""
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, Mapping) for item in value)
 
 
 def show_records(out: Console, key: str, records: Any) -> None:
-    """One line per record, one column per name in it."""
+    """One line for each record, one column for each name that any of them has."""
+    columns = list(dict.fromkeys(name for record in records for name in record))
     table = Table(title=label_of(key))
-    for name in records[0]:
-        table.add_column(label_of(name), overflow="fold")
+    for name in columns:
+        numbers = all(isinstance(record.get(name), int | float | None) for record in records)
+        table.add_column(label_of(name), justify="right" if numbers else "left", overflow="fold")
     for record in records:
-        table.add_row(*(Text(shown(name, value)) for name, value in record.items()))
+        table.add_row(*(Text(shown(name, record.get(name))) for name in columns))
     out.print(table)
-
-
-def label_of(key: str) -> str:
-    return key.replace("_", " ")
 
 
 def show_variants(out: Console, name: str, record: Mapping[str, Any]) -> None:

@@ -1,0 +1,303 @@
+"""`secagg audit ...`: both faces, exit codes, findings in a ledger, and files of scores that strangers made."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from dp.accountant import Budget
+from dp.audit import Canaries, Check, Correction, Finding, NoisePath, one_run
+from dp.errors import BadParameters, DpError, NonFinite
+from dp.ledger import Ledger
+from protocols import auditing
+from protocols.auditing import AuditReport, read_scores
+from protocols.cli import main
+from protocols.report import progress
+from tests.dp.audit.audit_kit import gaussian_canaries
+
+PROMISED = {"version", "command", "ok", "claimed", "lower_bound", "confidence", "checks"}
+BESIDES = {"subject", "delta", "trials", "findings"}
+FINDING = Finding(
+    audit="canary",
+    subject="a sum",
+    claim=2.0,
+    delta=Fraction(1, 100_000),
+    lower_bound=1.0,
+    confidence=0.95,
+    trials=100,
+    hypotheses=1,
+    correction=Correction.NONE,
+    seed=0,
+    checks=(Check("threshold", True, 0.5),),
+)
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: object
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        assert self.out.count("\n") == 1
+        value = json.loads(self.out)
+        assert isinstance(value, dict)
+        return value
+
+
+Secagg = Callable[..., Ran]
+
+
+@pytest.fixture
+def secagg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Secagg:
+    """The command in this process: whatever escapes from `main` but SystemExit fails the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["secagg", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Ran(ended.value.code, out, err)
+
+    return run
+
+
+def written(path: Path, canaries: Canaries) -> Path:
+    rows = zip(canaries.scores.tolist(), canaries.included.tolist(), strict=True)
+    path.write_text("score,included\n" + "".join(f"{score!r},{int(kept)}\n" for score, kept in rows))
+    return path
+
+
+@pytest.fixture
+def scores(tmp_path: Path) -> Path:
+    return written(tmp_path / "scores.csv", gaussian_canaries(1000, 0.1, 1))
+
+
+# --- every command, both faces ----------------------------------------------------------------------------------
+
+FINE = {
+    "selftest": ["--mechanism", "laplace"],
+    "one-run": ["--scores", "scores.csv", "--guesses", "400"],
+    "canary": ["--rounds", "60", "--noise-multiplier", "0.5"],
+    "membership": ["--rounds", "400"],
+}
+
+
+@pytest.mark.parametrize("command", FINE)
+def test_json_has_the_promised_keys_and_nothing_else(command: str, secagg: Secagg, scores: Path) -> None:
+    ran = secagg("audit", command, *FINE[command], "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert set(ran.json) == PROMISED | BESIDES
+    assert (ran.json["command"], ran.json["ok"]) == (f"audit {command}", True)
+    assert all(set(check) == {"name", "passed", "value"} for check in ran.json["checks"])
+    assert all(set(each) == {"subject", "verdict", "claimed", "lower_bound"} for each in ran.json["findings"])
+
+
+@pytest.mark.parametrize("command", FINE)
+def test_tables_show_the_same(command: str, secagg: Secagg, scores: Path) -> None:
+    ran = secagg("audit", command, *FINE[command])
+    assert (ran.code, ran.err) == (0, "")
+    for words in (f"secagg audit {command}", "lower bound", "checks", "passed", "verdict", "not refuted"):
+        assert words in ran.out
+
+
+def test_the_whole_selftest_covers_every_path(secagg: Secagg) -> None:
+    ran = secagg("audit", "selftest", "--json")
+    assert ran.code == 0
+    assert len(ran.json["findings"]) == 11
+    assert ran.json["lower_bound"] < ran.json["claimed"]
+    assert len({check["name"] for check in ran.json["checks"]}) == len(ran.json["checks"]) == 9 * 6 + 2 + 1
+
+
+@pytest.mark.parametrize("path", list(NoisePath))
+def test_the_selftest_of_one_path_names_it(path: NoisePath, secagg: Secagg, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[NoisePath | None] = []
+
+    def run(chosen: NoisePath | None, told: object) -> AuditReport:
+        asked.append(chosen)
+        return AuditReport((FINDING,))
+
+    monkeypatch.setattr(auditing, "run_selftest", run)
+    assert secagg("audit", "selftest", f"--mechanism={path.value}", "--json").code == 0
+    assert asked == [path]
+
+
+def test_progress_is_counted_on_a_terminal_and_not_on_stdout(secagg: Secagg, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = io.StringIO()
+    monkeypatch.setattr(progress, "NOTES", Console(file=terminal, force_terminal=True))
+    ran = secagg("audit", "canary", "--rounds", "30", "--noise-multiplier", "1/4", "--json")
+    assert ran.json["trials"] == 30
+    assert "30/30" in terminal.getvalue()
+
+
+def test_rounds_of_the_real_protocol_are_attacked_alike(secagg: Secagg) -> None:
+    ran = secagg("audit", "canary", "--real", "--rounds", "24", "--noise-multiplier", "1/4", "--json")
+    assert (ran.code, ran.json["subject"], ran.json["trials"]) == (0, "real protocol", 24)
+    assert 0.0 < ran.json["lower_bound"] < ran.json["claimed"]
+
+
+# --- a refuted claim ------------------------------------------------------------------------------------------------
+
+
+def test_one_run_above_its_claim_is_refuted(secagg: Secagg, scores: Path) -> None:
+    call = ["audit", "one-run", "--scores", "scores.csv", "--guesses", "400"]
+    ran = secagg(*call, "--claim", "4.377", "--json")
+    assert (ran.code, ran.json["ok"], ran.json["claimed"]) == (1, False, 4.377)
+    assert ran.json["lower_bound"] == pytest.approx(4.86, abs=0.01)
+    assert "refuted" in secagg(*call, "--claim", "4.377").out
+    assert secagg(*call, "--claim", "4.9").code == 0
+
+
+def test_several_numbers_of_guesses_are_declared_or_chosen(secagg: Secagg, scores: Path) -> None:
+    call = ["audit", "one-run", "--scores", "scores.csv", "--json"]
+    all_tested = secagg(*call, "--guesses", "100,400").json
+    chosen = secagg(*call, "--choose", "100,400").json
+    assert len(all_tested["checks"]) == 4
+    assert (len(chosen["checks"]), chosen["trials"]) == (2, 500)
+
+
+def test_noise_that_fails_the_selftest_ends_by_1(secagg: Secagg, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = replace(FINDING, checks=(Check("variance", False, -30.0),))
+    monkeypatch.setattr(auditing, "run_selftest", lambda chosen, told: AuditReport((FINDING, failed)))
+    ran = secagg("audit", "selftest", "--json")
+    assert (ran.code, ran.json["ok"]) == (1, False)
+    assert [each["verdict"] for each in ran.json["findings"]] == ["not refuted", "refuted"]
+
+
+def test_the_finding_that_is_shown_first_is_the_nearest_to_its_claim() -> None:
+    near, far = replace(FINDING, lower_bound=1.9), replace(FINDING, lower_bound=0.1)
+    silent = replace(FINDING, claim=None, lower_bound=None)
+    assert AuditReport((silent, far, near)).nearest is near
+    assert AuditReport((silent,)).nearest is silent
+    nothing = replace(FINDING, claim=0.0, lower_bound=0.5)
+    assert AuditReport((far, nothing)).nearest is nothing
+
+
+# --- the ledger -----------------------------------------------------------------------------------------------------
+
+
+def test_findings_are_written_into_the_ledger(
+    secagg: Secagg, scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Finding] = []
+    monkeypatch.setattr(Ledger, "audit", lambda ledger, finding: kept.append(finding), raising=False)
+    path = tmp_path / "ledger.db"
+    Ledger.open(path, Budget(3, 1e-5, "zero-out")).close()
+    call = ["audit", "one-run", "--scores", "scores.csv", "--guesses", "400", "--ledger", str(path)]
+    assert secagg(*call, "--claim", "1").code == 1
+    assert kept == [
+        one_run(read_scores(scores), 400, delta="1e-5", claim=1.0, subject="scores.csv"),
+    ]
+
+
+def test_a_ledger_that_is_not_there_is_not_made(secagg: Secagg, scores: Path, tmp_path: Path) -> None:
+    call = ["audit", "one-run", "--scores", "scores.csv", "--guesses", "400", "--json"]
+    ran = secagg(*call, "--ledger", str(tmp_path / "none.db"))
+    assert ran.code == 2
+    assert ran.json["error"] == "BadParameters"
+    assert not (tmp_path / "none.db").exists()
+
+
+# --- wrong use --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["one-run", "--scores", "scores.csv"], "UndeclaredHypothesis"),
+        (["one-run", "--scores", "scores.csv", "--guesses", "4", "--choose", "4"], "UndeclaredHypothesis"),
+        (["one-run", "--scores", "scores.csv", "--guesses", "many"], "BadParameters"),
+        (["one-run", "--scores", "scores.csv", "--guesses", "1" * 5000], "BadParameters"),
+        (["one-run", "--scores", "scores.csv", "--guesses", "2"], "NotEnoughTrials"),
+        (["one-run", "--scores", "scores.csv", "--guesses", "1001"], "NotEnoughTrials"),
+        (["one-run", "--scores", "scores.csv", "--guesses", "400", "--delta", "1"], "BadParameters"),
+        (["one-run", "--scores", "scores.csv", "--guesses", "400", "--claim", "-1"], "BadParameters"),
+        (["one-run", "--scores", "scores.csv", "--guesses", "400", "--claim", "1e400"], "BadParameters"),
+        (["one-run", "--scores", "scores.csv", "--guesses", "400", "--confidence", "1"], "BadParameters"),
+        (["one-run", "--scores", "nowhere.csv", "--guesses", "400"], "UsageError"),
+        (["one-run", "--scores", ".", "--guesses", "400"], "UsageError"),
+        (["canary", "--rounds", "1"], "UsageError"),
+        (["canary", "--rounds", "10"], "NotEnoughTrials"),
+        (["canary", "--noise-multiplier", "0"], "BadPlan"),
+        (["canary", "--noise-multiplier", "none"], "BadParameters"),
+        (["canary", "--noise-multiplier", "1/20"], "Misused"),
+        (["membership", "--rounds", "399"], "NotEnoughTrials"),
+        (["selftest", "--mechanism", "noise"], "UsageError"),
+        (["selftest", "--mechanism", ""], "UsageError"),
+    ],
+)
+def test_wrong_use_ends_by_2_and_its_name(arguments: list[str], error: str, secagg: Secagg, scores: Path) -> None:
+    ran = secagg("audit", *arguments, "--json")
+    assert (ran.code, ran.json["error"]) == (2, error)
+    assert error.replace("UsageError", "") in secagg("audit", *arguments).err
+
+
+# --- files of scores ----------------------------------------------------------------------------------------------
+
+
+def test_scores_are_read_as_they_were_written(tmp_path: Path) -> None:
+    canaries = gaussian_canaries(50, 1.0, 2)
+    read = read_scores(written(tmp_path / "scores.csv", canaries))
+    assert np.array_equal(read.scores, canaries.scores)
+    assert np.array_equal(read.included, canaries.included)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "begin with the line"),
+        (b"included,score\n1,0.5\n", "begin with the line"),
+        (b"score,included\n", "0 canaries"),
+        (b"score,included\n0.5,1\n0.5\n", "line 3"),
+        (b"score,included\n0.5,1,1\n", "line 2"),
+        (b"score,included\nhigh,1\n", "line 2"),
+        (b"score,included\n0.5,yes\n", "line 2"),
+        (b"score,included\n0.5,2\n", "line 2"),
+        (b'score,included\n"0.5,1\n', "no CSV file"),
+        (b"score,included\n\xff,1\n", "no CSV file"),
+        (b"score,included\n" + b"5" * 200_000 + b",1\n", "no CSV file"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_by_its_first_bad_line(text: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_bytes(text)
+    with pytest.raises(BadParameters, match=said):
+        read_scores(path)
+
+
+def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("score,included\nnan,1\n")
+    with pytest.raises(NonFinite):
+        read_scores(path)
+
+
+def test_a_file_that_is_too_large_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditing, "LARGEST_SCORES", 20)
+    with pytest.raises(BadParameters, match="larger than"):
+        read_scores(written(tmp_path / "scores.csv", gaussian_canaries(50, 1.0, 2)))
+
+
+def test_random_files_are_refused_by_name(tmp_path: Path) -> None:
+    generator, path = np.random.default_rng(3), tmp_path / "scores.csv"
+    for trial in range(300):
+        noise = generator.bytes(int(generator.integers(0, 200)))
+        path.write_bytes(noise if trial % 2 else b"score,included\n" + noise)
+        with pytest.raises(DpError):
+            read_scores(path)
