@@ -166,6 +166,15 @@ def witness_statement(ledger_id: bytes, head: Head) -> bytes:
     return LABEL_WITNESS + ledger_id + head.seq.to_bytes(8, "little") + head.hash
 
 
+def check_witness(ledger_id: bytes, head: Head, party: bytes, signature: bytes) -> None:
+    """The party, an Ed25519 public key of 32 bytes, signed that it has seen this head.  Raises: BadParameters."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(party)
+        key.verify(signature, witness_statement(ledger_id, head))
+    except (InvalidSignature, ValueError) as wrong:
+        raise BadParameters(f"party {party.hex()[:16]} did not sign the head at entry {head.seq}") from wrong
+
+
 def signed_by(genesis: Entry) -> Signed:
     """Who signs this ledger, as its first entry says. Raises: Corrupt when entry 0 cannot say so."""
     try:
