@@ -14,6 +14,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidSignature
@@ -154,11 +155,20 @@ def check_signature(signed: Signed, entry: Entry) -> None:
     """The entry's hash was signed by the ledger's key, under its key id. Raises: Corrupt naming the entry."""
     if not hmac.compare_digest(entry.key_id, key_id_of(signed.public)):
         raise Corrupt(f"entry {entry.seq} names a signer this ledger does not know", seq=entry.seq)
+    require_signed(signed, entry.hash, entry.signature, entry.seq)
+
+
+def require_signed(signed: Signed, digest: bytes, signature: bytes, seq: int | None = None) -> None:
+    """The ledger's key signed this digest in this ledger.  Raises: Corrupt, naming the entry where there is one."""
     try:
-        key = Ed25519PublicKey.from_public_bytes(signed.public)
-        key.verify(entry.signature, LABEL_SIGN + signed.ledger_id + entry.hash)
+        _public_key(signed.public).verify(signature, LABEL_SIGN + signed.ledger_id + digest)
     except (InvalidSignature, ValueError) as wrong:
-        raise Corrupt(f"entry {entry.seq} is not signed by this ledger's key", seq=entry.seq) from wrong
+        raise Corrupt(f"entry {seq} is not signed by this ledger's key", seq=seq) from wrong
+
+
+@lru_cache(maxsize=64)
+def _public_key(public: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public)
 
 
 def witness_statement(ledger_id: bytes, head: Head) -> bytes:
@@ -169,8 +179,7 @@ def witness_statement(ledger_id: bytes, head: Head) -> bytes:
 def check_witness(ledger_id: bytes, head: Head, party: bytes, signature: bytes) -> None:
     """The party, an Ed25519 public key of 32 bytes, signed that it has seen this head.  Raises: BadParameters."""
     try:
-        key = Ed25519PublicKey.from_public_bytes(party)
-        key.verify(signature, witness_statement(ledger_id, head))
+        _public_key(party).verify(signature, witness_statement(ledger_id, head))
     except (InvalidSignature, ValueError) as wrong:
         raise BadParameters(f"party {party.hex()[:16]} did not sign the head at entry {head.seq}") from wrong
 

@@ -19,12 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from dp.canonical import bytes_of, decode_body, encode_body, integer_of, require_keys
 from dp.errors import BadParameters, Corrupt, Forked, RolledBack, StorageRefused
-from dp.ledger.chain import LABEL_SIGN, LEDGER_ID_BYTES, Head
+from dp.ledger.chain import LEDGER_ID_BYTES, Head, Signed, require_signed
 from dp.ledger.place import beside, directory_lock
 from dp.place import sync_directory
 
@@ -45,9 +42,8 @@ class Pin:
 
     def __post_init__(self) -> None:
         try:
-            key = Ed25519PublicKey.from_public_bytes(self.signer)
-            key.verify(self.head.signature, LABEL_SIGN + self.ledger_id + self.head.hash)
-        except (InvalidSignature, ValueError) as wrong:
+            require_signed(Signed(self.ledger_id, self.signer), self.head.hash, self.head.signature)
+        except Corrupt as wrong:
             raise Corrupt(f"the kept head {self.head.seq} is not signed by its ledger's key") from wrong
 
     def to_bytes(self) -> bytes:
