@@ -22,8 +22,8 @@ from typing import Self
 from dp.canonical import bytes_of, decode_body, encode_body, integer_of, require_keys
 from dp.errors import BadParameters, Corrupt, Forked, RolledBack, StorageRefused
 from dp.ledger.chain import LEDGER_ID_BYTES, Head, Signed, require_signed
-from dp.ledger.place import beside, directory_lock
-from dp.place import sync_directory
+from dp.ledger.place import directory_lock
+from dp.place import replacing
 
 MAX_PIN_BYTES = 1024
 TIMEOUT_SECONDS = 10.0
@@ -120,18 +120,6 @@ class Pin:
                 kept.require_reached(self.ledger_id, self.head)
                 if kept == self:
                     return
-            replace_file(path, self.to_bytes())
+            with replacing(path) as file:
+                file.write(self.to_bytes())
 
-
-def replace_file(path: Path, content: bytes) -> None:
-    """The file holds exactly this afterwards, or still what it held before.  Raises: StorageRefused."""
-    fresh = beside(path, ".new")
-    try:
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except OSError as wrong:
-        raise StorageRefused(f"cannot store {path}: {wrong.strerror}") from wrong
-    sync_directory(path.parent)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dp.errors import BadParameters, Corrupt, Forked, RolledBack, StorageRefused
 from dp.ledger import Head
 from dp.ledger.chain import Kind, Signer, check_witness, link, witness_statement
-from dp.ledger.pins import MAX_PIN_BYTES, Pin, replace_file
+from dp.ledger.pins import MAX_PIN_BYTES, Pin
 
 SIGNER, OTHER = Signer(bytes(range(32))), Signer(bytes(32))
 LEDGER_ID = bytes(range(16))
@@ -129,7 +129,7 @@ def test_a_place_that_cannot_keep_it_is_named(tmp_path: Path) -> None:
         pin(heads(1)[0]).keep(tmp_path / "no" / "such" / "run.pin")
     (tmp_path / "taken.new").mkdir()
     with pytest.raises(StorageRefused, match="Is a directory"):
-        replace_file(tmp_path / "taken", b"")
+        pin(heads(1)[0]).keep(tmp_path / "taken")
 
 
 def test_a_crash_before_the_rename_leaves_the_old_pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
