@@ -146,9 +146,14 @@ def check_hash(signed: Signed, before: Head | None, entry: Entry) -> None:
         raise Corrupt(f"entry {seq} is missing: the next one stored is {entry.seq}", seq=seq)
     if not hmac.compare_digest(entry.prev, FIRST_PREVIOUS if before is None else before.hash):
         raise Corrupt(f"entry {seq} does not continue the entry before it", seq=seq)
-    digest = entry_hash(signed.ledger_id, seq, entry.prev, entry.kind, entry.body)
+    require_content(signed, entry)
+
+
+def require_content(signed: Signed, entry: Entry) -> None:
+    """The entry's hash is that of its content.  Raises: Corrupt naming the entry."""
+    digest = entry_hash(signed.ledger_id, entry.seq, entry.prev, entry.kind, entry.body)
     if not hmac.compare_digest(entry.hash, digest):
-        raise Corrupt(f"entry {seq} was changed: its content does not have the stored hash", seq=seq)
+        raise Corrupt(f"entry {entry.seq} was changed: its content does not have the stored hash", seq=entry.seq)
 
 
 def check_signature(signed: Signed, entry: Entry) -> None:

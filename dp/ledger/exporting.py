@@ -71,6 +71,17 @@ def import_lines(source: Path, path: Path, timeout_seconds: float) -> None:
     sync_directory(path.parent)
 
 
+def copy_file(store: Store, path: Path) -> None:
+    """A second file with everything that is committed, tail included; without the key it can only be read.
+
+    Raises: StorageRefused, also when there is something at path.
+    """
+    if path.exists():
+        raise StorageRefused(f"there is something at {path} already; choose another place")
+    with replacing(path) as file:
+        store.copy_to(Path(file.name))
+
+
 # --- out ---------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hmac
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -114,12 +115,22 @@ class Pin:
 
         Raises: RolledBack when a later head is kept there; Forked when another one is; StorageRefused; Locked.
         """
-        with directory_lock(path.parent, timeout_seconds):
-            if os.path.lexists(path):
-                kept = type(self).read(path)
-                kept.require_reached(self.ledger_id, self.head)
-                if kept == self:
-                    return
-            with replacing(path) as file:
-                file.write(self.to_bytes())
+        renew(path, self._following, timeout_seconds)
 
+    def _following(self, kept: Pin | None) -> Pin:
+        if kept is not None:
+            kept.require_reached(self.ledger_id, self.head)
+        return self
+
+
+def renew(path: Path, decide: Callable[[Pin | None], Pin], timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    """Replaces what is kept at path by what `decide` makes of it, one process at a time.
+
+    Raises: what `decide` raises, and then the old one stays; StorageRefused; Locked; Corrupt.
+    """
+    with directory_lock(path.parent, timeout_seconds):
+        kept = Pin.read(path) if os.path.lexists(path) else None
+        decided = decide(kept)
+        if decided != kept:
+            with replacing(path) as file:
+                file.write(decided.to_bytes())

@@ -139,9 +139,7 @@ class _Replay:
                 f"at least {own.lower:.9g}",
             )
         if not budget.terms.budget.holds(own):
-            self.note(
-                seq, "BudgetExceeded", f"entry {seq} takes budget {budget.id} to {own.upper:.9g}: {budget.terms}"
-            )
+            self.note(seq, "BudgetExceeded", f"entry {seq} takes budget {budget.id} to {own.upper:.9g}: {budget.terms}")
 
     def finish(self, budget: BudgetState, foreign: Foreign | None) -> Replayed:
         """What is to be said of a budget at its last reservation; whoever contradicts makes a problem."""

@@ -10,19 +10,24 @@ The file of the key follows the ledger, never the other way round:
     ROTATE_KEY             stands in the ledger, synced
     run.ledger.key.next    -> run.ledger.key
 
-Whoever dies between two lines leaves a ledger that the next caller opens: with the old key, whose successor is
-thrown away, or with the new one, whose rename is made up for.
+Whoever dies between two lines leaves a ledger that the next caller opens: with the old key, whose unused successor
+the next rotation overwrites, or with the new one, whose rename is made up for.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
+from pathlib import Path
 
 from dp.canonical import Body, Value, bytes_of, require_keys
-from dp.errors import BadParameters, Corrupt
+from dp.errors import BadParameters, Corrupt, StorageRefused
 from dp.ledger.chain import Head, Signed, Signer, require_signed
+from dp.ledger.place import Keys, beside, directory_lock, read_key, write_key
+from dp.place import sync_directory
 
 LABEL_ROTATE = b"secagg/v1/ledger/rotate"
+NEXT = ".key.next"
 
 
 def rotation_body(ledger_id: bytes, after: Head, new: Signer) -> dict[str, Value]:
@@ -43,6 +48,49 @@ def rotated(signed: Signed, after: Head, body: Body) -> Signed:
     except Corrupt as wrong:
         raise BadParameters("the new key did not sign that it takes over here") from wrong
     return successor
+
+
+# --- the file of the key -----------------------------------------------------------------------------
+
+
+def prepare(path: Path, keys: Keys) -> None:
+    """The keys that are to follow lie beside the ledger's, synced.  Raises: StorageRefused."""
+    write_key(beside(path, NEXT), keys)
+    sync_directory(path.parent)
+
+
+def take_over(path: Path) -> None:
+    """The keys that follow are the ledger's now.  Raises: StorageRefused."""
+    try:
+        beside(path, NEXT).replace(beside(path, ".key"))
+    except OSError as wrong:
+        raise StorageRefused(f"cannot replace the signing key of {path}: {wrong.strerror}") from wrong
+    sync_directory(path.parent)
+
+
+def keys_of(path: Path, public: bytes, timeout_seconds: float) -> Keys:
+    """The keys of a ledger that is signed by this public key now; a rename somebody died before is made up for.
+
+    Raises: Corrupt when the keys beside it are of neither; StorageRefused; Locked.
+    """
+    keys = read_key(beside(path, ".key"))
+    if _is(keys, public):
+        return keys
+    with directory_lock(path.parent, timeout_seconds):
+        # Whoever held the lock may just have finished it.
+        keys = read_key(beside(path, ".key"))
+        if not _is(keys, public) and beside(path, NEXT).exists():
+            following = read_key(beside(path, NEXT))
+            if _is(following, public):
+                take_over(path)
+                return following
+    if not _is(keys, public):
+        raise Corrupt(f"{path} is signed by another key than the one beside it; restore both from the same copy")
+    return keys
+
+
+def _is(keys: Keys, public: bytes) -> bool:
+    return hmac.compare_digest(Signer(keys.seed).public, public)
 
 
 def _statement(after: Head, public: bytes) -> bytes:

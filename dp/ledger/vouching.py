@@ -1,9 +1,9 @@
 """Who outside vouches for a ledger, and how far: pins, and the signatures of parties somebody knows.
 
-    a pin               the entry with its number has its hash, so everything up to it is what was seen
-    a known witness     the same, for the head that the party signed
-    a stranger          its signature is checked and counted, and vouches for nothing: whoever rewrites a ledger can
-                        also make keys and let them sign
+a pin               the entry with its number has its hash, so everything up to it is what was seen
+a known witness     the same, for the head that the party signed
+a stranger          its signature is checked and counted, and vouches for nothing: whoever rewrites a ledger can
+                    also make keys and let them sign
 """
 
 from __future__ import annotations
@@ -47,11 +47,14 @@ NOTHING_KNOWN = Known()
 class Vouching:
     """Follows a ledger entry by entry; `vouched` is the last entry that somebody outside vouches for."""
 
-    def __init__(self, known: Known, witnesses: Iterable[Witness]) -> None:
+    def __init__(self, known: Known) -> None:
         self.vouched: int | None = None
         self.witnesses = 0
         self._known = known
         self._waiting: dict[int, list[Witness]] = {}
+
+    def expect(self, witnesses: Iterable[Witness]) -> None:
+        """Signatures to be checked when their entries come by."""
         for witness in witnesses:
             self._waiting.setdefault(witness.seq, []).append(witness)
 

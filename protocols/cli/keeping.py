@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from protocols.cli.ledgers import ClientKey, LedgerPath, ledgers, tell
-from protocols.cli.options import Delta, Json, Relation, RelationName, ScopeName, ViewName
+from protocols.cli.options import Delta, Json, Relation, ScopeName, ViewName
 
 Reason = Annotated[str, typer.Option(help="why; it is written down")]
 Epsilon = Annotated[str, typer.Option(help="the limit", metavar="NUMBER")]
