@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from pathlib import Path
 from types import MappingProxyType
 
 from dp.accountant import Interval, View
@@ -16,10 +18,17 @@ from dp.ledger.chain import Entry, Head
 from dp.ledger.charge import Charge
 from dp.ledger.clients import ClientRecord, MerkleProof, make_proof
 from dp.ledger.cohorts import Pseudonyms
+from dp.ledger.exporting import copy_file, export_lines
 from dp.ledger.history import History, Standing
 from dp.ledger.log import Log
+from dp.ledger.replay import Foreign, ReplayReport, replay
+from dp.ledger.statement import Statement
+from dp.ledger.stating import state
 from dp.ledger.terms import Randomness, Scope, Terms
 from dp.ledger.verdict import Verdict, examine
+from dp.ledger.vouching import NOTHING_KNOWN, Known
+
+AnyPath = str | os.PathLike[str]
 
 _SPENT = (Standing.RESERVED, Standing.COMMITTED, Standing.SETTLED)
 
@@ -145,13 +154,13 @@ class Reading:
 
     def standing(self, charge: Charge) -> Standing | None:
         """How the latest reservation of this charge's id stands; None when there never was one."""
-        history = self._log.catch_up()
+        history = self._log.knowing(charge)
         seq = history.latest.get(charge.id)
         return None if seq is None else history.records[seq].standing
 
     def charges(self) -> list[tuple[Charge, Standing]]:
         """All that was ever reserved, in that order, and how it stands; what is not ABORTED counts as spent."""
-        records = self._log.catch_up().records
+        records = self._log.whole().records
         return [(records[seq].charge, records[seq].standing) for seq in sorted(records)]
 
     def entries(self) -> Iterator[Entry]:
@@ -162,9 +171,30 @@ class Reading:
         """Where the ledger ends now: keep it elsewhere to notice later that something was cut off."""
         return self._log.head()
 
-    def verify(self) -> Verdict:
-        """Every page, hash, signature, transition, cohort and limit, computed again from the file."""
-        return examine(self._log.store.checked_entries(), self._log.store.openings())
+    def verify(self, known: Known = NOTHING_KNOWN) -> Verdict:
+        """Every page, hash, signature, transition, cohort, witness and limit, computed again from the file.
+
+        `known` is what the caller has from elsewhere; without it the best verdict is "internally-consistent".
+        """
+        store = self._log.store
+        return examine(store.checked_entries(), store.openings(), store.witnesses(), known)
+
+    def replay(self, foreign: Foreign | None = None) -> ReplayReport:
+        """Every recorded figure computed anew from its events, by all accountants, and a foreign one where given."""
+        return replay(self._log.store.entries(), self._log.store.openings(), foreign)
+
+    def state(self, known: Known = NOTHING_KNOWN, foreign: Foreign | None = None) -> Statement:
+        """Everything the ledger says, as values: verdict, budgets, releases, clients, audits, opinions."""
+        return state(self._log.store, known, foreign)
+
+    def export(self, path: AnyPath) -> None:
+        """Writes the ledger as signed lines of JSON (`dp.ledger.exporting`).  Raises: StorageRefused."""
+        export_lines(self._log.store, self._log.head(), Path(path))
+
+    def copy(self, path: AnyPath) -> None:
+        """Makes another file of everything committed, tail included, without its key.  Raises: StorageRefused."""
+        self._log.catch_up()
+        copy_file(self._log.store, Path(path))
 
     def _budget(self, budget: int | None) -> BudgetState:
         budgets = self._log.begun().budgets
@@ -188,6 +218,7 @@ class Reading:
 
     def _attended(self, history: History) -> Attendance:
         """Who was in which round, up to the history's end."""
+        self._log.whole()
         if history.head is not None and self._attendance.next <= history.head.seq:
             self._attendance.learn(history, self._log.store.openings(self._attendance.next))
         return self._attendance
