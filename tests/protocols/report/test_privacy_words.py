@@ -22,6 +22,7 @@ from dp.ledger.verdict import Problem, Verdict
 from protocols.report.privacy import render
 from protocols.report.privacy.facts import Facts, spread
 from protocols.report.privacy.noise import laws_of, noise_of
+from protocols.report.privacy.words import Number, above, below, near
 from tests.protocols.report import statement_kit as kit
 from tests.protocols.report.page_kit import read, shown
 from tests.protocols.report.schema_kit import SCHEMA, faults
@@ -232,3 +233,32 @@ def test_a_histogram_counts_every_finite_value_once(values: list[float]) -> None
     assert (
         all(low < high for low, high in zip(histogram.edges, histogram.edges[1:], strict=False)) or max(finite) > 2**50
     )
+
+
+# --- how numbers are said ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high"),
+    [
+        (Fraction(1, 3), "0.333333", "0.333334"),
+        (Fraction(1, 10**5), "1e-5", "1e-5"),
+        (0.1, "0.1", "0.1"),
+        (2.399, "2.399", "2.399"),
+        (1234567, "1.23456e+6", "1.23457e+6"),
+        (Fraction(-1, 3), "-0.333334", "-0.333333"),
+        (0, "0", "0"),
+        (math.inf, "unbounded", "unbounded"),
+    ],
+)
+def test_bounds_are_rounded_outwards_and_exact_numbers_stay_exact(value: Number, low: str, high: str) -> None:
+    assert (below(value), above(value)) == (low, high)
+
+
+@given(st.fractions() | st.floats(allow_nan=False, allow_infinity=False))
+def test_no_bound_is_rounded_inwards(value: Number) -> None:
+    number = Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
+    low, high = Fraction(below(value)), Fraction(above(value))
+    assert low <= number <= high
+    assert high - low <= abs(number) / 10**4
+    assert low <= Fraction(near(value)) <= high
