@@ -11,7 +11,7 @@ from dp.ledger.chain import Head
 from dp.ledger.charge import Scope
 from dp.ledger.statement import BudgetStatement, Statement
 from protocols.report.markup import NOTHING, Markup, Piece, element, join
-from protocols.report.privacy.facts import Facts, Total
+from protocols.report.privacy.facts import Facts
 from protocols.report.privacy.parts import (
     LISTED,
     SHOWN,
@@ -21,14 +21,13 @@ from protocols.report.privacy.parts import (
     hexadecimal,
     left_out,
     listing,
-    name_of,
     paragraph,
     quiet,
     section,
     table,
 )
+from protocols.report.privacy.totals import Total
 from protocols.report.privacy.words import (
-    EVERY_DATA_SET,
     EYES,
     above,
     below,
@@ -111,12 +110,16 @@ def _anchors(known: Facts) -> list[tuple[str, Piece]]:
         ("Head", _head(statement.verdict.head)),
         ("Pin", "none given" if statement.pin is None else _head(statement.pin)),
         ("Releases", _period(known.period)),
-        ("Witnesses", f"{counted(statement.witnesses, 'countersignature')} by others than the signer"),
+        ("Witnesses", _witnesses(statement.witnesses)),
     ]
     if checkpoints:
         left = left_out(len(checkpoints), SHOWN, "checkpoints")
         pairs.append(("Checkpoints", join([listing(map(_head, shown)), left])))
     return pairs
+
+
+def _witnesses(many: int) -> str:
+    return f"{counted(many, 'countersignature')} by others than the signer" if many else "none"
 
 
 def _period(period: tuple[datetime, datetime] | None) -> str:
@@ -189,11 +192,11 @@ def _totals(totals: Sequence[Total]) -> Markup:
         return NOTHING
     rows = [
         (
-            name_of(total.dataset, EVERY_DATA_SET),
+            code(total.dataset),
             f"{unit_of(total.unit)}, {total.unit.relation.value}",
             total.view.value,
             figures(f"{count(total.open)} and {count(total.closed)}"),
-            figures(ends(None, total.epsilon)),
+            _in_all(total),
             figures(above(total.delta)),
         )
         for total in totals[:LISTED]
@@ -204,11 +207,18 @@ def _totals(totals: Sequence[Total]) -> Markup:
             table("All budgets of a data set together", columns, rows),
             left_out(len(totals), LISTED, "sums"),
             quiet(
-                "A budget that was closed and opened anew still counts: what was revealed stays revealed. Added up by "
-                "basic composition, so a release that counts against two budgets is counted twice."
+                "A budget that was closed and opened anew still counts: what was revealed stays revealed. Budgets that "
+                "are needed to cover all releases are added up by basic composition."
             ),
         ]
     )
+
+
+def _in_all(total: Total) -> Piece:
+    epsilon = figures(ends(None, total.epsilon))
+    if not total.uncounted:
+        return epsilon
+    return join([epsilon, quiet(f"and {counted(total.uncounted, 'release')} that no such budget counts")])
 
 
 def _opinions(statement: Statement) -> Markup:

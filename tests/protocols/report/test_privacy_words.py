@@ -17,11 +17,12 @@ from dp.audit.finding import Check
 from dp.events import ApproxEvent, Composed, FixedSize, GaussianEvent, LaplaceEvent, Poisson, Repeated, Sampled
 from dp.ledger.charge import Scope
 from dp.ledger.history import Standing
-from dp.ledger.statement import Opinion
+from dp.ledger.statement import BudgetStatement, Opinion
 from dp.ledger.verdict import Problem, Verdict
 from protocols.report.privacy import render
-from protocols.report.privacy.facts import Facts, spread
+from protocols.report.privacy.facts import spread
 from protocols.report.privacy.noise import laws_of, noise_of
+from protocols.report.privacy.totals import Total, totals_of
 from protocols.report.privacy.words import Number, above, below, near
 from tests.protocols.report import statement_kit as kit
 from tests.protocols.report.page_kit import read, shown
@@ -114,15 +115,42 @@ def test_the_server_and_the_reader_stand_side_by_side() -> None:
     assert "no accountant has a proof for this view" in unknown
 
 
+def totals(budgets: tuple[BudgetStatement, ...], *charged: tuple[int, ...]) -> tuple[Total, ...]:
+    """Of a ledger whose releases were charged to these budgets."""
+    releases = tuple(kit.release(number, budgets=ids) for number, ids in enumerate(charged))
+    return totals_of(kit.statement(2, budgets=budgets, releases=releases))
+
+
 def test_closed_budgets_count_in_the_sum_of_their_data_set() -> None:
     before, now = kit.budget(3, id=1, closed=9), kit.budget(5, id=10)
-    facts = Facts.of(kit.statement(budgets=(before, now)))
-    [total] = facts.totals
-    assert (total.open, total.closed, total.delta) == (1, 1, 2 * kit.DELTA)
+    [total] = totals((before, now), (1,), (1,), (10,))
+    assert (total.dataset, total.open, total.closed, total.delta) == ("digits", 1, 1, 2 * kit.DELTA)
     assert Fraction(total.epsilon) >= Fraction(before.spent.upper) + Fraction(now.spent.upper)
     assert total.epsilon == pytest.approx(before.spent.upper + now.spent.upper, rel=1e-12)
-    other = replace(kit.TERMS, view=View.RELEASED)
-    assert len(Facts.of(kit.statement(budgets=(before, kit.budget(5, id=10, terms=other)))).totals) == 2
+    other = kit.budget(5, id=10, terms=replace(kit.TERMS, view=View.RELEASED))
+    assert len(totals((before, other), (1, 10))) == 2
+
+
+def test_a_budget_that_counts_every_release_bounds_them_alone() -> None:
+    tight, loose = kit.budget(3, id=1), kit.budget(5, id=10)
+    [total] = totals((tight, loose), (1, 10), (1, 10), (1, 10))
+    assert (total.epsilon, total.delta) == (tight.spent.upper, kit.DELTA)
+    [total] = totals((tight, loose), (10,), (1, 10), (1, 10))
+    assert total.epsilon == loose.spent.upper
+    named = replace(kit.TERMS, dataset="digits")
+    first, second = kit.budget(2, id=1, terms=named, closed=5), kit.budget(2, id=6, terms=named)
+    [total] = totals((first, second, kit.budget(30, id=10)), (1, 10), (6, 10))
+    assert total.epsilon == pytest.approx(first.spent.upper + second.spent.upper, rel=1e-12)
+    assert total.delta == 2 * kit.DELTA
+
+
+def test_releases_that_no_budget_of_the_unit_counts_are_named() -> None:
+    [total] = totals((kit.budget(3, id=1),), (1,), (2,), (2,))
+    assert total.uncounted == 2
+    releases = (kit.release(0), kit.release(1, budgets=(2,)))
+    assert "and 1 release that no such budget counts" in shown(kit.statement(2, releases=releases))
+    aborted = kit.release(1, budgets=(2,), standing=Standing.ABORTED)
+    assert "no such budget counts" not in shown(kit.statement(2, releases=(kit.release(0), aborted)))
 
 
 def test_an_accountant_that_contradicts_the_record_is_in_the_verdict() -> None:
