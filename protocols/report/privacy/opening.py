@@ -10,6 +10,7 @@ from dp.audit.finding import refuted
 from dp.ledger.chain import Head
 from dp.ledger.charge import Scope
 from dp.ledger.statement import BudgetStatement, Statement
+from dp.ledger.verdict import Verdict
 from protocols.report.markup import NOTHING, Markup, Piece, element, join
 from protocols.report.privacy.facts import Facts
 from protocols.report.privacy.parts import (
@@ -43,8 +44,8 @@ VERDICTS = {
     "verified": (
         "verified",
         "Verified",
-        "Every entry continues the one before it and is signed, no budget was exceeded, and a head that was kept "
-        "elsewhere vouches for them.",
+        "Every entry continues the one before it and is signed, no budget was exceeded, and somebody outside this file "
+        "vouches for what was seen: a head that was kept elsewhere, or a party whose signature is known.",
     ),
     "internally-consistent": (
         "consistent",
@@ -64,7 +65,9 @@ def verdict(known: Facts) -> Markup:
     """Part 1."""
     statement = known.statement
     kind, words, meaning = VERDICTS[statement.verdict.verdict]
-    box = element("div", element("strong", words), paragraph(meaning), cls=f"verdict {kind}")
+    box = element(
+        "div", element("strong", words), paragraph(meaning), _vouched(statement.verdict), cls=f"verdict {kind}"
+    )
     problems = statement.verdict.problems
     found = [
         join([f"Entry {problem.line}: " if problem.line is not None else "", code(problem.error), " ", problem.message])
@@ -80,6 +83,17 @@ def verdict(known: Facts) -> Markup:
         left_out(len(problems), LISTED, "problems"),
         facts(_anchors(known)),
     )
+
+
+def _vouched(verdict: Verdict) -> Markup:
+    """How far the outside vouches: what comes later is the word of the key's holder alone."""
+    if not verdict.ok or verdict.vouched is None or verdict.head is None:
+        return NOTHING
+    later = verdict.head.seq - verdict.vouched
+    if later <= 0:
+        return paragraph("That covers all entries.")
+    follow = "1 later entry rests" if later == 1 else f"{count(later)} later entries rest"
+    return paragraph(f"That covers all entries up to {verdict.vouched}; {follow} on the signing key alone.")
 
 
 def _second_thoughts(known: Facts) -> list[Markup]:

@@ -83,6 +83,7 @@ def _verdict(facts: Facts) -> Json:
         "entries": verdict.entries,
         "head": head_record(verdict.head),
         "pin": head_record(statement.pin),
+        "vouched": verdict.vouched,
         "witnesses": statement.witnesses,
         "checkpoints": [head_record(head) for head in statement.checkpoints],
         "problems": [

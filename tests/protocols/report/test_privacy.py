@@ -23,6 +23,7 @@ from dp.events import GaussianEvent
 from dp.ledger.chain import Head
 from dp.ledger.history import Standing
 from dp.ledger.statement import Opinion, Point
+from dp.ledger.verdict import Verdict
 from protocols.report.privacy import render
 from protocols.report.privacy.style import STYLE
 from tests.protocols.report import statement_kit as kit
@@ -37,6 +38,7 @@ STATEMENTS = {
     "good": kit.statement(),
     "troubled": kit.troubled(),
     "empty": NOTHING,
+    "vouched": kit.statement(3, verdict=Verdict(True, 8, kit.head(7), (), 4)),
     "one round": kit.statement(1, 1),
 }
 

@@ -34,14 +34,6 @@ NOTHING = kit.statement(1, budgets=(), releases=(), clients=(), audits=(), notes
 # --- what is said -----------------------------------------------------------------------------------
 
 
-class Vouched(Verdict):
-    """A verdict as it is once a head that was kept elsewhere agrees."""
-
-    @property
-    def verdict(self) -> str:
-        return "verified"
-
-
 def test_the_three_verdicts_are_told_apart_in_words() -> None:
     entries, head = 62, kit.head(61)
     assert "Internally consistent, not verified" in shown(kit.statement())
@@ -49,7 +41,16 @@ def test_the_three_verdicts_are_told_apart_in_words() -> None:
     refuted = kit.statement(verdict=Verdict(False, entries, head, (Problem(7, "Corrupt", "entry 7 was changed"),)))
     assert "Rely on no figure below" in shown(refuted)
     assert "Entry 7: Corrupt entry 7 was changed" in shown(refuted)
-    assert "vouches for them" in shown(kit.statement(verdict=Vouched(True, entries, head, ())))
+    assert "That covers all entries." in shown(kit.statement(verdict=Verdict(True, entries, head, (), vouched=61)))
+    assert "That covers" not in shown(kit.statement())
+    assert "That covers" not in shown(kit.statement(verdict=replace(refuted.verdict, vouched=61)))
+
+
+@pytest.mark.parametrize(("vouched", "words"), [(60, "1 later entry rests"), (11, "50 later entries rest")])
+def test_what_nobody_outside_has_seen_is_said(vouched: int, words: str) -> None:
+    said = shown(kit.statement(verdict=Verdict(True, 62, kit.head(61), (), vouched)))
+    assert "Verified Every entry" in said
+    assert f"That covers all entries up to {vouched}; {words} on the signing key alone." in said
 
 
 def test_the_claim_is_one_sentence_with_bounds_rounded_outwards() -> None:
