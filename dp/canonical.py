@@ -25,12 +25,12 @@ Value: TypeAlias = "str | int | Sequence[Value] | Mapping[str, Value]"
 Body: TypeAlias = "Mapping[str, Value]"
 
 
-def encode_body(body: Body) -> bytes:
+def encode_body(body: Body, most_bytes: int = MAX_BODY_BYTES) -> bytes:
     """Body as its one JSON text: UTF-8, keys sorted, no spaces; only strings, integers, lists, objects.
 
     Raises: BadParameters for a float (0.1 has no exact value to sign), a truth value, None, bytes, an
         integer above MAX_INTEGER_BITS, a lone surrogate, more than MAX_DEPTH levels, or a text above
-        MAX_BODY_BYTES.
+        `most_bytes`.
     """
     _require_canonical(body, MAX_DEPTH)
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -38,18 +38,18 @@ def encode_body(body: Body) -> bytes:
         raw = text.encode("utf-8")
     except UnicodeEncodeError as wrong:
         raise BadParameters("a string in a ledger body is not valid Unicode; repair the name") from wrong
-    if len(raw) > MAX_BODY_BYTES:
-        raise BadParameters(f"ledger body has {len(raw)} bytes, at most {MAX_BODY_BYTES} are allowed")
+    if len(raw) > most_bytes:
+        raise BadParameters(f"ledger body has {len(raw)} bytes, at most {most_bytes} are allowed")
     return raw
 
 
-def decode_body(raw: bytes) -> dict[str, Value]:
+def decode_body(raw: bytes, most_bytes: int = MAX_BODY_BYTES) -> dict[str, Value]:
     """The inverse of `encode_body`; any other spelling of the same content is refused.
 
     Raises: BadParameters when raw is not the canonical text of an object.
     """
-    if len(raw) > MAX_BODY_BYTES:
-        raise BadParameters(f"ledger body has {len(raw)} bytes, at most {MAX_BODY_BYTES} are allowed")
+    if len(raw) > most_bytes:
+        raise BadParameters(f"ledger body has {len(raw)} bytes, at most {most_bytes} are allowed")
     try:
         body = json.loads(
             raw.decode("utf-8"),
@@ -61,7 +61,7 @@ def decode_body(raw: bytes) -> dict[str, Value]:
         raise BadParameters(f"ledger body is not JSON ({type(wrong).__name__})") from wrong
     if not isinstance(body, dict):
         raise BadParameters("ledger body is not a JSON object")
-    if not hmac.compare_digest(encode_body(body), raw):
+    if not hmac.compare_digest(encode_body(body, most_bytes), raw):
         raise BadParameters("ledger body is not in canonical form (key order, spaces or escapes)")
     return body
 

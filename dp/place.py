@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from dp.errors import StorageRefused
 
@@ -94,3 +97,28 @@ def sync_directory(directory: Path) -> None:
             os.close(descriptor)
     except OSError as wrong:
         raise StorageRefused(f"cannot sync the directory {directory}: {wrong.strerror}") from wrong
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the path's place when all of it is on the disk; until then nothing changes there.
+
+    It belongs to its owner alone, whatever the umask.
+    Raises: StorageRefused.
+    """
+    fresh = path.with_name(path.name + ".new")
+    try:
+        with suppress(FileNotFoundError):
+            fresh.unlink()
+        descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+        fresh.replace(path)
+    except OSError as wrong:
+        raise StorageRefused(f"cannot store {path}: {wrong.strerror}") from wrong
+    finally:
+        with suppress(OSError):
+            fresh.unlink()
+    sync_directory(path.parent)

@@ -9,19 +9,17 @@ are over.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections import deque
 from pathlib import Path
 
 import numpy as np
 
-from dp import Budget, Charge, Ledger, Outcome
+from dp import Budget, Ledger
 from protocols import Client, DurableClient, DurableServer, Policy, RoundPlan, Server, Task, exit_on_sigterm
-from protocols.coding import coding_of
+from protocols.charging import charging
 from protocols.countersigning import head_of
 from protocols.errors import RoundLost
-from protocols.plan import context_of
 from secagg import Identity
 
 CLIENTS = 6
@@ -42,26 +40,19 @@ def main(folder: Path) -> np.ndarray:
 
     to_clients: deque[tuple[int, bytes]] = deque()
     to_server: deque[bytes] = deque()
-    marked = False
 
     def send(frames: list) -> None:
-        nonlocal marked
-        if server.opening and not marked:
+        if server.opening:
             # These frames ask for the sum: once they have left, it may be known.
-            ledger.mark(reservation)
-            marked = True
+            entries.mark()
         for frame in frames:
             to_clients.extend((who, bytes(frame)) for who in frame.to)
 
     with Ledger.open(folder / "run.ledger", Budget(epsilon=8, delta=1e-5, relation="zero-out")) as ledger:
         task = Task(round=0, length=3, ledger_head=head_of(ledger))
-        invitations = server.open(task)
-        coding, context = coding_of(server.agreement), context_of(server.agreement)
-        worst, mechanism = coding.worst_event("system"), "distributed-discrete-gaussian"
-        charge = Charge(plan.task, task.round, plan.task, mechanism, worst, cohort=CLIENTS, context=context)
-        reservation = ledger.reserve(charge)  # BudgetExceeded, and no invitation has left
+        entries = charging(ledger, server.agree(task), identities)  # BudgetExceeded, and no invitation has left
         try:
-            send(invitations)
+            send(server.open(task))
             while not server.done:
                 room = server.wait.room
                 clients[0].close()
@@ -79,13 +70,10 @@ def main(folder: Path) -> np.ndarray:
                     # Quiet: here a real server would wait until the room's time is over.
                     send(server.deadline(room))
         except RoundLost:
-            give_back = ledger.forfeit if marked else ledger.abort
-            give_back(reservation, "the round did not end in a sum")
+            entries.lose()
             raise
-        opened = server.aggregate
-        survivors, digest = len(opened.survivors), hashlib.sha256(opened.total.tobytes()).digest()
-        ledger.commit(reservation, Outcome(survivors, coding.event(survivors, "system"), digest))
-        print(f"{survivors} survivors, epsilon {ledger.interval().upper:.3f}")
+        entries.commit(server.aggregate, server.countersignatures)
+        print(f"{len(server.aggregate.survivors)} survivors, epsilon {ledger.interval().upper:.3f}")
     return server.mean()
 
 

@@ -253,6 +253,10 @@ class Counted:
         """What a sum over so many reveals to whoever knows the assumed colluders' noise: the vector and the bit."""
         return Composed((self.vector.event(survivors, rng), self.bit.event(survivors, rng)))
 
+    def noise_variance(self, survivors: int) -> Fraction:
+        """The lattice variance of all noise in a sum over so many, at each coordinate but the bit's."""
+        return self.vector.noise_variance(survivors)
+
     def worst_event(self, rng: RngSource) -> Composed:
         """The same for the smallest cohort, before anybody knows who survives."""
         return self.event(self.bit.min_survivors, rng)

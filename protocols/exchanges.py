@@ -109,7 +109,8 @@ class Exchanges:
         self.lose()
         self.exchanges, self._invited = 0, invited
         task = self._keyed(Task(self._number(), length, layout, model, head_of(self.ledger), clip=self._clip), ask)
-        self._charging = charging(self.ledger, self._server.agree(task), len(invited), "system")
+        agreement = self._server.agree(task)
+        self._charging = charging(self.ledger, agreement, self._keys_of(invited), "system")
         with self._settled():
             frames = self._server.open(task, invited)
             while not self._server.summing:
@@ -132,7 +133,7 @@ class Exchanges:
                 frames = self._exchange(self._server, frames, ask)
             mean, metrics, opened = self._server.mean(), self._server.metrics(), self._server.aggregate
             assert opened is not None
-            self._charging.commit(opened)
+            self._charging.commit(opened, self._server.countersignatures)
         self._charging = Uncharged()
         self._clip = self._server.next_clip()
         return Finished(
@@ -156,6 +157,13 @@ class Exchanges:
         self._begun = False
         self._charging.lose()
         self._charging = Uncharged()
+
+    def _keys_of(self, invited: tuple[PartyId, ...]) -> dict[PartyId, bytes]:
+        """By what the ledger knows them: keys that no framework can give to another node."""
+        strangers = [who for who in invited if who not in self.roster.clients]
+        if strangers:
+            raise Misused(f"clients {strangers[:5]} are not in the roster: nobody was asked anything")
+        return {who: self.roster.clients[who] for who in invited}
 
     @contextmanager
     def _settled(self) -> Iterator[None]:

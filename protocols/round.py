@@ -22,7 +22,7 @@ import numpy as np
 from dp.accountant import Interval
 from dp.errors import DpError
 from dp.ledger import Ledger
-from protocols.charging import charging
+from protocols.charging import by_number, charging
 from protocols.ckks.summary import Encryption
 from protocols.coding import Floats, RingVector, coding_of
 from protocols.countersigning import head_of
@@ -119,7 +119,7 @@ def secure_mean(
     cohort = (cohort or Cohort.fresh(plan, flat, shared_memory())).invite(flat)
     task = cohort.keyed(Task(round, layout.length, layout.digest(), model, head_of(ledger), clip=clip))
     agreement = cohort.server.agree(task)
-    entries = charging(ledger, agreement, len(cohort.clients), cohort.rng)
+    entries = charging(ledger, agreement, by_number(cohort.clients), cohort.rng)
 
     def prepared(who: PartyId, client: Client) -> Submit:
         try:

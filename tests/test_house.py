@@ -102,6 +102,7 @@ ORDER = (
     "adversary",
     "trial",
     "budgets",
+    "foreign",
     "curves",
     "auditing",
     "learning",
@@ -143,6 +144,7 @@ ONLY_IN = {
     "tenseal": {"secagg.ckks.seal"},
     "zstandard": {"secagg.ckks.seal"},
     "torch": {"protocols.tensors", "protocols.learning.models", "protocols.adapters.pfl"},
+    "dp_accounting": {"protocols.foreign"},
     "pfl": {"protocols.adapters.pfl"},
     "nvflare": {f"protocols.adapters.{name}" for name in ("nvflare", "nvflare_parties", "nvflare_tasks")},
     "sklearn": {"protocols.learning.data"},
@@ -155,7 +157,7 @@ ONLY_IN = {
         *(f"protocols.adapters.flower.{part}" for part in ("records", "server")),
     },
 }
-ONLY_INSIDE_FUNCTIONS = {"scipy", "torch", "sklearn", "matplotlib", "tenseal", "zstandard"}
+ONLY_INSIDE_FUNCTIONS = {"scipy", "dp_accounting", "torch", "sklearn", "matplotlib", "tenseal", "zstandard"}
 MAY_SEED_NUMPY = {"protocols.simulate", "protocols.faults", "protocols.learning"}
 MAY_ASK_THE_SYSTEM = {
     "secagg.keys": "the one source of roots and keys",
@@ -642,7 +644,7 @@ def test_every_named_error_of_protocols_is_raised_somewhere() -> None:
 
 # --- what importing costs, and what is public ---------------------------------------------------------
 
-HEAVY = ("torch", "tenseal", "scipy", "matplotlib", "flwr", "sklearn", "nvflare", "pfl", "pandas")
+HEAVY = ("torch", "dp_accounting", "tenseal", "scipy", "matplotlib", "flwr", "sklearn", "nvflare", "pfl", "pandas")
 
 
 def loaded_by(statements: str) -> set[str]:

@@ -6,6 +6,7 @@ admission  does a charge fit every budget it is for             budgets    what 
 history    what stands, from the entries                        verdict    an examiner's opinion of a file
 chain      canonical bodies, hash chain, signatures             log        append to the file and follow it
 cohorts    pseudonyms, openings, hidden results                 attendance who was in which round
+clients    what stands of one client, and proofs for it
 merkle     one hash for a list, and proofs                      store      SQLite
 genesis    making a new ledger                                  place      where one may live, its keys
 session    which process holds which reservation
@@ -28,12 +29,15 @@ from dp.ledger.book import (
     Verdict,
     spend,
 )
+from dp.ledger.clients import ClientRecord, MerkleProof, check_proof
 
 __all__ = [
     "Charge",
+    "ClientRecord",
     "Entry",
     "Head",
     "Ledger",
+    "MerkleProof",
     "Outcome",
     "Problem",
     "Reservation",
@@ -42,5 +46,6 @@ __all__ = [
     "Standing",
     "Terms",
     "Verdict",
+    "check_proof",
     "spend",
 ]

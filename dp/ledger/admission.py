@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from dp.accountant import Interval
+from dp.accountant import Interval, View
 from dp.canonical import Value
 from dp.errors import BadParameters, BudgetExceeded, InsecureEntropy
 from dp.events import Event, is_insecure
-from dp.ledger.attendance import Attendance, Counts, fullest, profiles
+from dp.ledger.attendance import Attendance, Counts, fullest
 from dp.ledger.budgets import BudgetState, compose, require_names
 from dp.ledger.charge import Charge, Ends, Outcome
 from dp.ledger.history import History
 from dp.ledger.terms import Randomness, Scope
 
-_REMEMBERED_COSTS = 256
+_REMEMBERED_COSTS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Admission:
     def __init__(self, attendance: Callable[[History], Attendance]) -> None:
         self._attendance = attendance
         self._composed: dict[int, tuple[int, Interval]] = {}
-        self._costs: dict[tuple[int, frozenset[tuple[Event, int]]], Interval] = {}
+        self._costs: dict[tuple[int, View, frozenset[tuple[Event, int]]], Interval] = {}
 
     def charged(self, history: History, budget: BudgetState) -> Interval:
         """Everything that counts as spent, as the budget's viewer sees it; for each client: of who has spent most."""
@@ -65,8 +65,10 @@ class Admission:
         return known[1]
 
     def of_client(self, history: History, budget: BudgetState, pseudonym: bytes) -> Interval:
-        """What one client has spent of one budget, by the rounds it was invited to."""
-        return self._cost(budget, self._attendance(history).counts(history, budget, pseudonym))
+        """What one client has spent of one budget towards the aggregator, by the rounds it was invited to."""
+        terms = budget.terms
+        counts = self._attendance(history).possible(history, budget, pseudonym)
+        return self._cost(budget, counts, View.AGGREGATOR if terms.view is View.RELEASED else terms.view)
 
     def admit(self, history: History, charge: Charge, members: tuple[bytes, ...]) -> tuple[Price, ...]:
         """What the charge does to every budget it is charged to, all of which hold it; members are pseudonyms.
@@ -92,14 +94,13 @@ class Admission:
             spent = self._attendance(history).unknown(history, budget)
         return budget.terms.budget.holds(self._cost(budget, spent + Counter([event])))
 
-    def eligible(self, history: History, budget: BudgetState, pseudonyms: Iterable[bytes], event: Event) -> list[bool]:
-        """Which clients could be invited to one more of this event under a limit for each of them."""
-        if budget.closed is not None:
-            return [False for _ in pseudonyms]
+    def affords_client(self, history: History, budget: BudgetState, event: Event, pseudonym: bytes) -> bool:
+        """The same of one client; where the limit is for everyone, it is the same for all."""
+        if budget.closed is not None or budget.terms.scope is Scope.EVERYONE:
+            return self.affords(history, budget, event)
         _require_secure(event, history.randomness)
-        attendance = self._attendance(history)
-        after = (attendance.counts(history, budget, each) + Counter([event]) for each in pseudonyms)
-        return [budget.terms.budget.holds(self._cost(budget, counts)) for counts in after]
+        spent = self._attendance(history).possible(history, budget, pseudonym)
+        return budget.terms.budget.holds(self._cost(budget, spent + Counter([event])))
 
     def admitted(self, history: History, prices: Iterable[Price]) -> None:
         """The candidate was written: where everybody is charged alike, its interval is the budget's now."""
@@ -139,7 +140,7 @@ class Admission:
             after = compose(budget.charged + candidate, budget.terms, budget.terms.view)
         else:
             attendance = self._attendance(history)
-            spent = fullest(attendance.counts(history, budget, member) for member in members)
+            spent = fullest(attendance.possible(history, budget, member) for member in members)
             before = self._worst(budget, spent)
             after = self._worst(budget, [counts + candidate for counts in spent])
         if not budget.terms.budget.holds(after):
@@ -152,17 +153,20 @@ class Admission:
     def _spent(self, history: History, budget: BudgetState) -> Interval:
         if budget.terms.scope is Scope.EVERYONE:
             return compose(budget.charged, budget.terms, budget.terms.view)
-        return self._worst(budget, profiles(history, budget, self._attendance(history)))
+        attendance = self._attendance(history)
+        known = (attendance.possible(history, budget, each) for each in attendance.invited)
+        return self._worst(budget, fullest([attendance.unknown(history, budget), *known]))
 
     def _worst(self, budget: BudgetState, profiles: Iterable[Counts]) -> Interval:
         return max((self._cost(budget, counts) for counts in profiles), key=lambda interval: interval.upper)
 
-    def _cost(self, budget: BudgetState, counts: Counts) -> Interval:
-        key = (budget.id, frozenset(counts.items()))
+    def _cost(self, budget: BudgetState, counts: Counts, view: View | None = None) -> Interval:
+        seen = budget.terms.view if view is None else view
+        key = (budget.id, seen, frozenset(counts.items()))
         if key not in self._costs:
             if len(self._costs) >= _REMEMBERED_COSTS:
                 self._costs.clear()
-            self._costs[key] = compose(counts, budget.terms, budget.terms.view)
+            self._costs[key] = compose(counts, budget.terms, seen)
         return self._costs[key]
 
 

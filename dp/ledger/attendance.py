@@ -1,7 +1,8 @@
 """Who was in which round: openings read back, held against the roots in their entries, and counted by client.
 
 A client's own loss is that of the rounds it was invited to and that were not aborted. Where openings were erased
-nobody can say whose they were: such a round counts for every client that is not listed in it.
+nobody can say whose they were. Whoever grants a charge must take such a round to be any client's that is not listed
+in it (`possible`); whoever accuses may not (`listed`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Attendance:
     def __init__(self) -> None:
         self.invited: dict[bytes, list[int]] = {}
         self.survived: dict[bytes, list[int]] = {}
+        # The reservations whose survivors were named.
+        self.told: set[int] = set()
         self._incomplete: list[int] = []
         self._learnt = 0
         self._next = 0
@@ -50,18 +53,24 @@ class Attendance:
             raise Corrupt(f"entry {stray} has openings beside it, but names nobody", seq=stray)
         self._learnt, self._next = len(history.named), end + 1
 
-    def counts(self, history: History, budget: BudgetState, pseudonym: bytes) -> Counts:
-        """What one client's data may have been released by, charged to one budget."""
+    def listed(self, history: History, budget: BudgetState, pseudonym: bytes) -> Counts:
+        """What one client's data was released by, charged to one budget."""
+        return _counted(history, budget, self.invited.get(pseudonym, []))
+
+    def possible(self, history: History, budget: BudgetState, pseudonym: bytes) -> Counts:
+        """The same, and every round it may have been erased from."""
         listed = self.invited.get(pseudonym, [])
         own = set(listed)
         return _counted(history, budget, [*listed, *(seq for seq in self._incomplete if seq not in own)])
 
     def unknown(self, history: History, budget: BudgetState) -> Counts:
-        """The same of a client that is listed nowhere."""
+        """What is possible for a client that is listed nowhere."""
         return _counted(history, budget, self._incomplete)
 
     def _take(self, named: Named, openings: list[Opening]) -> None:
         require_openings(named, openings)
+        if named.seq != named.reserve:
+            self.told.add(named.reserve)
         into = self.invited if named.seq == named.reserve else self.survived
         for opening in openings:
             if not opening.is_erased:
@@ -92,11 +101,10 @@ def fullest(profiles: Iterable[Counts]) -> list[Counts]:
 
 
 def profiles(history: History, budget: BudgetState, attendance: Attendance) -> list[Counts]:
-    """What counts as spent: by a client that may have been in every round, or by those that have spent most."""
+    """What was spent for certain: by a client that may have been in every round, or by those listed in most."""
     if budget.terms.scope is Scope.EVERYONE:
         return [budget.charged]
-    known = (attendance.counts(history, budget, each) for each in attendance.invited)
-    return fullest([*known, attendance.unknown(history, budget)])
+    return fullest([Counter(), *(attendance.listed(history, budget, each) for each in attendance.invited)])
 
 
 def _counted(history: History, budget: BudgetState, seqs: Iterable[int]) -> Counts:

@@ -20,6 +20,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -34,19 +35,23 @@ from dp.errors import (
     Locked,
     StorageRefused,
 )
-from dp.ledger.admission import require_unclosed
+from dp.ledger.admission import Admission, require_unclosed
+from dp.ledger.attendance import Attendance
 from dp.ledger.chain import Entry, Head, Kind, Signer
 from dp.ledger.charge import Charge, Outcome, Setting
-from dp.ledger.cohorts import Drawn, Pseudonyms, cohort_root
+from dp.ledger.cohorts import PSEUDONYM_BYTES, Drawn, Opening, Pseudonyms, cohort_root
+from dp.ledger.exporting import import_lines
 from dp.ledger.genesis import Beginning, clock, code, create, draw, software
 from dp.ledger.history import History, Standing
 from dp.ledger.log import Log, Said
 from dp.ledger.merkle import SALT_BYTES
 from dp.ledger.place import beside, read_key
-from dp.ledger.reading import Reading
+from dp.ledger.reading import AnyPath
+from dp.ledger.rotation import keys_of
 from dp.ledger.session import Owner, Session
 from dp.ledger.store import Store
 from dp.ledger.terms import Randomness, Scope, Terms, require_text
+from dp.ledger.upkeep import TIMEOUT_SECONDS, Upkeep
 from dp.ledger.verdict import Problem, Verdict
 
 __all__ = [
@@ -66,10 +71,35 @@ __all__ = [
 ]
 
 ADMISSION_ATTEMPTS = 16
-TIMEOUT_SECONDS = 10.0
 
 T = TypeVar("T")
-AnyPath = str | os.PathLike[str]
+
+
+class Check(StrEnum):
+    """Where reading begins when a ledger is opened: at its newest checkpoint, or at its first entry."""
+
+    TAIL = "tail"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Wanted:
+    """What a caller expects of a ledger that is opened.  Raises: BadParameters."""
+
+    budget: Budget | None
+    randomness: Randomness
+    pin: Path | None
+    check: Check
+
+    def __init__(self, budget: Budget | None, randomness: Randomness, pin: AnyPath | None, check: Check | str) -> None:
+        if budget is not None and not isinstance(budget, Budget):
+            raise BadParameters(f"budget must be a Budget, got {type(budget).__name__}")
+        if check not in list(Check):
+            raise BadParameters(f"check must be one of {', '.join(Check)}; got {str(check)[:40]!r}")
+        object.__setattr__(self, "budget", budget)
+        object.__setattr__(self, "randomness", randomness)
+        object.__setattr__(self, "pin", None if pin is None else _real(pin))
+        object.__setattr__(self, "check", Check(check))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +111,7 @@ class Reservation:
     session: str
 
 
-class Ledger(Reading):
+class Ledger(Upkeep):
     """Privacy budgets and everything charged to them, for the process and thread that opened the file.
 
     Guarantee: no reservation is granted that takes the interval of all charges to a budget, as its viewer sees
@@ -91,26 +121,43 @@ class Ledger(Reading):
     """
 
     def __init__(self, log: Log, names: Pseudonyms | None, session: Session | None) -> None:
-        super().__init__(log, names)
-        self._session = session
+        super().__init__(log, names, session)
         self._marked: set[int] = set()
 
     # --- opening and closing ---------------------------------------------------------------------
 
     @classmethod
-    def open(cls, path: AnyPath, budget: Budget | None = None, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
+    def open(
+        cls,
+        path: AnyPath,
+        budget: Budget | None = None,
+        *,
+        pin: AnyPath | None = None,
+        check: Check | str = Check.TAIL,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> Self:
         """The ledger at path, made when absent; reservations of dead processes become spent.
 
+        `pin` is a file elsewhere that keeps the newest head: it is renewed with every entry, and a ledger that does
+        not hold the head kept there is refused. The first time it is made, and vouches for nothing before.
+        `check` says whether reading begins at the newest checkpoint ("tail": what lies before it is not looked at
+        until it is asked about or verified) or at the first entry ("full").
         Raises: BadParameters when budget is missing for a new ledger or differs from the stored limit.
         """
-        return cls._open(path, budget, Randomness.SYSTEM, timeout_seconds)
+        return cls._open(path, Wanted(budget, Randomness.SYSTEM, pin, check), timeout_seconds)
 
     @classmethod
     def open_insecure(
-        cls, path: AnyPath, budget: Budget | None = None, *, timeout_seconds: float = TIMEOUT_SECONDS
+        cls,
+        path: AnyPath,
+        budget: Budget | None = None,
+        *,
+        pin: AnyPath | None = None,
+        check: Check | str = Check.TAIL,
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> Self:
         """As `open`, for rehearsals: accepts noise from known seeds, so its figures protect nobody."""
-        return cls._open(path, budget, Randomness.INSECURE, timeout_seconds)
+        return cls._open(path, Wanted(budget, Randomness.INSECURE, pin, check), timeout_seconds)
 
     @classmethod
     def create(
@@ -130,7 +177,7 @@ class Ledger(Reading):
         _require_seconds(timeout_seconds)
         if os.path.lexists(real) or not create(real, Beginning(randomness, policy), timeout_seconds):
             raise BadParameters(f"there is a ledger at {real} already; open it")
-        return cls._open(real, None, randomness, timeout_seconds)
+        return cls._open(real, Wanted(None, randomness, None, Check.TAIL), timeout_seconds)
 
     @classmethod
     def read(cls, path: AnyPath, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
@@ -139,27 +186,36 @@ class Ledger(Reading):
         return cls(Log(Store.read(_real(path), timeout_seconds), None), None, None)
 
     @classmethod
-    def _open(cls, path: AnyPath, budget: Budget | None, randomness: Randomness, seconds: float) -> Self:
-        real = _real(path)
+    def import_lines(cls, source: AnyPath, path: AnyPath, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        """Makes a ledger at path, to read and to verify, from what `export` wrote.
+
+        Raises: Corrupt when the export does not hold, and then nothing is made; StorageRefused.
+        """
+        import_lines(Path(source), _real(path), timeout_seconds)
+
+    @classmethod
+    def _open(cls, path: AnyPath, wanted: Wanted, seconds: float) -> Self:
+        real, budget = _real(path), wanted.budget
         _require_seconds(seconds)
-        if budget is not None and not isinstance(budget, Budget):
-            raise BadParameters(f"budget must be a Budget, got {type(budget).__name__}")
         if not os.path.lexists(real):
-            first = None if budget is None else Beginning(randomness, terms=_terms(budget, randomness))
+            first = None if budget is None else Beginning(wanted.randomness, terms=_terms(budget, wanted.randomness))
             create(real, first, seconds)
         store = Store.open(real, seconds)
         try:
-            key = beside(real, ".key")
-            keys = read_key(key)
-            ledger = cls(Log(store, Signer(keys.seed)), Pseudonyms(keys.secret), Session(key))
-            ledger._take_over(budget, randomness)
+            log = Log(store, Signer(read_key(beside(real, ".key")).seed), wanted.pin)
+            if wanted.check is Check.TAIL:
+                log.resume()
+            log.begun()
+            keys = keys_of(real, log.known()[0].public, seconds)
+            log.take_key(Signer(keys.seed))
+            ledger = cls(log, Pseudonyms(keys.secret), Session(beside(real, ".key")))
+            ledger._take_over(budget, wanted.randomness)
         except BaseException:
             store.close()
             raise
         return ledger
 
     def _take_over(self, budget: Budget | None, randomness: Randomness) -> None:
-        self._log.require_own_key()
         history = self._log.catch_up()
         if not hmac.compare_digest(self._named().fingerprint, history.names):
             raise Corrupt(
@@ -175,6 +231,7 @@ class Ledger(Reading):
                 f"the ledger was opened for {history.randomness.value} randomness, not for "
                 f"{randomness.value}: use open for real data, open_insecure for rehearsals"
             )
+        self._log.keep_pin()
         self.settle()
 
     def close(self) -> None:
@@ -207,7 +264,7 @@ class Ledger(Reading):
         """
         owner = self._owner()
         for attempt in range(ADMISSION_ATTEMPTS):
-            history = self._log.catch_up()
+            history = self._log.knowing(charge)
             reservation = self._held(history, charge, owner) or self._try_reserve(history, charge, owner)
             if reservation is not None:
                 return reservation
@@ -297,10 +354,31 @@ class Ledger(Reading):
 
         return self._log.say(decide)[-1].head
 
-    def note(self, text: str) -> Head:
-        """A remark, signed like everything else."""
-        body: Body = {"text": require_text("text", text), **clock()}
-        return self._log.say(lambda: [Said(Kind.NOTE, body)])[-1].head
+    def erase(self, of: int | bytes) -> int:
+        """Takes out the openings of one entry (its number) or of one client (its pseudonym); how many there were.
+
+        The total stays verifiable and so do the proofs of all others. What was erased is overwritten on disk; copies
+        made before are not reached. Under a limit for each client, a round with erased openings counts from then on
+        for everybody who is not listed in it.
+        Raises: BadReservation for a reservation that is still open; Locked while another process reads the tail.
+        """
+        if not isinstance(of, int) and not (isinstance(of, bytes) and len(of) == PSEUDONYM_BYTES):
+            raise BadParameters("give the number of an entry, or the pseudonym of a client, to erase")
+        store = self._log.store
+        erased: list[Opening] = []
+
+        def decide() -> list[Said]:
+            openings = store.openings_of(of) if isinstance(of, int) else store.openings()
+            erased.extend(each for each in openings if not each.is_erased and of in (each.seq, each.pseudonym))
+            if held := sorted({each.seq for each in erased} & set(self._log.history.open)):
+                raise BadReservation(f"reservations {held[:5]} are open; end them before erasing who is in them")
+            store.erase(erased)
+            return [Said(Kind.NOTE, {"text": f"{len(erased)} openings erased", **clock()})] if erased else []
+
+        self._log.say(decide)
+        store.forget()
+        self._attendance, self._admission = Attendance(), Admission(self._attended)
+        return len(erased)
 
     # --- one admission ---------------------------------------------------------------------------
 
@@ -311,16 +389,19 @@ class Ledger(Reading):
             return None
         record = history.records[seq]
         name = f"round {charge.round} of task {charge.task!r}"
-        if record.charge != charge or not self._same_names(seq, charge.members):
-            raise ConflictingCharge(
-                f"{name} was reserved with another event, cohort or context; give this release its own round", seq=seq
-            )
+        other = ConflictingCharge(
+            f"{name} was reserved with another event, cohort or context; give this release its own round", seq=seq
+        )
+        if record.charge != charge:
+            raise other
         if record.standing is not Standing.RESERVED:
             raise BadReservation(
                 f"{name} is already {record.standing.value}; another release needs its own round", seq=seq
             )
         if record.owner != owner:
             raise BadReservation(f"{name} is held by another session, of process {record.owner.pid}", seq=seq)
+        if not self._same_names(seq, charge.members):
+            raise other
         return Reservation(seq, charge, owner.session)
 
     def _try_reserve(self, history: History, charge: Charge, owner: Owner) -> Reservation | None:
@@ -364,11 +445,6 @@ class Ledger(Reading):
         See `dp.ledger.cohorts.hidden_result`.  Raises: StorageRefused without the key.
         """
         return self._named().result_salt(seq)
-
-    def _named(self) -> Pseudonyms:
-        if self._names is None:
-            raise self._log.read_only()
-        return self._names
 
     # --- one ending ------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidSignature
@@ -122,7 +123,16 @@ class Signed:
 
 def entry_hash(ledger_id: bytes, seq: int, prev: bytes, kind: str, body: bytes) -> bytes:
     """SHA256(ENTRY || ledger_id || LE64(seq) || prev || SHA256(kind || 00 || body))."""
-    content = hashlib.sha256(kind.encode("utf-8") + b"\x00" + body).digest()
+    return hash_after(ledger_id, seq, prev, content_hash(kind, body))
+
+
+def content_hash(kind: str, body: bytes) -> bytes:
+    """SHA256(kind || 00 || body): what an entry says, without its place."""
+    return hashlib.sha256(kind.encode("utf-8") + b"\x00" + body).digest()
+
+
+def hash_after(ledger_id: bytes, seq: int, prev: bytes, content: bytes) -> bytes:
+    """The hash of an entry of which only the content's hash is known."""
     return hashlib.sha256(LABEL_ENTRY + ledger_id + seq.to_bytes(8, "little") + prev + content).digest()
 
 
@@ -145,25 +155,47 @@ def check_hash(signed: Signed, before: Head | None, entry: Entry) -> None:
         raise Corrupt(f"entry {seq} is missing: the next one stored is {entry.seq}", seq=seq)
     if not hmac.compare_digest(entry.prev, FIRST_PREVIOUS if before is None else before.hash):
         raise Corrupt(f"entry {seq} does not continue the entry before it", seq=seq)
-    digest = entry_hash(signed.ledger_id, seq, entry.prev, entry.kind, entry.body)
+    require_content(signed, entry)
+
+
+def require_content(signed: Signed, entry: Entry) -> None:
+    """The entry's hash is that of its content.  Raises: Corrupt naming the entry."""
+    digest = entry_hash(signed.ledger_id, entry.seq, entry.prev, entry.kind, entry.body)
     if not hmac.compare_digest(entry.hash, digest):
-        raise Corrupt(f"entry {seq} was changed: its content does not have the stored hash", seq=seq)
+        raise Corrupt(f"entry {entry.seq} was changed: its content does not have the stored hash", seq=entry.seq)
 
 
 def check_signature(signed: Signed, entry: Entry) -> None:
     """The entry's hash was signed by the ledger's key, under its key id. Raises: Corrupt naming the entry."""
     if not hmac.compare_digest(entry.key_id, key_id_of(signed.public)):
         raise Corrupt(f"entry {entry.seq} names a signer this ledger does not know", seq=entry.seq)
+    require_signed(signed, entry.hash, entry.signature, entry.seq)
+
+
+def require_signed(signed: Signed, digest: bytes, signature: bytes, seq: int | None = None) -> None:
+    """The ledger's key signed this digest in this ledger.  Raises: Corrupt, naming the entry where there is one."""
     try:
-        key = Ed25519PublicKey.from_public_bytes(signed.public)
-        key.verify(entry.signature, LABEL_SIGN + signed.ledger_id + entry.hash)
+        _public_key(signed.public).verify(signature, LABEL_SIGN + signed.ledger_id + digest)
     except (InvalidSignature, ValueError) as wrong:
-        raise Corrupt(f"entry {entry.seq} is not signed by this ledger's key", seq=entry.seq) from wrong
+        raise Corrupt(f"entry {seq} is not signed by this ledger's key", seq=seq) from wrong
+
+
+@lru_cache(maxsize=64)
+def _public_key(public: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public)
 
 
 def witness_statement(ledger_id: bytes, head: Head) -> bytes:
     """What somebody else signs to have seen this head: WITNESS || ledger_id || LE64(seq) || hash."""
     return LABEL_WITNESS + ledger_id + head.seq.to_bytes(8, "little") + head.hash
+
+
+def check_witness(ledger_id: bytes, head: Head, party: bytes, signature: bytes) -> None:
+    """The party, an Ed25519 public key of 32 bytes, signed that it has seen this head.  Raises: BadParameters."""
+    try:
+        _public_key(party).verify(signature, witness_statement(ledger_id, head))
+    except (InvalidSignature, ValueError) as wrong:
+        raise BadParameters(f"party {party.hex()[:16]} did not sign the head at entry {head.seq}") from wrong
 
 
 def signed_by(genesis: Entry) -> Signed:

@@ -1,6 +1,8 @@
 """What the entries of a ledger mean together: one fold, used alike by the writer, a reader and `verify`.
 
-    GENESIS ( OPEN_BUDGET | CLOSE_BUDGET | RESERVE ( COMMIT | ABORT | SETTLE ) | NOTE )*
+    GENESIS ( OPEN_BUDGET | CLOSE_BUDGET | RESERVE ( COMMIT | ABORT | SETTLE ) | NOTE | AUDIT
+            | ROTATE_KEY | CHECKPOINT )*
+                ROTATE_KEY only while no reservation is open
                 many reservations may be open at once; each is closed at most once
                 many budgets may be open at once; a charge is charged to all that match it, and to one at least
 
@@ -11,17 +13,21 @@ drift. The clock in an entry is recorded and nowhere read.
 
 from __future__ import annotations
 
+import hmac
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from dp.canonical import Body, Value, bytes_of, decode_body, integer_of, object_of, require_keys, text_of
+from dp.audit.finding import Finding
+from dp.canonical import Body, Value, bytes_of, decode_body, encode_body, integer_of, object_of, require_keys, text_of
 from dp.errors import BadParameters, Corrupt, NoiseTooCoarse, Unverifiable
 from dp.events import Event, is_insecure
 from dp.ledger.budgets import BudgetState, require_names, require_one_meaning
-from dp.ledger.chain import Entry, Head, Kind, Signed, check_hash, signed_by
+from dp.ledger.chain import Entry, Head, Kind, Signed, check_hash, check_signature, require_content, signed_by
 from dp.ledger.charge import Charge, Ends, Outcome
+from dp.ledger.checkpoint import State, budgets_of, held_of, state_of
+from dp.ledger.rotation import rotated
 from dp.ledger.session import Owner
 from dp.ledger.terms import Randomness, Terms, randomness_of, require_text
 
@@ -74,6 +80,8 @@ class History:
     def __init__(self) -> None:
         self.signed: Signed | None = None
         self.head: Head | None = None
+        # The key of the newest entry: after a ROTATE_KEY not the one that signs what follows.
+        self.head_signed: Signed | None = None
         # Which secret makes its pseudonyms, as a hash; none before GENESIS.
         self.names = b""
         self.policy = ""
@@ -83,6 +91,12 @@ class History:
         self.open: dict[int, Record] = {}
         self.latest: dict[bytes, int] = {}
         self.named: list[Named] = []
+        self.audits: dict[int, Finding] = {}
+        self.checkpoints: list[Head] = []
+        # The first entry that was read after GENESIS: above 1, what is older is known by a checkpoint only.
+        self.since = 1
+        self._genesis = b""
+        self._held: dict[int, bytes] = {}
         self._events: dict[str, Event] = {}
         self._arrows: dict[str, Callable[[int, Body], None]] = {
             Kind.OPEN_BUDGET: self._open_budget,
@@ -91,6 +105,9 @@ class History:
             Kind.ABORT: self._abort,
             Kind.SETTLE: self._settle,
             Kind.CLOSE_BUDGET: self._close_budget,
+            Kind.ROTATE_KEY: self._rotate_key,
+            Kind.CHECKPOINT: self._checkpoint,
+            Kind.AUDIT: self._audit,
             Kind.NOTE: self._note,
         }
 
@@ -101,11 +118,18 @@ class History:
         """
         signed = signed_by(entry) if self.signed is None else self.signed
         check_hash(signed, self.head, entry)
+        if entry.kind == Kind.ROTATE_KEY:
+            # The one entry whose own signature decides what later ones are worth.
+            check_signature(signed, entry)
         try:
             self._understand(entry)
         except BadParameters as wrong:
             raise Corrupt(f"entry {entry.seq} ({entry.kind}): {wrong}", seq=entry.seq) from wrong
-        self.signed, self.head = signed, entry.head
+        self._follow(entry, signed)
+
+    def replace_by(self, other: History) -> None:
+        """Goes on as the other one, which has read what this one skipped; whoever holds this one holds that now."""
+        vars(self).update({name: value for name, value in vars(other).items() if name != "_arrows"})
 
     def _understand(self, entry: Entry) -> None:
         body = decode_body(entry.body)
@@ -121,6 +145,16 @@ class History:
             )
         integer_of(body, "clock")
         self._arrows[entry.kind](entry.seq, body)
+
+    def _follow(self, entry: Entry, signed: Signed) -> None:
+        """Remembers where the ledger ends, and the entries a checkpoint names by their hash."""
+        self.head, self.head_signed = entry.head, signed
+        if entry.seq == 0:
+            self.signed, self._genesis = signed, entry.hash
+        elif entry.kind == Kind.RESERVE:
+            self._held[entry.seq] = entry.hash
+        elif entry.kind == Kind.CHECKPOINT:
+            self.checkpoints.append(entry.head)
 
     # --- one arrow per kind ----------------------------------------------------------------------
 
@@ -138,6 +172,21 @@ class History:
         self.budgets[seq] = BudgetState(seq, terms)
 
     def _reserve(self, seq: int, body: Body) -> None:
+        record, root = self._reservation(seq, body)
+        charge = record.charge
+        if self.find(charge) is not None:
+            raise BadParameters("this charge id is already in use")
+        self._require_secure(seq, charge.event)
+        matching = self.require_matching(charge)
+        if tuple(budget.id for budget in matching) != record.budgets:
+            raise BadParameters(f"it is charged to other budgets than {[budget.id for budget in matching]}")
+        require_names(matching, named=root is not None)
+        self._hold(seq, record, root)
+        for budget in matching:
+            budget.charge(charge.event)
+
+    def _reservation(self, seq: int, body: Body) -> tuple[Record, bytes | None]:
+        """What a RESERVE says by itself: the record, and the root of those it names."""
         root = bytes_of(body, "members", 32) if "members" in body else None
         said = () if root is None else ("members",)
         require_keys(body, "charge", "charge_id", "owner", "budgets", "software", "code", "clock", *said)
@@ -145,22 +194,15 @@ class History:
         bytes_of(body, "code", 32)
         charged = object_of(body, "charge")
         charge = Charge.from_body(charged, self._event(seq, charged, "event"))
-        owner = Owner.from_body(object_of(body, "owner"))
         if bytes_of(body, "charge_id", 32) != charge.id:
             raise BadParameters("charge_id is not the hash of the charge")
-        if self.find(charge) is not None:
-            raise BadParameters("this charge id is already in use")
-        self._require_secure(seq, charge.event)
-        matching, after = self.require_matching(charge), _after(body)
-        if [budget.id for budget in matching] != [budget for budget, _ in after]:
-            raise BadParameters(f"it is charged to other budgets than {[budget.id for budget in matching]}")
-        require_names(matching, named=root is not None)
-        self.records[seq] = self.open[seq] = Record(charge, owner, after)
+        return Record(charge, Owner.from_body(object_of(body, "owner")), _after(body)), root
+
+    def _hold(self, seq: int, record: Record, root: bytes | None) -> None:
+        self.records[seq] = self.open[seq] = record
+        self.latest[record.charge.id] = seq
         if root is not None:
-            self.named.append(Named(seq, seq, root, charge.cohort))
-        self.latest[charge.id] = seq
-        for budget in matching:
-            budget.charge(charge.event)
+            self.named.append(Named(seq, seq, root, record.charge.cohort))
 
     def _commit(self, seq: int, body: Body) -> None:
         optional = [key for key in ("variance", "named") if key in body]
@@ -204,9 +246,53 @@ class History:
             raise BadParameters(f"reservations {held[:5]} are still open")
         budget.closed = seq
 
+    def _rotate_key(self, seq: int, body: Body) -> None:
+        if self.signed is None or self.head is None:
+            raise BadParameters("no key was in use that could be followed by another")
+        if self.open:
+            raise BadParameters(f"reservations {sorted(self.open)[:5]} are still open")
+        self.signed = rotated(self.signed, self.head, body)
+
+    def _checkpoint(self, seq: int, body: Body) -> None:
+        stated = {key: value for key, value in body.items() if key != "clock"}
+        if stated and encode_body(stated) != encode_body(self.state()):
+            raise BadParameters("it states something else than the entries before it amount to")
+
+    def _audit(self, seq: int, body: Body) -> None:
+        self.audits[seq] = Finding.from_body({key: value for key, value in body.items() if key != "clock"})
+
     def _note(self, seq: int, body: Body) -> None:
         require_keys(body, "text", "clock")
         text_of(body, "text")
+
+    # --- beginning at a checkpoint ---------------------------------------------------------------
+
+    def state(self) -> State:
+        """What a CHECKPOINT says here; nothing where it does not fit."""
+        signer = b"" if self.signed is None else self.signed.public
+        return state_of(self._genesis, signer, self.budgets.values(), self._held)
+
+    def resume(self, checkpoint: Entry, held: Callable[[int], Entry]) -> None:
+        """Goes on from a checkpoint as if everything before it had been read; so far only GENESIS was.
+
+        `held` gives the entry of a reservation that was open then.  Raises: BadParameters; Unverifiable.
+        """
+        body = checkpoint.fields
+        require_keys(body, "genesis", "signer", "budgets", "open", "clock")
+        if self.signed is None or not hmac.compare_digest(bytes_of(body, "genesis", 32), self._genesis):
+            raise BadParameters("the checkpoint belongs to another first entry")
+        signed = Signed(self.signed.ledger_id, bytes_of(body, "signer", 32))
+        require_content(signed, checkpoint)
+        check_signature(signed, checkpoint)
+        self.signed, self.budgets, self._held = signed, budgets_of(body), held_of(body)
+        for seq, digest in self._held.items():
+            entry = held(seq)
+            if entry.seq != seq or not hmac.compare_digest(entry.hash, digest):
+                raise BadParameters(f"entry {seq} is not the reservation that was open")
+            require_content(signed, entry)
+            self._hold(seq, *self._reservation(seq, entry.fields))
+        self.since = checkpoint.seq
+        self._follow(checkpoint, signed)
 
     # --- questions -------------------------------------------------------------------------------
 
@@ -255,7 +341,7 @@ class History:
         return seq, record
 
     def _end(self, seq: int, record: Record) -> None:
-        del self.open[seq]
+        del self.open[seq], self._held[seq]
         self.records[seq] = record
 
     def _event(self, seq: int, body: Body, key: str) -> Event:

@@ -1,7 +1,9 @@
 """One ledger file being followed: entries are read, judged and understood before anything is added.
 
     catch_up    read what is new -> does it continue the head I know? -> history
-    say         under the write lock: catch up -> decide -> link and sign -> sync -> history
+    say         under the write lock: catch up -> decide -> link and sign -> sync -> history -> pin
+    resume      begin at the newest checkpoint of the own key instead of the first entry
+    whole       read what was skipped then, because somebody asked about it
 
 Once a file could not be believed, it is not asked again: every later call repeats the first error.
 """
@@ -11,12 +13,17 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from dp.canonical import Body
-from dp.errors import Corrupt, Forked, LedgerError, RolledBack, StorageRefused, Unverifiable
+from dp.errors import BadParameters, Corrupt, Forked, LedgerError, RolledBack, StorageRefused, Unverifiable
 from dp.ledger.chain import Entry, Head, Kind, Signed, Signer, check_signature, link
+from dp.ledger.charge import Charge
+from dp.ledger.checkpoint import EVERY
 from dp.ledger.cohorts import Drawn
+from dp.ledger.genesis import clock
 from dp.ledger.history import History
+from dp.ledger.pins import Pin, renew
 from dp.ledger.store import FIRST_SEQ, Store
 
 
@@ -32,11 +39,32 @@ class Said:
 class Log:
     """What a store says so far (`history`), and the only way to say more."""
 
-    def __init__(self, store: Store, signer: Signer | None) -> None:
+    def __init__(self, store: Store, signer: Signer | None, pin: Path | None = None) -> None:
         self.store = store
         self.history = History()
         self.broken: LedgerError | None = None
         self._signer = signer
+        self._pin = pin
+        self._skipped: set[str] | None = None
+
+    def resume(self) -> None:
+        """Begins at the newest checkpoint that the own key signed, or at the first entry where there is none.
+
+        Raises: Corrupt, Unverifiable when the checkpoint or what it names is not what it was.
+        """
+        checkpoint, own = self.store.newest(Kind.CHECKPOINT), self.writer()
+        first = next(self.store.entries(), None)
+        if checkpoint is None or first is None or not hmac.compare_digest(checkpoint.key_id, own.key_id):
+            return
+        history = History()
+        try:
+            history.apply(first)
+            if "budgets" not in checkpoint.fields:
+                return
+            history.resume(checkpoint, self.entry)
+        except BadParameters as wrong:
+            raise Corrupt(f"entry {checkpoint.seq} ({checkpoint.kind}): {wrong}", seq=checkpoint.seq) from wrong
+        self.history = history
 
     def catch_up(self) -> History:
         """Reads what other processes added; the newest signature vouches for all of it.
@@ -52,6 +80,37 @@ class Log:
             raise
         return self.history
 
+    def whole(self) -> History:
+        """The same with everything in it that an opening by checkpoint skipped."""
+        history = self.catch_up()
+        if history.since > 1 and history.head is not None:
+            full = History()
+            try:
+                for entry in self.store.entries():
+                    full.apply(entry)
+                    if entry.seq == history.head.seq:
+                        break
+                if full.head != history.head:
+                    raise Forked(
+                        f"the entries before the checkpoint {history.since} are not those it was made of; verify",
+                        seq=history.since,
+                    )
+            except (Corrupt, Unverifiable, Forked) as wrong:
+                self.broken = wrong
+                raise
+            history.replace_by(full)
+        return history
+
+    def knowing(self, charge: Charge) -> History:
+        """The history as far as it must be known to say whether this charge was reserved before."""
+        history = self.catch_up()
+        if history.since > 1:
+            if self._skipped is None:
+                self._skipped = self.store.charge_ids(history.since)
+            if charge.id.hex() in self._skipped:
+                return self.whole()
+        return history
+
     def begun(self) -> History:
         """The same of a ledger that has a first entry.  Raises: Corrupt without one."""
         history = self.catch_up()
@@ -59,19 +118,67 @@ class Log:
         return history
 
     def say(self, decide: Callable[[], list[Said]]) -> list[Entry]:
-        """Appends what `decide` wants said in view of the newest history: all of it, durably, or nothing."""
+        """Appends what `decide` wants said, and renews the pin."""
+        said = self.append(decide)
+        self.keep_pin()
+        return said
+
+    def append(self, decide: Callable[[], list[Said]]) -> list[Entry]:
+        """Appends what `decide` wants said in view of the newest history: all of it, durably, or nothing.
+
+        A checkpoint that is due goes before it.
+        """
         signer = self.writer()
         with self.store.writing():
             signed, head = self._known(self.catch_up())
+            self._require_current(signed, signer)
             said: list[Entry] = []
-            for each in decide():
+            wanted = decide()
+            due = self._due(wanted, head)
+            for each in due + wanted:
                 entry = link(signed.ledger_id, signer, said[-1].head if said else head, each.kind, each.body)
                 self.store.append(entry)
                 self.store.add_openings([drawn.at(entry.seq, at) for at, drawn in enumerate(each.openings)])
                 said.append(entry)
         for entry in said:
             self.history.apply(entry)
-        return said
+        return said[len(due) :]
+
+    def keep_pin(self) -> None:
+        """Renews the head that is kept elsewhere, where one is.
+
+        Raises: RolledBack, Forked when the one kept there is not in this ledger; Locked, StorageRefused.
+        """
+        if self._pin is not None:
+            renew(self._pin, self._pinned)
+
+    def _pinned(self, kept: Pin | None) -> Pin:
+        # Read after the pin was: whatever another process kept there, an honest ledger holds by now.
+        history = self.catch_up()
+        signed, head = self._known(history)
+        if kept is not None:
+            kept.require_reached(signed.ledger_id, head)
+            kept.require_same(self.entry(kept.head.seq).head)
+        by = signed if history.head_signed is None else history.head_signed
+        return Pin(signed.ledger_id, by.public, head)
+
+    def _due(self, wanted: list[Said], head: Head) -> list[Said]:
+        """The checkpoint that goes before what is said; a new key is named directly after what it follows."""
+        history = self.history
+        last = history.checkpoints[-1].seq if history.checkpoints else 0
+        if not wanted or head.seq - last < EVERY or any(each.kind is Kind.ROTATE_KEY for each in wanted):
+            return []
+        return [Said(Kind.CHECKPOINT, {**history.state(), **clock()})]
+
+    def take_key(self, signer: Signer) -> None:
+        """Writes with this key from here on."""
+        self._signer = signer
+
+    def _require_current(self, signed: Signed, signer: Signer) -> None:
+        if not hmac.compare_digest(signed.public, signer.public):
+            raise StorageRefused(
+                f"another process changed the signing key of {self.store.path}; close the ledger and open it again"
+            )
 
     def head(self) -> Head:
         """The newest entry's head."""
@@ -91,13 +198,9 @@ class Log:
         """The error of whoever wants to write without the key."""
         return StorageRefused(f"{self.store.path} was opened for reading; use Ledger.open to write")
 
-    def require_own_key(self) -> None:
-        """The key beside the file is the one its entries are signed with. Raises: Corrupt."""
-        signed, _ = self._known(self.catch_up())
-        if not hmac.compare_digest(signed.public, self.writer().public):
-            raise Corrupt(
-                f"{self.store.path} is signed by another key than the one beside it; restore both from the same copy"
-            )
+    def known(self) -> tuple[Signed, Head]:
+        """Who signs, and where the ledger ends, as far as it was read.  Raises: Corrupt without a first entry."""
+        return self._known(self.history)
 
     def _follow(self) -> None:
         known = self.history.head
@@ -107,8 +210,8 @@ class Log:
         newest = None
         for newest in entries:
             self.history.apply(newest)
-        if newest is not None and self.history.signed is not None:
-            check_signature(self.history.signed, newest)
+        if newest is not None and self.history.head_signed is not None:
+            check_signature(self.history.head_signed, newest)
 
     def _known(self, history: History) -> tuple[Signed, Head]:
         if history.signed is None or history.head is None:

@@ -21,9 +21,10 @@ from typing import Any
 
 from dp.canonical import MAX_BODY_BYTES
 from dp.errors import BadParameters, Corrupt, LedgerError, Locked, RolledBack, StorageRefused, WrongVersion
-from dp.ledger.chain import Entry
+from dp.ledger.chain import Entry, Kind
 from dp.ledger.cohorts import Opening
 from dp.ledger.place import beside, require_file
+from dp.ledger.vouching import Witness
 from dp.place import file_system_of, require_not_remote
 
 APPLICATION_ID = 0x5EC466DB
@@ -50,6 +51,8 @@ COLUMNS = "seq, kind, body, prev, hash, signature, key_id"
 FIRST_SEQ = -(2**63)
 SMALLEST_PAGE = 512
 ROWS_AT_ONCE = 512
+CHARGE_ID_BYTES = 32
+_CHARGE_ID = b'"charge_id":"'
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _REFUSED = {
@@ -216,6 +219,58 @@ class Store:
         with _named_errors(self.path):
             self._live().executemany("INSERT INTO opening (seq, position, pseudonym, salt) VALUES (?, ?, ?, ?)", rows)
 
+    def erase(self, openings: Sequence[Opening]) -> None:
+        """Puts what is left of each opening in its place; only inside `writing()`, and `forget` after it."""
+        places = [(each.seq, each.position) for each in openings]
+        with _named_errors(self.path):
+            self._live().executemany("DELETE FROM opening WHERE seq = ? AND position = ?", places)
+        self.add_openings([each.erased() for each in openings])
+
+    def forget(self) -> None:
+        """Merges the tail, so that no older page stays in it.  Raises: Locked while another process reads."""
+        with _named_errors(self.path):
+            busy = self._live().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise Locked(f"{self.path} is erased, but its tail still holds old pages for a reader; erase again later")
+
+    def newest(self, kind: Kind) -> Entry | None:
+        """The last entry of this kind; searched from the end, so that a recent one is found at once."""
+        rows = self._asked(f"SELECT {COLUMNS} FROM entry WHERE kind = ? ORDER BY seq DESC LIMIT 1", str(kind))
+        return _entry(rows[0]) if rows else None
+
+    def entries_of(self, kind: Kind) -> list[Entry]:
+        """All entries of this kind, ascending."""
+        return list(map(_entry, self._asked(f"SELECT {COLUMNS} FROM entry WHERE kind = ? ORDER BY seq", str(kind))))
+
+    def charge_ids(self, before: int) -> set[str]:
+        """The charge ids, in hex, that RESERVE entries before this one say; their text only, unjudged.
+
+        Guarantee: in a canonical body the marker stands nowhere but before the id, for quotes inside strings are
+            escaped.
+        """
+        start, length = f"instr(body, X'{_CHARGE_ID.hex()}') + {len(_CHARGE_ID)}", 2 * CHARGE_ID_BYTES
+        query = f"SELECT substr(body, {start}, {length}) FROM entry WHERE kind = ? AND seq < ?"
+        return {_text(found) for (found,) in self._asked(query, str(Kind.RESERVE), before)}
+
+    def witnesses(self) -> Iterator[Witness]:
+        """Every witness, by number and party."""
+        yield from map(_witness, self._asked("SELECT seq, party, signature FROM witness ORDER BY seq, party"))
+
+    def add_witness(self, witness: Witness) -> None:
+        """Inserts a witness that is not there yet; only inside `writing()`."""
+        row = (witness.seq, witness.party, witness.signature)
+        with _named_errors(self.path):
+            self._live().execute("INSERT OR IGNORE INTO witness (seq, party, signature) VALUES (?, ?, ?)", row)
+
+    def copy_to(self, path: Path) -> None:
+        """Everything that is committed, tail included, in a new file at path, which is empty or absent."""
+        with _named_errors(path):
+            self._live().execute("VACUUM INTO ?", (str(path),))
+
+    def _asked(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with _named_errors(self.path):
+            return self._live().execute(query, values).fetchall()
+
     def checked_entries(self) -> Iterator[Entry]:
         """All entries, then SQLite's own check of every page, cell and column type. Raises: Corrupt."""
         yield from self.entries()
@@ -275,6 +330,17 @@ def _opening(row: tuple[object, ...]) -> Opening:
         raise Corrupt(str(wrong), seq=seq) from wrong
 
 
+def _witness(row: tuple[object, ...]) -> Witness:
+    seq, party, signature = row
+    if not (isinstance(seq, int) and isinstance(party, bytes) and isinstance(signature, bytes)):
+        where = seq if isinstance(seq, int) else None
+        raise Corrupt(f"a witness of entry {where} holds a column of the wrong type", seq=where)
+    try:
+        return Witness(seq, party, signature)
+    except BadParameters as wrong:
+        raise Corrupt(str(wrong), seq=seq) from wrong
+
+
 # --- SQLite, told what we need -------------------------------------------------------------------
 
 
@@ -328,6 +394,8 @@ def _make_durable(path: Path, connection: sqlite3.Connection) -> None:
     answer = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if answer != (b"wal",):
         raise StorageRefused(f"{path} cannot keep a write-ahead log here; choose a local directory")
+    # What is erased is overwritten, not only unlinked.
+    connection.execute("PRAGMA secure_delete=ON")
     # NORMAL would not sync each commit, and a release could outlive its charge in a power cut.
     connection.execute("PRAGMA synchronous=FULL")
 

@@ -2,7 +2,7 @@
 
 Nothing derived is believed: every hash, signature and interval is computed again. What cannot be seen from
 inside is whether entries were cut off the end or all of it was rewritten by the holder of the key; without a
-head kept elsewhere the best verdict is therefore "internally-consistent".
+head kept elsewhere (`dp.ledger.vouching`) the best verdict is therefore "internally-consistent".
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dp.ledger.chain import Entry, Head, Kind, check_signature, signed_by
 from dp.ledger.charge import grid_above
 from dp.ledger.cohorts import Opening
 from dp.ledger.history import History
+from dp.ledger.vouching import NOTHING_KNOWN, Known, Vouching, Witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +34,26 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`ok` when no problem was found in the entries that are there; `head` is where they end."""
+    """`ok` when no problem was found in the entries that are there; `head` is where they end.
+
+    `vouched` is the last entry that a pin or a known witness vouches for: everything up to it is what somebody
+    outside has seen, what follows is the word of the key's holder alone. `witnesses` counts valid signatures of
+    anybody.
+    """
 
     ok: bool
     entries: int
     head: Head | None
     problems: tuple[Problem, ...]
+    vouched: int | None = None
+    witnesses: int = 0
 
     @property
     def verdict(self) -> str:
-        """ "internally-consistent" or "refuted"; "verified" needs a head that was kept elsewhere."""
-        return "internally-consistent" if self.ok else "refuted"
+        """ "refuted", "verified" up to `vouched`, or "internally-consistent" where nobody outside vouches."""
+        if not self.ok:
+            return "refuted"
+        return "internally-consistent" if self.vouched is None else "verified"
 
 
 class Merged:
@@ -68,9 +78,10 @@ class Merged:
 class _Examination:
     """History for as long as it makes sense, and everything found on the way."""
 
-    def __init__(self, openings: Iterable[Opening]) -> None:
+    def __init__(self, openings: Iterable[Opening], vouching: Vouching) -> None:
         self.history = History()
         self.attendance = Attendance()
+        self.vouching = vouching
         self.entries = 0
         self.last: Entry | None = None
         self.makes_sense = True
@@ -87,7 +98,8 @@ class _Examination:
         if not self.makes_sense:
             return
         try:
-            check_signature(self.history.signed or signed_by(entry), entry)
+            signed = self.history.signed or signed_by(entry)
+            check_signature(signed, entry)
             if entry.kind == Kind.ABORT:
                 # Charges shrink only here: the fullest prefixes end before an abort, or at the end.
                 self.check_limits(entry.seq - 1)
@@ -97,6 +109,20 @@ class _Examination:
         except LedgerError as wrong:
             self.makes_sense = False
             self.note(wrong)
+        else:
+            self.note_all(self.vouching.see(signed, entry))
+
+    def note_all(self, found: Iterable[LedgerError]) -> None:
+        for wrong in found:
+            self.note(wrong)
+
+    def end(self) -> None:
+        """What can only be said once everything was read."""
+        if self.entries == 0 and not self.problems:
+            self.note(Corrupt("the ledger has no entries, not even a GENESIS"))
+        if self.last is not None and self.history.signed is not None and self.makes_sense:
+            self.check_limits(self.last.seq)
+            self.note_all(self.vouching.end(self.history.signed, self.last.head))
 
     def check_recorded(self, entry: Entry) -> None:
         """What a RESERVE says the intervals became stays within the limits."""
@@ -137,21 +163,24 @@ def _proven(interval: Interval) -> Fraction | float:
     return Fraction(end) if end != float("inf") else end
 
 
-def examine(entries: Iterable[Entry], openings: Iterable[Opening] = ()) -> Verdict:
+def examine(
+    entries: Iterable[Entry],
+    openings: Iterable[Opening] = (),
+    witnesses: Iterable[Witness] = (),
+    known: Known = NOTHING_KNOWN,
+) -> Verdict:
     """Reads all entries and says what is wrong with them; damage becomes a problem, not an exception.
 
-    `openings` are all that lie beside the entries, in their order.
+    `openings` and `witnesses` are all that lie beside the entries, in their order; `known` comes from elsewhere.
     """
-    seen = _Examination(openings)
+    seen = _Examination(openings, Vouching(known))
     try:
+        seen.vouching.expect(witnesses)
         for entry in entries:
             seen.read(entry)
     except LedgerError as wrong:
         seen.note(wrong)
-    if seen.entries == 0 and not seen.problems:
-        seen.note(Corrupt("the ledger has no entries, not even a GENESIS"))
-    if seen.makes_sense and seen.last is not None:
-        seen.check_limits(seen.last.seq)
+    seen.end()
     problems = tuple(seen.problems)
     head = None if seen.last is None else seen.last.head
-    return Verdict(not problems, seen.entries, head, problems)
+    return Verdict(not problems, seen.entries, head, problems, seen.vouching.vouched, seen.vouching.witnesses)

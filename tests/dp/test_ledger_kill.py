@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from tests.faults import points
 from tests.rows import rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+# Openings are written with their entry: a kill leaves both or neither, which `verify` would notice.
+MEMBERS = tuple(bytes([number]) for number in range(40))
 
 
 def die() -> None:
@@ -44,11 +49,11 @@ def spend_rounds(directory: Path, first: int, rounds: int) -> None:
     """reserve -> note that it was granted -> mark -> release -> commit, for so many rounds."""
     with Ledger.open(directory / "run.ledger") as ledger:
         for number in range(first, first + rounds):
-            reservation = ledger.reserve(charge(number))
+            reservation = ledger.reserve(charge(number, members=MEMBERS))
             publish(directory / "granted", str(number))
             ledger.mark(reservation)
             publish(directory / "released", str(number))
-            ledger.commit(reservation, outcome())
+            ledger.commit(reservation, replace(outcome(), named=MEMBERS[:38]))
             publish(directory / "handed out", str(number))
 
 
@@ -57,6 +62,7 @@ def check(directory: Path, attempted: int, kills: int = 1) -> list[Standing | No
     granted, released, handed = (published(directory / name) for name in ("granted", "released", "handed out"))
     with Ledger.open(directory / "run.ledger") as ledger:
         assert ledger.verify().ok
+        assert all(len(each.invited) == len(ledger.charges()) for each in ledger.clients())
         standings = [ledger.standing(charge(number)) for number in range(attempted)]
         charged = [number for number, standing in enumerate(standings) if standing is not None]
         assert set(released) <= set(granted) <= set(charged)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from dp.accountant import Unit, View
 from dp.errors import BudgetExceeded
 from dp.events import Repeated
 from dp.ledger import Ledger, Standing
+from dp.ledger.terms import Randomness, Scope, Terms
 from tests.dp.ledger_kit import (
     EVENT,
     WIDE,
@@ -33,9 +35,8 @@ PROCESSES = 8
 REFUSED = 7
 
 
-def race(path: Path, fitting: int) -> list[int]:
+def race(path: Path, fitting: int, members: tuple[bytes, ...] = ()) -> list[int]:
     """The exit codes of 8 processes that reserve at once where `fitting` fit: 0 won, 7 refused."""
-    write_rounds(path, 0, budget_for(fitting))
     gate, opener = os.pipe()
 
     def contend(number: int) -> None:
@@ -43,7 +44,7 @@ def race(path: Path, fitting: int) -> list[int]:
         os.read(gate, 1)
         with Ledger.open(path, budget_for(fitting)) as ledger:
             try:
-                reservation = ledger.reserve(charge(number))
+                reservation = ledger.reserve(charge(number, cohort=40, members=members))
             except BudgetExceeded:
                 os._exit(REFUSED)
             ledger.commit(reservation, outcome())
@@ -55,6 +56,7 @@ def race(path: Path, fitting: int) -> list[int]:
 
 
 def check_race(path: Path, fitting: int) -> None:
+    write_rounds(path, 0, budget_for(fitting))
     assert race(path, fitting) == [0] * fitting + [REFUSED] * (PROCESSES - fitting)
     with Ledger.read(path) as ledger:
         assert ledger.verify().ok
@@ -73,6 +75,36 @@ def test_of_eight_processes_exactly_one_gets_the_last_unit(row: str, tmp_path: P
 @pytest.mark.parametrize("fitting", [3, 8])
 def test_of_eight_processes_exactly_as_many_as_fit_get_one(row: str, tmp_path: Path, fitting: int) -> None:
     check_race(tmp_path / "run.ledger", fitting)
+
+
+def check_race_of_one_client(path: Path, fitting: int) -> None:
+    """The same where the limit is each client's own, and all want the same forty."""
+    limit = budget_for(fitting)
+    with Ledger.create(path) as ledger:
+        ledger.open_budget(
+            Terms(limit, Unit(limit.relation), View.AGGREGATOR, Randomness.SYSTEM, purpose="race", scope=Scope.EACH)
+        )
+    members = tuple(bytes([number]) for number in range(40))
+    assert race(path, fitting, members) == [0] * fitting + [REFUSED] * (PROCESSES - fitting)
+    with Ledger.read(path) as ledger:
+        assert ledger.verify().ok
+        assert {len(record.invited) for record in ledger.clients()} == {fitting}
+        assert Fraction(ledger.interval().upper) == epsilon_of(Repeated(EVENT, fitting))
+
+
+@rows("L4")
+@pytest.mark.parametrize("fitting", [1, 3])
+def test_of_eight_processes_exactly_as_many_as_fit_invite_the_same_clients(
+    row: str, tmp_path: Path, fitting: int
+) -> None:
+    check_race_of_one_client(tmp_path / "run.ledger", fitting)
+
+
+@pytest.mark.slow
+@rows("L4")
+def test_of_eight_processes_exactly_one_invites_the_same_clients_a_hundred_times(row: str, tmp_path: Path) -> None:
+    for trial in range(100):
+        check_race_of_one_client(tmp_path / str(trial) / "run.ledger", 1)
 
 
 @pytest.mark.slow

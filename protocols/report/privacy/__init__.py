@@ -5,9 +5,10 @@
 facts      what is derived: sums, groups, histograms           noise      deviations of the laws in events
 record     the JSON object                                      values     rationals, intervals, heads in it
 page       the file as a whole, in ten parts                   style      its style
-opening    1 verdict, 2 claim, 3 views                         plots      4
-working    5 mechanisms, 6 trust model                         evidence   7 audits, 9 exceptions
-inverting  8 pictures read out of gradients                    reference  10 questions and glossary
+opening    1 verdict, 3 views                                  claiming   2 claim
+plots      4 epsilon, clients, survivors, clip, noise          working    5 mechanisms, 6 trust model
+evidence   7 audits, 9 exceptions                              inverting  8 pictures read out of gradients
+reference  10 questions and glossary
 parts      sections, lists, tables, figures                    words      how numbers and terms are said
 """
 
@@ -17,9 +18,9 @@ from datetime import datetime
 
 from dp.audit.inverted import Inversion
 from dp.ledger.statement import Statement
+from protocols.report.privacy.claiming import claim_of
 from protocols.report.privacy.facts import Facts
 from protocols.report.privacy.inverting import inversion as pictures_of
-from protocols.report.privacy.opening import claim_of
 from protocols.report.privacy.page import page
 from protocols.report.privacy.record import record
 from protocols.report.privacy.values import Json

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from dp.accountant import Unit, View
 from dp.events import Event, is_insecure, leaves, without_sampling
-from dp.ledger.charge import Ends, Randomness, Setting, Terms
+from dp.ledger.charge import Ends, Randomness, Setting
 from dp.ledger.history import Standing
 from dp.ledger.statement import BudgetStatement, Opinion, Release, Statement
 from dp.ledger.verdict import Problem
@@ -24,15 +24,6 @@ from protocols.report.privacy.words import float_of
 MOST_BINS = 24
 # Nanoseconds since 1970; what counts more is no date of ours.
 _LAST_CLOCK = 2**63
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """What a budget is about: data set and task, "" for all of them, and its purpose, "" where it was not said."""
-
-    dataset: str
-    task: str
-    purpose: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +163,6 @@ def _date(clock: int) -> datetime:
     return datetime.fromtimestamp(clock // 10**9, UTC)
 
 
-def reach_of(terms: Terms) -> Reach:
-    """Of which data set and task a budget counts the releases, and what for; today's cover everything."""
-    return Reach("", "", "")
-
-
 def spread(values: Iterable[float]) -> Histogram:
     """At most MOST_BINS equal bins around all finite values, none around none; whole numbers get bins of their own."""
     finite = sorted(value for value in values if math.isfinite(value))
@@ -224,7 +210,7 @@ def _totals(budgets: Sequence[BudgetStatement]) -> Iterable[Total]:
     groups: dict[tuple[str, Unit, View], list[BudgetStatement]] = {}
     for budget in budgets:
         terms = budget.terms
-        groups.setdefault((reach_of(terms).dataset, terms.unit, terms.view), []).append(budget)
+        groups.setdefault((terms.dataset, terms.unit, terms.view), []).append(budget)
     for (dataset, unit, view), group in groups.items():
         closed = sum(budget.closed is not None for budget in group)
         # Each addition may round down by half a last place; the factor makes good for all of them.

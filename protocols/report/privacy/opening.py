@@ -1,23 +1,21 @@
-"""Parts 1 to 3: how far the file can be trusted, what is claimed, and what each viewer learned."""
+"""Parts 1 and 3: how far the file can be trusted, and what each viewer learned."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from datetime import datetime
 
 from dp.accountant import Interval, View
 from dp.audit.finding import refuted
 from dp.ledger.chain import Head
-from dp.ledger.charge import Randomness
+from dp.ledger.charge import Scope
 from dp.ledger.statement import BudgetStatement, Statement
 from protocols.report.markup import NOTHING, Markup, Piece, element, join
-from protocols.report.privacy.facts import Facts, Total, reach_of
+from protocols.report.privacy.facts import Facts, Total
 from protocols.report.privacy.parts import (
     LISTED,
     SHOWN,
     code,
-    commas,
     facts,
     figures,
     hexadecimal,
@@ -30,16 +28,14 @@ from protocols.report.privacy.parts import (
     table,
 )
 from protocols.report.privacy.words import (
+    EVERY_DATA_SET,
     EYES,
-    WHO_LOOKS,
     above,
     below,
     count,
     counted,
-    data_set,
     ends,
     interval,
-    neighbours,
     rational,
     unit_of,
 )
@@ -135,57 +131,6 @@ def _head(head: Head | None) -> Piece:
     return "none" if head is None else join([f"entry {head.seq} ", hexadecimal(head.hash)])
 
 
-# --- 2 claims ---------------------------------------------------------------------------------------
-
-
-def claim_of(budget: BudgetStatement, statement: Statement) -> str:
-    """What one budget promises, in one sentence, or that it promises nothing."""
-    terms, spent = budget.terms, budget.spent
-    if statement.verdict.verdict == "refuted":
-        return f"Budget {budget.id}: the ledger is refuted, so nothing is claimed."
-    if terms.randomness is Randomness.INSECURE:
-        return f"Budget {budget.id} is a rehearsal: its noise may come from known seeds and protects nobody."
-    if not budget.points:
-        return f"Budget {budget.id}: nothing was charged to it yet, so nothing was revealed."
-    if math.isinf(spent.upper):
-        return f"Budget {budget.id}: no finite epsilon covers what was released, so nothing is claimed."
-    span = f"epsilon {ends(spent.lower, spent.upper)}"
-    if spent.lower is not None:
-        span = f"epsilon in [{below(spent.lower)}, {above(spent.upper)}]"
-    return (
-        f"Each {unit_of(terms.unit)}'s entire contribution ({terms.unit.relation.value}) in {_rounds(budget)} is "
-        f"protected with {span} at delta {above(spent.delta)} against {WHO_LOOKS[terms.view]}."
-    )
-
-
-def _rounds(budget: BudgetStatement) -> str:
-    rounds = [point.round for point in budget.points]
-    first, last = min(rounds), max(rounds)
-    where = f"round {first}" if first == last else f"rounds {first} to {last}"
-    return f"the {counted(len(rounds), 'release')} of {where}" if len(rounds) > 1 else f"the release of {where}"
-
-
-def claims(known: Facts, sentences: Sequence[str]) -> Markup:
-    """Part 2."""
-    budgets = known.statement.budgets
-    said = [
-        element("div", paragraph(sentence), quiet(_about(budget)), cls="claim")
-        for budget, sentence in zip(budgets[:SHOWN], sentences, strict=False)
-    ]
-    empty = paragraph("No budget was ever opened in this ledger, so nothing is claimed.")
-    return section(2, "claim", "Claim", *(said or [empty]), left_out(len(budgets), SHOWN, "claims"))
-
-
-def _about(budget: BudgetStatement) -> Markup:
-    reach = reach_of(budget.terms)
-    about: list[Piece] = [f"Budget {budget.id}", join(["data: ", name_of(reach.dataset, data_set(""))])]
-    if reach.task:
-        about.append(join(["task: ", code(reach.task)]))
-    if reach.purpose:
-        about.append(join(["purpose: ", code(reach.purpose)]))
-    return join([commas(about), ". ", neighbours(budget.terms.unit)])
-
-
 # --- 3 views ----------------------------------------------------------------------------------------
 
 
@@ -217,6 +162,8 @@ def _side_by_side(budget: BudgetStatement) -> Markup:
             f"{below(budget.remaining)} is left{affordable}",
         ]
     )
+    if terms.scope is Scope.EACH:
+        left = join([left, "; counted for each client by the rounds it was invited to, this is the worst"])
     cards = [_card(EYES[terms.view], budget.spent, left)]
     if terms.view is not View.RELEASED:
         what = "behind the sampling and with all noise that was there; no limit is set for it"
@@ -242,7 +189,7 @@ def _totals(totals: Sequence[Total]) -> Markup:
         return NOTHING
     rows = [
         (
-            name_of(total.dataset, data_set("")),
+            name_of(total.dataset, EVERY_DATA_SET),
             f"{unit_of(total.unit)}, {total.unit.relation.value}",
             total.view.value,
             figures(f"{count(total.open)} and {count(total.closed)}"),

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from protocols.report.markup import Markup, Piece, element, join
+from protocols.report.privacy.claiming import claims
 from protocols.report.privacy.evidence import audits, exceptions
 from protocols.report.privacy.facts import Facts
-from protocols.report.privacy.opening import claims, verdict, views
+from protocols.report.privacy.opening import verdict, views
 from protocols.report.privacy.parts import code, hexadecimal, quiet
 from protocols.report.privacy.plots import plots
 from protocols.report.privacy.reference import reference

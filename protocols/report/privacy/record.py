@@ -16,7 +16,7 @@ from dp.audit.finding import Finding
 from dp.audit.inverted import RECOVERED_DB, Inversion
 from dp.events import Event
 from dp.ledger.statement import BudgetStatement, ClientStatement, Release
-from protocols.report.privacy.facts import Facts, Histogram, Mechanism, Total, reach_of
+from protocols.report.privacy.facts import Facts, Histogram, Mechanism, Total
 from protocols.report.privacy.noise import deviation
 from protocols.report.privacy.values import (
     Json,
@@ -27,6 +27,7 @@ from protocols.report.privacy.values import (
     setting_record,
     span_record,
 )
+from protocols.report.privacy.words import float_of
 
 SCHEMA = "secagg/privacy-report"
 VERSION = 1
@@ -90,12 +91,13 @@ def _verdict(facts: Facts) -> Json:
 
 
 def _budget(budget: BudgetStatement) -> Json:
-    terms, reach = budget.terms, reach_of(budget.terms)
+    terms = budget.terms
     return {
         "id": budget.id,
-        "dataset": reach.dataset,
-        "task": reach.task,
-        "purpose": reach.purpose,
+        "dataset": terms.dataset,
+        "task": terms.task,
+        "purpose": terms.purpose,
+        "scope": terms.scope.value,
         "unit": terms.unit.of,
         "relation": terms.unit.relation.value,
         "view": terms.view.value,
@@ -154,6 +156,8 @@ def _event(event: Event | None) -> object:
 
 def _release(release: Release) -> Json:
     setting = release.setting
+    charged, released = deviation(release.event, None), deviation(release.released, None)
+    step = None if setting is None else float_of(setting.lattice_step)
     return {
         "seq": release.seq,
         "task": release.task,
@@ -168,16 +172,20 @@ def _release(release: Release) -> Json:
         "released": _event(release.released),
         "setting": setting_record(setting),
         "noise": {
-            "charged_steps": finite(deviation(release.event, None)),
-            "released_steps": finite(deviation(release.released, None)),
-            "charged": None if setting is None else finite(deviation(release.event, setting)),
-            "released": None if setting is None else finite(deviation(release.released, setting)),
+            "charged_steps": _scaled(charged, 1.0),
+            "released_steps": _scaled(released, 1.0),
+            "charged": _scaled(charged, step),
+            "released": _scaled(released, step),
         },
         "budgets": list(release.budgets),
         "software": release.software,
         "code": release.code.hex(),
         "clock": release.clock,
     }
+
+
+def _scaled(steps: float | None, step: float | None) -> float | None:
+    return None if steps is None or step is None else finite(steps * step)
 
 
 def _histogram(histogram: Histogram) -> Json:

@@ -103,9 +103,7 @@ td>span{min-width:0}}
 body{font-size:10.5pt}nav{display:none}
 header{padding-top:0}
 .card{border:1px solid var(--rule)}
-figure,.card,tr,.claim,.pictures span{display:block;width:3.5rem}.pictures img{display:block}
-.pictures small{color:var(--soft);white-space:nowrap}
-.panel{break-inside:avoid}
+figure,.card,tr,.claim,.panel{break-inside:avoid}
 h2,h3,figcaption,caption{break-after:avoid}
 .area,.swatch,.pictures img{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """

@@ -17,6 +17,7 @@ LONGEST_RATIONAL = 60
 
 UNBOUNDED = "unbounded"
 UNKNOWN = "not known"
+EVERY_DATA_SET = "every data set"
 
 WHO_LOOKS = {
     View.RELEASED: "a reader of everything released, who knows no cohort",
@@ -90,11 +91,6 @@ def unit_of(unit: Unit) -> str:
 def neighbours(unit: Unit) -> str:
     """The relation, written out."""
     return NEIGHBOURS[unit.relation].format(unit=unit_of(unit))
-
-
-def data_set(name: str) -> str:
-    """A data set's name; the empty one stands for all."""
-    return name or "every data set"
 
 
 def float_of(value: Fraction) -> float:

@@ -67,8 +67,9 @@ class Page:
     def resize(self, width: int, height: int = 800) -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
-    def prefer(self, scheme: Scheme) -> None:
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    def prefer(self, scheme: Scheme, on: Literal["", "print"] = "") -> None:
+        wish = {"name": "prefers-color-scheme", "value": scheme}
+        self.call("Emulation.setEmulatedMedia", media=on, features=[wish])
 
     def screenshot(self) -> bytes:
         """The whole page as PNG."""

@@ -96,7 +96,19 @@ def test_links_lead_to_parts_of_the_page(page: Page) -> None:
     assert page.evaluate("Array.from(document.links).every(e => document.querySelector(e.hash) !== null)")
 
 
-def test_it_prints_on_paper(page: Page) -> None:
+def test_on_paper_it_is_dark_on_white_and_as_wide_as_the_sheet(page: Page) -> None:
+    page.resize(794)
+    page.prefer("dark", on="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    widths = page.evaluate(
+        "Object.fromEntries(['.claim', '.card', 'svg', 'table'].map(e => [e, document.querySelector(e).clientWidth]))"
+    )
+    page.prefer("light")
+    assert widths[".claim"] > 600
+    assert widths[".card"] > 300
+    assert widths["svg"] > 300
+    assert widths["table"] > 600
     assert page.print_out().startswith(b"%PDF-")
 
 

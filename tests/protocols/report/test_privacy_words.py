@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from dp.accountant import Budget, Interval, Relation, Unit, View
 from dp.audit.finding import Check
 from dp.events import ApproxEvent, Composed, FixedSize, GaussianEvent, LaplaceEvent, Poisson, Repeated, Sampled
+from dp.ledger.charge import Scope
+from dp.ledger.history import Standing
 from dp.ledger.statement import Opinion
 from dp.ledger.verdict import Problem, Verdict
 from protocols.report.privacy import render
@@ -62,18 +64,28 @@ def test_the_claim_is_one_sentence_with_bounds_rounded_outwards() -> None:
 
 
 def claim(**other: object) -> str:
-    [said] = render(kit.statement(budgets=(kit.budget(2, **other),)))[1]["claims"]  # type: ignore[misc]  # as above
+    [said] = render(kit.statement(2, budgets=(kit.budget(2, **other),)))[1]["claims"]  # type: ignore[misc]  # as above
     return str(said)
 
 
 def test_nothing_is_claimed_where_nothing_holds() -> None:
     whole = kit.TERMS
-    assert "nothing was charged" in claim(points=())
+    aborted = kit.release(0, standing=Standing.ABORTED, survivors=None)
+    assert "nothing was charged" in str(render(kit.statement(2, releases=(aborted,)))[1]["claims"])
+    assert "nothing was charged" in str(render(kit.statement(2, releases=()))[1]["claims"])
     assert "no finite epsilon" in claim(spent=Interval(None, math.inf, kit.DELTA, "pld"))
     rehearsal = replace(whole, randomness=kit.Randomness.INSECURE)
     assert "protects nobody" in claim(terms=rehearsal)
     assert "so nothing is claimed" in str(render(kit.troubled())[1]["claims"])
     assert "No budget was ever opened" in shown(NOTHING)
+
+
+def test_a_limit_for_each_client_says_which_rounds_it_counts() -> None:
+    terms = replace(kit.TERMS, scope=Scope.EACH, dataset="letters", task="digits", purpose="study 7")
+    said = shown(kit.statement(2, budgets=(kit.budget(2, terms=terms),)))
+    assert "in the rounds it was invited to, among the 2 releases of rounds 0 to 1, is protected" in said
+    assert "counted for each client by the rounds it was invited to, this is the worst" in said
+    assert "Budget 1, data: letters , task: digits , purpose: study 7 ." in said
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,214 @@
+"""Every figure of a ledger once more, from its events alone, and what others say of the last ones.
+
+    at every RESERVE, in every budget it was charged to
+        recorded upper end  >=  recomputed lower end        else Corrupt: it says less than it cost
+        recomputed upper end  <=  limit                     else BudgetExceeded: it should not have been granted
+        recorded  ==  recomputed, within 1e-6               else Corrupt, where the same software wrote it
+    at the end, by budget
+        the recorded interval meets the recomputed one
+        each accountant by itself, and a foreign one where one is asked
+
+Nothing is taken over from the ledger but events, terms and what was recorded to compare with. A ledger whose chain
+was made anew by another key passes `verify` without a pin; it does not pass here unless its figures were, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from dp.accountant import Accountant, Interval, View
+from dp.errors import AccountantDisagreement, LedgerError, NoiseTooCoarse, UnsupportedEvent
+from dp.events import Composed, Event, Repeated, without_sampling
+from dp.gaussian import GaussianAccountant
+from dp.ledger.attendance import Attendance, Counts, fullest, profiles
+from dp.ledger.budgets import BudgetState, compose
+from dp.ledger.chain import Entry, check_signature, signed_by
+from dp.ledger.charge import GRID, Ends
+from dp.ledger.cohorts import Opening
+from dp.ledger.genesis import code, software
+from dp.ledger.history import History, Record
+from dp.ledger.statement import Opinion
+from dp.ledger.terms import Scope, Terms
+from dp.ledger.verdict import Merged, Problem
+from dp.pld import PldAccountant
+from dp.rdp import RdpAccountant
+
+# Between a recorded figure and the same one computed on another machine: rounding of libraries, no more.
+LARGEST_DIFFERENCE = 1e-6
+# A foreign upper end may lie so far above ours, since its tables are coarser.
+FOREIGN_ABOVE = 1.01
+
+Foreign = Callable[[Counter[Event], Terms], Interval]
+"""An accountant that is not ours: an upper end for what was counted, or UnsupportedEvent saying why it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One budget at its last reservation: what was recorded, what follows from the events, what others say of it.
+
+    `recorded` is None where nothing was ever charged to it; `own` where no accountant has a proof.
+    """
+
+    budget: int
+    recorded: Ends | None
+    own: Interval | None
+    opinions: tuple[Opinion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """`ok` when every figure was reproduced and nobody contradicts; `compared` is how many recorded figures were."""
+
+    ok: bool
+    compared: int
+    budgets: tuple[Replayed, ...]
+    problems: tuple[Problem, ...]
+
+
+def replay(entries: Iterable[Entry], openings: Iterable[Opening], foreign: Foreign | None = None) -> ReplayReport:
+    """Reads all entries and computes every budget anew; damage becomes a problem, not an exception."""
+    seen = _Replay(openings)
+    try:
+        for entry in entries:
+            seen.read(entry)
+    except LedgerError as wrong:
+        seen.note(wrong.seq, type(wrong).__name__, str(wrong))
+    budgets = tuple(seen.finish(budget, foreign) for budget in seen.history.budgets.values())
+    return ReplayReport(not seen.problems, seen.compared, budgets, tuple(seen.problems))
+
+
+class _Replay:
+    """History and attendance as far as they make sense, the last figures by budget, and what contradicts."""
+
+    def __init__(self, openings: Iterable[Opening]) -> None:
+        self.history = History()
+        self.attendance = Attendance()
+        self.compared = 0
+        self.problems: list[Problem] = []
+        self._openings = Merged(openings)
+        self._last: dict[int, tuple[int, Ends, list[Counts]]] = {}
+        self._composed: dict[tuple[int, frozenset[tuple[Event, int]]], Interval] = {}
+
+    def note(self, seq: int | None, error: str, message: str) -> None:
+        self.problems.append(Problem(seq, error, message))
+
+    def read(self, entry: Entry) -> None:
+        """One more entry; a reservation's figures are compared in every budget it was charged to."""
+        check_signature(self.history.signed or signed_by(entry), entry)
+        self.history.apply(entry)
+        invited = self._openings.until(entry.seq)
+        self.attendance.learn(self.history, invited)
+        record = self.history.records.get(entry.seq)
+        if record is not None:
+            self._compare(entry, record, invited)
+
+    def _compare(self, entry: Entry, record: Record, invited: list[Opening]) -> None:
+        fields = entry.fields
+        ours = (fields.get("software"), fields.get("code")) == (software(), code().hex())
+        # Where a name was erased, the client that had spent most may be the one that is gone.
+        exact = ours and not any(opening.is_erased for opening in invited)
+        for number, recorded in record.after:
+            budget = self.history.budgets[number]
+            counts = self._charged_by(budget, invited)
+            self._last[number] = (entry.seq, recorded, counts)
+            try:
+                own = self._worst(budget, counts)
+            except (UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement) as wrong:
+                self.note(entry.seq, type(wrong).__name__, f"budget {number} cannot be computed: {wrong}")
+                continue
+            self.compared += 1
+            self._judge(entry.seq, budget, recorded, own)
+            if exact and differ(recorded, own):
+                self.note(
+                    entry.seq,
+                    "Corrupt",
+                    f"entry {entry.seq} records epsilon {float(recorded.upper):.9g} for budget {number}, the same "
+                    f"software computes {own.upper:.9g}",
+                )
+
+    def _judge(self, seq: int, budget: BudgetState, recorded: Ends, own: Interval) -> None:
+        if own.lower is not None and recorded.upper < Fraction(own.lower):
+            self.note(
+                seq,
+                "Corrupt",
+                f"entry {seq} records at most epsilon {float(recorded.upper):.9g} for budget {budget.id}, but it costs "
+                f"at least {own.lower:.9g}",
+            )
+        if not budget.terms.budget.holds(own):
+            self.note(seq, "BudgetExceeded", f"entry {seq} takes budget {budget.id} to {own.upper:.9g}: {budget.terms}")
+
+    def finish(self, budget: BudgetState, foreign: Foreign | None) -> Replayed:
+        """What is to be said of a budget at its last reservation; whoever contradicts makes a problem."""
+        if budget.id not in self._last:
+            return Replayed(budget.id, None, compose(Counter(), budget.terms, budget.terms.view), ())
+        seq, recorded, counts = self._last[budget.id]
+        try:
+            own = self._worst(budget, counts)
+        except (UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement):
+            return Replayed(budget.id, recorded, None, ())
+        worst = max(counts, key=lambda each: self._cost(budget, each).upper)
+        if own.lower is not None and not meets(recorded, own):
+            self.note(seq, "Corrupt", f"budget {budget.id} ends outside of what its events cost")
+        opinions = [opinion_of(budget, worst, kind) for kind in (GaussianAccountant, PldAccountant, RdpAccountant)]
+        if foreign is not None:
+            opinions.append(foreign_opinion(budget, worst, own, foreign))
+        for opinion in opinions:
+            if not opinion.agrees:
+                self.note(seq, "AccountantDisagreement", f"budget {budget.id}: {opinion.accountant} {opinion.why}")
+        return Replayed(budget.id, recorded, own, tuple(opinions))
+
+    def _charged_by(self, budget: BudgetState, invited: list[Opening]) -> list[Counts]:
+        """What the reservation just read came to: for each client, of those it invited."""
+        if budget.terms.scope is Scope.EVERYONE:
+            return [Counter(budget.charged)]
+        named = (each.pseudonym for each in invited if not each.is_erased)
+        known = [self.attendance.counts(self.history, budget, name) for name in named]
+        return fullest(known) or profiles(self.history, budget, self.attendance)
+
+    def _worst(self, budget: BudgetState, counts: list[Counts]) -> Interval:
+        return max((self._cost(budget, each) for each in counts), key=lambda interval: interval.upper)
+
+    def _cost(self, budget: BudgetState, counts: Counts) -> Interval:
+        key = (budget.id, frozenset(counts.items()))
+        if key not in self._composed:
+            self._composed[key] = compose(counts, budget.terms, budget.terms.view)
+        return self._composed[key]
+
+
+def differ(recorded: Ends, own: Interval) -> bool:
+    """Whether the recorded upper end is not the one that was computed, apart from rounding."""
+    return abs(recorded.upper - Fraction(own.upper)) > LARGEST_DIFFERENCE * max(1.0, own.upper) + 1 / GRID
+
+
+def meets(recorded: Ends, own: Interval) -> bool:
+    """Whether the two intervals have a point in common, apart from rounding."""
+    slack = Fraction(LARGEST_DIFFERENCE)
+    return (recorded.lower or 0) <= Fraction(own.upper) + slack and Fraction(own.lower or 0) <= recorded.upper + slack
+
+
+def opinion_of(budget: BudgetState, counts: Counts, kind: Callable[..., Accountant]) -> Opinion:
+    """What one accountant says by itself; having no proof is no contradiction, and each one's own ends are its own."""
+    accountant = kind(budget.terms.unit)
+    name = str(getattr(accountant, "method", kind.__name__))
+    whole: Event = Composed(tuple(Repeated(event, times) for event, times in counts.items()))
+    try:
+        accountant.compose(whole if budget.terms.view is View.RELEASED else without_sampling(whole))
+    except (UnsupportedEvent, NoiseTooCoarse) as refused:
+        return Opinion(budget.id, name, None, agrees=True, why=f"has no proof: {refused}")
+    return Opinion(budget.id, name, accountant.interval(budget.terms.budget.delta), agrees=True, why="")
+
+
+def foreign_opinion(budget: BudgetState, counts: Counts, own: Interval, foreign: Foreign) -> Opinion:
+    """What a foreign accountant says: its upper end below our lower one, or far above our upper one, contradicts."""
+    try:
+        found = foreign(counts, budget.terms)
+    except UnsupportedEvent as refused:
+        return Opinion(budget.id, "foreign", None, agrees=True, why=f"is not asked: {refused}")
+    below = own.lower is not None and found.upper < own.lower * (1 - LARGEST_DIFFERENCE)
+    above = found.upper > own.upper * FOREIGN_ABOVE + LARGEST_DIFFERENCE and not math.isinf(own.upper)
+    why = f"says epsilon {found.upper:.9g}, we say {own.lower} to {own.upper:.9g}" if below or above else ""
+    return Opinion(budget.id, found.method, found, agrees=not (below or above), why=why)

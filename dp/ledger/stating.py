@@ -1,0 +1,199 @@
+"""From a ledger file to a `Statement`: the entries are read once, judged, and said in plain values.
+
+A ledger that does not hold is stated as far as its entries make sense; its verdict says that they do not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from dp.accountant import Interval, View
+from dp.canonical import Body, bytes_of, integer_of, text_of
+from dp.errors import AccountantDisagreement, Corrupt, LedgerError, NoiseTooCoarse, UnsupportedEvent
+from dp.events import Event
+from dp.ledger.admission import remaining
+from dp.ledger.attendance import Attendance, Counts, profiles
+from dp.ledger.budgets import BudgetState, compose
+from dp.ledger.chain import Kind
+from dp.ledger.history import History, Record, Standing
+from dp.ledger.replay import Foreign, replay
+from dp.ledger.statement import BudgetStatement, ClientStatement, Point, Release, Statement
+from dp.ledger.store import Store
+from dp.ledger.terms import Scope
+from dp.ledger.verdict import Merged, examine
+from dp.ledger.vouching import Known
+
+# Further releases that are looked for; who could afford so many is not short of any.
+MOST_AFFORDABLE = 2**20
+NO_PROOF = (UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement)
+
+
+def state(store: Store, known: Known, foreign: Foreign | None) -> Statement:
+    """Everything the ledger says.  Raises: Corrupt when not even its first entry makes sense."""
+    read = _Read()
+    read.all(store)
+    history = read.history
+    if history.signed is None:
+        raise Corrupt(f"{store.path} has no GENESIS that could be stated; restore a copy", seq=0)
+    verdict = examine(store.checked_entries(), store.openings(), store.witnesses(), known)
+    replayed = replay(store.entries(), store.openings(), foreign)
+    return Statement(
+        ledger_id=history.signed.ledger_id,
+        software=text_of(read.said[0], "software"),
+        policy=history.policy,
+        verdict=verdict,
+        pin=None if known.pin is None else known.pin.head,
+        checkpoints=tuple(history.checkpoints),
+        witnesses=verdict.witnesses,
+        budgets=tuple(read.budget(budget) for budget in history.budgets.values()),
+        releases=tuple(read.release(seq, record) for seq, record in sorted(history.records.items())),
+        clients=tuple(read.clients()),
+        audits=tuple(sorted(history.audits.items())),
+        notes=tuple(read.notes),
+        opinions=tuple(opinion for budget in replayed.budgets for opinion in budget.opinions),
+    )
+
+
+class _Read:
+    """What was read: history, attendance, and of the bodies what the history does not keep."""
+
+    def __init__(self) -> None:
+        self.history = History()
+        self.attendance = Attendance()
+        self.said: dict[int, Body] = {}
+        self.notes: list[tuple[int, str]] = []
+        self._composed: dict[tuple[int, View, frozenset[tuple[Event, int]]], Interval] = {}
+
+    def all(self, store: Store) -> None:
+        """As far as it makes sense; what does not is the verdict's to name."""
+        openings = Merged(store.openings())
+        try:
+            for entry in store.entries():
+                self.history.apply(entry)
+                self.attendance.learn(self.history, openings.until(entry.seq))
+                if entry.kind in (Kind.GENESIS, Kind.RESERVE, Kind.ABORT, Kind.SETTLE):
+                    self.said[entry.seq] = entry.fields
+                elif entry.kind == Kind.NOTE:
+                    self.notes.append((entry.seq, text_of(entry.fields, "text")))
+        except LedgerError:
+            return
+
+    # --- budgets ---------------------------------------------------------------------------------
+
+    def budget(self, budget: BudgetState) -> BudgetStatement:
+        """One budget, with every interval recorded for it."""
+        spent = self._spent(budget)
+        return BudgetStatement(
+            id=budget.id,
+            terms=budget.terms,
+            spent=spent,
+            released=self._released(budget),
+            remaining=remaining(budget, spent),
+            closed=budget.closed,
+            points=tuple(self._points(budget)),
+            affordable=self._affordable(budget),
+        )
+
+    def _points(self, budget: BudgetState) -> Iterable[Point]:
+        for seq, record in sorted(self.history.records.items()):
+            for number, ends in record.after:
+                if number == budget.id:
+                    yield Point(seq, record.charge.round, ends)
+
+    def _spent(self, budget: BudgetState) -> Interval:
+        counts = profiles(self.history, budget, self.attendance)
+        try:
+            return max((self._cost(budget, each, budget.terms.view) for each in counts), key=lambda cost: cost.upper)
+        except NO_PROOF as refused:
+            return Interval(None, float("inf"), budget.terms.budget.delta, f"no proof: {type(refused).__name__}")
+
+    def _released(self, budget: BudgetState) -> Interval | None:
+        try:
+            return self._cost(budget, budget.realised, View.RELEASED)
+        except NO_PROOF:
+            return None
+
+    def _affordable(self, budget: BudgetState) -> int | None:
+        """How many more like the last one would be granted: doubled until too many, then halved."""
+        last = [record for record in self.history.records.values() if budget.id in record.budgets]
+        if not last:
+            return None
+        if budget.closed is not None:
+            return 0
+        event, spent = last[-1].charge.event, self._fullest(budget)
+
+        def holds(more: int) -> bool:
+            try:
+                return budget.terms.budget.holds(
+                    compose(spent + Counter({event: more}), budget.terms, budget.terms.view)
+                )
+            except NO_PROOF:
+                return False
+
+        low, high = 0, 1
+        while high <= MOST_AFFORDABLE and holds(high):
+            low, high = high, 2 * high
+        while high - low > 1 and low < MOST_AFFORDABLE:
+            middle = (low + high) // 2
+            low, high = (middle, high) if holds(middle) else (low, middle)
+        return low
+
+    def _fullest(self, budget: BudgetState) -> Counts:
+        """What counts against one more release: everything, or what a client listed nowhere may have been in."""
+        if budget.terms.scope is Scope.EACH:
+            return self.attendance.unknown(self.history, budget)
+        return budget.charged
+
+    # --- releases and clients --------------------------------------------------------------------
+
+    def release(self, seq: int, record: Record) -> Release:
+        """One reservation and how it ended."""
+        said, charge, outcome = self.said[seq], record.charge, record.outcome
+        end = self.said.get(record.ended or -1)
+        return Release(
+            seq=seq,
+            task=charge.task,
+            round=charge.round,
+            dataset=charge.dataset,
+            mechanism=charge.mechanism,
+            standing=record.standing,
+            reason=None if end is None else text_of(end, "reason"),
+            cohort=charge.cohort,
+            survivors=None if outcome is None else outcome.survivors,
+            event=charge.event,
+            released=None if outcome is None else outcome.released,
+            setting=charge.setting,
+            budgets=record.budgets,
+            software=text_of(said, "software"),
+            code=bytes_of(said, "code", 32),
+            clock=integer_of(said, "clock"),
+        )
+
+    def clients(self) -> Iterable[ClientStatement]:
+        """Every client that is listed in a round that counts, by pseudonym."""
+        counting = {seq for seq, record in self.history.records.items() if record.standing is not Standing.ABORTED}
+        named = {each.reserve for each in self.history.named if each.seq != each.reserve}
+        for pseudonym, seqs in sorted(self.attendance.invited.items()):
+            rounds = counting.intersection(seqs)
+            if rounds:
+                survived = len(rounds.intersection(self.attendance.survived.get(pseudonym, ())))
+                spent = tuple(self._of_client(pseudonym, rounds))
+                yield ClientStatement(pseudonym, len(rounds), survived if rounds & named else None, spent)
+
+    def _of_client(self, pseudonym: bytes, rounds: set[int]) -> Iterable[tuple[int, Interval]]:
+        charged = {budget for seq in rounds for budget in self.history.records[seq].budgets}
+        for budget in sorted(charged):
+            state = self.history.budgets[budget]
+            counts = self.attendance.counts(self.history, state, pseudonym)
+            try:
+                yield budget, self._cost(state, counts, View.AGGREGATOR)
+            except NO_PROOF:
+                continue
+
+    def _cost(self, budget: BudgetState, counts: Counts, view: View) -> Interval:
+        # Clients share few profiles: thousands of them cost a handful of compositions.
+        key = (budget.id, view, frozenset(counts.items()))
+        if key not in self._composed:
+            self._composed[key] = compose(counts, budget.terms, view)
+        return self._composed[key]

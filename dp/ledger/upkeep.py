@@ -1,0 +1,83 @@
+"""What is written into a ledger beside spending: remarks, audits, what others sign, a new key."""
+
+from __future__ import annotations
+
+from dp.audit.finding import Finding
+from dp.canonical import Body
+from dp.errors import BadReservation, Forked, RolledBack
+from dp.ledger.chain import Head, Kind, Signer, check_witness
+from dp.ledger.cohorts import Pseudonyms
+from dp.ledger.genesis import clock, draw
+from dp.ledger.log import Log, Said
+from dp.ledger.place import Keys, beside, directory_lock, read_key
+from dp.ledger.reading import Reading
+from dp.ledger.rotation import prepare, rotation_body, take_over
+from dp.ledger.session import Session
+from dp.ledger.terms import require_text
+from dp.ledger.vouching import Witness
+
+TIMEOUT_SECONDS = 10.0
+
+
+class Upkeep(Reading):
+    """The part of `dp.ledger.book.Ledger` that writes, but spends nothing.  Raises: what `Ledger` says."""
+
+    def __init__(self, log: Log, names: Pseudonyms | None, session: Session | None) -> None:
+        super().__init__(log, names)
+        self._session = session
+
+    def note(self, text: str) -> Head:
+        """A remark, signed like everything else."""
+        body: Body = {"text": require_text("text", text), **clock()}
+        return self._log.say(lambda: [Said(Kind.NOTE, body)])[-1].head
+
+    def audit(self, finding: Finding) -> Head:
+        """What an audit found out, as it stands: with its trials, hypotheses and confidence."""
+        body: Body = {**finding.to_body(), **clock()}
+        return self._log.say(lambda: [Said(Kind.AUDIT, body)])[-1].head
+
+    def witness(self, head: Head, party: bytes, signature: bytes) -> None:
+        """Keeps that a party has seen this head: its Ed25519 signature of `chain.witness_statement`.
+
+        It vouches for the ledger towards whoever knows the party's public key, and to nobody else. Kept once,
+        however often it is given.
+        Raises: BadParameters when the party did not sign this head; RolledBack when it is not reached here;
+            Forked when the entry of its number is another one.
+        """
+        history = self._log.begun()
+        if history.signed is None or history.head is None or head.seq > history.head.seq:
+            raise RolledBack(f"entry {head.seq} was seen by a witness and is not in this ledger", seq=head.seq)
+        check_witness(history.signed.ledger_id, head, party, signature)
+        if self._log.entry(head.seq).hash != head.hash:
+            raise Forked(f"a witness has seen another entry {head.seq}; keep both as evidence", seq=head.seq)
+        self._log.writer()
+        with self._log.store.writing():
+            self._log.store.add_witness(Witness(head.seq, party, signature))
+
+    def rotate_key(self) -> Head:
+        """A new signing key, named by the old one; other processes must open the ledger again.
+
+        Raises: BadReservation while a reservation is open, wherever it is held.
+        """
+        path = self._log.store.path
+        self._log.writer()
+        with directory_lock(path.parent, TIMEOUT_SECONDS):
+            following = Keys(draw(32), read_key(beside(path, ".key")).secret)
+            new = Signer(following.seed)
+            prepare(path, following)
+            head = self._log.append(lambda: [self._rotation(new)])[-1].head
+            take_over(path)
+            self._log.take_key(new)
+            if self._session is not None:
+                # Its lock lay on the file that was replaced, where nobody looks any more.
+                self._session.close()
+                self._session = Session(beside(path, ".key"))
+        self._log.keep_pin()
+        return head
+
+    def _rotation(self, new: Signer) -> Said:
+        history = self._log.history
+        if history.open:
+            raise BadReservation(f"reservations {sorted(history.open)[:5]} are open; end them before the key changes")
+        signed, head = self._log.known()
+        return Said(Kind.ROTATE_KEY, {**rotation_body(signed.ledger_id, head, new), **clock()})

@@ -1,0 +1,77 @@
+"""Part 2: what each budget promises, in one sentence, or that nothing is promised and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from dp.ledger.charge import Randomness, Scope
+from dp.ledger.history import Standing
+from dp.ledger.statement import BudgetStatement, Statement
+from protocols.report.markup import Markup, Piece, element, join
+from protocols.report.privacy.facts import Facts
+from protocols.report.privacy.parts import SHOWN, code, commas, left_out, name_of, paragraph, quiet, section
+from protocols.report.privacy.words import (
+    EVERY_DATA_SET,
+    WHO_LOOKS,
+    above,
+    below,
+    counted,
+    ends,
+    neighbours,
+    unit_of,
+)
+
+
+def claim_of(budget: BudgetStatement, statement: Statement) -> str:
+    """What one budget promises, in one sentence, or that it promises nothing."""
+    terms, spent = budget.terms, budget.spent
+    if statement.verdict.verdict == "refuted":
+        return f"Budget {budget.id}: the ledger is refuted, so nothing is claimed."
+    if terms.randomness is Randomness.INSECURE:
+        return f"Budget {budget.id} is a rehearsal: its noise may come from known seeds and protects nobody."
+    rounds = [
+        release.round
+        for release in statement.releases
+        if budget.id in release.budgets and release.standing is not Standing.ABORTED
+    ]
+    if not rounds:
+        return f"Budget {budget.id}: nothing was charged to it yet, so nothing was revealed."
+    if math.isinf(spent.upper):
+        return f"Budget {budget.id}: no finite epsilon covers what was released, so nothing is claimed."
+    span = f"epsilon {ends(spent.lower, spent.upper)}"
+    if spent.lower is not None:
+        span = f"epsilon in [{below(spent.lower)}, {above(spent.upper)}]"
+    return (
+        f"Each {unit_of(terms.unit)}'s entire contribution ({terms.unit.relation.value}) in "
+        f"{_rounds(rounds, terms.scope)} is protected with {span} at delta {above(spent.delta)} against "
+        f"{WHO_LOOKS[terms.view]}."
+    )
+
+
+def _rounds(rounds: Sequence[int], scope: Scope) -> str:
+    first, last = min(rounds), max(rounds)
+    where = f"round {first}" if first == last else f"rounds {first} to {last}"
+    releases = f"the {counted(len(rounds), 'release')} of {where}" if len(rounds) > 1 else f"the release of {where}"
+    return f"the rounds it was invited to, among {releases}," if scope is Scope.EACH else releases
+
+
+def claims(known: Facts, sentences: Sequence[str]) -> Markup:
+    """Part 2."""
+    budgets = known.statement.budgets
+    said = [
+        element("div", paragraph(sentence), quiet(_about(budget)), cls="claim")
+        for budget, sentence in zip(budgets[:SHOWN], sentences, strict=False)
+    ]
+    empty = paragraph("No budget was ever opened in this ledger, so nothing is claimed.")
+    return section(2, "claim", "Claim", *(said or [empty]), left_out(len(budgets), SHOWN, "claims"))
+
+
+def _about(budget: BudgetStatement) -> Markup:
+    terms = budget.terms
+    about: list[Piece] = [f"Budget {budget.id}", join(["data: ", name_of(terms.dataset, EVERY_DATA_SET)])]
+    if terms.task:
+        about.append(join(["task: ", code(terms.task)]))
+    if terms.purpose:
+        about.append(join(["purpose: ", code(terms.purpose)]))
+    return join([commas(about), ". ", neighbours(budget.terms.unit)])
