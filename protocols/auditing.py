@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol, cast
 
 import numpy as np
 
@@ -119,12 +118,6 @@ def steps_of_selftest(path: NoisePath | None) -> int:
     return len(production_routes() if path is None else routes_of(path)) + 2
 
 
-class Auditable(Protocol):
-    """A ledger that keeps findings."""
-
-    def audit(self, finding: Finding) -> object: ...
-
-
 def record(path: Path, report: AuditReport) -> None:
     """All findings into the ledger at path, each an entry of its own.
 
@@ -132,7 +125,7 @@ def record(path: Path, report: AuditReport) -> None:
     """
     with Ledger.open(path) as ledger:
         for finding in report.findings:
-            cast(Auditable, ledger).audit(finding)
+            ledger.audit(finding)
 
 
 def declared(guesses: str | None, choose: str | None) -> Declared | ChosenOnHalf:

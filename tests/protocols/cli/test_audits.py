@@ -17,8 +17,10 @@ from rich.console import Console
 
 from dp.accountant import Budget
 from dp.audit import Canaries, Check, Correction, Finding, NoisePath, one_run
+from dp.canonical import decode_body
 from dp.errors import BadParameters, DpError, NonFinite
 from dp.ledger import Ledger
+from dp.ledger.chain import Kind
 from protocols import auditing
 from protocols.auditing import AuditReport, read_scores
 from protocols.cli import main
@@ -192,18 +194,19 @@ def test_the_finding_that_is_shown_first_is_the_nearest_to_its_claim() -> None:
 # --- the ledger -----------------------------------------------------------------------------------------------------
 
 
-def test_findings_are_written_into_the_ledger(
-    secagg: Secagg, scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept: list[Finding] = []
-    monkeypatch.setattr(Ledger, "audit", lambda ledger, finding: kept.append(finding), raising=False)
+def test_findings_are_written_into_the_ledger(secagg: Secagg, scores: Path, tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     Ledger.open(path, Budget(3, 1e-5, "zero-out")).close()
     call = ["audit", "one-run", "--scores", "scores.csv", "--guesses", "400", "--ledger", str(path)]
+    # What refutes a claim is written before the command fails.
     assert secagg(*call, "--claim", "1").code == 1
-    assert kept == [
-        one_run(read_scores(scores), 400, delta="1e-5", claim=1.0, subject="scores.csv"),
-    ]
+    assert secagg("audit", "canary", "--rounds", "40", "--noise-multiplier", "1/2", f"--ledger={path}").code == 0
+    with Ledger.read(path) as ledger:
+        assert ledger.verify().ok
+        bodies = [decode_body(entry.body) for entry in ledger.entries() if entry.kind == Kind.AUDIT]
+    assert [body["audit"] for body in bodies] == ["one-run", "canary"]
+    kept = Finding.from_body({key: value for key, value in bodies[0].items() if key != "clock"})
+    assert kept == one_run(read_scores(scores), 400, delta="1e-5", claim=1.0, subject="scores.csv")
 
 
 def test_a_ledger_that_is_not_there_is_not_made(secagg: Secagg, scores: Path, tmp_path: Path) -> None:
