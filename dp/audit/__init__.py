@@ -2,11 +2,13 @@
 
     lower_bound > claim    the claim is refuted; anything else proves nothing
 
-finding   what an audit says, and how it stands in a ledger
+finding     what an audit says, and how it stands in a ledger
+inversion   pictures read out of sums of gradients: a demonstration that bounds nothing
 """
 
 from __future__ import annotations
 
 from dp.audit.finding import Check, Correction, Finding
+from dp.audit.inversion import Inversion, InversionRow, Panel
 
-__all__ = ["Check", "Correction", "Finding"]
+__all__ = ["Check", "Correction", "Finding", "Inversion", "InversionRow", "Panel"]
