@@ -9,6 +9,18 @@ inversion   pictures read out of sums of gradients: a demonstration that bounds 
 from __future__ import annotations
 
 from dp.audit.finding import Check, Correction, Finding
-from dp.audit.inversion import Inversion, InversionRow, Panel
+from dp.audit.glyphs import Pictures, glyphs
+from dp.audit.inversion import invert
+from dp.audit.inverted import Inversion, InversionRow, Panel
 
-__all__ = ["Check", "Correction", "Finding", "Inversion", "InversionRow", "Panel"]
+__all__ = [
+    "Check",
+    "Correction",
+    "Finding",
+    "Inversion",
+    "InversionRow",
+    "Panel",
+    "Pictures",
+    "glyphs",
+    "invert",
+]
