@@ -123,11 +123,11 @@ def invert(
     )
 
 
-def finding_of(inversion: Inversion) -> Finding:
+def finding_of(inversion: Inversion, more: tuple[Check, ...] = ()) -> Finding:
     """The audit's finding: the attack works where it must, and finds nobody under noise of ENOUGH_NOISE or more.
 
     No epsilon is claimed and none is bounded. The checks guard the demonstration: the first fails when the attack has
-    become blind, the others when noise is missing.
+    become blind, the others when noise is missing; `more` are those of other sums, such as real rounds.
     """
     checks = [
         Check(
@@ -153,7 +153,7 @@ def finding_of(inversion: Inversion) -> Finding:
         hypotheses=1,
         correction=Correction.NONE,
         seed=inversion.seed,
-        checks=tuple(checks),
+        checks=(*checks, *more),
     )
 
 
@@ -179,7 +179,7 @@ def _released(total: NDArray[np.int64], multiplier: Fraction, noise: Entropy) ->
     seen = total.copy()
     if multiplier:
         GaussianLaw((multiplier * _STEPS) ** 2).add_into(seen, noise)
-    return seen * (float(CLIP) / _STEPS)
+    return np.asarray(seen * (float(CLIP) / _STEPS), dtype=np.float64)
 
 
 def _row(clients: int, multiplier: Fraction, found: Matches) -> InversionRow:

@@ -58,14 +58,18 @@ class JsonOutput:
 
 
 class TextOutput:
-    """A two-column table on stdout, below it a plan's reasons and a table for each protocol; failures on stderr."""
+    """A two-column table on stdout; below it a plan's reasons, a table for each list of records and for each protocol.
+
+    Failures go to stderr.
+    """
 
     def result(self, command: str, values: Mapping[str, Value]) -> None:
         table = Table(title=f"secagg {command}", show_header=False)
         table.add_column(style="bold")
         table.add_column(overflow="fold")
+        lists = {key: value for key, value in values.items() if are_records(value)}
         for key, value in values.items():
-            if key not in (PROTOCOLS, REASONS):
+            if key not in (PROTOCOLS, REASONS, *lists):
                 # As Text, because a path may hold what rich takes for markup.
                 table.add_row(label_of(key), Text(shown(key, value)))
         out = Console()
@@ -73,6 +77,8 @@ class TextOutput:
         reasons: Any = values.get(REASONS, ())
         for sentence in reasons:
             out.print(Text(sentence))
+        for key, records in lists.items():
+            show_records(out, key, records)
         protocols: Any = values.get(PROTOCOLS, {})
         for name, record in protocols.items():
             show_variants(out, name, record)
@@ -110,6 +116,23 @@ def shown(key: str, value: Value) -> str:
 
 def label_of(key: str) -> str:
     return key.replace("_", " ")
+
+
+def are_records(value: Value) -> bool:
+    """Whether this is a list of objects, which has a table of its own."""
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, Mapping) for item in value)
+
+
+def show_records(out: Console, key: str, records: Any) -> None:
+    """One line for each record, one column for each name that any of them has."""
+    columns = list(dict.fromkeys(name for record in records for name in record))
+    table = Table(title=label_of(key))
+    for name in columns:
+        numbers = all(isinstance(record.get(name), int | float | None) for record in records)
+        table.add_column(label_of(name), justify="right" if numbers else "left", overflow="fold")
+    for record in records:
+        table.add_row(*(Text(shown(name, record.get(name))) for name in columns))
+    out.print(table)
 
 
 def show_variants(out: Console, name: str, record: Mapping[str, Any]) -> None:
