@@ -16,7 +16,7 @@ from dp.errors import BadParameters
 
 SIDE = 28
 CLASSES = 10
-MOST_PICTURES = 1024
+MOST_PICTURES = 4096
 _SCALE = 3
 _LEAST_CONTRAST = 0.6
 _GRAIN = 0.1
@@ -63,6 +63,10 @@ class Pictures:
         """The pictures of the first so many clients."""
         return Pictures(self.source, self.pixels[:count], self.labels[:count], self.classes)
 
+    def after(self, count: int) -> Pictures:
+        """All but the first so many.  Raises: BadParameters when none are left."""
+        return Pictures(self.source, self.pixels[count:], self.labels[count:], self.classes)
+
     def only(self, client: int) -> Pictures:
         """The picture of one client."""
         return Pictures(self.source, self.pixels[client, None], self.labels[client, None], self.classes)
@@ -78,16 +82,24 @@ def glyphs(count: int, seed: int) -> Pictures:
             f"{count} pictures from seed {seed}: ask for 1 to {MOST_PICTURES}, from a seed of at least 0"
         )
     rng = np.random.default_rng(seed)
-    labels = rng.integers(CLASSES, size=count)
     shapes = _glyphs()
-    canvas = np.zeros((count, SIDE, SIDE))
-    height, width = shapes.shape[1:]
-    tops, lefts = rng.integers(1, SIDE - height, size=count), rng.integers(1, SIDE - width, size=count)
-    for picture, label, top, left in zip(canvas, labels, tops, lefts, strict=True):
-        picture[top : top + height, left : left + width] = shapes[label]
-    contrast = rng.uniform(_LEAST_CONTRAST, 1, size=(count, 1, 1))
-    grain = _GRAIN * rng.standard_normal(canvas.shape)
-    return Pictures("glyphs", np.clip(contrast * _blurred(canvas) + grain, 0, 1), labels, CLASSES)
+    labels = np.zeros(count, dtype=np.int64)
+    pixels = np.zeros((count, SIDE, SIDE))
+    # One after the other, so that the first pictures are the same however many are asked for.
+    for here in range(count):
+        labels[here] = rng.integers(CLASSES)
+        pixels[here] = _written(shapes[labels[here]], rng)
+    return Pictures("glyphs", pixels, labels, CLASSES)
+
+
+def _written(shape: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """One glyph somewhere on the canvas, one black pixel of margin at the least."""
+    canvas = np.zeros((SIDE, SIDE))
+    height, width = shape.shape
+    top, left = rng.integers(1, SIDE - height), rng.integers(1, SIDE - width)
+    canvas[top : top + height, left : left + width] = shape
+    contrast = rng.uniform(_LEAST_CONTRAST, 1)
+    return np.asarray(np.clip(contrast * _blurred(canvas) + _GRAIN * rng.standard_normal(canvas.shape), 0, 1))
 
 
 def _glyphs() -> NDArray[np.float64]:
@@ -96,11 +108,8 @@ def _glyphs() -> NDArray[np.float64]:
     return dots.transpose(1, 0, 2).repeat(_SCALE, axis=1).repeat(_SCALE, axis=2)
 
 
-def _blurred(pictures: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convolved with (1, 2, 1) x (1, 2, 1) / 16; beyond the edge is black."""
-    for axis in (1, 2):
-        framed = np.pad(pictures, [(int(axis == here), int(axis == here)) for here in range(3)])
-        size = pictures.shape[axis]
-        before, here, after = (framed.take(range(start, start + size), axis=axis) for start in range(3))
-        pictures = (before + 2 * here + after) / 4
-    return pictures
+def _blurred(picture: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Convolved with (1, 2, 1) x (1, 2, 1) / 16; the margin keeps what wraps around black."""
+    for axis in (0, 1):
+        picture = (np.roll(picture, 1, axis) + 2 * picture + np.roll(picture, -1, axis)) / 4
+    return picture

@@ -130,17 +130,14 @@ def finding_of(inversion: Inversion, more: tuple[Check, ...] = ()) -> Finding:
     become blind, the others when noise is missing; `more` are those of other sums, such as real rounds.
     """
     checks = [
-        Check(
-            f"the attack works: {_title(row.clients, row.noise_multiplier)}, best PSNR in dB",
-            row.recovered > 0,
-            row.best,
-        )
+        Check(f"the attack works: {_title(1, row.noise_multiplier)}, best PSNR in dB", row.recovered > 0, row.best)
         for row in inversion.rows
         if row.clients == 1 and row.noise_multiplier == 0
     ]
     for z in sorted({row.noise_multiplier for row in inversion.rows if row.noise_multiplier >= ENOUGH_NOISE}):
         found = sum(row.recovered for row in inversion.rows if row.noise_multiplier == z)
-        checks.append(Check(f"clients recovered at noise multiplier {float(z):g}, all cohorts", found == 0, found))
+        name = f"noise stops the attack: all cohorts, noise multiplier {float(z):g}, clients recovered"
+        checks.append(Check(name, found == 0, found))
     return Finding(
         audit="invert",
         subject=f"gradients of {inversion.source}, one picture each",

@@ -9,6 +9,7 @@ row i is sum_c db_i(c) x(c), the picture of client c wherever c alone made hidde
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ class Network:
     second_bias: Floats = field(repr=False)
 
     @classmethod
-    def fresh(cls, inputs: int, classes: int, seed: int) -> Network:
+    def fresh(cls, inputs: int, classes: int, seed: int) -> Self:
         """Every weight uniform within +-1/sqrt(fan-in), the usual start of a dense layer.
 
         Raises: BadParameters for a negative seed.
@@ -75,9 +76,28 @@ class Network:
         Source: Phong, Aono, Hayashi, Wang, Moriai, IEEE TIFS 2018, section 3 (the division); Boenisch et al., EuroS&P
         2023, on sums (what stays separate in them).
         """
-        if gradient.shape != (self.length,):
-            raise BadParameters(f"a gradient has {self.length} numbers, got an array of shape {gradient.shape}")
-        rows = gradient[: self.first.size].reshape(self.first.shape)
-        biases = gradient[self.first.size : self.first.size + HIDDEN]
+        rows, biases = self.first_layer(gradient)
         moved = biases != 0
         return np.asarray(np.clip(rows[moved] / biases[moved, None], 0, 1))
+
+    def strongest(self, gradient: Floats) -> Floats:
+        """The best rank-one fit u (x, 1) to (dW1, db1): its x, within [0, 1]; (1, inputs), none without a bias.
+
+        For one picture under noise far better than one division: all rows hold the same picture, and the noise of each
+        is another. Of a sum it is the strongest mixture.
+        Raises: BadParameters for another length.
+        Source: Eckart and Young, Psychometrika 1936 (the best fit is the first singular pair).
+        """
+        rows, biases = self.first_layer(gradient)
+        first = np.linalg.svd(np.hstack([rows, biases[:, None]]), full_matrices=False)[2][0]
+        return np.asarray(np.clip(first[None, :-1] / first[-1], 0, 1)) if first[-1] else np.zeros((0, len(first) - 1))
+
+    def first_layer(self, gradient: Floats) -> tuple[Floats, Floats]:
+        """dW1 and db1 of a gradient: (hidden, inputs) and (hidden,).
+
+        Raises: BadParameters for another length.
+        """
+        if gradient.shape != (self.length,):
+            raise BadParameters(f"a gradient has {self.length} numbers, got an array of shape {gradient.shape}")
+        weights = self.first.size
+        return gradient[:weights].reshape(self.first.shape), gradient[weights : weights + HIDDEN]

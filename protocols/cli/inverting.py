@@ -12,7 +12,8 @@ from protocols.cli.options import REFUSED, Json, SourceName, output
 
 def invert(
     clients: Annotated[
-        list[int] | None, typer.Option(help="clients in the sum, rising; several times for several cohorts", min=1)
+        list[int] | None,
+        typer.Option(help="clients in the sum, rising; several times for several cohorts", min=1, max=1024),
     ] = None,
     noise_multiplier: Annotated[
         list[str] | None,

@@ -16,6 +16,7 @@ from fractions import Fraction
 import numpy as np
 
 from dp.audit import Check, Finding, Inversion, Pictures, glyphs, invert
+from dp.audit.imprint import Imprint
 from dp.audit.inversion import CLIP, COHORTS, MULTIPLIERS, Matches, clipped_gradients, finding_of, match
 from dp.audit.network import Network
 from dp.entropy import Entropy
@@ -24,11 +25,13 @@ from protocols.learning.data import digits
 from protocols.plan import PAIRWISE, RoundPlan
 from protocols.round import secure_mean
 
-# Of the real rounds: as many clients as the smallest cohort of the table, and noise as a private run has it.
-CLIENTS_OF_A_ROUND = 5
+# Of the real rounds: the smallest cohort of the table, and one where only a server that chooses weights reads much.
+FEW, MANY = 5, 20
 NOISE_OF_A_ROUND = Fraction(1)
+# Like the clients', and none of them: what a server that chooses weights looks at.
+PUBLIC_PICTURES = 500
 MEANING = (
-    "A sum without noise is not differentially private: secure aggregation hides who sent what, not what is in the sum.",
+    "A sum without noise is not differentially private: secure aggregation hides who sent what, not what was sent.",
     "Noise that stops this attack is no proof of privacy: another attack may succeed, and only epsilon bounds all.",
 )
 _LABEL = b"secagg/v1/audit/inversion"
@@ -62,12 +65,19 @@ def pictures_of(source: Source | None, count: int, seed: int) -> Pictures:
 def _digit_pictures(count: int, seed: int) -> Pictures:
     examples = digits()
     if not 1 <= count <= len(examples):
-        raise Misused(f"there are {len(examples)} digits, {count} cannot be drawn from them")
+        raise Misused(f"there are {len(examples)} digits and {count} are needed: ask for fewer clients, or for glyphs")
     chosen = examples.take(np.random.default_rng(seed).permutation(len(examples))[:count])
     side = round(chosen.features.shape[1] ** 0.5)
     large = chosen.features.reshape(-1, side, side).repeat(_SCALE, axis=1).repeat(_SCALE, axis=2)
     framed = np.pad(large, ((0, 0), (_FRAME, _FRAME), (_FRAME, _FRAME)))
     return Pictures("scikit-learn digits", framed, chosen.labels, chosen.classes)
+
+
+class Server(StrEnum):
+    """What a server does before it looks at the sum."""
+
+    CURIOUS = "curious"  # nothing: it sends the weights that training begins with
+    CHOOSING = "chooses the weights"  # it sends weights that keep pictures apart in the sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +87,55 @@ class SecureRound:
     `noise_multiplier` is 0 for the bare sum; `exact` says that the sum is that of the trusted party, bit for bit.
     """
 
+    server: Server
     protocol: str
     noise_multiplier: Fraction
     exact: bool
     found: Matches
 
+    def check(self) -> Check:
+        """Passed when the sum is right, and shows pictures where there is no noise and none where there is."""
+        noise = f"noise multiplier {float(self.noise_multiplier):g}" if self.noise_multiplier else "no noise"
+        round_ = f"a real {self.protocol} round of {len(self.found.psnr)} clients, {noise}, server {self.server}"
+        expected = "noise stops the attack" if self.noise_multiplier else "the attack works"
+        passed = self.exact and (self.found.recovered == 0) == (self.noise_multiplier > 0)
+        return Check(f"{expected}: {round_}, clients recovered", passed, self.found.recovered)
+
+    def to_dict(self) -> dict[str, object]:
+        """One line of a result."""
+        return {
+            "server": self.server.value,
+            "protocol": self.protocol,
+            "clients": len(self.found.psnr),
+            "noise_multiplier": float(self.noise_multiplier),
+            "exact": self.exact,
+            "recovered": self.found.recovered,
+            "best_psnr": float(self.found.psnr.max()),
+        }
+
+
+def server_network(server: Server, public: Pictures, seed: int) -> Network:
+    """The weights a server sends; one that chooses them has pictures like the clients', and none of theirs."""
+    if server is Server.CHOOSING:
+        return Imprint.from_public(public)
+    return Network.fresh(public.pixels[0].size, public.classes, seed)
+
 
 def attack_round(
-    pictures: Pictures, seed: int, noise_multiplier: Fraction = Fraction(0), protocol: str = PAIRWISE
+    pictures: Pictures,
+    public: Pictures,
+    seed: int,
+    server: Server = Server.CURIOUS,
+    noise_multiplier: Fraction = Fraction(0),
+    protocol: str = PAIRWISE,
 ) -> SecureRound:
-    """Run it and attack the sum: network as `dp.audit.invert` draws it from this seed, noise as production draws it.
+    """One real round, and the attack on its sum: weights as `dp.audit.invert` draws them from this seed, or chosen.
 
     Raises: BadPlan for fewer than three clients, or noise that no lattice has.
     """
-    clients = len(pictures)
-    network = Network.fresh(pictures.pixels[0].size, pictures.classes, seed)
+    network = server_network(server, public, seed)
     plan = RoundPlan.recommend(
-        clients,
+        len(pictures),
         dropout=0,
         corrupt=0,
         clip=CLIP,
@@ -104,8 +146,8 @@ def attack_round(
     updates = {who: [gradient] for who, gradient in enumerate(clipped_gradients(network, pictures))}
     report = secure_mean(updates, plan, round=0)
     [mean] = report.mean
-    found = match(network.candidates(clients * mean), pictures.pixels)
-    return SecureRound(protocol, noise_multiplier, report.exact, found)
+    found = match(network.candidates(len(pictures) * mean), pictures.pixels)
+    return SecureRound(server, protocol, noise_multiplier, report.exact, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +184,7 @@ class InversionAudit:
                 }
                 for row in self.inversion.rows
             ],
-            "rounds": [
-                {
-                    "protocol": real.protocol,
-                    "clients": len(real.found.psnr),
-                    "noise_multiplier": float(real.noise_multiplier),
-                    "exact": real.exact,
-                    "recovered": real.found.recovered,
-                    "best_psnr": float(real.found.psnr.max()),
-                }
-                for real in self.rounds
-            ],
+            "rounds": [real.to_dict() for real in self.rounds],
         }
 
 
@@ -162,21 +194,21 @@ def audit_inversion(
     cohorts: Sequence[int] = COHORTS,
     multipliers: Sequence[Fraction] = MULTIPLIERS,
 ) -> InversionAudit:
-    """The table, and two real rounds of five clients: the bare sum, and the sum with a private run's noise.
+    """The table, and real rounds: small and bare; larger, with weights the server chose, bare and with noise.
 
     Raises: as `dp.audit.invert` and `pictures_of`.
     """
-    pictures = pictures_of(source, max(*cohorts, CLIENTS_OF_A_ROUND), seed)
+    clients = max([*cohorts, MANY])
+    drawn = pictures_of(source, clients + PUBLIC_PICTURES, seed)
+    pictures, public = drawn.first(clients), drawn.after(clients)
     with Entropy.system(_LABEL, b"") as noise:
         inversion = invert(pictures, noise, seed, cohorts, multipliers)
-    few = pictures.first(CLIENTS_OF_A_ROUND)
-    rounds = tuple(attack_round(few, seed, z) for z in (Fraction(0), NOISE_OF_A_ROUND))
-    return InversionAudit(inversion, rounds, finding_of(inversion, tuple(map(_check_of, rounds))))
-
-
-def _check_of(real: SecureRound) -> Check:
-    what = f"a real {real.protocol} round of {len(real.found.psnr)} clients"
-    if not real.noise_multiplier:
-        return Check(f"clients recovered from {what}, no noise", real.exact, real.found.recovered)
-    name = f"clients recovered from {what}, noise multiplier {float(real.noise_multiplier):g}"
-    return Check(name, real.exact and not real.found.recovered, real.found.recovered)
+    rounds = tuple(
+        attack_round(pictures.first(count), public, seed, server, z)
+        for count, server, z in (
+            (FEW, Server.CURIOUS, Fraction(0)),
+            (MANY, Server.CHOOSING, Fraction(0)),
+            (MANY, Server.CHOOSING, NOISE_OF_A_ROUND),
+        )
+    )
+    return InversionAudit(inversion, rounds, finding_of(inversion, tuple(real.check() for real in rounds)))
