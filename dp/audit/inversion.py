@@ -216,6 +216,8 @@ def _require_grid(pictures: int, cohorts: Sequence[int], multipliers: Sequence[F
         raise BadParameters(f"cohorts must rise from at least 1 to at most {pictures} clients, got {list(cohorts)[:8]}")
     rising = list(multipliers) == sorted(set(multipliers))
     if not multipliers or not rising or multipliers[0] < 0 or multipliers[-1] > _MOST_MULTIPLIER:
-        raise BadParameters(f"noise multipliers must rise within 0..{_MOST_MULTIPLIER}, got {len(multipliers)} of them")
+        raise BadParameters(
+            f"noise multipliers must rise within 0..{_MOST_MULTIPLIER}, got {[float(z) for z in multipliers[:8]]}"
+        )
     if len(cohorts) * len(multipliers) > MOST_CELLS:
         raise BadParameters(f"{len(cohorts)} cohorts with {len(multipliers)} multipliers: at most {MOST_CELLS} cells")

@@ -42,7 +42,8 @@ class Network:
         """
         if seed < 0:
             raise BadParameters(f"seed must be at least 0, got {seed}")
-        rng = np.random.default_rng(seed)
+        # Another stream than that of pictures from the same seed: weights that know them would be another attack.
+        rng = np.random.default_rng((seed, 1))
 
         def layer(rows: int, columns: int) -> tuple[Floats, Floats]:
             reach = columns**-0.5
