@@ -7,8 +7,8 @@
     freshness   no window of 12 values occurs twice within two rounds, and neighbouring coordinates are unrelated
     clip        a far too long update is within the sensitivity once it is on its lattice
 
-False alarms: 8e-8 for each bound, 2e-9 for each other check but 4e-8 for the variance of a few hundred bits, whose law is
-skewed: below 1e-6 in a run over all routes.
+False alarms: 8e-8 for each bound, 2e-9 for each other check but 4e-8 for the variance of a few hundred bits, whose
+law is skewed: below 1e-6 in a run over all routes.
 A pass proves nothing; it would have found noise 2 % too weak, a clip that is missing, or a stream drawn twice.
 """
 
