@@ -30,9 +30,9 @@ BESIDE = dict.fromkeys(("clients", "servers", "oneshot", "sizes", "rounding", "f
 BESIDE |= dict.fromkeys(("noise", "accounting", "calibration"), "dp")
 BESIDE |= {"ckks": "tenseal"}
 PEER_SUITES = (*BESIDE, "attacks")
-# Only where they are named: one starts a framework's engine, the others train for minutes.
+# Only where they are named: one starts a framework's engine, the others train for minutes or need torch.
 BESIDE |= {"flower_loop": "flower"}
-ON_DEMAND = ("flower_loop", "compression", "membership")
+ON_DEMAND = ("flower_loop", "compression", "membership", "inversion")
 
 
 def machine() -> dict[str, object]:

@@ -95,7 +95,12 @@ if TYPE_CHECKING:
     from dp.ledger.charge import Charge as Charge
     from dp.ledger.charge import Outcome as Outcome
     from dp.ledger.charge import Randomness as Randomness
+    from dp.ledger.charge import Scope as Scope
+    from dp.ledger.charge import Setting as Setting
     from dp.ledger.charge import Terms as Terms
+    from dp.ledger.clients import ClientRecord as ClientRecord
+    from dp.ledger.clients import MerkleProof as MerkleProof
+    from dp.ledger.clients import check_proof as check_proof
     from dp.ledger.verdict import Problem as Problem
     from dp.ledger.verdict import Verdict as Verdict
     from dp.mechanisms import DiscreteGaussian as DiscreteGaussian
@@ -139,6 +144,7 @@ _HOME = {
     "BudgetExceeded": "errors",
     "Calibrated": "calibrate",
     "Charge": "ledger.charge",
+    "ClientRecord": "ledger.clients",
     "Clip": "bounds",
     "ClipExceeded": "errors",
     "Clipped": "clip",
@@ -181,6 +187,7 @@ _HOME = {
     "LocalMechanism": "mechanisms",
     "Locked": "errors",
     "Mechanism": "mechanisms",
+    "MerkleProof": "ledger.clients",
     "NoiseShare": "distributed",
     "NoiseTooCoarse": "errors",
     "NonFinite": "errors",
@@ -207,7 +214,9 @@ _HOME = {
     "RolledBack": "errors",
     "Sampled": "events",
     "Schedule": "calibrate",
+    "Scope": "ledger.charge",
     "SeenTimes": "views",
+    "Setting": "ledger.charge",
     "Signer": "ledger.chain",
     "Skellam": "mechanisms",
     "SkellamEvent": "events",
@@ -227,6 +236,7 @@ _HOME = {
     "ZcdpEvent": "events",
     "account": "accountant",
     "calibrate_gaussian": "calibrate",
+    "check_proof": "ledger.clients",
     "clip_l1": "clip",
     "clip_l2": "clip",
     "clip_layers": "clip",

@@ -110,11 +110,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         with suppress(FileNotFoundError):
             fresh.unlink()
-        descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        with fresh.open("xb") as file:
+            os.fchmod(file.fileno(), 0o600)
             yield file
             file.flush()
-            os.fsync(descriptor)
+            os.fsync(file.fileno())
         fresh.replace(path)
     except OSError as wrong:
         raise StorageRefused(f"cannot store {path}: {wrong.strerror}") from wrong

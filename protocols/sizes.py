@@ -16,6 +16,8 @@ Of an encrypted round the ceremony that makes its key is left out: clients take 
     decryptor   WholeSum -> Decrypted          where it is the one who opens
 
     client      OpenSeeded -> SeededCiphertext    SeededSum    where clients share the key
+
+Where a ledger counts the round, each client says a Countersignature besides, of 208 bytes: it is left out here.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ canary            one client in or out of rounds whose sums are seen      canari
 membership        the matched filter against the best there can be        matching
 confidence        from counted mistakes to a lower bound of epsilon
 finding           what an audit says, and how it stands in a ledger
+inversion         pictures read out of sums of gradients: a demonstration that bounds nothing
 
 The attacked system is an argument: nothing in here knows how a sum came about.
 """
@@ -18,7 +19,10 @@ from __future__ import annotations
 from dp.audit.canaries import Observed, Presence, canary, observe
 from dp.audit.confidence import Count, Mistakes, epsilon_of_shift
 from dp.audit.finding import Check, Correction, Finding, refuted
+from dp.audit.glyphs import Pictures, glyphs
 from dp.audit.guessing import Canaries, ChosenOnHalf, Declared, one_run
+from dp.audit.inversion import invert
+from dp.audit.inverted import Inversion, InversionRow, Panel
 from dp.audit.matching import Point, Roc, judge, membership, optimum, roc
 from dp.audit.processes import across_processes
 from dp.audit.production import production_routes, routes_of
@@ -33,9 +37,13 @@ __all__ = [
     "Count",
     "Declared",
     "Finding",
+    "Inversion",
+    "InversionRow",
     "Mistakes",
     "NoisePath",
     "Observed",
+    "Panel",
+    "Pictures",
     "Point",
     "Presence",
     "Roc",
@@ -45,6 +53,8 @@ __all__ = [
     "canary",
     "epsilon_of_shift",
     "examine",
+    "glyphs",
+    "invert",
     "judge",
     "membership",
     "observe",

@@ -64,11 +64,10 @@ class Admission:
             self._composed[budget.id] = known
         return known[1]
 
-    def of_client(self, history: History, budget: BudgetState, pseudonym: bytes) -> Interval:
-        """What one client has spent of one budget towards the aggregator, by the rounds it was invited to."""
-        terms = budget.terms
-        counts = self._attendance(history).possible(history, budget, pseudonym)
-        return self._cost(budget, counts, View.AGGREGATOR if terms.view is View.RELEASED else terms.view)
+    def towards_server(self, budget: BudgetState, counts: Counts) -> Interval:
+        """What these releases cost towards whoever knows the cohorts, at the budget's delta."""
+        view = budget.terms.view
+        return self._cost(budget, counts, View.AGGREGATOR if view is View.RELEASED else view)
 
     def admit(self, history: History, charge: Charge, members: tuple[bytes, ...]) -> tuple[Price, ...]:
         """What the charge does to every budget it is charged to, all of which hold it; members are pseudonyms.

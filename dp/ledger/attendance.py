@@ -81,7 +81,8 @@ class Attendance:
 
 def require_openings(named: Named, openings: list[Opening]) -> None:
     """The openings beside an entry are the ones it was written with.  Raises: Corrupt."""
-    if [opening.position for opening in openings] != list(range(named.size)):
+    placed = all(opening.position == at for at, opening in enumerate(openings))
+    if len(openings) != named.size or not placed:
         raise Corrupt(
             f"entry {named.seq} names {named.size}, but {len(openings)} openings are beside it; restore a copy",
             seq=named.seq,
@@ -108,9 +109,16 @@ def profiles(history: History, budget: BudgetState, attendance: Attendance) -> l
 
 
 def _counted(history: History, budget: BudgetState, seqs: Iterable[int]) -> Counts:
-    counts: Counts = Counter()
+    # An event is slow to hash, and equal ones are mostly one object in a history.
+    times: Counter[int] = Counter()
+    events: dict[int, Event] = {}
     for seq in seqs:
         record = history.records[seq]
         if record.standing is not Standing.ABORTED and budget.id in record.budgets:
-            counts[record.charge.event] += 1
+            event = record.charge.event
+            events[id(event)] = event
+            times[id(event)] += 1
+    counts: Counts = Counter()
+    for key, count in times.items():
+        counts[events[key]] += count
     return counts

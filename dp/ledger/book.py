@@ -39,7 +39,7 @@ from dp.ledger.admission import Admission, require_unclosed
 from dp.ledger.attendance import Attendance
 from dp.ledger.chain import Entry, Head, Kind, Signer
 from dp.ledger.charge import Charge, Outcome, Setting
-from dp.ledger.cohorts import PSEUDONYM_BYTES, Drawn, Opening, Pseudonyms, cohort_root
+from dp.ledger.cohorts import PSEUDONYM_BYTES, Drawn, Opening, Pseudonyms, cohort_of, cohort_root
 from dp.ledger.exporting import import_lines
 from dp.ledger.genesis import Beginning, clock, code, create, draw, software
 from dp.ledger.history import History, Standing
@@ -362,7 +362,7 @@ class Ledger(Upkeep):
         for everybody who is not listed in it.
         Raises: BadReservation for a reservation that is still open; Locked while another process reads the tail.
         """
-        if not isinstance(of, int) and not (isinstance(of, bytes) and len(of) == PSEUDONYM_BYTES):
+        if not (_is_number(of) or (isinstance(of, bytes) and len(of) == PSEUDONYM_BYTES)):
             raise BadParameters("give the number of an entry, or the pseudonym of a client, to erase")
         store = self._log.store
         erased: list[Opening] = []
@@ -406,8 +406,9 @@ class Ledger(Upkeep):
 
     def _try_reserve(self, history: History, charge: Charge, owner: Owner) -> Reservation | None:
         """Admits and writes; None when the charges changed while the admission was being computed."""
-        prices = self._admission.admit(history, charge, tuple(map(self._named().of, charge.members)))
-        openings = self._draw(charge.members)
+        members = tuple(map(self._named().of, charge.members))
+        prices = self._admission.admit(history, charge, members)
+        openings = _draw(members)
         named: Body = {"members": cohort_root(openings).hex()} if openings else {}
         body: Body = {
             "charge": charge.to_body(),
@@ -430,9 +431,6 @@ class Ledger(Upkeep):
             return None
         self._admission.admitted(history, prices)
         return Reservation(said[-1].seq, charge, owner.session)
-
-    def _draw(self, members: tuple[bytes, ...]) -> tuple[Drawn, ...]:
-        return self._named().cohort(members, draw(SALT_BYTES * len(members))) if members else ()
 
     def _same_names(self, seq: int, members: tuple[bytes, ...]) -> bool:
         """Whether these are the ones named at an entry."""
@@ -462,11 +460,13 @@ class Ledger(Upkeep):
 
     def _survivors(self, reservation: Reservation, outcome: Outcome) -> tuple[Drawn, ...]:
         """Openings of the survivors, all of whom were invited.  Raises: BadParameters."""
+        if not outcome.named:
+            return ()
+        survivors = tuple(map(self._named().of, outcome.named))
         invited = {opening.pseudonym for opening in self._log.store.openings_of(reservation.seq)}
-        survivors = self._draw(outcome.named)
-        if not invited.issuperset(survivor.pseudonym for survivor in survivors):
+        if not invited.issuperset(survivors):
             raise BadParameters("the outcome names somebody who was not invited, or nobody was named by the charge")
-        return survivors
+        return _draw(survivors)
 
     def _end(self, reservation: Reservation, kind: Kind, body: Body, survivors: tuple[Drawn, ...] = ()) -> Head:
         def decide() -> list[Said]:
@@ -516,6 +516,15 @@ def spend(ledger: Ledger, charge: Charge, release: Callable[[], T], outcome: Cal
 
 def _terms(budget: Budget, randomness: Randomness) -> Terms:
     return Terms(budget, Unit(budget.relation), View.AGGREGATOR, randomness)
+
+
+def _is_number(of: int | bytes) -> bool:
+    return isinstance(of, int) and not isinstance(of, bool) and 0 <= of < 2**63
+
+
+def _draw(pseudonyms: tuple[bytes, ...]) -> tuple[Drawn, ...]:
+    """Openings with fresh salts."""
+    return cohort_of(pseudonyms, draw(SALT_BYTES * len(pseudonyms))) if pseudonyms else ()
 
 
 def _settled(seq: int, reason: str) -> Said:

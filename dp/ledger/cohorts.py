@@ -81,14 +81,6 @@ class Pseudonyms:
         require_identity(identity)
         return hmac.digest(self._secret, LABEL_PSEUDONYM + identity, "sha256")
 
-    def cohort(self, members: Iterable[bytes], salts: bytes) -> tuple[Drawn, ...]:
-        """Openings not yet placed, sorted by pseudonym, from 16 bytes of `salts` for each member."""
-        names = sorted(self.of(member) for member in members)
-        if len(salts) != SALT_BYTES * len(names):
-            raise BadParameters(f"{len(names)} members need {SALT_BYTES * len(names)} bytes of salt, got {len(salts)}")
-        pieces = (salts[at : at + SALT_BYTES] for at in range(0, len(salts), SALT_BYTES))
-        return tuple(Drawn(name, salt) for name, salt in zip(names, pieces, strict=True))
-
     def result_salt(self, seq: int) -> bytes:
         """The salt of the result of one reservation: who is given it can check the digest in its COMMIT."""
         return hmac.digest(self._secret, LABEL_SALT + seq.to_bytes(8, "little"), "sha256")
@@ -119,6 +111,15 @@ class Drawn:
     def at(self, seq: int, position: int) -> Opening:
         """In its place."""
         return Opening(seq, position, self.pseudonym, self.salt)
+
+
+def cohort_of(pseudonyms: Iterable[bytes], salts: bytes) -> tuple[Drawn, ...]:
+    """Openings not yet placed, sorted by pseudonym, from 16 bytes of `salts` for each.  Raises: BadParameters."""
+    names = sorted(pseudonyms)
+    if len(salts) != SALT_BYTES * len(names):
+        raise BadParameters(f"{len(names)} members need {SALT_BYTES * len(names)} bytes of salt, got {len(salts)}")
+    pieces = (salts[at : at + SALT_BYTES] for at in range(0, len(salts), SALT_BYTES))
+    return tuple(Drawn(name, salt) for name, salt in zip(names, pieces, strict=True))
 
 
 def hidden_result(salt: bytes, digest: bytes) -> bytes:

@@ -142,8 +142,8 @@ class Reading:
         unsaid = any(records[seq].standing is Standing.COMMITTED and seq not in told for seq in invited)
         spent, left = [], []
         for budget in history.budgets.values():
-            if attendance.possible(history, budget, name):
-                own = self._admission.of_client(history, budget, name)
+            if counts := attendance.possible(history, budget, name):
+                own = self._admission.towards_server(budget, counts)
                 spent.append((budget.id, own))
                 charged = own if budget.terms.scope is Scope.EACH else self._admission.charged(history, budget)
                 left.append((budget.id, remaining(budget, charged)))

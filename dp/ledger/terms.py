@@ -4,7 +4,9 @@
     everyone    the limit holds for a client that may have been in every round
     each        the limit holds for each client by the rounds it was invited to
 
-Several budgets may be open at once; a charge is admitted when every one that matches it holds it.
+Several budgets may be open at once; a charge is admitted when every one that matches it holds it. The charges of
+one are put together as parameters fixed beforehand are: where noise or sampling are chosen by looking at earlier
+releases, a filter of `dp.filters` must admit them before the ledger is asked.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from dp.errors import BadParameters
 
 LONGEST_NAME = 200
 LONGEST_TEXT = 2000
-# How the charges of a budget are put together: all of them by the accountants, as parameters fixed beforehand are.
+# How the charges of a budget are put together; a word of the format, of which there is one so far.
 SCHEDULE = "schedule"
 
 

@@ -6,6 +6,7 @@ import typer
 
 from protocols.cli.audits import audits
 from protocols.cli.budgets import calibrate, epsilon
+from protocols.cli.inverting import invert
 from protocols.cli.ledgers import ledgers
 from protocols.cli.rounds import demo, plan, simulate
 
@@ -20,4 +21,5 @@ app = typer.Typer(
 for command in (demo, simulate, plan, epsilon, calibrate):
     app.command()(command)
 app.add_typer(ledgers, name="ledger")
+audits.command()(invert)
 app.add_typer(audits, name="audit")

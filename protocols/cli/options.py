@@ -60,6 +60,13 @@ class RelationName(StrEnum):
     REPLACE_ONE = "replace-one"
 
 
+class SourceName(StrEnum):
+    """Pictures that gradients can be taken of."""
+
+    DIGITS = "digits"
+    GLYPHS = "glyphs"
+
+
 EngineChoice = Annotated[
     EngineName | None, typer.Option(help="with ckks: what encrypts, seal unless said; fft is the faster one")
 ]

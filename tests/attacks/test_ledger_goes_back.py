@@ -17,6 +17,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from dp import Budget, Ledger
+from dp.errors import BadParameters, Forked
+from dp.ledger import Head
+from dp.ledger.vouching import Known
 from protocols.codec import kind_of
 from protocols.countersigning import head_of
 from protocols.durable import DurableClient
@@ -322,9 +325,10 @@ def test_a_client_that_dies_after_it_vouched_says_the_same_bytes_again(row: str,
 # --- over a framework, and in one call
 
 
-PLAN = RoundPlan.recommend(
-    8, dropout=0.25, corrupt=0, clip=1.0, protocol=ONE_SHOT, task="exchanged", min_cohort=3, noise_multiplier=1.0
-)
+def plan_over(protocol: str) -> RoundPlan:
+    return RoundPlan.recommend(
+        8, dropout=0.25, corrupt=0, clip=1.0, protocol=protocol, task="exchanged", min_cohort=3, noise_multiplier=1.0
+    )
 
 
 @rows("M26", "L3")
@@ -332,7 +336,7 @@ def test_sites_of_a_framework_refuse_it_and_nothing_is_charged(row: str, archive
     archive.head()
     archive.copy("old")
     with archive.opened() as ledger:
-        framework = Framework.made(archive.base / "homes", PLAN, 8, ledger)
+        framework = Framework.made(archive.base / "homes", plan_over(ONE_SHOT), 8, ledger)
         assert framework.round(update_of).survivors == tuple(range(8))
     archive.now = "old"
     with archive.opened() as ledger:
@@ -345,6 +349,36 @@ def test_sites_of_a_framework_refuse_it_and_nothing_is_charged(row: str, archive
     with archive.opened() as ledger:
         framework.exchanges.ledger = ledger
         assert framework.round(update_of).survivors == tuple(range(8))
+
+
+@rows("M26", "L3")
+@pytest.mark.parametrize("protocol", ["pairwise", "oneshot", "ckks"])
+def test_what_sites_countersigned_lies_in_the_ledger_and_vouches_to_whoever_knows_their_keys(
+    row: str, protocol: str, archive: Archive
+) -> None:
+    first = archive.head()
+    archive.copy("twin")
+    with archive.opened() as ledger:
+        framework = Framework.made(archive.base / "homes", plan_over(protocol), 8, ledger)
+        framework.round(update_of)
+        shown = head_of(ledger)
+        assert framework.round(update_of).excluded == {}
+        parties = frozenset(framework.exchanges.roster.clients.values())
+        verdict = ledger.verify(Known(parties=parties))
+        assert (verdict.ok, verdict.witnesses, verdict.vouched) == (True, 16, shown.seq)
+        assert ledger.verify(Known(parties=frozenset({bytes(32)}))).vouched is None
+        kept = list(ledger._log.store.witnesses())
+    assert {witness.seq for witness in kept} == {first.seq, shown.seq}
+    # Another past is contradicted by whoever of them is asked, one signature being enough.
+    archive.now = "twin"
+    archive.head(*map(str, range(20)))
+    told = next(witness for witness in kept if witness.seq == shown.seq)
+    with archive.opened() as twin:
+        assert twin.verify().ok
+        with pytest.raises(BadParameters):
+            twin.witness(Head(shown.seq, twin._log.entry(shown.seq).hash, b""), told.party, told.signature)
+        with pytest.raises(Forked, match="another entry"):
+            twin.witness(Head(shown.seq, shown.hash, b""), told.party, told.signature)
 
 
 @rows("M26", "L3")

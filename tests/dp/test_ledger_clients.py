@@ -26,15 +26,17 @@ from dp.errors import (
     ConflictingCharge,
     Corrupt,
     Erased,
+    LedgerError,
     Locked,
     StorageRefused,
 )
 from dp.events import GaussianEvent, Poisson, Repeated, Sampled
 from dp.ledger import Ledger, Outcome, Standing, check_proof
-from dp.ledger.attendance import fullest
+from dp.ledger.attendance import fullest, require_openings
 from dp.ledger.chain import Kind, Signer, link
 from dp.ledger.charge import Charge, Scope
-from dp.ledger.cohorts import Opening, Pseudonyms
+from dp.ledger.cohorts import Opening, Pseudonyms, cohort_of
+from dp.ledger.history import Named
 from dp.ledger.merkle import leaf_hash, root_of
 from dp.ledger.place import beside, read_key
 from tests.dp.ledger_kit import DELTA, EVENT, RELATION, WIDE, budget_for, charge, edit, epsilon_of
@@ -397,6 +399,33 @@ def test_openings_that_are_not_those_of_the_entry_are_found_at_its_line(path: Pa
         assert wrong.value.seq == line
 
 
+def test_a_bit_flipped_anywhere_never_gives_a_client_a_wrong_account(path: Path) -> None:
+    with Ledger.create(path) as ledger:
+        ledger.open_budget(terms(scope=Scope.EACH))
+        for number in range(3):
+            ledger.commit(ledger.reserve(invites(number, 1, 2, 3 + number)), survives(1, 2))
+        expected = ledger.clients()
+    raw, refused, right = path.read_bytes(), 0, 0
+    for at in range(0, len(raw), 97):
+        damaged = bytearray(raw)
+        damaged[at] ^= 1 << (at % 8)
+        path.write_bytes(damaged)
+        try:
+            with Ledger.read(path) as reader:
+                found = reader.clients()
+        except LedgerError:
+            refused += 1
+        else:
+            assert found == expected
+            right += 1
+    assert min(refused, right) > 0
+
+
+def test_a_cohort_larger_than_any_list_is_refused_without_counting_to_it() -> None:
+    with pytest.raises(Corrupt, match="names 4611686018427387904, but 0 openings"):
+        require_openings(Named(2, 2, bytes(32), 2**62), [])
+
+
 def test_rows_cannot_be_changed_by_accident_but_taken_out(path: Path, ledger: Ledger) -> None:
     ledger.reserve(invites(0, 1, 2))
     connection = sqlite3.connect(path)
@@ -574,7 +603,7 @@ def test_a_round_that_is_still_open_is_not_erased(ledger: Ledger) -> None:
     for of in (2, ledger.pseudonym(client(1))):
         with pytest.raises(BadReservation, match="end them"):
             ledger.erase(of)
-    for wrong in (b"short", "name", None):
+    for wrong in (b"short", "name", None, True, -1, 2**63):
         with pytest.raises(BadParameters):
             ledger.erase(wrong)  # type: ignore[arg-type]
     assert ledger.erase(77) == 0
@@ -638,7 +667,7 @@ def test_an_opening_and_its_remainder_have_one_leaf_and_odd_ones_are_refused() -
     with pytest.raises(BadParameters, match="32 bytes"):
         Pseudonyms(b"short")
     with pytest.raises(BadParameters, match="salt"):
-        Pseudonyms(bytes(32)).cohort([client(0)], b"")
+        cohort_of([bytes(32)], b"")
     with pytest.raises(TypeError, match="not pickled"):
         Pseudonyms(bytes(32)).__reduce__()
     assert repr(Pseudonyms(bytes(32))) == "Pseudonyms()"

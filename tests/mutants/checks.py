@@ -26,11 +26,13 @@ CHECKED = {
     "protocols/messages.py": {"from_bitmap", "__post_init__"},
     "protocols/codec.py": {"read_header", "open_frame", "decode_body"},
     "protocols/party.py": {"arrive"},
+    "protocols/heads.py": {"require_onward", "_require_not_behind"},
+    "protocols/countersigning.py": {"check"},
     "protocols/submission.py": None,
     "protocols/invitation.py": None,
     "protocols/endpoint/client.py": {"_receive", "_begin", "_thaw", "_keep_result"},
     "protocols/endpoint/hub.py": {"_receive", "_opened"},
-    "protocols/endpoint/server.py": {"_admit"},
+    "protocols/endpoint/server.py": {"_admit", "_hears"},
     "protocols/endpoint/turns.py": {"one"},
 }
 CALLS = {
@@ -51,6 +53,8 @@ CALLS = {
     "check_cohort",
     "check_committee",
     "check_share",
+    "require_onward",
+    "_require_not_behind",
 }
 VERDICTS = {"honest"}
 DECIDING = {"tags_match"}

@@ -23,7 +23,7 @@ from protocols.plan import ONE_SHOT
 from protocols.simulate import Exchange, Fate, FaultPlan, Lost
 from secagg.keys import Identity
 from tests.attacks import hall
-from tests.attacks.villain import LENGTH, Stage, plan_of
+from tests.attacks.villain import LENGTH, Stage, plan_of, rows
 from tests.contracts.company import (
     Company,
     Encrypting,
@@ -76,6 +76,7 @@ def test_what_is_signed_is_the_statement_that_the_ledger_knows() -> None:
     check(letter, HEAD, PartyId(3), identity.public)
 
 
+@rows("C20")
 @pytest.mark.parametrize(
     ("change", "error"),
     [
@@ -87,7 +88,9 @@ def test_what_is_signed_is_the_statement_that_the_ledger_knows() -> None:
     ],
     ids=["entry", "hash", "zeros", "another's", "of another text"],
 )
-def test_what_is_no_countersignature_of_this_head_names_its_sender(change: dict[str, Any], error: type) -> None:
+def test_what_is_no_countersignature_of_this_head_names_its_sender(
+    row: str, change: dict[str, Any], error: type
+) -> None:
     identity = Identity.from_seed(seed_of("a client"))
     letter = replace(countersign(HEAD, identity.sign), **change)
     with pytest.raises(error) as caught:
@@ -259,6 +262,7 @@ def false(stage: Mute, who: PartyId) -> dict[str, Countersignature]:
     }
 
 
+@rows("C20")
 @pytest.mark.parametrize(
     ("name", "error"),
     [
@@ -269,7 +273,7 @@ def false(stage: Mute, who: PartyId) -> dict[str, Countersignature]:
         ("of another ledger", "BadSignature"),
     ],
 )
-def test_a_false_one_is_noted_is_no_evidence_and_costs_nobody_the_round(name: str, error: str) -> None:
+def test_a_false_one_is_noted_is_no_evidence_and_costs_nobody_the_round(row: str, name: str, error: str) -> None:
     stage = Mute()
     stage.until(Survivors)
     who = stage.ids[0]
@@ -283,7 +287,8 @@ def test_a_false_one_is_noted_is_no_evidence_and_costs_nobody_the_round(name: st
     assert stage.server.aggregate.survivors == stage.ids
 
 
-def test_where_no_ledger_is_named_none_is_wanted() -> None:
+@rows("C20")
+def test_where_no_ledger_is_named_none_is_wanted(row: str) -> None:
     stage = Stage(4)
     stage.until(Inbox)
     who = stage.ids[0]
@@ -292,7 +297,8 @@ def test_where_no_ledger_is_named_none_is_wanted() -> None:
     assert stage.server.countersignatures == {}
 
 
-def test_who_opens_sums_is_no_client_and_vouches_for_nothing() -> None:
+@rows("C20")
+def test_who_opens_sums_is_no_client_and_vouches_for_nothing(row: str) -> None:
     open_hall = hall.Hall()
     holder, identity = next(iter(open_hall.company.holder_identities.items()))
     letter = countersign(HEAD, identity.sign)

@@ -95,8 +95,9 @@ def _axis_of_claims(found: Sequence[tuple[int, Finding]]) -> Markup:
     ends = [value for finding in bounded for value in (finding.claim, finding.lower_bound) if value is not None]
     if not ends:
         return NOTHING
-    high = (max(ends) or 1.0) * 1.05
-    scale = Scale(0.0, min(high, 1e300), 6.0, WIDTH - 14.0, 0.0)
+    # Between them, a double has room for ticks.
+    high = min(max(ends), 1e300) * 1.05 if max(ends) > 1e-300 else 1.0
+    scale = Scale(0.0, high, 6.0, WIDTH - 14.0, 0.0)
     height = _ROW * len(bounded) + 24
     marks: list[Piece] = []
     for tick in scale.ticks():

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 
-from dp.accountant import Unit, View
 from dp.events import Event, is_insecure, leaves, without_sampling
 from dp.ledger.charge import Ends, Randomness, Setting
 from dp.ledger.history import Standing
 from dp.ledger.statement import BudgetStatement, Opinion, Release, Statement
 from dp.ledger.verdict import Problem
 from protocols.report.privacy.noise import Noise, noise_of, root
+from protocols.report.privacy.totals import Total, totals_of
 from protocols.report.privacy.words import float_of
 
 MOST_BINS = 24
@@ -70,22 +70,6 @@ class Mechanism:
         if mean is None or self.noise is None or self.setting is None:
             return None
         return mean * root(Fraction(self.noise.coordinates)) * float_of(1 / self.setting.clip)
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """All budgets of one data set that speak of the same unit and viewer, open and closed, added up.
-
-    By basic composition at most this is spent: a release that counts against two of them is counted twice.
-    """
-
-    dataset: str
-    unit: Unit
-    view: View
-    open: int
-    closed: int
-    epsilon: float
-    delta: Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +137,7 @@ class Facts:
         return cls(
             statement,
             tuple(_mechanisms(statement.releases)),
-            tuple(_totals(statement.budgets)),
+            totals_of(statement),
             _clients(statement),
             _exceptions(statement),
         )
@@ -204,19 +188,6 @@ def _mechanisms(releases: Sequence[Release]) -> Iterable[Mechanism]:
             survivors,
             noise_of(event),
         )
-
-
-def _totals(budgets: Sequence[BudgetStatement]) -> Iterable[Total]:
-    groups: dict[tuple[str, Unit, View], list[BudgetStatement]] = {}
-    for budget in budgets:
-        terms = budget.terms
-        groups.setdefault((terms.dataset, terms.unit, terms.view), []).append(budget)
-    for (dataset, unit, view), group in groups.items():
-        closed = sum(budget.closed is not None for budget in group)
-        # Each addition may round down by half a last place; the factor makes good for all of them.
-        epsilon = math.fsum(budget.spent.upper for budget in group) * (1.0 + 2.0**-50)
-        delta = sum((budget.spent.delta for budget in group), Fraction(0))
-        yield Total(dataset, unit, view, len(group) - closed, closed, epsilon, delta)
 
 
 def _clients(statement: Statement) -> Clients:

@@ -10,8 +10,9 @@ from dp.audit.finding import refuted
 from dp.ledger.chain import Head
 from dp.ledger.charge import Scope
 from dp.ledger.statement import BudgetStatement, Statement
+from dp.ledger.verdict import Verdict
 from protocols.report.markup import NOTHING, Markup, Piece, element, join
-from protocols.report.privacy.facts import Facts, Total
+from protocols.report.privacy.facts import Facts
 from protocols.report.privacy.parts import (
     LISTED,
     SHOWN,
@@ -21,14 +22,13 @@ from protocols.report.privacy.parts import (
     hexadecimal,
     left_out,
     listing,
-    name_of,
     paragraph,
     quiet,
     section,
     table,
 )
+from protocols.report.privacy.totals import Total
 from protocols.report.privacy.words import (
-    EVERY_DATA_SET,
     EYES,
     above,
     below,
@@ -44,8 +44,8 @@ VERDICTS = {
     "verified": (
         "verified",
         "Verified",
-        "Every entry continues the one before it and is signed, no budget was exceeded, and a head that was kept "
-        "elsewhere vouches for them.",
+        "Every entry continues the one before it and is signed, no budget was exceeded, and somebody outside this file "
+        "vouches for what was seen: a head that was kept elsewhere, or a party whose signature is known.",
     ),
     "internally-consistent": (
         "consistent",
@@ -65,7 +65,9 @@ def verdict(known: Facts) -> Markup:
     """Part 1."""
     statement = known.statement
     kind, words, meaning = VERDICTS[statement.verdict.verdict]
-    box = element("div", element("strong", words), paragraph(meaning), cls=f"verdict {kind}")
+    box = element(
+        "div", element("strong", words), paragraph(meaning), _vouched(statement.verdict), cls=f"verdict {kind}"
+    )
     problems = statement.verdict.problems
     found = [
         join([f"Entry {problem.line}: " if problem.line is not None else "", code(problem.error), " ", problem.message])
@@ -81,6 +83,17 @@ def verdict(known: Facts) -> Markup:
         left_out(len(problems), LISTED, "problems"),
         facts(_anchors(known)),
     )
+
+
+def _vouched(verdict: Verdict) -> Markup:
+    """How far the outside vouches: what comes later is the word of the key's holder alone."""
+    if not verdict.ok or verdict.vouched is None or verdict.head is None:
+        return NOTHING
+    later = verdict.head.seq - verdict.vouched
+    if later <= 0:
+        return paragraph("That covers all entries.")
+    follow = "1 later entry rests" if later == 1 else f"{count(later)} later entries rest"
+    return paragraph(f"That covers all entries up to {verdict.vouched}; {follow} on the signing key alone.")
 
 
 def _second_thoughts(known: Facts) -> list[Markup]:
@@ -111,12 +124,16 @@ def _anchors(known: Facts) -> list[tuple[str, Piece]]:
         ("Head", _head(statement.verdict.head)),
         ("Pin", "none given" if statement.pin is None else _head(statement.pin)),
         ("Releases", _period(known.period)),
-        ("Witnesses", f"{counted(statement.witnesses, 'countersignature')} by others than the signer"),
+        ("Witnesses", _witnesses(statement.witnesses)),
     ]
     if checkpoints:
         left = left_out(len(checkpoints), SHOWN, "checkpoints")
         pairs.append(("Checkpoints", join([listing(map(_head, shown)), left])))
     return pairs
+
+
+def _witnesses(many: int) -> str:
+    return f"{counted(many, 'countersignature')} by others than the signer" if many else "none"
 
 
 def _period(period: tuple[datetime, datetime] | None) -> str:
@@ -189,11 +206,11 @@ def _totals(totals: Sequence[Total]) -> Markup:
         return NOTHING
     rows = [
         (
-            name_of(total.dataset, EVERY_DATA_SET),
+            code(total.dataset),
             f"{unit_of(total.unit)}, {total.unit.relation.value}",
             total.view.value,
             figures(f"{count(total.open)} and {count(total.closed)}"),
-            figures(ends(None, total.epsilon)),
+            _in_all(total),
             figures(above(total.delta)),
         )
         for total in totals[:LISTED]
@@ -204,11 +221,18 @@ def _totals(totals: Sequence[Total]) -> Markup:
             table("All budgets of a data set together", columns, rows),
             left_out(len(totals), LISTED, "sums"),
             quiet(
-                "A budget that was closed and opened anew still counts: what was revealed stays revealed. Added up by "
-                "basic composition, so a release that counts against two budgets is counted twice."
+                "A budget that was closed and opened anew still counts: what was revealed stays revealed. Budgets that "
+                "are needed to cover all releases are added up by basic composition."
             ),
         ]
     )
+
+
+def _in_all(total: Total) -> Piece:
+    epsilon = figures(ends(None, total.epsilon))
+    if not total.uncounted:
+        return epsilon
+    return join([epsilon, quiet(f"and {counted(total.uncounted, 'release')} that no such budget counts")])
 
 
 def _opinions(statement: Statement) -> Markup:

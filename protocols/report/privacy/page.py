@@ -48,17 +48,17 @@ def page(known: Facts, sentences: Sequence[str], pictures: Markup, generated: da
         reference(known),
     )
     body = element("body", _header(known, generated), element("main", *parts), _footer())
-    return f"<!DOCTYPE html>\n{element('html', _head(), body, lang='en').source}\n"
+    return f"<!DOCTYPE html>\n{element('html', _head(known), body, lang='en').source}\n"
 
 
-def _head() -> Markup:
+def _head(known: Facts) -> Markup:
     return element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=SECURITY_POLICY),
         element("meta", name="viewport", content="width=device-width,initial-scale=1"),
         element("meta", name="referrer", content="no-referrer"),
-        element("title", "Privacy report"),
+        element("title", f"Privacy report {known.statement.ledger_id.hex()}"),
         element("style", Markup(STYLE)),
     )
 

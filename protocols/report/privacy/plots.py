@@ -140,7 +140,10 @@ def _noise(loud: Sequence[Release]) -> Markup:
         said += f" Released: {_between(there)}."
     shapes = (line(frame, there, "second"), line(frame, charged, "data"))
     title = f"Noise on the sum, {units}"
-    keys = [("data", "charged: what epsilon rests on"), *([("second", "released: what was there")] if there else [])]
+    keys = [
+        ("data", "charged: what epsilon rests on"),
+        *([("second", "released: with all survivors")] if there else []),
+    ]
     return figure(title, picture("noise", title, said, axis(frame, across), *shapes), keys)
 
 

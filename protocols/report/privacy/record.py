@@ -16,8 +16,9 @@ from dp.audit.finding import Finding
 from dp.audit.inverted import RECOVERED_DB, Inversion
 from dp.events import Event
 from dp.ledger.statement import BudgetStatement, ClientStatement, Release
-from protocols.report.privacy.facts import Facts, Histogram, Mechanism, Total
+from protocols.report.privacy.facts import Facts, Histogram, Mechanism
 from protocols.report.privacy.noise import deviation
+from protocols.report.privacy.totals import Total
 from protocols.report.privacy.values import (
     Json,
     exact,
@@ -82,6 +83,7 @@ def _verdict(facts: Facts) -> Json:
         "entries": verdict.entries,
         "head": head_record(verdict.head),
         "pin": head_record(statement.pin),
+        "vouched": verdict.vouched,
         "witnesses": statement.witnesses,
         "checkpoints": [head_record(head) for head in statement.checkpoints],
         "problems": [
@@ -129,6 +131,7 @@ def _total(total: Total) -> Json:
         "open": total.open,
         "closed": total.closed,
         "epsilon": finite(total.epsilon),
+        "uncounted": total.uncounted,
         "delta": exact(total.delta),
     }
 

@@ -72,7 +72,7 @@ svg .name{fill:var(--ink)}
 .line.data{stroke:var(--data)}.line.limit{stroke:var(--limit);stroke-dasharray:5 4}
 .line.mark{stroke:var(--limit);stroke-width:2}
 .line.second{stroke:var(--second);stroke-dasharray:1.5 3;stroke-linecap:round}
-circle.data{fill:var(--data)}circle.second{fill:var(--second)}
+circle.limit{fill:var(--limit)}circle.data{fill:var(--data)}circle.second{fill:var(--second)}
 .area.data{fill:var(--data)}.area.spread{fill:var(--data-area)}.area.bad{fill:var(--bad)}
 table{border-collapse:collapse;width:100%;margin:0 0 1rem;font-size:.9375rem}
 caption{text-align:left;font-weight:600;padding:.25rem 0 .35rem}

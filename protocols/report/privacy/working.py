@@ -214,7 +214,7 @@ def _randomness(known: Facts) -> Piece:
     insecure = known.exceptions.insecure
     if insecure:
         return f"{counted(len(insecure), 'release')} took noise from a known seed: such noise protects nobody."
-    return "The noise of every release came from the operating system's generator."
+    return "Every release says that its noise came from the operating system's generator."
 
 
 def _floating_point(known: Facts) -> Piece:

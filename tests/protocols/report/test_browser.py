@@ -129,5 +129,5 @@ def test_a_script_in_the_page_would_be_refused_and_seen(tmp_path: Path) -> None:
     planted = source.replace("</body>", "<script>document.title='run'</script><img src='x.png'></body>")
     (tmp_path / "report.html").write_text(planted, encoding="utf-8")
     with opened(tmp_path / "report.html", tmp_path / "profile") as shown:
-        assert shown.evaluate("document.title") == "Privacy report"
+        assert shown.evaluate("document.title").startswith("Privacy report")
         assert len(shown.complaints) >= 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 import time
 from collections import Counter
@@ -17,11 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp.accountant import Budget
+from dp.accountant import Budget, Interval
 from dp.events import GaussianEvent
 from dp.ledger.chain import Head
 from dp.ledger.history import Standing
 from dp.ledger.statement import Opinion, Point
+from dp.ledger.verdict import Verdict
 from protocols.report.privacy import render
 from protocols.report.privacy.style import STYLE
 from tests.protocols.report import statement_kit as kit
@@ -36,6 +38,7 @@ STATEMENTS = {
     "good": kit.statement(),
     "troubled": kit.troubled(),
     "empty": NOTHING,
+    "vouched": kit.statement(3, verdict=Verdict(True, 8, kit.head(7), (), 4)),
     "one round": kit.statement(1, 1),
 }
 
@@ -201,7 +204,18 @@ def test_numbers_beyond_all_doubles_are_shown_and_stay_json() -> None:
     terms = replace(kit.TERMS, budget=Budget(Fraction(huge), kit.DELTA, "zero-out"))
     late = tuple(Point(seq, 2**62 + seq, kit.points(1)[0].ends) for seq in range(2))
     odd = kit.release(2**62, event=event, released=event, setting=setting, cohort=2**62, survivors=2**62)
-    extreme = kit.statement(2, releases=(odd,), budgets=(kit.budget(2, terms=terms, points=late),))
+    bounds = (kit.finding("high", 1e308, 1e308), kit.finding("low", 5e-324, 0.0), kit.finding("none", None, None))
+    endless = Interval(None, math.inf, kit.DELTA, "pld")
+    extreme = kit.statement(
+        2,
+        releases=(odd,),
+        budgets=(kit.budget(2, terms=terms, points=late, remaining=Fraction(-1, huge)),),
+        audits=tuple(enumerate(bounds)),
+        clients=(kit.ClientStatement(b"", 2**62, None, ((1, endless), (2, Interval(0.0, 5e-324, kit.DELTA, "pld")))),),
+        opinions=(Opinion(1, "pld", endless, False, ""),),
+    )
+    for audits in ((), ((1, bounds[1]),), ((1, bounds[0]),), ((1, bounds[2]),)):
+        read(render(replace(extreme, audits=audits))[0])
     page, found = render(extreme)
     read(page)
     assert "nan" not in page.lower().replace("finance", "")

@@ -17,11 +17,13 @@ from dp.audit.finding import Check
 from dp.events import ApproxEvent, Composed, FixedSize, GaussianEvent, LaplaceEvent, Poisson, Repeated, Sampled
 from dp.ledger.charge import Scope
 from dp.ledger.history import Standing
-from dp.ledger.statement import Opinion
+from dp.ledger.statement import BudgetStatement, Opinion
 from dp.ledger.verdict import Problem, Verdict
 from protocols.report.privacy import render
-from protocols.report.privacy.facts import Facts, spread
+from protocols.report.privacy.facts import spread
 from protocols.report.privacy.noise import laws_of, noise_of
+from protocols.report.privacy.totals import Total, totals_of
+from protocols.report.privacy.words import Number, above, below, near
 from tests.protocols.report import statement_kit as kit
 from tests.protocols.report.page_kit import read, shown
 from tests.protocols.report.schema_kit import SCHEMA, faults
@@ -32,14 +34,6 @@ NOTHING = kit.statement(1, budgets=(), releases=(), clients=(), audits=(), notes
 # --- what is said -----------------------------------------------------------------------------------
 
 
-class Vouched(Verdict):
-    """A verdict as it is once a head that was kept elsewhere agrees."""
-
-    @property
-    def verdict(self) -> str:
-        return "verified"
-
-
 def test_the_three_verdicts_are_told_apart_in_words() -> None:
     entries, head = 62, kit.head(61)
     assert "Internally consistent, not verified" in shown(kit.statement())
@@ -47,7 +41,16 @@ def test_the_three_verdicts_are_told_apart_in_words() -> None:
     refuted = kit.statement(verdict=Verdict(False, entries, head, (Problem(7, "Corrupt", "entry 7 was changed"),)))
     assert "Rely on no figure below" in shown(refuted)
     assert "Entry 7: Corrupt entry 7 was changed" in shown(refuted)
-    assert "vouches for them" in shown(kit.statement(verdict=Vouched(True, entries, head, ())))
+    assert "That covers all entries." in shown(kit.statement(verdict=Verdict(True, entries, head, (), vouched=61)))
+    assert "That covers" not in shown(kit.statement())
+    assert "That covers" not in shown(kit.statement(verdict=replace(refuted.verdict, vouched=61)))
+
+
+@pytest.mark.parametrize(("vouched", "words"), [(60, "1 later entry rests"), (11, "50 later entries rest")])
+def test_what_nobody_outside_has_seen_is_said(vouched: int, words: str) -> None:
+    said = shown(kit.statement(verdict=Verdict(True, 62, kit.head(61), (), vouched)))
+    assert "Verified Every entry" in said
+    assert f"That covers all entries up to {vouched}; {words} on the signing key alone." in said
 
 
 def test_the_claim_is_one_sentence_with_bounds_rounded_outwards() -> None:
@@ -113,15 +116,42 @@ def test_the_server_and_the_reader_stand_side_by_side() -> None:
     assert "no accountant has a proof for this view" in unknown
 
 
+def totals(budgets: tuple[BudgetStatement, ...], *charged: tuple[int, ...]) -> tuple[Total, ...]:
+    """Of a ledger whose releases were charged to these budgets."""
+    releases = tuple(kit.release(number, budgets=ids) for number, ids in enumerate(charged))
+    return totals_of(kit.statement(2, budgets=budgets, releases=releases))
+
+
 def test_closed_budgets_count_in_the_sum_of_their_data_set() -> None:
     before, now = kit.budget(3, id=1, closed=9), kit.budget(5, id=10)
-    facts = Facts.of(kit.statement(budgets=(before, now)))
-    [total] = facts.totals
-    assert (total.open, total.closed, total.delta) == (1, 1, 2 * kit.DELTA)
+    [total] = totals((before, now), (1,), (1,), (10,))
+    assert (total.dataset, total.open, total.closed, total.delta) == ("digits", 1, 1, 2 * kit.DELTA)
     assert Fraction(total.epsilon) >= Fraction(before.spent.upper) + Fraction(now.spent.upper)
     assert total.epsilon == pytest.approx(before.spent.upper + now.spent.upper, rel=1e-12)
-    other = replace(kit.TERMS, view=View.RELEASED)
-    assert len(Facts.of(kit.statement(budgets=(before, kit.budget(5, id=10, terms=other)))).totals) == 2
+    other = kit.budget(5, id=10, terms=replace(kit.TERMS, view=View.RELEASED))
+    assert len(totals((before, other), (1, 10))) == 2
+
+
+def test_a_budget_that_counts_every_release_bounds_them_alone() -> None:
+    tight, loose = kit.budget(3, id=1), kit.budget(5, id=10)
+    [total] = totals((tight, loose), (1, 10), (1, 10), (1, 10))
+    assert (total.epsilon, total.delta) == (tight.spent.upper, kit.DELTA)
+    [total] = totals((tight, loose), (10,), (1, 10), (1, 10))
+    assert total.epsilon == loose.spent.upper
+    named = replace(kit.TERMS, dataset="digits")
+    first, second = kit.budget(2, id=1, terms=named, closed=5), kit.budget(2, id=6, terms=named)
+    [total] = totals((first, second, kit.budget(30, id=10)), (1, 10), (6, 10))
+    assert total.epsilon == pytest.approx(first.spent.upper + second.spent.upper, rel=1e-12)
+    assert total.delta == 2 * kit.DELTA
+
+
+def test_releases_that_no_budget_of_the_unit_counts_are_named() -> None:
+    [total] = totals((kit.budget(3, id=1),), (1,), (2,), (2,))
+    assert total.uncounted == 2
+    releases = (kit.release(0), kit.release(1, budgets=(2,)))
+    assert "and 1 release that no such budget counts" in shown(kit.statement(2, releases=releases))
+    aborted = kit.release(1, budgets=(2,), standing=Standing.ABORTED)
+    assert "no such budget counts" not in shown(kit.statement(2, releases=(kit.release(0), aborted)))
 
 
 def test_an_accountant_that_contradicts_the_record_is_in_the_verdict() -> None:
@@ -232,3 +262,32 @@ def test_a_histogram_counts_every_finite_value_once(values: list[float]) -> None
     assert (
         all(low < high for low, high in zip(histogram.edges, histogram.edges[1:], strict=False)) or max(finite) > 2**50
     )
+
+
+# --- how numbers are said ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high"),
+    [
+        (Fraction(1, 3), "0.333333", "0.333334"),
+        (Fraction(1, 10**5), "1e-5", "1e-5"),
+        (0.1, "0.1", "0.1"),
+        (2.399, "2.399", "2.399"),
+        (1234567, "1.23456e+6", "1.23457e+6"),
+        (Fraction(-1, 3), "-0.333334", "-0.333333"),
+        (0, "0", "0"),
+        (math.inf, "unbounded", "unbounded"),
+    ],
+)
+def test_bounds_are_rounded_outwards_and_exact_numbers_stay_exact(value: Number, low: str, high: str) -> None:
+    assert (below(value), above(value)) == (low, high)
+
+
+@given(st.fractions() | st.floats(allow_nan=False, allow_infinity=False))
+def test_no_bound_is_rounded_inwards(value: Number) -> None:
+    number = Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
+    low, high = Fraction(below(value)), Fraction(above(value))
+    assert low <= number <= high
+    assert high - low <= abs(number) / 10**4
+    assert low <= Fraction(near(value)) <= high

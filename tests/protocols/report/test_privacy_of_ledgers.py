@@ -1,0 +1,86 @@
+"""From ledger files to pages: what was written is what the report says."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+from dp.accountant import Budget, Unit, View
+from dp.ledger import Ledger, Outcome
+from dp.ledger.charge import Randomness, Scope, Setting, Terms
+from dp.ledger.pins import Pin
+from dp.ledger.vouching import Known
+from protocols.report.privacy import render
+from tests.dp.ledger_kit import DELTA, EVENT, charge, edit
+from tests.protocols.report import statement_kit as kit
+from tests.protocols.report.page_kit import read
+from tests.protocols.report.schema_kit import SCHEMA, faults
+
+SETTING = Setting(Fraction(1, 100), Fraction(1), 32, 20, 2, 0)
+CLIENTS = [bytes([number]) * 32 for number in range(60)]
+
+
+def terms(epsilon: int, **other: object) -> Terms:
+    budget = Budget(epsilon, DELTA, "zero-out")
+    return Terms(budget, Unit("zero-out"), View.AGGREGATOR, Randomness.SYSTEM, **other)  # type: ignore[arg-type]
+
+
+def write(path: Path) -> None:
+    """Two budgets, four rounds of 40 clients: one given back, one lost; an audit and a note."""
+    with Ledger.create(path, policy="clients hold their data") as ledger:
+        ledger.open_budget(terms(8, dataset="clients", purpose="study 7"))
+        ledger.open_budget(terms(4, scope=Scope.EACH))
+        for number in range(4):
+            members = tuple(CLIENTS[(7 * number + place) % 60] for place in range(40))
+            reservation = ledger.reserve(charge(number, setting=SETTING, members=members))
+            if number == 1:
+                ledger.abort(reservation, "nobody came")
+                continue
+            ledger.mark(reservation)
+            if number == 2:
+                ledger.forfeit(reservation, "the server fell over")
+            else:
+                ledger.commit(reservation, Outcome(38, EVENT, bytes(32), named=members[:38]))
+        ledger.audit(kit.FINDINGS[0])
+        ledger.note("the third round fell into a holiday")
+
+
+def test_a_ledger_says_in_its_report_what_was_written(tmp_path: Path) -> None:
+    write(tmp_path / "run.ledger")
+    with Ledger.read(tmp_path / "run.ledger") as ledger:
+        page, found = render(ledger.state())
+    assert list(faults(json.loads(json.dumps(found)), SCHEMA, SCHEMA)) == []
+    said = read(page).text
+    for words in (
+        "Internally consistent, not verified",
+        "in the 3 releases of rounds 0 to 3 is protected with epsilon in",
+        "in the rounds it was invited to, among the 3 releases of rounds 0 to 3, is protected",
+        "clients hold their data",
+        "nobody came",
+        "the server fell over",
+        "the third round fell into a holiday",
+        "selftest",
+        "purpose: study 7",
+        "fewest survivors 20",
+    ):
+        assert words in said
+    assert found["clients"]["total"] == 60  # type: ignore[index]  # the object is untyped JSON
+    assert CLIENTS[7].hex() not in json.dumps(found)
+
+
+def test_a_pinned_ledger_is_verified_and_a_damaged_one_refuted(tmp_path: Path) -> None:
+    path, kept = tmp_path / "run.ledger", tmp_path / "kept"
+    with Ledger.create(path) as ledger:
+        ledger.open_budget(terms(8))
+    with Ledger.open(path, pin=kept) as ledger:
+        ledger.reserve(charge(0, setting=SETTING))
+    known = Known(Pin.read(kept))
+    with Ledger.read(path) as ledger:
+        assert "That covers all entries." in read(render(ledger.state(known))[0]).text
+    edit(path, "UPDATE entry SET hash = zeroblob(32) WHERE seq = 2")
+    with Ledger.read(path) as ledger:
+        said = read(render(ledger.state(known))[0]).text
+    assert "Rely on no figure below." in said
+    assert "Entry 2: Corrupt" in said
+    assert "so nothing is claimed" in said
