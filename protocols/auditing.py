@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dp.accountant import upward
 from dp.audit import (
     Canaries,
     ChosenOnHalf,
@@ -28,6 +27,7 @@ from dp.audit import (
     routes_of,
 )
 from dp.audit.canaries import Release, Told
+from dp.audit.finding import LONGEST_NAME
 from dp.audit.matching import rates_for
 from dp.audit.self_testing import DELTA, streams
 from dp.errors import BadParameters, UndeclaredHypothesis
@@ -38,6 +38,7 @@ from protocols.plan import RoundPlan
 
 LENGTH = 16
 LARGEST_SCORES = 1 << 26
+LARGEST_CLAIM = 10**6
 HEADER = ["score", "included"]
 
 
@@ -186,11 +187,27 @@ def run_one_run(
     confidence: float,
 ) -> AuditReport:
     """The one-run audit of a file of scores."""
-    claimed = None if claim is None else upward(exact("claim", claim))
     finding = one_run(
-        read_scores(scores), hypothesis, delta=delta, claim=claimed, confidence=confidence, subject=scores.name[:200]
+        read_scores(scores),
+        hypothesis,
+        delta=delta,
+        claim=None if claim is None else _claim(claim),
+        confidence=confidence,
+        subject=_printable(scores.name),
     )
     return AuditReport((finding,))
+
+
+def _claim(claim: Exact) -> float:
+    number = exact("claim", claim)
+    if not 0 <= number <= LARGEST_CLAIM:
+        raise BadParameters(f"a claim is an epsilon from 0 to {LARGEST_CLAIM}, got {claim}")
+    return float(number)
+
+
+def _printable(name: str) -> str:
+    """The name of a file as a finding may hold it."""
+    return "".join(each if each.isprintable() else "?" for each in name[:LONGEST_NAME])
 
 
 @dataclass(frozen=True, slots=True)

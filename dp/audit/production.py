@@ -245,7 +245,7 @@ def _planned(
         noise_multiplier=exact("noise_multiplier", noise_multiplier),
         clip=Fraction(1),
         dimension=coordinates,
-        modulus_bits=14,
+        modulus_bits=12,
         max_clients=clients,
         min_survivors=clients - 1,
         colluders=colluders,

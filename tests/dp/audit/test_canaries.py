@@ -88,6 +88,11 @@ def test_too_few_rounds_are_refused() -> None:
         Observed(np.zeros(3), np.zeros(0))
 
 
+def test_statistics_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(NonFinite):
+        Observed(np.array([1.0, math.nan]), np.zeros(2))
+
+
 @pytest.mark.parametrize("rounds", [1, 0, True, 2.0, (1 << 24) + 1])
 def test_a_number_of_rounds_that_is_none_is_refused(rounds: int) -> None:
     with pytest.raises(BadParameters, match="rounds"):

@@ -166,6 +166,12 @@ def test_one_run_above_its_claim_is_refuted(secagg: Secagg, scores: Path) -> Non
     assert secagg(*call, "--claim", "4.9").code == 0
 
 
+def test_a_file_may_be_called_anything(secagg: Secagg, scores: Path, tmp_path: Path) -> None:
+    odd = scores.rename(tmp_path / ("a\nb\x1b[31m" + "c" * 200 + ".csv"))
+    ran = secagg("audit", "one-run", "--scores", str(odd), "--guesses", "400", "--json")
+    assert (ran.code, ran.json["subject"]) == (0, "a?b?[31m" + "c" * 192)
+
+
 def test_several_numbers_of_guesses_are_declared_or_chosen(secagg: Secagg, scores: Path) -> None:
     call = ["audit", "one-run", "--scores", "scores.csv", "--json"]
     all_tested = secagg(*call, "--guesses", "100,400").json
