@@ -111,7 +111,7 @@ ORDER = (
     "cli",
 )
 # Files of the command line; nothing else knows typer.
-COMMANDS = ("app", "audits", "budgets", "ledgers", "main", "options", "rounds")
+COMMANDS = ("app", "audits", "budgets", "inverting", "ledgers", "main", "options", "rounds")
 # Their first page says what the files are about, and imports nothing.
 PACKAGES_OF_ROLES = ("protocols.pairwise", "protocols.ckks", "protocols.oneshot")
 # A party has no clock, no wire and no thread: `party` to `endpoint` of the list above.
@@ -158,7 +158,14 @@ ONLY_IN = {
     },
 }
 ONLY_INSIDE_FUNCTIONS = {"scipy", "dp_accounting", "torch", "sklearn", "matplotlib", "tenseal", "zstandard"}
-MAY_SEED_NUMPY = {"protocols.simulate", "protocols.faults", "protocols.learning"}
+MAY_SEED_NUMPY = {
+    "protocols.simulate",
+    "protocols.faults",
+    "protocols.learning",
+    # The attack's own pictures and weights.
+    "dp.audit.glyphs",
+    "dp.audit.network",
+}
 MAY_ASK_THE_SYSTEM = {
     "secagg.keys": "the one source of roots and keys",
     "dp.entropy": "the one source of noise",

@@ -59,4 +59,4 @@ def sheet(panels: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 def _plain(title: str) -> str:
     """A title as the name of a file."""
-    return "-".join(re.findall(r"[a-z0-9.]+", title.lower()))
+    return "-".join(re.findall(r"[a-z0-9]+(?:\.[0-9]+)?", title.lower()))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.report.tables import VERSION, JsonOutput, Output, TextOutput, finite, text_of
+from protocols.report.tables import VERSION, JsonOutput, Output, TextOutput, are_records, finite, text_of
 
 RESULT = {
     "exact": True,
@@ -142,3 +142,26 @@ def test_everything_else_stays_as_it_is(value: object) -> None:
 )
 def test_a_person_reads(value: object, text: str) -> None:
     assert text_of(value) == text
+
+
+def test_a_list_of_records_has_a_table_of_its_own_with_every_name_and_value(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    checks = [
+        {"name": "[red]first", "passed": True, "value": 0.125},
+        {"name": "second", "passed": False, "value": math.nan, "line": 7},
+    ]
+    TextOutput().result("audit selftest", {"ok": False, "checks": checks, "problems": []})
+    out, _ = capsys.readouterr()
+    above, _, below = out.partition("checks")
+    assert "ok" in above
+    assert "problems" in above
+    for shown in ("name", "passed", "value", "line", "[red]first", "yes", "0.125", "second", "no", "7"):
+        assert shown in below
+    assert "{" not in out
+
+
+@pytest.mark.parametrize("value", [[], [1, 2], "text", [{"a": 1}, 2], {"a": 1}, None])
+def test_anything_else_is_no_list_of_records(value: object) -> None:
+    assert not are_records(value)
