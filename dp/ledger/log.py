@@ -154,12 +154,17 @@ class Log:
 
     def _pinned(self, kept: Pin | None) -> Pin:
         # Read after the pin was: whatever another process kept there, an honest ledger holds by now.
-        history = self.catch_up()
-        signed, head = self._known(history)
+        self.catch_up()
+        newest = self.pin()
         if kept is not None:
-            kept.require_reached(signed.ledger_id, head)
+            kept.require_reached(newest.ledger_id, newest.head)
             kept.require_same(self.entry(kept.head.seq).head)
-        by = signed if history.head_signed is None else history.head_signed
+        return newest
+
+    def pin(self) -> Pin:
+        """The newest head that was read, as it would be kept."""
+        signed, head = self.known()
+        by = self.history.head_signed or signed
         return Pin(signed.ledger_id, by.public, head)
 
     def _due(self, wanted: list[Said], head: Head) -> list[Said]:

@@ -21,6 +21,7 @@ from dp.ledger.cohorts import Pseudonyms
 from dp.ledger.exporting import copy_file, export_lines
 from dp.ledger.history import History, Standing
 from dp.ledger.log import Log
+from dp.ledger.pins import Pin
 from dp.ledger.replay import Foreign, ReplayReport, replay
 from dp.ledger.statement import Statement
 from dp.ledger.stating import state
@@ -127,7 +128,8 @@ class Reading:
 
         Raises: Erased; BadParameters when it was not, or the entry names nobody; StorageRefused without the key.
         """
-        name, history = self._named().of(identity), self._log.begun()
+        self._log.begun()
+        name, history = self._named().of(identity), self._log.whole()
         named = history.named_at(seq)
         if named is None or history.signed is None:
             raise BadParameters(f"entry {seq} names nobody; give the number of a reservation or commit that does")
@@ -170,6 +172,11 @@ class Reading:
     def head(self) -> Head:
         """Where the ledger ends now: keep it elsewhere to notice later that something was cut off."""
         return self._log.head()
+
+    def pin(self) -> Pin:
+        """The same with all it takes to recognise it later: `Pin.keep` puts it where this ledger's writer is not."""
+        self._log.begun()
+        return self._log.pin()
 
     def verify(self, known: Known = NOTHING_KNOWN) -> Verdict:
         """Every page, hash, signature, transition, cohort, witness and limit, computed again from the file.

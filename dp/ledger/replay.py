@@ -90,6 +90,7 @@ class _Replay:
         self.compared = 0
         self.problems: list[Problem] = []
         self._openings = Merged(openings)
+        self._erased = False
         self._last: dict[int, tuple[int, Ends, list[Counts]]] = {}
         self._composed: dict[tuple[int, frozenset[tuple[Event, int]]], Interval] = {}
 
@@ -102,6 +103,7 @@ class _Replay:
         self.history.apply(entry)
         invited = self._openings.until(entry.seq)
         self.attendance.learn(self.history, invited)
+        self._erased = self._erased or any(opening.is_erased for opening in invited)
         record = self.history.records.get(entry.seq)
         if record is not None:
             self._compare(entry, record, invited)
@@ -109,8 +111,6 @@ class _Replay:
     def _compare(self, entry: Entry, record: Record, invited: list[Opening]) -> None:
         fields = entry.fields
         ours = (fields.get("software"), fields.get("code")) == (software(), code().hex())
-        # Where a name was erased, the client that had spent most may be the one that is gone.
-        exact = ours and not any(opening.is_erased for opening in invited)
         for number, recorded in record.after:
             budget = self.history.budgets[number]
             counts = self._charged_by(budget, invited)
@@ -122,7 +122,9 @@ class _Replay:
                 continue
             self.compared += 1
             self._judge(entry.seq, budget, recorded, own)
-            if exact and differ(recorded, own):
+            # Once names were erased nobody can say any more which client's figure it was.
+            known = budget.terms.scope is Scope.EVERYONE or not self._erased
+            if ours and known and differ(recorded, own):
                 self.note(
                     entry.seq,
                     "Corrupt",
@@ -162,11 +164,11 @@ class _Replay:
         return Replayed(budget.id, recorded, own, tuple(opinions))
 
     def _charged_by(self, budget: BudgetState, invited: list[Opening]) -> list[Counts]:
-        """What the reservation just read came to: for each client, of those it invited."""
+        """What the reservation just read certainly came to: for each client, of those it invited."""
         if budget.terms.scope is Scope.EVERYONE:
             return [Counter(budget.charged)]
         named = (each.pseudonym for each in invited if not each.is_erased)
-        known = [self.attendance.counts(self.history, budget, name) for name in named]
+        known = [self.attendance.listed(self.history, budget, name) for name in named]
         return fullest(known) or profiles(self.history, budget, self.attendance)
 
     def _worst(self, budget: BudgetState, counts: list[Counts]) -> Interval:

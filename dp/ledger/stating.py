@@ -13,7 +13,7 @@ from dp.canonical import Body, bytes_of, integer_of, text_of
 from dp.errors import AccountantDisagreement, Corrupt, LedgerError, NoiseTooCoarse, UnsupportedEvent
 from dp.events import Event
 from dp.ledger.admission import remaining
-from dp.ledger.attendance import Attendance, Counts, profiles
+from dp.ledger.attendance import Attendance, Counts, fullest
 from dp.ledger.budgets import BudgetState, compose
 from dp.ledger.chain import Kind
 from dp.ledger.history import History, Record, Standing
@@ -102,11 +102,17 @@ class _Read:
                     yield Point(seq, record.charge.round, ends)
 
     def _spent(self, budget: BudgetState) -> Interval:
-        counts = profiles(self.history, budget, self.attendance)
+        counts = self._profiles(budget)
         try:
             return max((self._cost(budget, each, budget.terms.view) for each in counts), key=lambda cost: cost.upper)
         except NO_PROOF as refused:
             return Interval(None, float("inf"), budget.terms.budget.delta, f"no proof: {type(refused).__name__}")
+
+    def _profiles(self, budget: BudgetState) -> list[Counts]:
+        if budget.terms.scope is Scope.EVERYONE:
+            return [budget.charged]
+        known = (self.attendance.possible(self.history, budget, each) for each in self.attendance.invited)
+        return fullest([self.attendance.unknown(self.history, budget), *known])
 
     def _released(self, budget: BudgetState) -> Interval | None:
         try:
@@ -185,7 +191,7 @@ class _Read:
         charged = {budget for seq in rounds for budget in self.history.records[seq].budgets}
         for budget in sorted(charged):
             state = self.history.budgets[budget]
-            counts = self.attendance.counts(self.history, state, pseudonym)
+            counts = self.attendance.possible(self.history, state, pseudonym)
             try:
                 yield budget, self._cost(state, counts, View.AGGREGATOR)
             except NO_PROOF:

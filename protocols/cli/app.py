@@ -7,6 +7,7 @@ import typer
 from protocols.cli.audits import audits
 from protocols.cli.budgets import calibrate, epsilon
 from protocols.cli.inverting import invert
+from protocols.cli.keeping import KEEPING
 from protocols.cli.ledgers import ledgers
 from protocols.cli.rounds import demo, plan, simulate
 
@@ -20,6 +21,8 @@ app = typer.Typer(
 )
 for command in (demo, simulate, plan, epsilon, calibrate):
     app.command()(command)
+for name, kept in KEEPING.items():
+    ledgers.command(name)(kept)
 app.add_typer(ledgers, name="ledger")
 audits.command()(invert)
 app.add_typer(audits, name="audit")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from protocols.cli.ledgers import ClientKey, LedgerPath, ledgers, tell
+from protocols.cli.ledgers import ClientKey, LedgerPath, tell
 from protocols.cli.options import Delta, Json, Relation, ScopeName, ViewName
 
 Reason = Annotated[str, typer.Option(help="why; it is written down")]
@@ -15,7 +16,6 @@ Epsilon = Annotated[str, typer.Option(help="the limit", metavar="NUMBER")]
 Target = Annotated[Path, typer.Option("-o", "--out", help="the file to make", metavar="FILE")]
 
 
-@ledgers.command()
 def init(
     path: LedgerPath,
     policy: Annotated[str, typer.Option(help="who has access to the data outside the mechanism, in words")] = "",
@@ -24,7 +24,7 @@ def init(
 ) -> None:
     """A new ledger without a budget, and its key beside it."""
     from dp.ledger import Ledger
-    from dp.ledger.charge import Randomness
+    from dp.ledger.terms import Randomness
     from protocols.bookkeeping import head_of
 
     randomness = Randomness.INSECURE if insecure else Randomness.SYSTEM
@@ -33,7 +33,6 @@ def init(
     tell("init", values, json=json)
 
 
-@ledgers.command()
 def budget(
     path: LedgerPath,
     epsilon: Epsilon,
@@ -49,16 +48,15 @@ def budget(
     json: Json = False,
 ) -> None:
     """One more budget in the ledger; charges go to all that match them, or are refused."""
-    from protocols.bookkeeping import budget_opened, opened
+    from protocols.bookkeeping import Covers, Limit, budget_opened, opened
 
     with opened(path) as ledger:
         values = budget_opened(
-            ledger, (epsilon, delta, relation.value), (dataset, task, purpose), scope.value, view.value
+            ledger, Limit(epsilon, delta, relation.value, scope.value, view.value), Covers(dataset, task, purpose)
         )
     tell("budget", values, json=json)
 
 
-@ledgers.command()
 def close(
     path: LedgerPath,
     reason: Reason,
@@ -74,7 +72,6 @@ def close(
     tell("close", values, json=json)
 
 
-@ledgers.command()
 def settle(path: LedgerPath, json: Json = False) -> None:
     """Count the reservations of dead processes as spent."""
     from protocols.bookkeeping import opened, settled
@@ -84,7 +81,6 @@ def settle(path: LedgerPath, json: Json = False) -> None:
     tell("settle", values, json=json)
 
 
-@ledgers.command()
 def rotate(path: LedgerPath, json: Json = False) -> None:
     """A new signing key, named by the old one."""
     from protocols.bookkeeping import head_of, opened
@@ -95,7 +91,6 @@ def rotate(path: LedgerPath, json: Json = False) -> None:
     tell("rotate", values, json=json)
 
 
-@ledgers.command()
 def erase(path: LedgerPath, client: ClientKey, json: Json = False) -> None:
     """Forget in which rounds a client was; totals stay verifiable, its proofs do not."""
     from protocols.bookkeeping import erased, opened
@@ -105,7 +100,6 @@ def erase(path: LedgerPath, client: ClientKey, json: Json = False) -> None:
     tell("erase", values, json=json)
 
 
-@ledgers.command()
 def export(path: LedgerPath, out: Target, json: Json = False) -> None:
     """The ledger as signed lines of JSON that need no database."""
     from dp.ledger import Ledger
@@ -117,7 +111,6 @@ def export(path: LedgerPath, out: Target, json: Json = False) -> None:
     tell("export", values | {"file": str(out)}, json=json)
 
 
-@ledgers.command("import")
 def import_(
     source: Annotated[Path, typer.Argument(help="the export", metavar="FILE")], out: Target, json: Json = False
 ) -> None:
@@ -131,7 +124,6 @@ def import_(
     tell("import", values, json=json)
 
 
-@ledgers.command()
 def copy(path: LedgerPath, out: Target, json: Json = False) -> None:
     """A copy that has the tail as well, which a copied file may lack."""
     from dp.ledger import Ledger
@@ -141,3 +133,17 @@ def copy(path: LedgerPath, out: Target, json: Json = False) -> None:
         ledger.copy(out)
         values = head_of(ledger, None)
     tell("copy", values | {"file": str(out)}, json=json)
+
+
+# "import" is no name a function can have.
+KEEPING: dict[str, Callable[..., None]] = {
+    "init": init,
+    "budget": budget,
+    "close": close,
+    "settle": settle,
+    "rotate": rotate,
+    "erase": erase,
+    "export": export,
+    "import": import_,
+    "copy": copy,
+}

@@ -67,6 +67,21 @@ class SourceName(StrEnum):
     GLYPHS = "glyphs"
 
 
+class ScopeName(StrEnum):
+    """Whose rounds a budget's limit is about."""
+
+    EVERYONE = "everyone"
+    EACH = "each"
+
+
+class ViewName(StrEnum):
+    """Towards whom a budget's limit holds."""
+
+    AGGREGATOR = "aggregator"
+    RELEASED = "released"
+    COLLUDING = "colluding"
+
+
 EngineChoice = Annotated[
     EngineName | None, typer.Option(help="with ckks: what encrypts, seal unless said; fft is the faster one")
 ]

@@ -20,15 +20,9 @@ PARTY = Ed25519PrivateKey.from_private_bytes(b"\x05" * 32)
 PUBLIC = PARTY.public_key().public_bytes_raw()
 
 
-def pin_of(ledger: Ledger) -> Pin:
-    """The head a ledger has now, as it would be kept."""
-    signed, head = ledger._log.known()
-    return Pin(signed.ledger_id, signed.public, head)
-
-
 def seen_by_party(ledger: Ledger, head: Head) -> bytes:
     """The party's signature of a head."""
-    return PARTY.sign(witness_statement(ledger._log.known()[0].ledger_id, head))
+    return PARTY.sign(witness_statement(ledger.pin().ledger_id, head))
 
 
 def round_of(ledger: Ledger, number: int) -> Head:
@@ -83,8 +77,7 @@ def test_a_cut_tail_without_a_pin_is_internally_consistent_and_with_one_refuted(
     path = tmp_path / "run.ledger"
     write_rounds(path, 2)
     with Ledger.read(path) as ledger:
-        ledger.head()
-        pin = pin_of(ledger)
+        pin = ledger.pin()
     edit(path, "DELETE FROM entry WHERE seq > 3")
     with Ledger.read(path) as ledger:
         assert ledger.verify().verdict == "internally-consistent"
@@ -112,8 +105,7 @@ def test_a_pin_of_another_ledger_is_forked_at_its_first_entry(tmp_path: Path) ->
     write_rounds(tmp_path / "a.ledger", 1)
     write_rounds(tmp_path / "b.ledger", 1)
     with Ledger.read(tmp_path / "a.ledger") as ledger:
-        ledger.head()
-        pin = pin_of(ledger)
+        pin = ledger.pin()
     with Ledger.read(tmp_path / "b.ledger") as ledger:
         assert [(each.line, each.error) for each in ledger.verify(Known(pin=pin)).problems] == [(0, "Forked")]
     pin.keep(tmp_path / "run.pin")
@@ -124,8 +116,7 @@ def test_a_pin_of_another_ledger_is_forked_at_its_first_entry(tmp_path: Path) ->
 def test_a_ledger_made_anew_under_another_key_contradicts_the_key_that_is_known(tmp_path: Path) -> None:
     write_rounds(tmp_path / "a.ledger", 1)
     with Ledger.read(tmp_path / "a.ledger") as ledger:
-        ledger.head()
-        own = ledger._log.known()[0].public
+        own = ledger.pin().signer
         assert ledger.verify(Known(signer=own)).ok
         found = ledger.verify(Known(signer=Signer(bytes(32)).public))
     assert [(each.line, each.error) for each in found.problems] == [(0, "Forked")]
@@ -147,7 +138,7 @@ def test_a_pin_in_the_ledgers_own_directory_locks_nobody_out(tmp_path: Path) -> 
     with Ledger.open(tmp_path / "run.ledger", WIDE, pin=tmp_path / "run.pin") as ledger:
         ledger.rotate_key()
         round_of(ledger, 1)
-        assert Pin.read(tmp_path / "run.pin") == pin_of(ledger)
+        assert Pin.read(tmp_path / "run.pin") == ledger.pin()
 
 
 def test_a_damaged_pin_is_corrupt_and_nothing_is_spent(tmp_path: Path) -> None:
