@@ -122,9 +122,7 @@ class _Replay:
                 continue
             self.compared += 1
             self._judge(entry.seq, budget, recorded, own)
-            # Once names were erased nobody can say any more which client's figure it was.
-            known = budget.terms.scope is Scope.EVERYONE or not self._erased
-            if ours and known and differ(recorded, own):
+            if ours and self._whose_is_known(budget) and differ(recorded, own):
                 self.note(
                     entry.seq,
                     "Corrupt",
@@ -153,7 +151,7 @@ class _Replay:
         except (UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement):
             return Replayed(budget.id, recorded, None, ())
         worst = max(counts, key=lambda each: self._cost(budget, each).upper)
-        if own.lower is not None and not meets(recorded, own):
+        if self._whose_is_known(budget) and not meets(recorded, own):
             self.note(seq, "Corrupt", f"budget {budget.id} ends outside of what its events cost")
         opinions = [opinion_of(budget, worst, kind) for kind in (GaussianAccountant, PldAccountant, RdpAccountant)]
         if foreign is not None:
@@ -162,6 +160,10 @@ class _Replay:
             if not opinion.agrees:
                 self.note(seq, "AccountantDisagreement", f"budget {budget.id}: {opinion.accountant} {opinion.why}")
         return Replayed(budget.id, recorded, own, tuple(opinions))
+
+    def _whose_is_known(self, budget: BudgetState) -> bool:
+        """Once names were erased nobody can say which client a figure was of: it may be above what is left to see."""
+        return budget.terms.scope is Scope.EVERYONE or not self._erased
 
     def _charged_by(self, budget: BudgetState, invited: list[Opening]) -> list[Counts]:
         """What the reservation just read certainly came to: for each client, of those it invited."""
