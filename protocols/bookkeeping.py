@@ -31,6 +31,7 @@ from protocols.foreign import foreign_epsilon
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from dp.audit import Inversion
     from dp.events import Event
     from dp.ledger.budgets import BudgetState
     from dp.ledger.replay import ReplayReport
@@ -94,12 +95,14 @@ def replayed(ledger: Ledger, *, foreign: bool) -> Values:
     }
 
 
-def reported(ledger: Ledger, pin: Pin | None, page: Path, record: Path | None) -> Values:
-    """The same, and one page, with every number of it beside it where that is wanted."""
+def reported(
+    ledger: Ledger, pin: Pin | None, page: Path, record: Path | None, inversion: Inversion | None = None
+) -> Values:
+    """The same, and one page, with pictures and with every number of it beside it where those are wanted."""
     from protocols.report.privacy import render
 
     statement = ledger.state(Known(pin=pin))
-    html, numbers = render(statement, generated=datetime.now(UTC))
+    html, numbers = render(statement, inversion, datetime.now(UTC))
     with replacing(page) as file:
         file.write(html.encode("utf-8"))
     if record is not None:
@@ -109,6 +112,25 @@ def reported(ledger: Ledger, pin: Pin | None, page: Path, record: Path | None) -
         "verdict": statement.verdict.verdict,
         "out": str(page),
         "json_out": None if record is None else str(record),
+    }
+
+
+def closed(path: Path, folder: Path) -> Values:
+    """A finished run's ledger as `verify` and `replay` judge it, and its page with pictures in the run's folder."""
+    from dp.audit.inversion import COHORTS
+    from protocols.learning.demo import PIN
+    from protocols.learning.inverting import pictures_of, table_of_sums
+
+    page, pin = folder / "privacy.html", folder / PIN
+    pictures = table_of_sums(pictures_of(None, max(COHORTS), seed=0), seed=0)
+    with Ledger.read(path) as ledger:
+        told = reported(ledger, Pin.read(pin), page, folder / "privacy.json", pictures)
+        again = replayed(ledger, foreign=False)
+    return {
+        "ok": bool(told["ok"] and again["ok"]),
+        "ledger_verdict": told["verdict"],
+        "ledger_replayed": again["ok"],
+        "report": str(page),
     }
 
 
@@ -141,7 +163,7 @@ def head_of(ledger: Ledger, pin: Path | None) -> Values:
 
 def proved(ledger: Ledger, seq: int, client: str) -> Values:
     """A proof that the client was in the cohort an entry names, which was checked against the head of now."""
-    proof = ledger.prove(seq, key_of(client, None))
+    proof = ledger.prove(seq, client_named(client))
     check_proof(proof, ledger.head())
     return _ended(ledger.head()) | {"position": proof.position, "proof": dict(proof.to_body())}
 
@@ -184,7 +206,7 @@ def settled(ledger: Ledger) -> Values:
 
 def erased(ledger: Ledger, client: str) -> Values:
     """How many openings of one client were taken out."""
-    count = ledger.erase(ledger.pseudonym(key_of(client, None)))
+    count = ledger.erase(ledger.pseudonym(client_named(client)))
     return head_of(ledger, None) | {"erased": count}
 
 
@@ -193,6 +215,16 @@ def key_of(text: str, length: int | None = 32) -> bytes:
     if re.fullmatch(r"([0-9a-fA-F]{2})+", text) is None or length not in (None, len(text) // 2):
         raise Misused(f"{text[:80]!r} is no key in hex{'' if length is None else f' of {length} bytes'}")
     return bytes.fromhex(text)
+
+
+def client_named(text: str) -> bytes:
+    """What a ledger knows a client by: "#7" for its number (`charging.by_number`), else its key in hex, of any length.
+
+    Raises: Misused.
+    """
+    if re.fullmatch(r"#(0|[1-9][0-9]{0,9})", text) is not None:
+        return text[1:].encode("ascii")
+    return key_of(text, None)
 
 
 # --- parts -------------------------------------------------------------------------------------------------

@@ -101,8 +101,8 @@ class Charged:
             named=tuple(self._invited[who] for who in aggregate.survivors),
         )
         self._ledger.commit(self._reservation, outcome)
-        for party, signature in countersignatures.items():
-            self._ledger.witness(self._head, party, signature)
+        if countersignatures:
+            self._ledger.witness_all(self._head, countersignatures)
 
     def lose(self) -> None:
         """Once somebody was asked to open the sum, the server may know it: then the charge stands."""

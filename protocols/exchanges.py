@@ -30,6 +30,7 @@ from protocols.errors import BadPlan, Malformed, Misused, TooFewMembers
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, ONE_SHOT, RoundPlan
 from protocols.roster import Roster
+from protocols.selftesting import require_sound_noise
 from protocols.wire import Buffer
 from secagg.graph import GraphMode
 from secagg.keys import Identity
@@ -69,6 +70,8 @@ class Exchanges:
     Rounds, keys and committees are numbered by the clock, in milliseconds: a server that starts anew goes on above what
     sites have seen. The published result of a round is not carried: nobody on a site compares it.
     Guarantee: with a ledger, a charge is durable before a round opens, and stands once its sum may be known.
+    Raises: Misused for an identity that is not the roster's server; BadPlan; dp.errors.UnsoundNoise where the self-test
+        of a noisy plan's noise fails on this machine.
     """
 
     def __init__(
@@ -83,6 +86,8 @@ class Exchanges:
             raise Misused("this identity is not the server's in the roster: clients would hear a stranger")
         if plan.graph is GraphMode.BEACON:
             raise BadPlan("no framework brings a public beacon to its nodes: choose GraphMode.COMPLETE or ROSTER")
+        if plan.noise is not None:
+            require_sound_noise()
         self.plan, self.roster, self.ledger = plan, roster, ledger
         self.exchanges = 0
         self._server = Server(plan, roster.clients, identity, workers, holders=roster.openers)

@@ -31,6 +31,7 @@ from protocols.party import PartyId
 from protocols.plan import PAIRWISE, Excess, RoundPlan
 from protocols.private_plan import OPENING, PrivatePlan, PrivateSettings
 from protocols.round import RoundReport, client_numbers, secure_mean
+from protocols.selftesting import require_sound_noise
 from protocols.simulate import FaultPlan
 from protocols.tensors import Layout
 
@@ -172,7 +173,8 @@ def make_private(
     on with when it was made for the same settings.
     Guarantee: see PrivateTraining.
     Raises: BadPlan, Infeasible, NoiseTooCoarse or BadParameters when it cannot be done, naming what to change;
-        Misused when the ledger is no path or was started with other settings; dp.errors.LedgerError when it cannot
+        Misused when the ledger is no path or was started with other settings; dp.errors.UnsoundNoise when the self-test
+        of the noise fails on this machine; dp.errors.LedgerError when it cannot
         be used, Locked while another training holds it.
     """
     if not isinstance(ledger, str | os.PathLike):
@@ -191,6 +193,7 @@ def make_private(
         task=task,
         protocol=protocol,
     )
+    require_sound_noise()
     return _reopened(settings, ledger) if os.path.exists(ledger) else _started(settings, ledger)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from dp.audit import Finding, NoisePath, refuted, routes_of, selftest
 from dp.errors import UnsoundNoise
 
@@ -9,10 +11,12 @@ from dp.errors import UnsoundNoise
 OF_ROUNDS = (NoisePath.SHARES, NoisePath.LAYERS, NoisePath.CLIP_BIT)
 
 
+@cache
 def require_sound_noise() -> tuple[Finding, ...]:
     """What the self-test found about the noise of rounds, by this machine and this installation, in half a second.
 
-    It is about the code here: clients draw their shares on machines of their own, and may run it there.
+    Asked again, a process that passed says what it found the first time; one that failed is tested again. It is about
+    the code here: clients draw their shares on machines of their own, and may run it there.
     Raises: UnsoundNoise naming the routes and the checks that failed; EntropyUnavailable.
     """
     found = selftest(route for path in OF_ROUNDS for route in routes_of(path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dp.audit.finding import Finding
 from dp.canonical import Body
 from dp.errors import BadReservation, Forked, RolledBack
@@ -37,22 +39,28 @@ class Upkeep(Reading):
         return self._log.say(lambda: [Said(Kind.AUDIT, body)])[-1].head
 
     def witness(self, head: Head, party: bytes, signature: bytes) -> None:
-        """Keeps that a party has seen this head: its Ed25519 signature of `chain.witness_statement`.
+        """`witness_all` of one party."""
+        self.witness_all(head, {party: signature})
 
-        It vouches for the ledger towards whoever knows the party's public key, and to nobody else. Kept once,
-        however often it is given.
-        Raises: BadParameters when the party did not sign this head; RolledBack when it is not reached here;
+    def witness_all(self, head: Head, signatures: Mapping[bytes, bytes]) -> None:
+        """Keeps that parties have seen this head: their Ed25519 signatures of `chain.witness_statement`, all or none.
+
+        Each vouches for the ledger towards whoever knows that party's public key, and to nobody else. Kept once,
+        however often it is given; one sync for all of them.
+        Raises: BadParameters when a party did not sign this head; RolledBack when it is not reached here;
             Forked when the entry of its number is another one.
         """
         history = self._log.begun()
         if history.signed is None or history.head is None or head.seq > history.head.seq:
             raise RolledBack(f"entry {head.seq} was seen by a witness and is not in this ledger", seq=head.seq)
-        check_witness(history.signed.ledger_id, head, party, signature)
+        for party, signature in signatures.items():
+            check_witness(history.signed.ledger_id, head, party, signature)
         if self._log.entry(head.seq).hash != head.hash:
             raise Forked(f"a witness has seen another entry {head.seq}; keep both as evidence", seq=head.seq)
         self._log.writer()
         with self._log.store.writing():
-            self._log.store.add_witness(Witness(head.seq, party, signature))
+            for party, signature in signatures.items():
+                self._log.store.add_witness(Witness(head.seq, party, signature))
 
     def rotate_key(self) -> Head:
         """A new signing key, named by the old one; other processes must open the ledger again.

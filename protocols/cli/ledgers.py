@@ -23,7 +23,12 @@ PartyKeys = Annotated[
 SignerKey = Annotated[
     str | None, typer.Option("--signer", help="the public key the ledger must begin under, in hex", metavar="KEY")
 ]
-ClientKey = Annotated[str, typer.Option("--client", help="the client's identity key, in hex", metavar="KEY")]
+ClientKey = Annotated[
+    str,
+    typer.Option(
+        "--client", help="the client's identity key in hex, or #7: its number in runs of one process", metavar="KEY"
+    ),
+]
 
 
 def known_of(pin: Path | None, parties: list[str] | None, signer: str | None) -> Known:

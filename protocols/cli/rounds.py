@@ -61,7 +61,8 @@ def demo(
     json: Json = False,
 ) -> None:
     """Federated training on real digits: masked sums, drop-outs, exact noise, an accounted budget."""
-    from protocols.learning.demo import Demo, run_demo
+    from protocols.bookkeeping import closed
+    from protocols.learning.demo import LEDGER, Demo, run_demo
     from protocols.report.live import follow
 
     settings = Demo(
@@ -77,8 +78,14 @@ def demo(
         engine=engine_named(engine, protocol),
     )
     result = follow(run_demo(settings), settings)
-    output(json).result("demo", result.to_dict())
-    if not result.exact:
+    values, held = result.to_dict(), True
+    if settings.private:
+        folder = Path(result.folder)
+        page = closed(ledger or folder / LEDGER, folder)
+        held = bool(page.pop("ok"))
+        values |= page
+    output(json).result("demo", values)
+    if not (result.exact and held):
         raise typer.Exit(REFUSED)
 
 

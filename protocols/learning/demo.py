@@ -34,10 +34,12 @@ from protocols.learning.strategies import FedAvgM, Local
 from protocols.party import PartyId
 from protocols.plan import ENCRYPTED, Promise, RoundPlan
 from protocols.round import RoundReport, secure_mean
+from protocols.selftesting import require_sound_noise
 from protocols.simulate import Cohort, FaultPlan
 from protocols.verifying import shared_memory
 from secagg.ckks.cipher import Engine
 
+LEDGER, PIN = "run.ledger", "run.pin"
 BUDGET = Budget(6, Fraction(1, 10**4), Relation.ZERO_OUT)
 # The noise aims a little below the limit: integer noise costs slightly more than the real-valued it follows.
 CALIBRATED_TO = Budget(Fraction(59, 10), Fraction(1, 10**4), Relation.ZERO_OUT)
@@ -203,7 +205,11 @@ def run_demo(demo: Demo) -> Iterator[DemoRound | DemoResult]:
     with ExitStack() as stack:
         ledger = None
         if demo.private:
-            ledger = stack.enter_context(Ledger.open(demo.ledger or folder / "run.ledger", BUDGET))
+            findings = require_sound_noise()
+            path = demo.ledger or folder / LEDGER
+            ledger = stack.enter_context(Ledger.open(path, BUDGET, pin=folder / PIN))
+            for finding in findings:
+                ledger.audit(finding)
         secure = SecureAggregation(demo, plan, ledger)
         rounds: list[DemoRound] = []
         for record, plain in in_step(federation, secure):

@@ -188,6 +188,17 @@ class InversionAudit:
         }
 
 
+def table_of_sums(
+    pictures: Pictures, seed: int, cohorts: Sequence[int] = COHORTS, multipliers: Sequence[Fraction] = MULTIPLIERS
+) -> Inversion:
+    """What is read out of exact sums of so many of these clients' gradients, with noise of the operating system.
+
+    Raises: as `dp.audit.invert`.
+    """
+    with Entropy.system(_LABEL, b"") as noise:
+        return invert(pictures, noise, seed, cohorts, multipliers)
+
+
 def audit_inversion(
     source: Source | None,
     seed: int,
@@ -201,8 +212,7 @@ def audit_inversion(
     clients = max([*cohorts, MANY])
     drawn = pictures_of(source, clients + PUBLIC_PICTURES, seed)
     pictures, public = drawn.first(clients), drawn.after(clients)
-    with Entropy.system(_LABEL, b"") as noise:
-        inversion = invert(pictures, noise, seed, cohorts, multipliers)
+    inversion = table_of_sums(pictures, seed, cohorts, multipliers)
     rounds = tuple(
         attack_round(pictures.first(count), public, seed, server, z)
         for count, server, z in (
