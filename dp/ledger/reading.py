@@ -116,12 +116,14 @@ class Reading:
     def client(self, identity: bytes) -> ClientRecord:
         """What stands here of one client.  Raises: StorageRefused without the key."""
         name = self._named().of(identity)
-        return self._client(self._log.begun(), name)
+        history = self._log.begun()
+        return self._client(history, self._attended(history), name)
 
     def clients(self) -> tuple[ClientRecord, ...]:
         """Everybody who was ever named and not erased, in the order of their pseudonyms."""
         history = self._log.begun()
-        return tuple(self._client(history, name) for name in sorted(self._attended(history).invited))
+        attendance = self._attended(history)
+        return tuple(self._client(history, attendance, name) for name in sorted(attendance.invited))
 
     def prove(self, seq: int, identity: bytes) -> MerkleProof:
         """That a client was invited (seq of the reservation) or survived (of its commit), up to the head of now.
@@ -137,8 +139,7 @@ class Reading:
         require_openings(named, openings)
         return make_proof(history.signed.ledger_id, self._log.store.entries(seq), named, openings, name)
 
-    def _client(self, history: History, name: bytes) -> ClientRecord:
-        attendance = self._attended(history)
+    def _client(self, history: History, attendance: Attendance, name: bytes) -> ClientRecord:
         invited = [seq for seq in attendance.invited.get(name, []) if history.records[seq].standing in _SPENT]
         records, told = history.records, attendance.told
         unsaid = any(records[seq].standing is Standing.COMMITTED and seq not in told for seq in invited)

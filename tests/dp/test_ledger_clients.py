@@ -31,7 +31,7 @@ from dp.errors import (
     StorageRefused,
 )
 from dp.events import GaussianEvent, Poisson, Repeated, Sampled
-from dp.ledger import Ledger, Outcome, Standing, check_proof
+from dp.ledger import Ledger, Outcome, Standing, check_proof, log
 from dp.ledger.attendance import fullest, require_openings
 from dp.ledger.chain import Kind, Signer, link
 from dp.ledger.charge import Charge, Scope
@@ -671,3 +671,25 @@ def test_an_opening_and_its_remainder_have_one_leaf_and_odd_ones_are_refused() -
     with pytest.raises(TypeError, match="not pickled"):
         Pseudonyms(bytes(32)).__reduce__()
     assert repr(Pseudonyms(bytes(32))) == "Pseudonyms()"
+
+
+def test_a_ledger_opened_at_a_checkpoint_knows_every_round_of_a_client(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "EVERY", 6)
+    with Ledger.create(path) as ledger:
+        ledger.open_budget(terms(budget_for(3), scope=Scope.EACH))
+        for number in range(6):
+            ledger.commit(ledger.reserve(invites(number, number % 2, 10 + number)), survives(number % 2))
+        expected = ledger.clients()
+    with Ledger.open(path) as ledger:
+        assert ledger._log.history.since > 2
+        with pytest.raises(BudgetExceeded):
+            ledger.reserve(invites(9, 0))
+        assert ledger.clients() == expected
+    with Ledger.open(path) as ledger:
+        check_proof(ledger.prove(2, client(0)), ledger.head())
+    with Ledger.open(path) as ledger:
+        assert ledger.erase(ledger.pseudonym(client(0))) == 6
+        assert ledger.eligible(None, [client(0), client(99)], EVENT) == ()
+        assert ledger.verify().ok
