@@ -59,6 +59,8 @@ class Covers:
     purpose: str
 
 
+# How the names of accountants begin that are not ours.
+FOREIGN = "dp-accounting"
 NO_FIGURE = (LedgerError, UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement)
 
 
@@ -243,14 +245,16 @@ def opinions_of(report: ReplayReport) -> list[Values]:
     """A record for each budget: the recorded end, our own, each accountant's, and whether they agree."""
     records: list[Values] = []
     for each in report.budgets:
-        others = {opinion.accountant: opinion.interval for opinion in each.opinions}
+        foreign = {one.accountant: one.interval for one in each.opinions if one.accountant.startswith(FOREIGN)}
+        own = {one.accountant: one.interval for one in each.opinions if one.accountant not in foreign}
         records.append(
             {
                 "budget": each.budget,
                 "recorded": None if each.recorded is None else float(each.recorded.upper),
                 "own": None if each.own is None else each.own.upper,
                 "own_lower": None if each.own is None else each.own.lower,
-                **{name: None if found is None else found.upper for name, found in others.items()},
+                **{name: None if found is None else found.upper for name, found in own.items()},
+                "foreign": next((found.upper for found in foreign.values() if found is not None), None),
                 "agrees": all(opinion.agrees for opinion in each.opinions),
                 "why": "; ".join(f"{one.accountant} {one.why}" for one in each.opinions if one.why),
             }
