@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from protocols.cli.audits import LedgerOption
 from protocols.cli.options import REFUSED, Json, SourceName, output
 
 
@@ -25,11 +26,13 @@ def invert(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="pictures and network; never the noise")] = 0,
     pictures: Annotated[Path | None, typer.Option(help="folder that receives what was read, as PNG")] = None,
+    ledger: LedgerOption = None,
     json: Json = False,
 ) -> None:
     """Pictures of clients, read out of sums of their gradients: alone, aggregated, and with noise."""
     from dp.audit.inversion import COHORTS, MULTIPLIERS
     from dp.events import exact
+    from protocols.auditing import AuditReport, record
     from protocols.learning.inverting import Source, audit_inversion
     from protocols.report.album import Album
 
@@ -40,6 +43,9 @@ def invert(
         COHORTS if not clients else tuple(clients),
         MULTIPLIERS if not noise_multiplier else tuple(exact("--noise-multiplier", z) for z in noise_multiplier),
     )
+    # Into the ledger first: what is printed is then there.
+    if ledger is not None:
+        record(ledger, AuditReport((audit.finding,)))
     values = audit.to_dict()
     if album is not None:
         values["pictures"] = album.keep(audit.inversion.pictures)

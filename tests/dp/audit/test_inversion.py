@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -410,3 +412,13 @@ def test_a_gradient_is_clipped_to_the_norm_that_epsilon_is_about() -> None:
     for raw, clipped in zip(network.gradients(pictures), clipped_gradients(network, pictures), strict=True):
         assert np.linalg.norm(raw) > 1 >= np.linalg.norm(clipped)
         assert np.allclose(clipped, clip_l2(raw, Fraction(1)).vector, rtol=1e-12)
+
+
+def test_the_snippet_on_the_page_about_audits_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/audits.md").read_text(encoding="utf-8")
+    snippets = re.findall(r"^```python\n(.+?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    [snippet] = [snippet for snippet in snippets if "inversion = invert(" in snippet]
+    exec(snippet, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(COHORTS) * len(MULTIPLIERS)
+    assert lines[5].startswith("5 0 5 ")

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from dp.canonical import decode_body
+from dp.ledger import Ledger
+from dp.ledger.chain import Kind
 from dp.noise import GaussianLaw
 from protocols.cli import main
 from protocols.errors import MissingExtra
@@ -77,6 +80,24 @@ def test_a_check_that_fails_ends_with_one(invert: Invert, monkeypatch: pytest.Mo
     code, out, _ = invert("--json")
     assert code == 1
     assert json.loads(out)["ok"] is False
+
+
+def test_the_finding_stands_in_the_ledger_it_was_asked_for(invert: Invert, tmp_path: Path) -> None:
+    with Ledger.create(tmp_path / "run.ledger"):
+        pass
+    code, _, err = invert("--json", "--noise-multiplier", "0", "--ledger", "run.ledger")
+    assert (code, err) == (0, "")
+    with Ledger.read(tmp_path / "run.ledger") as ledger:
+        assert ledger.verify().ok
+        [body] = [decode_body(entry.body) for entry in ledger.entries() if entry.kind == Kind.AUDIT]
+    assert (body["audit"], body["subject"]) == ("invert", "gradients of glyphs, one picture each")
+    assert {"claim", "lower_bound"} & set(body) == set()
+
+
+def test_no_ledger_is_opened_where_there_is_none(invert: Invert, tmp_path: Path) -> None:
+    code, out, _ = invert("--json", "--noise-multiplier", "0", "--ledger", "run.ledger")
+    assert (code, json.loads(out)["error"]) == (2, "BadParameters")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
