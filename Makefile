@@ -13,7 +13,7 @@ NVFLARE := $(if $(PEERS_HOME),$(PEERS_HOME)/nvflare,.venv-nvflare)
 LEAST_TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/least-tenseal,.venv-least-tenseal)
 PINS = $(1)/bin/python -c 'from benchmarks.peers import pinned; print(*pinned("$(2)"))'
 
-.PHONY: install peers environments demo test test-half test-other-half test-slow test-flower test-pfl test-nvflare \
+.PHONY: install browser peers environments demo test test-half test-other-half test-slow test-flower test-pfl test-nvflare \
 	test-tenseal lint bench fuzz clean
 
 install: $(STAMP)
@@ -24,6 +24,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,torch,report,verify,seal-fast]'
 	touch $@
+
+# What the tests of the privacy report look at it with; without one they are skipped, and say so.
+browser:
+	command -v chromium || command -v google-chrome-stable || { apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } > /dev/null || \
+		echo "NOT CHECKED: no browser here and none could be installed (as root: apt-get install chromium)"
 
 demo: install
 	$(BIN)/secagg demo

@@ -73,4 +73,5 @@ def closing_words(result: DemoResult) -> Iterator[str]:
         )
     if result.ledger_tail is not None:
         yield f"last line of the ledger: {result.ledger_tail}"
+        yield "run.pin keeps where it ends: on another disk it would tell whether somebody put an old copy back"
     yield f"model, report{' and ledger' if result.ledger_tail else ''} are in {result.folder}"
