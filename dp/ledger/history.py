@@ -174,14 +174,16 @@ class History:
     def _reserve(self, seq: int, body: Body) -> None:
         record, root = self._reservation(seq, body)
         charge = record.charge
-        if self.find(charge) is not None:
+        # The record's own id was just computed, and is the one the entry states.
+        charge_id = bytes_of(body, "charge_id", 32)
+        if self._find(charge_id) is not None:
             raise BadParameters("this charge id is already in use")
         self._require_secure(seq, charge.event)
         matching = self.require_matching(charge)
         if tuple(budget.id for budget in matching) != record.budgets:
             raise BadParameters(f"it is charged to other budgets than {[budget.id for budget in matching]}")
         require_names(matching, named=root is not None)
-        self._hold(seq, record, root)
+        self._hold(seq, record, root, charge_id)
         for budget in matching:
             budget.charge(charge.event)
 
@@ -198,9 +200,9 @@ class History:
             raise BadParameters("charge_id is not the hash of the charge")
         return Record(charge, Owner.from_body(object_of(body, "owner")), _after(body)), root
 
-    def _hold(self, seq: int, record: Record, root: bytes | None) -> None:
+    def _hold(self, seq: int, record: Record, root: bytes | None, charge_id: bytes) -> None:
         self.records[seq] = self.open[seq] = record
-        self.latest[record.charge.id] = seq
+        self.latest[charge_id] = seq
         if root is not None:
             self.named.append(Named(seq, seq, root, record.charge.cohort))
 
@@ -290,7 +292,8 @@ class History:
             if entry.seq != seq or not hmac.compare_digest(entry.hash, digest):
                 raise BadParameters(f"entry {seq} is not the reservation that was open")
             require_content(signed, entry)
-            self._hold(seq, *self._reservation(seq, entry.fields))
+            record, root = self._reservation(seq, entry.fields)
+            self._hold(seq, record, root, record.charge.id)
         self.since = checkpoint.seq
         self._follow(checkpoint, signed)
 
@@ -330,7 +333,10 @@ class History:
 
     def find(self, charge: Charge) -> int | None:
         """The seq of the RESERVE that holds this charge's id; an aborted one has given it back."""
-        seq = self.latest.get(charge.id)
+        return self._find(charge.id)
+
+    def _find(self, charge_id: bytes) -> int | None:
+        seq = self.latest.get(charge_id)
         return None if seq is None or self.records[seq].standing is Standing.ABORTED else seq
 
     def _ending(self, body: Body) -> tuple[int, Record]:

@@ -297,9 +297,10 @@ def test_what_is_no_ledger_fails_by_name(
     assert shown.err.startswith(f"{name}: ")
 
 
-def test_no_file_makes_a_traceback(secagg: Call, path: Path, tmp_path: Path) -> None:
-    raw, draw = path.read_bytes(), random.Random(3)
-    for number in range(240):
+@pytest.mark.parametrize("files", [36, pytest.param(480, marks=pytest.mark.slow)])
+def test_no_file_makes_a_traceback(secagg: Call, path: Path, tmp_path: Path, files: int) -> None:
+    raw, draw = path.read_bytes(), random.Random(files)
+    for number in range(files):
         target = tmp_path / f"{number}.ledger"
         match number % 4:
             case 0:
