@@ -9,13 +9,18 @@ cohorts    pseudonyms, openings, hidden results                 attendance who w
 clients    what stands of one client, and proofs for it
 merkle     one hash for a list, and proofs                      store      SQLite
 genesis    making a new ledger                                  place      where one may live, its keys
-session    which process holds which reservation
+session    which process holds which reservation                upkeep     remarks, audits, witnesses, a new key
+pins       a head kept elsewhere                                vouching   who outside vouches, and how far
+checkpoint where opening may begin                              rotation   a key that follows another
+exporting  as lines of JSON and back, copies                    replay     every figure computed anew
+stating    everything it says, as values                        statement  those values
 """
 
 from __future__ import annotations
 
 from dp.ledger.book import (
     Charge,
+    Check,
     Entry,
     Head,
     Ledger,
@@ -30,15 +35,20 @@ from dp.ledger.book import (
     spend,
 )
 from dp.ledger.clients import ClientRecord, MerkleProof, check_proof
+from dp.ledger.pins import Pin
+from dp.ledger.vouching import Known
 
 __all__ = [
     "Charge",
+    "Check",
     "ClientRecord",
     "Entry",
     "Head",
+    "Known",
     "Ledger",
     "MerkleProof",
     "Outcome",
+    "Pin",
     "Problem",
     "Reservation",
     "Scope",

@@ -56,6 +56,7 @@ from dp.ledger.verdict import Problem, Verdict
 
 __all__ = [
     "Charge",
+    "Check",
     "Entry",
     "Head",
     "Ledger",
