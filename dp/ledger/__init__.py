@@ -14,6 +14,7 @@ pins       a head kept elsewhere                                vouching   who o
 checkpoint where opening may begin                              rotation   a key that follows another
 exporting  as lines of JSON and back, copies                    replay     every figure computed anew
 stating    everything it says, as values                        statement  those values
+opening    what is expected of one that is opened               records    what stands of one reservation
 """
 
 from __future__ import annotations

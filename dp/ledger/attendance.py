@@ -16,7 +16,8 @@ from dp.errors import Corrupt
 from dp.events import Event
 from dp.ledger.budgets import BudgetState
 from dp.ledger.cohorts import Opening, cohort_root
-from dp.ledger.history import History, Named, Standing
+from dp.ledger.history import History
+from dp.ledger.records import Named, Standing
 from dp.ledger.terms import Scope
 
 Counts = Counter[Event]

@@ -20,12 +20,11 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from dp.accountant import Budget, Unit, View
+from dp.accountant import Budget
 from dp.canonical import Body
 from dp.errors import (
     BadParameters,
@@ -33,25 +32,24 @@ from dp.errors import (
     ConflictingCharge,
     Corrupt,
     Locked,
-    StorageRefused,
 )
-from dp.ledger.admission import Admission, require_unclosed
-from dp.ledger.attendance import Attendance
+from dp.ledger.admission import require_unclosed
 from dp.ledger.chain import Entry, Head, Kind, Signer
 from dp.ledger.charge import Charge, Outcome, Setting
-from dp.ledger.cohorts import PSEUDONYM_BYTES, Drawn, Opening, Pseudonyms, cohort_of, cohort_root
+from dp.ledger.cohorts import Drawn, Pseudonyms, cohort_of, cohort_root
 from dp.ledger.exporting import import_lines
 from dp.ledger.genesis import Beginning, clock, code, create, draw, software
-from dp.ledger.history import History, Standing
+from dp.ledger.history import History
 from dp.ledger.log import Log, Said
 from dp.ledger.merkle import SALT_BYTES
+from dp.ledger.opening import TIMEOUT_SECONDS, AnyPath, Check, Wanted, only_budget, real_path, require_seconds
 from dp.ledger.place import beside, read_key
-from dp.ledger.reading import AnyPath
+from dp.ledger.records import Standing
 from dp.ledger.rotation import keys_of
 from dp.ledger.session import Owner, Session
 from dp.ledger.store import Store
 from dp.ledger.terms import Randomness, Scope, Terms, require_text
-from dp.ledger.upkeep import TIMEOUT_SECONDS, Upkeep
+from dp.ledger.upkeep import Upkeep
 from dp.ledger.verdict import Problem, Verdict
 
 __all__ = [
@@ -74,33 +72,6 @@ __all__ = [
 ADMISSION_ATTEMPTS = 16
 
 T = TypeVar("T")
-
-
-class Check(StrEnum):
-    """Where reading begins when a ledger is opened: at its newest checkpoint, or at its first entry."""
-
-    TAIL = "tail"
-    FULL = "full"
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class Wanted:
-    """What a caller expects of a ledger that is opened.  Raises: BadParameters."""
-
-    budget: Budget | None
-    randomness: Randomness
-    pin: Path | None
-    check: Check
-
-    def __init__(self, budget: Budget | None, randomness: Randomness, pin: AnyPath | None, check: Check | str) -> None:
-        if budget is not None and not isinstance(budget, Budget):
-            raise BadParameters(f"budget must be a Budget, got {type(budget).__name__}")
-        if check not in list(Check):
-            raise BadParameters(f"check must be one of {', '.join(Check)}; got {str(check)[:40]!r}")
-        object.__setattr__(self, "budget", budget)
-        object.__setattr__(self, "randomness", randomness)
-        object.__setattr__(self, "pin", None if pin is None else _real(pin))
-        object.__setattr__(self, "check", Check(check))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +145,8 @@ class Ledger(Upkeep):
         `policy` declares access to the data outside the mechanism; it is kept, not checked.
         Raises: BadParameters when there is a ledger already.
         """
-        real = _real(path)
-        _require_seconds(timeout_seconds)
+        real = real_path(path)
+        require_seconds(timeout_seconds)
         if os.path.lexists(real) or not create(real, Beginning(randomness, policy), timeout_seconds):
             raise BadParameters(f"there is a ledger at {real} already; open it")
         return cls._open(real, Wanted(None, randomness, None, Check.TAIL), timeout_seconds)
@@ -183,8 +154,8 @@ class Ledger(Upkeep):
     @classmethod
     def read(cls, path: AnyPath, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
         """The ledger at path without its key, to show and to verify; entries are judged when asked for."""
-        _require_seconds(timeout_seconds)
-        return cls(Log(Store.read(_real(path), timeout_seconds), None), None, None)
+        require_seconds(timeout_seconds)
+        return cls(Log(Store.read(real_path(path), timeout_seconds), None), None, None)
 
     @classmethod
     def import_lines(cls, source: AnyPath, path: AnyPath, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
@@ -192,14 +163,16 @@ class Ledger(Upkeep):
 
         Raises: Corrupt when the export does not hold, and then nothing is made; StorageRefused.
         """
-        import_lines(Path(source), _real(path), timeout_seconds)
+        import_lines(Path(source), real_path(path), timeout_seconds)
 
     @classmethod
     def _open(cls, path: AnyPath, wanted: Wanted, seconds: float) -> Self:
-        real, budget = _real(path), wanted.budget
-        _require_seconds(seconds)
+        real, budget = real_path(path), wanted.budget
+        require_seconds(seconds)
         if not os.path.lexists(real):
-            first = None if budget is None else Beginning(wanted.randomness, terms=_terms(budget, wanted.randomness))
+            first = (
+                None if budget is None else Beginning(wanted.randomness, terms=only_budget(budget, wanted.randomness))
+            )
             create(real, first, seconds)
         store = Store.open(real, seconds)
         try:
@@ -223,7 +196,7 @@ class Ledger(Upkeep):
                 f"the key beside {self._log.store.path} holds another ledger's secret; restore it from a copy"
             )
         if budget is not None and budget != self.terms.budget:
-            given = _terms(budget, randomness)
+            given = only_budget(budget, randomness)
             raise BadParameters(
                 f"the ledger's limit is {self.terms}, the one given is {given}; another limit needs another ledger"
             )
@@ -354,32 +327,6 @@ class Ledger(Upkeep):
             return [Said(Kind.CLOSE_BUDGET, {"budget": closing.id, "reason": text, **clock()})]
 
         return self._log.say(decide)[-1].head
-
-    def erase(self, of: int | bytes) -> int:
-        """Takes out the openings of one entry (its number) or of one client (its pseudonym); how many there were.
-
-        The total stays verifiable and so do the proofs of all others. What was erased is overwritten on disk; copies
-        made before are not reached. Under a limit for each client, a round with erased openings counts from then on
-        for everybody who is not listed in it.
-        Raises: BadReservation for a reservation that is still open; Locked while another process reads the tail.
-        """
-        if not (_is_number(of) or (isinstance(of, bytes) and len(of) == PSEUDONYM_BYTES)):
-            raise BadParameters("give the number of an entry, or the pseudonym of a client, to erase")
-        store = self._log.store
-        erased: list[Opening] = []
-
-        def decide() -> list[Said]:
-            openings = store.openings_of(of) if isinstance(of, int) else store.openings()
-            erased.extend(each for each in openings if not each.is_erased and of in (each.seq, each.pseudonym))
-            if held := sorted({each.seq for each in erased} & set(self._log.history.open)):
-                raise BadReservation(f"reservations {held[:5]} are open; end them before erasing who is in them")
-            store.erase(erased)
-            return [Said(Kind.NOTE, {"text": f"{len(erased)} openings erased", **clock()})] if erased else []
-
-        self._log.say(decide)
-        store.forget()
-        self._attendance, self._admission = Attendance(), Admission(self._attended)
-        return len(erased)
 
     # --- one admission ---------------------------------------------------------------------------
 
@@ -515,14 +462,6 @@ def spend(ledger: Ledger, charge: Charge, release: Callable[[], T], outcome: Cal
     return value
 
 
-def _terms(budget: Budget, randomness: Randomness) -> Terms:
-    return Terms(budget, Unit(budget.relation), View.AGGREGATOR, randomness)
-
-
-def _is_number(of: int | bytes) -> bool:
-    return isinstance(of, int) and not isinstance(of, bool) and 0 <= of < 2**63
-
-
 def _draw(pseudonyms: tuple[bytes, ...]) -> tuple[Drawn, ...]:
     """Openings with fresh salts."""
     return cohort_of(pseudonyms, draw(SALT_BYTES * len(pseudonyms))) if pseudonyms else ()
@@ -536,15 +475,3 @@ def _back_off(attempt: int) -> None:
     """A random pause that doubles, so that processes which collided once do not collide again."""
     longest = 0.001 * 2 ** min(attempt, 6)
     time.sleep(longest * int.from_bytes(os.urandom(2), "big") / 2**16)
-
-
-def _require_seconds(timeout_seconds: float) -> None:
-    if not 0 <= timeout_seconds <= 3600:
-        raise BadParameters(f"timeout_seconds must be from 0 to 3600, got {timeout_seconds!r}")
-
-
-def _real(path: AnyPath) -> Path:
-    try:
-        return Path(os.path.realpath(path))
-    except (TypeError, ValueError) as wrong:
-        raise StorageRefused(f"{str(path)[:80]!r} is not a path") from wrong

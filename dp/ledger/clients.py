@@ -19,8 +19,8 @@ from dp.canonical import Body, bytes_of, decode_body, integer_of, object_of
 from dp.errors import BadParameters, Corrupt, Erased
 from dp.ledger.chain import Entry, Head, Kind, content_hash, hash_after
 from dp.ledger.cohorts import Opening
-from dp.ledger.history import Named
 from dp.ledger.merkle import Step, is_at, leaf_hash, path_of
+from dp.ledger.records import Named
 
 # From an entry to the head: 32 bytes each, 64 MB at most.
 LONGEST_WAY = 2**21

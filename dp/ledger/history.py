@@ -16,8 +16,7 @@ from __future__ import annotations
 import hmac
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 
 from dp.audit.finding import Finding
 from dp.canonical import Body, Value, bytes_of, decode_body, encode_body, integer_of, object_of, require_keys, text_of
@@ -27,51 +26,10 @@ from dp.ledger.budgets import BudgetState, require_names, require_one_meaning
 from dp.ledger.chain import Entry, Head, Kind, Signed, check_hash, check_signature, require_content, signed_by
 from dp.ledger.charge import Charge, Ends, Outcome
 from dp.ledger.checkpoint import State, budgets_of, held_of, state_of
+from dp.ledger.records import Named, Record, Standing
 from dp.ledger.rotation import rotated
 from dp.ledger.session import Owner
 from dp.ledger.terms import Randomness, Terms, randomness_of, require_text
-
-
-class Standing(Enum):
-    """Where a reservation stands; every standing but ABORTED counts as spent."""
-
-    RESERVED = "reserved"
-    COMMITTED = "committed"
-    ABORTED = "aborted"
-    SETTLED = "settled"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One reservation: the charge, who holds it, what it was charged to, and how it ended.
-
-    `after` is the interval of each budget it was charged to, as it became; the digest of `outcome` is the hidden one.
-    """
-
-    charge: Charge
-    owner: Owner
-    after: tuple[tuple[int, Ends], ...]
-    standing: Standing = Standing.RESERVED
-    ended: int | None = None
-    outcome: Outcome | None = None
-
-    @property
-    def budgets(self) -> tuple[int, ...]:
-        """The budgets it was charged to."""
-        return tuple(budget for budget, _ in self.after)
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """An entry with openings beside it: those a reservation invited (seq = reserve), or its survivors.
-
-    `root` is over `size` openings, in the order of their pseudonyms.
-    """
-
-    seq: int
-    reserve: int
-    root: bytes
-    size: int
 
 
 class History:

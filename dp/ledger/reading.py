@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,17 +18,17 @@ from dp.ledger.charge import Charge
 from dp.ledger.clients import ClientRecord, MerkleProof, make_proof
 from dp.ledger.cohorts import Pseudonyms
 from dp.ledger.exporting import copy_file, export_lines
-from dp.ledger.history import History, Standing
+from dp.ledger.history import History
 from dp.ledger.log import Log
+from dp.ledger.opening import AnyPath
 from dp.ledger.pins import Pin
+from dp.ledger.records import Standing
 from dp.ledger.replay import Foreign, ReplayReport, replay
 from dp.ledger.statement import Statement
 from dp.ledger.stating import state
 from dp.ledger.terms import Randomness, Scope, Terms
 from dp.ledger.verdict import Verdict, examine
 from dp.ledger.vouching import NOTHING_KNOWN, Known
-
-AnyPath = str | os.PathLike[str]
 
 _SPENT = (Standing.RESERVED, Standing.COMMITTED, Standing.SETTLED)
 

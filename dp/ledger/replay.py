@@ -30,7 +30,8 @@ from dp.ledger.chain import Entry, check_signature, signed_by
 from dp.ledger.charge import GRID, Ends
 from dp.ledger.cohorts import Opening
 from dp.ledger.genesis import code, software
-from dp.ledger.history import History, Record
+from dp.ledger.history import History
+from dp.ledger.records import Record
 from dp.ledger.statement import Opinion
 from dp.ledger.terms import Scope, Terms
 from dp.ledger.verdict import Merged, Problem

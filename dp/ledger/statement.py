@@ -13,7 +13,7 @@ from dp.audit.finding import Finding
 from dp.events import Event
 from dp.ledger.chain import Head
 from dp.ledger.charge import Ends, Setting, Terms
-from dp.ledger.history import Standing
+from dp.ledger.records import Standing
 from dp.ledger.verdict import Verdict
 
 

@@ -16,7 +16,8 @@ from dp.ledger.admission import remaining
 from dp.ledger.attendance import Attendance, Counts, fullest
 from dp.ledger.budgets import BudgetState, compose
 from dp.ledger.chain import Kind
-from dp.ledger.history import History, Record, Standing
+from dp.ledger.history import History
+from dp.ledger.records import Record, Standing
 from dp.ledger.replay import Foreign, replay
 from dp.ledger.statement import BudgetStatement, ClientStatement, Point, Release, Statement
 from dp.ledger.store import Store

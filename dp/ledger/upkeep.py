@@ -6,19 +6,20 @@ from collections.abc import Mapping
 
 from dp.audit.finding import Finding
 from dp.canonical import Body
-from dp.errors import BadReservation, Forked, RolledBack
+from dp.errors import BadParameters, BadReservation, Forked, RolledBack
+from dp.ledger.admission import Admission
+from dp.ledger.attendance import Attendance
 from dp.ledger.chain import Head, Kind, Signer, check_witness
-from dp.ledger.cohorts import Pseudonyms
+from dp.ledger.cohorts import PSEUDONYM_BYTES, Opening, Pseudonyms
 from dp.ledger.genesis import clock, draw
 from dp.ledger.log import Log, Said
+from dp.ledger.opening import TIMEOUT_SECONDS
 from dp.ledger.place import Keys, beside, directory_lock, read_key
 from dp.ledger.reading import Reading
 from dp.ledger.rotation import prepare, rotation_body, take_over
 from dp.ledger.session import Session
 from dp.ledger.terms import require_text
 from dp.ledger.vouching import Witness
-
-TIMEOUT_SECONDS = 10.0
 
 
 class Upkeep(Reading):
@@ -37,6 +38,32 @@ class Upkeep(Reading):
         """What an audit found out, as it stands: with its trials, hypotheses and confidence."""
         body: Body = {**finding.to_body(), **clock()}
         return self._log.say(lambda: [Said(Kind.AUDIT, body)])[-1].head
+
+    def erase(self, of: int | bytes) -> int:
+        """Takes out the openings of one entry (its number) or of one client (its pseudonym); how many there were.
+
+        The total stays verifiable and so do the proofs of all others. What was erased is overwritten on disk; copies
+        made before are not reached. Under a limit for each client, a round with erased openings counts from then on
+        for everybody who is not listed in it.
+        Raises: BadReservation for a reservation that is still open; Locked while another process reads the tail.
+        """
+        if not (_is_number(of) or (isinstance(of, bytes) and len(of) == PSEUDONYM_BYTES)):
+            raise BadParameters("give the number of an entry, or the pseudonym of a client, to erase")
+        store = self._log.store
+        erased: list[Opening] = []
+
+        def decide() -> list[Said]:
+            openings = store.openings_of(of) if isinstance(of, int) else store.openings()
+            erased.extend(each for each in openings if not each.is_erased and of in (each.seq, each.pseudonym))
+            if held := sorted({each.seq for each in erased} & set(self._log.history.open)):
+                raise BadReservation(f"reservations {held[:5]} are open; end them before erasing who is in them")
+            store.erase(erased)
+            return [Said(Kind.NOTE, {"text": f"{len(erased)} openings erased", **clock()})] if erased else []
+
+        self._log.say(decide)
+        store.forget()
+        self._attendance, self._admission = Attendance(), Admission(self._attended)
+        return len(erased)
 
     def witness(self, head: Head, party: bytes, signature: bytes) -> None:
         """`witness_all` of one party."""
@@ -89,3 +116,7 @@ class Upkeep(Reading):
             raise BadReservation(f"reservations {sorted(history.open)[:5]} are open; end them before the key changes")
         signed, head = self._log.known()
         return Said(Kind.ROTATE_KEY, {**rotation_body(signed.ledger_id, head, new), **clock()})
+
+
+def _is_number(of: int | bytes) -> bool:
+    return isinstance(of, int) and not isinstance(of, bool) and 0 <= of < 2**63

@@ -36,9 +36,9 @@ from dp.ledger.attendance import fullest, require_openings
 from dp.ledger.chain import Kind, Signer, link
 from dp.ledger.charge import Charge, Scope
 from dp.ledger.cohorts import Opening, Pseudonyms, cohort_of
-from dp.ledger.history import Named
 from dp.ledger.merkle import leaf_hash, root_of
 from dp.ledger.place import beside, read_key
+from dp.ledger.records import Named
 from tests.dp.ledger_kit import DELTA, EVENT, RELATION, WIDE, budget_for, charge, edit, epsilon_of
 from tests.dp.test_ledger_budgets import terms
 from tests.dp.test_ledger_damage import rewrite

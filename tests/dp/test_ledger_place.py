@@ -28,16 +28,16 @@ from dp.errors import (
     WrongVersion,
 )
 from dp.ledger import Ledger, Standing, genesis, session, store
-from dp.ledger.book import _terms
 from dp.ledger.charge import Randomness
 from dp.ledger.genesis import Beginning, create
+from dp.ledger.opening import only_budget
 from dp.ledger.place import Keys, beside, directory_lock, read_key, write_key
 from dp.ledger.session import Owner, Session
 from dp.place import file_system_of, sync_directory
 from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, epsilon_of, finish, outcome, start, write_rounds
 from tests.rows import rows
 
-BEGINNING = Beginning(Randomness.SYSTEM, terms=_terms(WIDE, Randomness.SYSTEM))
+BEGINNING = Beginning(Randomness.SYSTEM, terms=only_budget(WIDE, Randomness.SYSTEM))
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from dp.ledger.charge import Randomness, Scope
-from dp.ledger.history import Standing
+from dp.ledger.records import Standing
 from dp.ledger.statement import BudgetStatement, Statement
 from protocols.report.markup import Markup, Piece, element, join
 from protocols.report.privacy.facts import Facts

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from dp.events import Event, is_insecure, leaves, without_sampling
 from dp.ledger.charge import Ends, Randomness, Setting
-from dp.ledger.history import Standing
+from dp.ledger.records import Standing
 from dp.ledger.statement import BudgetStatement, Opinion, Release, Statement
 from dp.ledger.verdict import Problem
 from protocols.report.privacy.noise import Noise, noise_of, root

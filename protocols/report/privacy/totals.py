@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from dp.accountant import Unit, View
-from dp.ledger.history import Standing
+from dp.ledger.records import Standing
 from dp.ledger.statement import BudgetStatement, Release, Statement
 
 # Each of n additions and the conversion may lose half a last place.

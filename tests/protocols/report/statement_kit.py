@@ -17,7 +17,7 @@ from dp.audit.inverted import Inversion, InversionRow, Panel
 from dp.events import Event, GaussianEvent, Poisson, Repeated, Sampled
 from dp.ledger.chain import Head
 from dp.ledger.charge import Ends, Randomness, Setting, Terms
-from dp.ledger.history import Standing
+from dp.ledger.records import Standing
 from dp.ledger.statement import BudgetStatement, ClientStatement, Opinion, Point, Release, Statement
 from dp.ledger.verdict import Problem, Verdict
 

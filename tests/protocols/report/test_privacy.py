@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from dp.accountant import Budget, Interval
 from dp.events import GaussianEvent
 from dp.ledger.chain import Head
-from dp.ledger.history import Standing
+from dp.ledger.records import Standing
 from dp.ledger.statement import Opinion, Point
 from dp.ledger.verdict import Verdict
 from protocols.report.privacy import render

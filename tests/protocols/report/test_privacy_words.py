@@ -16,7 +16,7 @@ from dp.accountant import Budget, Interval, Relation, Unit, View
 from dp.audit.finding import Check
 from dp.events import ApproxEvent, Composed, FixedSize, GaussianEvent, LaplaceEvent, Poisson, Repeated, Sampled
 from dp.ledger.charge import Scope
-from dp.ledger.history import Standing
+from dp.ledger.records import Standing
 from dp.ledger.statement import BudgetStatement, Opinion
 from dp.ledger.verdict import Problem, Verdict
 from protocols.report.privacy import render
