@@ -205,17 +205,18 @@ def run_demo(demo: Demo) -> Iterator[DemoRound | DemoResult]:
     with ExitStack() as stack:
         ledger = None
         if demo.private:
-            findings = require_sound_noise()
+            require_sound_noise()
             path = demo.ledger or folder / LEDGER
             ledger = stack.enter_context(Ledger.open(path, BUDGET, pin=folder / PIN))
-            for finding in findings:
-                ledger.audit(finding)
         secure = SecureAggregation(demo, plan, ledger)
         rounds: list[DemoRound] = []
         for record, plain in in_step(federation, secure):
             rounds.append(_round_of(record, plain, secure))
             _keep(folder, rounds[-1], record)
             yield rounds[-1]
+        if ledger is not None:
+            for finding in require_sound_noise():
+                ledger.audit(finding)
         result = _result_of(demo, rounds, secure, folder, time.perf_counter() - started)
         (folder / "report.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
         yield result
