@@ -47,10 +47,12 @@ NO_LEDGER = LedgerHead(NO_ID, 0, NO_HASH)
 
 
 def require_onward(accepted: Mapping[bytes, LedgerHead], task: bytes, head: LedgerHead) -> None:
-    """The head goes on from the ones accepted before, by task: beyond the last of this task, not behind any other.
+    """The head is later than every one accepted before of its ledger, in any task, and of the ledger this task had.
 
-    The charge of a round is in the ledger before anybody is invited, so the next round of the task names a later entry.
-    Two tasks may be invited at one head, where two processes charge one ledger.
+    The charge of a round is in the ledger before anybody is invited, so the next round names a later entry. Against: a
+    copy from just before a charge that is put back after each round, under the same name or ever new ones.
+    Of two rounds whose servers read one ledger at the same moment, a client of both refuses the second: as with any
+    lost round, the next one names a later entry.
     Raises: LedgerRolledBack in the server's name.
     """
     before = accepted.get(task, NO_LEDGER)
@@ -62,16 +64,11 @@ def require_onward(accepted: Mapping[bytes, LedgerHead], task: bytes, head: Ledg
             "take another name for the task",
         )
     for known in accepted.values():
-        if known.ledger_id == head.ledger_id:
-            _require_not_behind(known, head)
-    if before != NO_LEDGER and before == head:
-        # Against: a copy from just before a charge that is put back after each round, always at the same entry.
-        raise LedgerRolledBack(
-            SERVER_ID, f"shows a ledger that still ends at entry {head.seq}: the round before is not charged in it"
-        )
+        if known.ledger_id == head.ledger_id != NO_ID:
+            _require_later(known, head)
 
 
-def _require_not_behind(known: LedgerHead, head: LedgerHead) -> None:
+def _require_later(known: LedgerHead, head: LedgerHead) -> None:
     if head.seq < known.seq:
         raise LedgerRolledBack(
             SERVER_ID, f"shows a ledger that ends at entry {head.seq} and went on to {known.seq} before: it was cut"
@@ -80,8 +77,15 @@ def _require_not_behind(known: LedgerHead, head: LedgerHead) -> None:
         raise LedgerRolledBack(
             SERVER_ID, f"shows another entry {head.seq} of its ledger than before: there are two that differ"
         )
+    if head == known:
+        raise LedgerRolledBack(
+            SERVER_ID, f"shows a ledger that still ends at entry {head.seq}: the round before is not charged in it"
+        )
 
 
 def forgets(later: Mapping[bytes, LedgerHead], earlier: Mapping[bytes, LedgerHead]) -> bool:
-    """Whether `later` knows less than `earlier` of some task's ledger."""
-    return any(task not in later or later[task].seq < head.seq for task, head in earlier.items())
+    """Whether `later` knows less than `earlier` of some task's ledger, or knows another one."""
+    return any(
+        task not in later or later[task].ledger_id != head.ledger_id or later[task].seq < head.seq
+        for task, head in earlier.items()
+    )

@@ -20,10 +20,17 @@ import pytest
 from rich.console import Console
 
 from dp.accountant import Budget
-from dp.errors import AccountantDisagreement, BudgetExceeded, ClipExceeded, DpError, EntropyUnavailable, LedgerError
+from dp.errors import (
+    AccountantDisagreement,
+    BudgetExceeded,
+    ClipExceeded,
+    DpError,
+    EntropyUnavailable,
+    LedgerError,
+    UnsoundNoise,
+)
 from dp.ledger import Ledger
-from protocols import cli
-from protocols.cli import app, exit_code, main
+from protocols.cli import app, exit_code, main, process
 from protocols.errors import Misbehaved, Misused, ProtocolError, RoundLost
 from protocols.learning import demo as demo_module
 from protocols.learning.demo import BUDGET
@@ -66,7 +73,8 @@ PROMISED = {
     "calibrate": {"noise_multiplier", "epsilon"},
 }
 BESIDES = {
-    "demo": {"protocol", "lost_rounds", "epsilon_released", "seen_bytes", "chi_square_p", "ledger_tail", "folder"},
+    "demo": {"protocol", "lost_rounds", "epsilon_released", "seen_bytes", "chi_square_p", "ledger_tail", "folder"}
+    | {"ledger_verdict", "ledger_replayed", "report"},
     "simulate": {"protocol", "deterministic"},
     "plan": {"reasons", "clients", "dropout", "corrupt", "dimension", "bits", "promise", "exchange_seconds"},
     "epsilon": set(),
@@ -430,7 +438,10 @@ def test_the_demo_writes_where_it_says(secagg: Secagg, tmp_path: Path) -> None:
     folder = tmp_path / str(found["folder"])
     assert folder.parent == tmp_path / "here"
     report = json.loads((folder / "report.json").read_text("utf-8"))
-    assert report == {key: value for key, value in found.items() if key not in ("version", "command")}
+    of_the_command = {"version", "command", "ledger_verdict", "ledger_replayed", "report"}
+    assert report == {key: value for key, value in found.items() if key not in of_the_command}
+    assert (found["ledger_verdict"], found["ledger_replayed"]) == ("verified", True)
+    assert (tmp_path / str(found["report"])).read_text("utf-8").startswith("<!DOCTYPE html>")
     assert len(found["survivors"]) == found["rounds"] == 2
 
 
@@ -796,7 +807,14 @@ def test_the_ledger_of_one_demo_is_spent_by_the_next(secagg: Secagg, tmp_path: P
         assert ledger.verify().ok
     # What the first run wrote is still there.
     folder = tmp_path / str(first.json["folder"])
-    assert {path.name for path in folder.iterdir()} == {"model.npz", "report.json", "rounds.jsonl"}
+    assert {path.name for path in folder.iterdir()} == {
+        "model.npz",
+        "privacy.html",
+        "privacy.json",
+        "report.json",
+        "rounds.jsonl",
+        "run.pin",
+    }
 
 
 # --- a ledger that cannot be used: a named error, and not a byte of it is touched
@@ -929,7 +947,7 @@ def test_a_ledger_that_cannot_be_used_is_named_and_not_touched(
     assert f"{name}: " in shown.err
     assert bytes_below(folder) == before
     # No round was played, so nothing was released.
-    assert not list(tmp_path.glob("runs/*/*"))
+    assert {found.name for found in tmp_path.glob("runs/*/*")} <= {"run.pin"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="NOT CHECKED: the superuser may read every file")
@@ -1024,7 +1042,15 @@ def test_every_error_has_one_of_the_two_codes_and_the_refusals_are_these() -> No
     made = {error: error.__new__(error) for error in known}
     codes = {error: exit_code(instance) for error, instance in made.items()}
     assert set(codes.values()) == {1, 2}
-    refused = (BudgetExceeded, LedgerError, EntropyUnavailable, NoEntropy, AccountantDisagreement, ClipExceeded)
+    refused = (
+        BudgetExceeded,
+        LedgerError,
+        EntropyUnavailable,
+        NoEntropy,
+        AccountantDisagreement,
+        ClipExceeded,
+        UnsoundNoise,
+    )
     for root in (*refused, RoundLost, Misbehaved):
         assert {codes[error] for error in below(root)} == {1}, root
     for error in below(Misused):
@@ -1039,8 +1065,8 @@ def test_a_bug_of_ours_is_not_dressed_up_as_a_named_error(
     def broken(**_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "app", broken)
-    monkeypatch.setattr(cli, "asked_for", lambda: None)
+    monkeypatch.setattr(process, "app", broken)
+    monkeypatch.setattr(process, "asked_for", lambda: None)
     with pytest.raises(ZeroDivisionError):
         main()
     assert capsys.readouterr().out == ""

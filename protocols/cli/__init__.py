@@ -5,12 +5,12 @@ Results go to stdout (`--json`: exactly one object), progress and notes to stder
 
 rounds   demo, simulate, plan          ledgers   ledger show, verify, replay, report, ...
 budgets  epsilon, calibrate            audits    audit selftest, one-run, canary, membership, invert
-options  what several commands share   app       all of them under their names        main   the process
+options  what several commands share   app       all of them under their names        process  what runs them
 """
 
 from __future__ import annotations
 
 from protocols.cli.app import app
-from protocols.cli.main import exit_code, main
+from protocols.cli.process import exit_code, main
 
 __all__ = ["app", "exit_code", "main"]

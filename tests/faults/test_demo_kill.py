@@ -336,6 +336,6 @@ def test_the_next_demo_goes_on_with_the_ledger_a_kill_left_behind(tmp_path: Path
     assert lines_of(folder) == [0, 1]
     with Ledger.open(path, BUDGET) as ledger:
         assert ledger.verify().ok
-        kinds = [str(entry.kind) for entry in ledger.entries()][2:]
+        kinds = [str(entry.kind) for entry in ledger.entries() if entry.kind != "AUDIT"][2:]
         assert kinds == ["RESERVE", "COMMIT", "RESERVE", "SETTLE", *["RESERVE", "COMMIT"] * 2]
         assert 5.8 < ledger.interval().upper <= 6

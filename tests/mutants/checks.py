@@ -26,7 +26,7 @@ CHECKED = {
     "protocols/messages.py": {"from_bitmap", "__post_init__"},
     "protocols/codec.py": {"read_header", "open_frame", "decode_body"},
     "protocols/party.py": {"arrive"},
-    "protocols/heads.py": {"require_onward", "_require_not_behind"},
+    "protocols/heads.py": {"require_onward", "_require_later"},
     "protocols/countersigning.py": {"check"},
     "protocols/submission.py": None,
     "protocols/invitation.py": None,
@@ -54,7 +54,7 @@ CALLS = {
     "check_committee",
     "check_share",
     "require_onward",
-    "_require_not_behind",
+    "_require_later",
 }
 VERDICTS = {"honest"}
 DECIDING = {"tags_match"}
