@@ -134,8 +134,7 @@ def test_a_report_is_written_with_every_number_beside_it(secagg: Call, path: Pat
 def test_replay_asks_a_foreign_accountant_when_told_to(secagg: Call, path: Path) -> None:
     pytest.importorskip("dp_accounting", reason="extra [verify] is not installed")
     [budget] = secagg("replay", path, "--foreign", "--json").json["budgets"]
-    [foreign] = [value for key, value in budget.items() if key.startswith("dp-accounting")]
-    assert budget["own_lower"] <= foreign <= 1.01 * budget["own"]
+    assert budget["own_lower"] <= budget["foreign"] <= 1.01 * budget["own"]
     assert budget["recorded"] == pytest.approx(budget["own"], abs=1e-6)
     assert budget["agrees"] is True
 
