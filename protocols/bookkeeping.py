@@ -3,8 +3,8 @@
     ok, entries, head, epsilon_lower, epsilon_upper, problems        of every command that judges
     budgets                                                          a record for each, both views beside each other
 
-The epsilon at the top is that of the budget that is asked for when none is named; where a ledger cannot be
-computed, it is missing and `problems` says why.
+The epsilon at the top is that of the budget that was charged most, open or closed; where a ledger cannot be computed,
+it is missing and `problems` says why. What several budgets of one data set bound together is on the report.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def shown(ledger: Ledger, verdict: Verdict) -> Values:
 def verified(ledger: Ledger, known: Known) -> Values:
     """The same, and what the examiner makes of it; `vouched` is the last entry that somebody outside vouches for."""
     verdict = ledger.verify(known)
-    return judged(ledger, verdict) | {
+    return shown(ledger, verdict) | {
         "verdict": verdict.verdict,
         "vouched": verdict.vouched,
         "witnesses": verdict.witnesses,
@@ -207,9 +207,9 @@ def settled(ledger: Ledger) -> Values:
 
 
 def erased(ledger: Ledger, client: str) -> Values:
-    """How many openings of one client were taken out."""
+    """How many openings of one client were taken out; not ok where there was none, as for a name mistyped."""
     count = ledger.erase(ledger.pseudonym(client_named(client)))
-    return head_of(ledger, None) | {"erased": count}
+    return head_of(ledger, None) | {"ok": count > 0, "erased": count}
 
 
 def key_of(text: str, length: int | None = 32) -> bytes:
@@ -283,7 +283,7 @@ def _budget_record(ledger: Ledger, budget: BudgetState) -> Values:
 
 def _spent(ledger: Ledger) -> Interval | None:
     try:
-        return ledger.interval() if ledger.budgets else None
+        return max((ledger.interval(budget) for budget in ledger.budgets), key=lambda each: each.upper, default=None)
     except NO_FIGURE:
         return None
 

@@ -28,7 +28,7 @@ from tests.dp.test_ledger_vouching import PARTY, PUBLIC
 JUDGED = {"version", "command", "ok", "entries", "head", "epsilon_lower", "epsilon_upper", "problems"}
 PROMISED = {
     "show": JUDGED | {"budgets"},
-    "verify": JUDGED | {"verdict", "vouched", "witnesses", "reasons"},
+    "verify": JUDGED | {"budgets", "verdict", "vouched", "witnesses", "reasons"},
     "replay": JUDGED | {"budgets", "compared", "reasons"},
     "report": JUDGED | {"verdict", "out", "json_out"},
 }
@@ -384,6 +384,19 @@ def test_a_client_is_proved_and_forgotten(secagg: Call, path: Path) -> None:
     assert secagg("verify", path).code == 0
     wrong = secagg("prove", path, "--seq", "4", "--client", "xyz", "--json")
     assert (wrong.code, wrong.json["error"]) == (2, "Misused")
+
+
+def test_a_request_that_forgets_nobody_does_not_look_fulfilled(secagg: Call, path: Path) -> None:
+    ran = secagg("erase", path, "--client", "cc", "--json")
+    assert (ran.code, ran.json["ok"], ran.json["erased"]) == (1, False, 0)
+
+
+def test_the_epsilon_at_the_top_stays_when_its_budget_is_closed(secagg: Call, path: Path) -> None:
+    before = secagg("show", path, "--json").json["epsilon_upper"]
+    secagg("budget", path, "--epsilon", "8", "--delta", "1e-5", "--relation", "zero-out", "--task", "other")
+    secagg("close", path, "--budget", "1", "--reason", "done")
+    assert secagg("show", path, "--json").json["epsilon_upper"] == before > 0
+    assert secagg("verify", path, "--json").json["epsilon_upper"] == before
 
 
 def test_a_ledger_travels_as_text_and_as_a_file(secagg: Call, path: Path) -> None:
