@@ -13,9 +13,10 @@ import pytest
 from scipy import stats
 
 from dp.audit import Finding, NoisePath, Route, examine, production_routes, refuted, routes_of, selftest
-from dp.audit.production import BITS, SHARED_COORDINATES, central_gaussian, central_laplace, central_skellam
+from dp.audit.production import central_gaussian, central_laplace, central_skellam
 from dp.audit.routes import Rule
 from dp.audit.self_testing import DELTA, FALSE_ALARM, claimed, fresh, streams
+from dp.audit.shared_routes import BITS, SHARED_COORDINATES
 from dp.entropy import Entropy
 from dp.errors import BadParameters, NotEnoughTrials
 from dp.gaussian import gaussian_epsilon, gaussian_sigma
@@ -40,13 +41,16 @@ def named(finding: Finding, words: str) -> bool:
 
 def test_every_noise_path_is_tested_once_and_the_streams_too(sound: tuple[Finding, ...]) -> None:
     assert [finding.subject for finding in sound] == [
-        "central discrete Gaussian, 1 table",
-        "central discrete Gaussian, 2 tables",
-        "central discrete Laplace",
+        "central discrete Gaussian, one table",
+        "central discrete Gaussian, several tables",
+        "central discrete Laplace, one table",
+        "central discrete Laplace, several tables",
         "central Skellam",
         "sum of noise shares",
+        "sum of noise shares, 20 bits",
         "sum of Skellam shares",
         "total after surplus layers",
+        "total after surplus layers, 20 bits",
         "adaptive clip bit",
         "local DP",
         "entropy",
@@ -125,7 +129,7 @@ def test_unchanged_noise_is_not_refuted() -> None:
 @pytest.mark.parametrize("factor", [0.5, 0.95, 1.05])
 def test_a_sigma_that_is_wrong_either_way_is_seen(factor: float) -> None:
     finding = noisy(lambda noise: np.rint(factor * noise).astype(np.int64))
-    assert not named(finding, "variance")
+    assert not named(finding, "variance, in")
     assert finding.refuted
 
 
@@ -135,7 +139,7 @@ def test_two_percent_of_sigma_are_seen_at_the_size_of_a_run() -> None:
         route,
         draw=lambda source, context: np.rint(0.98 * route.draw(source, context)).astype(np.int64),
     )
-    assert not named(examine(change, source=seeded(4)), "variance")
+    assert not named(examine(change, source=seeded(4)), "variance, in")
 
 
 def test_a_shifted_mean_is_seen() -> None:
@@ -162,7 +166,7 @@ def test_related_coordinates_are_seen() -> None:
 
     finding = noisy(smoothed)
     assert not named(finding, "correlation")
-    assert named(finding, "variance")
+    assert named(finding, "variance, in")
 
 
 def test_noise_that_is_all_alike_is_as_related_as_can_be() -> None:
