@@ -191,5 +191,5 @@ def examine(
     seen.end()
     problems = tuple(seen.problems)
     head = None if seen.last is None else seen.last.head
-    unread = stopped if seen.unread is None or stopped is not None and stopped < seen.unread else seen.unread
+    unread = stopped if seen.unread is None else seen.unread
     return Verdict(not problems, seen.entries, head, problems, seen.vouching.vouched, seen.vouching.witnesses, unread)

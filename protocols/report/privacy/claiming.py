@@ -26,7 +26,7 @@ from protocols.report.privacy.words import (
 def claim_of(budget: BudgetStatement, statement: Statement) -> str:
     """What one budget promises, in one sentence, or that it promises nothing."""
     terms, spent = budget.terms, budget.spent
-    if statement.verdict.verdict == "refuted":
+    if statement.verdict.verdict == "refuted" or spent is None:
         return f"Budget {budget.id}: the ledger is refuted, so nothing is claimed."
     if terms.randomness is Randomness.INSECURE:
         return f"Budget {budget.id} is a rehearsal: its noise may come from known seeds and protects nobody."
@@ -63,7 +63,7 @@ def claims(known: Facts, sentences: Sequence[str]) -> Markup:
         element("div", paragraph(sentence), quiet(_about(budget)), cls="claim")
         for budget, sentence in zip(budgets[:SHOWN], sentences, strict=False)
     ]
-    empty = paragraph("No budget was ever opened in this ledger, so nothing is claimed.")
+    empty = paragraph(known.of_all("No budget was ever opened in this ledger, so nothing is claimed."))
     return section(2, "claim", "Claim", *(said or [empty]), left_out(len(budgets), SHOWN, "claims"))
 
 
