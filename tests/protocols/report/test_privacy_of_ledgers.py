@@ -119,6 +119,19 @@ def test_nothing_is_said_of_entries_that_could_not_be_read(tmp_path: Path, unrea
     assert exceptions["pending"] == ([3] if unread == 4 else [7] if unread == 8 else None)
 
 
+def test_an_audit_in_the_ledger_takes_back_what_its_budgets_claim(tmp_path: Path) -> None:
+    path = tmp_path / "run.ledger"
+    write(path)
+    with Ledger.open(path) as ledger:
+        seq = ledger.audit(kit.finding("canary", 9.0, claim=4.0)).seq
+        page, found = render(ledger.state())
+    refuted = f"refuted by audit canary in entry {seq} (epsilon is at least 9 where 4 was claimed), so nothing is"
+    claims = cast(list[str], found["claims"])
+    assert len(claims) == 2
+    assert all(refuted in claim for claim in claims)
+    assert "is protected" not in read(page).text
+
+
 def test_a_pinned_ledger_is_verified_and_a_damaged_one_refuted(tmp_path: Path) -> None:
     path, kept = tmp_path / "run.ledger", tmp_path / "kept"
     with Ledger.create(path) as ledger:
