@@ -163,6 +163,8 @@ def exceptions(known: Facts) -> Markup:
 
 
 def _none(known: Facts) -> str:
+    if not known.statement.releases:
+        return known.of_all("None: nothing was ever reserved.")
     return known.of_all("None: every reservation was committed, and every event is one that accountants know.")
 
 

@@ -135,10 +135,9 @@ def _evidence(known: Facts) -> Piece:
     statement = known.statement
     against = sum(finding.refuted for _, finding in statement.audits)
     opinions = [opinion.agrees for opinion in statement.opinions if opinion.interval is not None]
-    said = (
-        f"{count(sum(opinions))} of {counted(len(opinions), 'opinion')} of accountants agree; "
-        f"{count(against)} of {counted(len(statement.audits), 'audit')} refute"
-    )
+    agree = f"{count(sum(opinions))} of {counted(len(opinions), 'opinion')} of accountants agree"
+    refute = f"{count(against)} of {counted(len(statement.audits), 'audit')} refute"
+    said = f"{agree if opinions else 'no accountant was asked'}; {refute if statement.audits else 'no audit'}"
     return join([known.of_all(said), " (", element("a", "part 3", href="#views"), ")"])
 
 
@@ -148,6 +147,8 @@ def _access(known: Facts) -> str:
 
 def _reset(known: Facts) -> str:
     budgets = known.statement.budgets
+    if not budgets:
+        return known.of_all("no budget")
     closed = sum(budget.closed is not None for budget in budgets)
     return known.of_all(
         f"{count(closed)} of {counted(len(budgets), 'budget')} closed; sums over all of them are printed"

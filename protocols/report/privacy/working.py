@@ -169,6 +169,8 @@ def _viewers(known: Facts) -> Piece:
 
 
 def _before_the_noise(known: Facts) -> Piece:
+    if not known.mechanisms:
+        return known.of_all(NO_RELEASE)
     said = []
     settings = [mechanism.setting for mechanism in known.mechanisms if mechanism.setting is not None]
     if any(_is_distributed(law) for law in _laws(known)):
@@ -205,6 +207,8 @@ def _samplings(known: Facts) -> Piece:
         for law, _ in laws_of(mechanism.event)
         if isinstance(law, Sampled) and not takes_everyone(law.sampling)
     }
+    if not known.mechanisms:
+        return known.of_all(NO_RELEASE)
     if not schemes:
         return known.of_all("No amplification by sampling is claimed for any release.")
     drawn = "; ".join(sorted(schemes)[:SHOWN])

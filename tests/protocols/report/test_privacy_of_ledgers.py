@@ -119,6 +119,16 @@ def test_nothing_is_said_of_entries_that_could_not_be_read(tmp_path: Path, unrea
     assert exceptions["pending"] == ([3] if unread == 4 else [7] if unread == 8 else None)
 
 
+def test_an_empty_ledger_says_nothing_of_each_of_its_releases(tmp_path: Path) -> None:
+    with Ledger.create(tmp_path / "run.ledger") as ledger:
+        said = read(render(ledger.state())[0]).text
+    for words in ("Every release", "every reservation", "every event", "for any release", "is not recorded", "0 of 0"):
+        assert words not in said
+    assert "Randomness No release is on record." in said
+    assert "None: nothing was ever reserved." in said
+    assert "no accountant was asked; no audit" in said
+
+
 def test_an_audit_in_the_ledger_takes_back_what_its_budgets_claim(tmp_path: Path) -> None:
     path = tmp_path / "run.ledger"
     write(path)
