@@ -31,14 +31,15 @@ class BudgetStatement:
     """One budget: its promise, what was spent in both views, and how it came to that.
 
     `released` is None where no accountant has a proof for that view; `affordable` how many more releases like the last
-    one would be granted, None where there was none; `closed` the entry that closed it.
+    one would be granted, None where there was none; `closed` the entry that closed it. What sums up all entries,
+    `spent`, `released`, `remaining` and `affordable`, is None where they could not all be read.
     """
 
     id: int
     terms: Terms
-    spent: Interval
+    spent: Interval | None
     released: Interval | None
-    remaining: Fraction
+    remaining: Fraction | None
     closed: int | None
     points: tuple[Point, ...]
     affordable: int | None
@@ -97,7 +98,11 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Everything a ledger says, at the head the verdict names."""
+    """Everything a ledger says, at the head the verdict names.
+
+    Where `verdict.unread` is not None, these are the entries before it: what is not among them may still be in the
+    ledger, and clients and opinions, which rest on all entries, are left out.
+    """
 
     ledger_id: bytes
     software: str

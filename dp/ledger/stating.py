@@ -1,16 +1,19 @@
 """From a ledger file to a `Statement`: the entries are read once, judged, and said in plain values.
 
-A ledger that does not hold is stated as far as its entries make sense; its verdict says that they do not.
+A ledger that does not hold is stated as far as its entries make sense; its verdict says from where on they do not.
+What rests on all entries, such as what was spent, is then left out: of the rest nothing is known, not even that it is
+little.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 
 from dp.accountant import Interval, View
 from dp.canonical import Body, bytes_of, integer_of, text_of
-from dp.errors import AccountantDisagreement, Corrupt, LedgerError, NoiseTooCoarse, UnsupportedEvent
+from dp.errors import AccountantDisagreement, Corrupt, NoiseTooCoarse, UnsupportedEvent
 from dp.events import Event
 from dp.ledger.admission import remaining
 from dp.ledger.attendance import Attendance, Counts, fullest
@@ -19,7 +22,7 @@ from dp.ledger.chain import Kind
 from dp.ledger.history import History
 from dp.ledger.records import Record, Standing
 from dp.ledger.replay import Foreign, replay
-from dp.ledger.statement import BudgetStatement, ClientStatement, Point, Release, Statement
+from dp.ledger.statement import BudgetStatement, ClientStatement, Opinion, Point, Release, Statement
 from dp.ledger.store import Store
 from dp.ledger.terms import Scope
 from dp.ledger.verdict import Merged, examine
@@ -31,14 +34,14 @@ NO_PROOF = (UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement)
 
 
 def state(store: Store, known: Known, foreign: Foreign | None) -> Statement:
-    """Everything the ledger says.  Raises: Corrupt when not even its first entry makes sense."""
-    read = _Read()
+    """Everything the ledger says.  Raises: LedgerError when not even its first entry makes sense."""
+    verdict = examine(store.checked_entries(), store.openings(), store.witnesses(), known)
+    read = _Read(verdict.unread)
     read.all(store)
     history = read.history
     if history.signed is None:
         raise Corrupt(f"{store.path} has no GENESIS that could be stated; restore a copy", seq=0)
-    verdict = examine(store.checked_entries(), store.openings(), store.witnesses(), known)
-    replayed = replay(store.entries(), store.openings(), foreign)
+    whole = verdict.unread is None
     return Statement(
         ledger_id=history.signed.ledger_id,
         software=text_of(read.said[0], "software"),
@@ -49,17 +52,26 @@ def state(store: Store, known: Known, foreign: Foreign | None) -> Statement:
         witnesses=verdict.witnesses,
         budgets=tuple(read.budget(budget) for budget in history.budgets.values()),
         releases=tuple(read.release(seq, record) for seq, record in sorted(history.records.items())),
-        clients=tuple(read.clients()),
+        clients=tuple(read.clients()) if whole else (),
         audits=tuple(sorted(history.audits.items())),
         notes=tuple(read.notes),
-        opinions=tuple(opinion for budget in replayed.budgets for opinion in budget.opinions),
+        opinions=_opinions(store, foreign) if whole else (),
     )
 
 
-class _Read:
-    """What was read: history, attendance, and of the bodies what the history does not keep."""
+def _opinions(store: Store, foreign: Foreign | None) -> tuple[Opinion, ...]:
+    replayed = replay(store.entries(), store.openings(), foreign)
+    return tuple(opinion for budget in replayed.budgets for opinion in budget.opinions)
 
-    def __init__(self) -> None:
+
+class _Read:
+    """What was read: history, attendance, and of the bodies what the history does not keep.
+
+    `unread` is the entry before which reading ends, None where there is none.
+    """
+
+    def __init__(self, unread: int | None) -> None:
+        self.unread = unread
         self.history = History()
         self.attendance = Attendance()
         self.said: dict[int, Body] = {}
@@ -67,33 +79,32 @@ class _Read:
         self._composed: dict[tuple[int, View, frozenset[tuple[Event, int]]], Interval] = {}
 
     def all(self, store: Store) -> None:
-        """As far as it makes sense; what does not is the verdict's to name."""
+        """What the verdict could read, and GENESIS in any case.  Raises: LedgerError when that makes no sense."""
         openings = Merged(store.openings())
-        try:
-            for entry in store.entries():
-                self.history.apply(entry)
-                self.attendance.learn(self.history, openings.until(entry.seq))
-                if entry.kind in (Kind.GENESIS, Kind.RESERVE, Kind.ABORT, Kind.SETTLE):
-                    self.said[entry.seq] = entry.fields
-                elif entry.kind == Kind.NOTE:
-                    self.notes.append((entry.seq, text_of(entry.fields, "text")))
-        except LedgerError:
-            return
+        end = None if self.unread is None else max(self.unread, 1)
+        for entry in islice(store.entries(), end):
+            self.history.apply(entry)
+            self.attendance.learn(self.history, openings.until(entry.seq))
+            if entry.kind in (Kind.GENESIS, Kind.RESERVE, Kind.ABORT, Kind.SETTLE):
+                self.said[entry.seq] = entry.fields
+            elif entry.kind == Kind.NOTE:
+                self.notes.append((entry.seq, text_of(entry.fields, "text")))
 
     # --- budgets ---------------------------------------------------------------------------------
 
     def budget(self, budget: BudgetState) -> BudgetStatement:
         """One budget, with every interval recorded for it."""
-        spent = self._spent(budget)
+        whole = self.unread is None
+        spent = self._spent(budget) if whole else None
         return BudgetStatement(
             id=budget.id,
             terms=budget.terms,
             spent=spent,
-            released=self._released(budget),
-            remaining=remaining(budget, spent),
+            released=self._released(budget) if whole else None,
+            remaining=None if spent is None else remaining(budget, spent),
             closed=budget.closed,
             points=tuple(self._points(budget)),
-            affordable=self._affordable(budget),
+            affordable=self._affordable(budget) if whole else None,
         )
 
     def _points(self, budget: BudgetState) -> Iterable[Point]:

@@ -38,7 +38,8 @@ class Verdict:
 
     `vouched` is the last entry that a pin or a known witness vouches for: everything up to it is what somebody
     outside has seen, what follows is the word of the key's holder alone. `witnesses` counts valid signatures of
-    anybody.
+    anybody. `unread` is the first entry that makes no sense or is missing though somebody has seen it: of it and of
+    what follows nothing is known, and no sum over all entries is. None where the ledger was read to its end.
     """
 
     ok: bool
@@ -47,6 +48,7 @@ class Verdict:
     problems: tuple[Problem, ...]
     vouched: int | None = None
     witnesses: int = 0
+    unread: int | None = None
 
     @property
     def verdict(self) -> str:
@@ -84,7 +86,7 @@ class _Examination:
         self.vouching = vouching
         self.entries = 0
         self.last: Entry | None = None
-        self.makes_sense = True
+        self.unread: int | None = None
         self.problems: list[Problem] = []
         self._openings = Merged(openings)
         self._checked: dict[int, int] = {}
@@ -95,7 +97,7 @@ class _Examination:
     def read(self, entry: Entry) -> None:
         """One more entry, its signature first: an unsigned one is nobody's statement."""
         self.entries, self.last = self.entries + 1, entry
-        if not self.makes_sense:
+        if self.unread is not None:
             return
         try:
             signed = self.history.signed or signed_by(entry)
@@ -107,7 +109,8 @@ class _Examination:
             self.attendance.learn(self.history, self._openings.until(entry.seq))
             self.check_recorded(entry)
         except LedgerError as wrong:
-            self.makes_sense = False
+            # Not the number it gives itself: one before it may be missing.
+            self.unread = self.entries - 1
             self.note(wrong)
         else:
             self.note_all(self.vouching.see(signed, entry))
@@ -120,9 +123,12 @@ class _Examination:
         """What can only be said once everything was read."""
         if self.entries == 0 and not self.problems:
             self.note(Corrupt("the ledger has no entries, not even a GENESIS"))
-        if self.last is not None and self.history.signed is not None and self.makes_sense:
+        if self.last is not None and self.history.signed is not None and self.unread is None:
             self.check_limits(self.last.seq)
-            self.note_all(self.vouching.end(self.history.signed, self.last.head))
+            missing = self.vouching.end(self.history.signed, self.last.head)
+            self.note_all(missing)
+            if missing:
+                self.unread = self.last.seq + 1
 
     def check_recorded(self, entry: Entry) -> None:
         """What a RESERVE says the intervals became stays within the limits."""
@@ -174,13 +180,16 @@ def examine(
     `openings` and `witnesses` are all that lie beside the entries, in their order; `known` comes from elsewhere.
     """
     seen = _Examination(openings, Vouching(known))
+    stopped: int | None = None
     try:
         seen.vouching.expect(witnesses)
         for entry in entries:
             seen.read(entry)
     except LedgerError as wrong:
         seen.note(wrong)
+        stopped = seen.entries
     seen.end()
     problems = tuple(seen.problems)
     head = None if seen.last is None else seen.last.head
-    return Verdict(not problems, seen.entries, head, problems, seen.vouching.vouched, seen.vouching.witnesses)
+    unread = stopped if seen.unread is None else seen.unread
+    return Verdict(not problems, seen.entries, head, problems, seen.vouching.vouched, seen.vouching.witnesses, unread)

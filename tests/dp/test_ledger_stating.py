@@ -157,6 +157,49 @@ def test_a_refuted_ledger_is_stated_as_far_as_it_makes_sense(tmp_path: Path) -> 
     with Ledger.read(path) as ledger:
         found = ledger.state()
     assert (found.verdict.verdict, len(found.releases)) == ("refuted", 2)
+    assert (found.verdict.unread, found.verdict.entries) == (6, 8)
+
+
+@pytest.mark.parametrize(
+    ("statement", "unread"),
+    [
+        ("UPDATE entry SET hash = zeroblob(32) WHERE seq = 7", 7),
+        ("UPDATE entry SET signature = zeroblob(64) WHERE seq = 7", 7),
+        ("UPDATE entry SET kind = 'LATER' WHERE seq = 7", 7),
+        ("DELETE FROM entry WHERE seq = 7", 7),
+        ("DELETE FROM opening WHERE seq = 5 AND position = 1", 5),
+        ("DELETE FROM entry WHERE seq = (SELECT max(seq) FROM entry)", 15),
+    ],
+)
+def test_no_figure_is_stated_where_not_every_entry_could_be_read(path: Path, statement: str, unread: int) -> None:
+    """What could not be read may have cost anything: nothing is summed up, and nobody is said to have spent little."""
+    with Ledger.read(path) as ledger:
+        whole, known = ledger.state(), Known(pin=ledger.pin())
+    assert whole.verdict.unread is None
+    edit(path, statement)
+    with Ledger.read(path) as ledger:
+        found = ledger.state(known)
+    assert (found.verdict.verdict, found.verdict.unread) == ("refuted", unread)
+    assert found.budgets
+    for budget in found.budgets:
+        assert (budget.spent, budget.released, budget.remaining, budget.affordable) == (None, None, None, None)
+    assert (found.clients, found.opinions) == ((), ())
+    assert all(release.seq < unread for release in found.releases)
+    assert [each.seq for each in found.releases] == [each.seq for each in whole.releases if each.seq < unread]
+
+
+def test_a_ledger_that_is_read_to_its_end_keeps_its_figures_though_it_is_refuted(path: Path) -> None:
+    with Ledger.read(path) as ledger:
+        whole, other = ledger.state(), Known(signer=bytes(32))
+        found = ledger.state(other)
+    assert (found.verdict.verdict, found.verdict.unread) == ("refuted", None)
+    assert found.budgets == whole.budgets
+
+
+def test_a_stray_opening_beside_the_first_entry_is_a_named_error(path: Path) -> None:
+    edit(path, "INSERT INTO opening SELECT 0, position, pseudonym, salt FROM opening WHERE seq = 3")
+    with Ledger.read(path) as ledger, pytest.raises(Corrupt, match="entry 0 has openings"):
+        ledger.state()
 
 
 def test_a_file_without_a_first_entry_states_nothing(tmp_path: Path) -> None:

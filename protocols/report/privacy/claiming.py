@@ -1,10 +1,15 @@
-"""Part 2: what each budget promises, in one sentence, or that nothing is promised and why."""
+"""Part 2: what each budget promises, in one sentence, or that nothing is promised and why.
+
+An audit names no budget, so one that refutes takes the claim from every one of them: the same software made the noise
+of all, and what leaks more than it may cannot be told apart from here.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+from dp.audit.finding import Finding
 from dp.ledger.charge import Randomness, Scope
 from dp.ledger.records import Standing
 from dp.ledger.statement import BudgetStatement, Statement
@@ -16,18 +21,24 @@ from protocols.report.privacy.words import (
     WHO_LOOKS,
     above,
     below,
+    count,
     counted,
     ends,
     neighbours,
     unit_of,
 )
 
+# Audits named in a sentence; part 7 lists them all.
+NAMED = 3
+
 
 def claim_of(budget: BudgetStatement, statement: Statement) -> str:
     """What one budget promises, in one sentence, or that it promises nothing."""
     terms, spent = budget.terms, budget.spent
-    if statement.verdict.verdict == "refuted":
-        return f"Budget {budget.id}: the ledger is refuted, so nothing is claimed."
+    against = refuting(statement)
+    if statement.verdict.verdict == "refuted" or spent is None:
+        too = f"; what was claimed before was refuted by {against}" if against else ""
+        return f"Budget {budget.id}: the ledger is refuted, so nothing is claimed{too}."
     if terms.randomness is Randomness.INSECURE:
         return f"Budget {budget.id} is a rehearsal: its noise may come from known seeds and protects nobody."
     rounds = [
@@ -42,11 +53,30 @@ def claim_of(budget: BudgetStatement, statement: Statement) -> str:
     span = f"epsilon {ends(spent.lower, spent.upper)}"
     if spent.lower is not None:
         span = f"epsilon in [{below(spent.lower)}, {above(spent.upper)}]"
-    return (
-        f"Each {unit_of(terms.unit)}'s entire contribution ({terms.unit.relation.value}) in "
-        f"{_rounds(rounds, terms.scope)} is protected with {span} at delta {above(spent.delta)} against "
-        f"{WHO_LOOKS[terms.view]}."
-    )
+    whose = f"ach {unit_of(terms.unit)}'s entire contribution ({terms.unit.relation.value})"
+    where = _rounds(rounds, terms.scope)
+    bound = f"{span} at delta {above(spent.delta)} against {WHO_LOOKS[terms.view]}"
+    if against:
+        return (
+            f"Budget {budget.id}: refuted by {against}, so nothing is claimed; what was computed for e{whose} in "
+            f"{where} was {bound}."
+        )
+    return f"E{whose} in {where} is protected with {bound}."
+
+
+def refuting(statement: Statement) -> str:
+    """Which audits found more than was claimed or a check that failed, in words; "" where none did."""
+    found = [(seq, finding) for seq, finding in statement.audits if finding.refuted]
+    named = [f"audit {finding.audit} in entry {seq} ({_found(finding)})" for seq, finding in found[:NAMED]]
+    if len(found) > NAMED:
+        named.append(f"{count(len(found) - NAMED)} more")
+    return " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
+
+
+def _found(finding: Finding) -> str:
+    if finding.claim is None or finding.lower_bound is None or finding.lower_bound <= finding.claim:
+        return "a check failed"
+    return f"epsilon is at least {below(finding.lower_bound)} where {above(finding.claim)} was claimed"
 
 
 def _rounds(rounds: Sequence[int], scope: Scope) -> str:
@@ -63,7 +93,7 @@ def claims(known: Facts, sentences: Sequence[str]) -> Markup:
         element("div", paragraph(sentence), quiet(_about(budget)), cls="claim")
         for budget, sentence in zip(budgets[:SHOWN], sentences, strict=False)
     ]
-    empty = paragraph("No budget was ever opened in this ledger, so nothing is claimed.")
+    empty = paragraph(known.of_all("No budget was ever opened in this ledger, so nothing is claimed."))
     return section(2, "claim", "Claim", *(said or [empty]), left_out(len(budgets), SHOWN, "claims"))
 
 

@@ -18,6 +18,7 @@ from protocols.report.privacy.parts import (
     listing,
     paragraph,
     quiet,
+    remark,
     section,
     table,
 )
@@ -37,7 +38,7 @@ def audits(known: Facts) -> Markup:
     """Part 7."""
     found = known.statement.audits
     if not found:
-        nothing = paragraph("No audit was written to this ledger, so no attack has tested the claims.")
+        nothing = paragraph(known.of_all("No audit was written to this ledger, so no attack has tested the claims."))
         return section(7, "audits", "Audits", nothing)
     return section(
         7,
@@ -54,6 +55,7 @@ def audits(known: Facts) -> Markup:
             [_row(seq, finding) for seq, finding in found[:LISTED]],
         ),
         left_out(len(found), LISTED, "findings"),
+        remark(known.only_before()),
     )
 
 
@@ -144,15 +146,26 @@ def exceptions(known: Facts) -> Markup:
     groups = [
         _releases("Aborted", found.aborted, "Given back before anything was released; they cost nothing."),
         _releases("Settled", found.settled, "Closed without a result, as spent: something may have been released."),
-        _releases("Never closed", found.pending, "Reserved and neither committed nor given back; they count as spent."),
+        _releases(
+            "Never closed",
+            found.pending,
+            known.of_all("Reserved and neither committed nor given back; they count as spent."),
+        ),
         _releases("Insecure", found.insecure, "Their noise came from a known seed, so it protects nobody."),
         _rehearsals(known),
         _unverifiable(known.statement),
         _notes(known.statement),
     ]
     told = [group for group in groups if group != NOTHING]
-    nothing = paragraph("None: every reservation was committed, and every event is one that accountants know.")
-    return section(9, "exceptions", "Exceptions", *(told if found else [nothing, *told]))
+    if not found:
+        told = [paragraph(_none(known)), *told]
+    return section(9, "exceptions", "Exceptions", *told, remark(known.only_before()) if found else NOTHING)
+
+
+def _none(known: Facts) -> str:
+    if not known.statement.releases:
+        return known.of_all("None: nothing was ever reserved.")
+    return known.of_all("None: every reservation was committed, and every event is one that accountants know.")
 
 
 def _releases(title: str, releases: Sequence[Release], meaning: str) -> Markup:

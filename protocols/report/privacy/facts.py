@@ -118,8 +118,27 @@ class Facts:
     exceptions: Exceptions
 
     @property
+    def unread(self) -> int | None:
+        """The first entry of which nothing is known, None where the ledger was read to its end."""
+        return self.statement.verdict.unread
+
+    def of_all(self, sentence: str) -> str:
+        """A sentence about every entry, such as that there is none of a kind; not said of entries nobody could read."""
+        if self.unread is None:
+            return sentence
+        return f"Could not be read: of entry {self.unread} and what follows nothing is known."
+
+    def only_before(self) -> str:
+        """The remark beside what is listed that the list ends where reading did; "" where it is all there is."""
+        if self.unread is None:
+            return ""
+        return f"Only of the entries before {self.unread}; those from there on could not be read."
+
+    @property
     def period(self) -> tuple[datetime, datetime] | None:
-        """When the first and the last release were reserved; None where no clock shows a date."""
+        """When the first and the last release were reserved; None where that is unknown or no clock shows a date."""
+        if self.unread is not None:
+            return None
         clocks = [release.clock for release in self.statement.releases if 0 <= release.clock < _LAST_CLOCK]
         if not clocks:
             return None

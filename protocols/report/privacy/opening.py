@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from dp.accountant import Interval, View
 from dp.audit.finding import refuted
 from dp.ledger.chain import Head
 from dp.ledger.charge import Scope
-from dp.ledger.statement import BudgetStatement, Statement
+from dp.ledger.statement import BudgetStatement
 from dp.ledger.verdict import Verdict
 from protocols.report.markup import NOTHING, Markup, Piece, element, join
 from protocols.report.privacy.facts import Facts
@@ -66,7 +65,12 @@ def verdict(known: Facts) -> Markup:
     statement = known.statement
     kind, words, meaning = VERDICTS[statement.verdict.verdict]
     box = element(
-        "div", element("strong", words), paragraph(meaning), _vouched(statement.verdict), cls=f"verdict {kind}"
+        "div",
+        element("strong", words),
+        paragraph(meaning),
+        _vouched(statement.verdict),
+        _unread(known),
+        cls=f"verdict {kind}",
     )
     problems = statement.verdict.problems
     found = [
@@ -96,6 +100,16 @@ def _vouched(verdict: Verdict) -> Markup:
     return paragraph(f"That covers all entries up to {verdict.vouched}; {follow} on the signing key alone.")
 
 
+def _unread(known: Facts) -> Markup:
+    """Where reading ended: what is not below may still be in the ledger."""
+    if known.unread is None:
+        return NOTHING
+    return paragraph(
+        f"Entry {known.unread} and what follows could not be read. Below is what the entries before it say; how much "
+        "was spent, and what else there was, nobody can tell from this file."
+    )
+
+
 def _second_thoughts(known: Facts) -> list[Markup]:
     """What a sound file may still say against its own claims."""
     findings = [finding for _, finding in known.statement.audits]
@@ -123,8 +137,8 @@ def _anchors(known: Facts) -> list[tuple[str, Piece]]:
         ("Entries", count(statement.verdict.entries)),
         ("Head", _head(statement.verdict.head)),
         ("Pin", "none given" if statement.pin is None else _head(statement.pin)),
-        ("Releases", _period(known.period)),
-        ("Witnesses", _witnesses(statement.witnesses)),
+        ("Releases", _period(known)),
+        ("Witnesses", _witnesses(known)),
     ]
     if checkpoints:
         left = left_out(len(checkpoints), SHOWN, "checkpoints")
@@ -132,14 +146,15 @@ def _anchors(known: Facts) -> list[tuple[str, Piece]]:
     return pairs
 
 
-def _witnesses(many: int) -> str:
-    return f"{counted(many, 'countersignature')} by others than the signer" if many else "none"
+def _witnesses(known: Facts) -> str:
+    many = known.statement.witnesses
+    return known.of_all(f"{counted(many, 'countersignature')} by others than the signer" if many else "none")
 
 
-def _period(period: tuple[datetime, datetime] | None) -> str:
-    if period is None:
-        return "none with a date"
-    first, last = (f"{moment.isoformat(sep=' ', timespec='minutes')[:16]} UTC" for moment in period)
+def _period(known: Facts) -> str:
+    if known.period is None:
+        return known.of_all("none with a date")
+    first, last = (f"{moment.isoformat(sep=' ', timespec='minutes')[:16]} UTC" for moment in known.period)
     when = first if first == last else f"{first} to {last}"
     return f"{when}, by the clock of the machine that wrote them, which nobody checked"
 
@@ -162,35 +177,37 @@ def views(known: Facts) -> Markup:
             "The same releases, by who looks at them. The server picks the cohorts, so no sampling hides anybody from "
             "it; only its figure is one to rely on against the server."
         ),
-        *map(_side_by_side, budgets[:SHOWN]),
+        *(_side_by_side(known, budget) for budget in budgets[:SHOWN]),
         left_out(len(budgets), SHOWN, "budgets"),
         _totals(known.totals),
-        _opinions(known.statement),
+        _opinions(known),
     )
 
 
-def _side_by_side(budget: BudgetStatement) -> Markup:
+def _side_by_side(known: Facts, budget: BudgetStatement) -> Markup:
     terms, limit = budget.terms, budget.terms.budget
     closed = "" if budget.closed is None else f", closed by entry {budget.closed}"
-    affordable = "" if budget.affordable is None else f"; {count(budget.affordable)} more like the last would fit"
-    left = join(
-        [
-            f"of a limit of {rational(limit.epsilon)} at delta {above(limit.delta)}; ",
-            f"{below(budget.remaining)} is left{affordable}",
-        ]
-    )
+    left: Piece = f"of a limit of {rational(limit.epsilon)} at delta {above(limit.delta)}; {_left(known, budget)}"
     if terms.scope is Scope.EACH:
         left = join([left, "; counted for each client by the rounds it was invited to, this is the worst"])
-    cards = [_card(EYES[terms.view], budget.spent, left)]
+    cards = [_card(known, EYES[terms.view], budget.spent, left)]
     if terms.view is not View.RELEASED:
         what = "behind the sampling and with all noise that was there; no limit is set for it"
-        cards.append(_card(EYES[View.RELEASED], budget.released, what))
+        cards.append(_card(known, EYES[View.RELEASED], budget.released, what))
     title = f"Budget {budget.id}{closed}"
     return join([element("h3", title), element("div", *cards, cls="pair")])
 
 
-def _card(title: str, span: Interval | None, remark: Piece) -> Markup:
-    method = "no accountant has a proof for this view" if span is None else f"proved by {span.method}"
+def _left(known: Facts, budget: BudgetStatement) -> str:
+    if budget.remaining is None:
+        return known.of_all("what is left is not known")
+    affordable = "" if budget.affordable is None else f"; {count(budget.affordable)} more like the last would fit"
+    return f"{below(budget.remaining)} is left{affordable}"
+
+
+def _card(known: Facts, title: str, span: Interval | None, remark: Piece) -> Markup:
+    unproved = known.of_all("no accountant has a proof for this view")
+    method = unproved if span is None else f"proved by {span.method}"
     return element(
         "div",
         element("h4", title),
@@ -235,10 +252,10 @@ def _in_all(total: Total) -> Piece:
     return join([epsilon, quiet(f"and {counted(total.uncounted, 'release')} that no such budget counts")])
 
 
-def _opinions(statement: Statement) -> Markup:
-    opinions = statement.opinions
+def _opinions(known: Facts) -> Markup:
+    opinions = known.statement.opinions
     if not opinions:
-        return quiet("No second accountant was asked; replay the ledger to recompute every figure.")
+        return quiet(known.of_all("No second accountant was asked; replay the ledger to recompute every figure."))
     rows = [
         (
             str(opinion.budget),

@@ -29,6 +29,11 @@ def quiet(*pieces: Piece) -> Markup:
     return element("p", *pieces, cls="quiet")
 
 
+def remark(sentence: str) -> Markup:
+    """The same of one sentence; nothing of an empty one."""
+    return quiet(sentence) if sentence else NOTHING
+
+
 def code(value: str) -> Markup:
     """A name or a number as it was written."""
     return element("code", value)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from dp.ledger.statement import BudgetStatement, Release
-from protocols.report.markup import Markup, element
+from protocols.report.markup import NOTHING, Markup, element
 from protocols.report.privacy.facts import Clients, Facts, Histogram, finite_ends
 from protocols.report.privacy.noise import deviation, noise_of
-from protocols.report.privacy.parts import SHOWN, figure, left_out, paragraph, section
+from protocols.report.privacy.parts import SHOWN, figure, left_out, paragraph, remark, section
 from protocols.report.privacy.words import above, below, count, counted, float_of, near
 from protocols.report.svg import Frame, Point, axis, band, bars, line, picture, rule
 
@@ -25,8 +25,10 @@ def plots(known: Facts) -> Markup:
     drawn = [_epsilon(budget) for budget in spent[:SHOWN]]
     drawn += _clients(known.clients)
     drawn += _releases(statement.releases)
-    shown = element("div", *drawn, cls="plots") if drawn else paragraph("Nothing was charged, so nothing is drawn.")
-    return section(4, "plots", "How it came to that", shown, left_out(len(spent), SHOWN, "budgets"))
+    nothing = paragraph(known.of_all("Nothing was charged, so nothing is drawn."))
+    shown = element("div", *drawn, cls="plots") if drawn else nothing
+    left = left_out(len(spent), SHOWN, "budgets")
+    return section(4, "plots", "How it came to that", shown, left, remark(known.only_before()) if drawn else NOTHING)
 
 
 def _epsilon(budget: BudgetStatement) -> Markup:

@@ -4,18 +4,23 @@
     interval    {"lower": null where only the upper end is proved, "upper": null where unbounded, "delta", "method"}
     bytes       lowercase hexadecimal
 
+Where the ledger could not be read to its end (`verdict.unread`), figures that rest on all entries are null, and so is a
+list that would be empty; a list that is not holds what the entries before say.
+
 Its shape is docs/privacy-report.schema.json; VERSION changes when a key changes its meaning or leaves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from itertools import starmap
 
 from dp.accountant import DRAW_DISTANCE
 from dp.audit.finding import Finding
 from dp.audit.inverted import RECOVERED_DB, Inversion
 from dp.events import Event
-from dp.ledger.statement import BudgetStatement, ClientStatement, Release
+from dp.ledger.statement import BudgetStatement, ClientStatement, Opinion, Release
 from protocols.report.privacy.facts import Facts, Histogram, Mechanism
 from protocols.report.privacy.noise import deviation
 from protocols.report.privacy.totals import Total
@@ -44,27 +49,37 @@ def record(facts: Facts, claims: tuple[str, ...], inversion: Inversion | None, g
         "ledger": {"id": statement.ledger_id.hex(), "software": statement.software, "policy": statement.policy},
         "verdict": _verdict(facts),
         "period": _period(facts),
-        "claims": list(claims),
-        "budgets": [_budget(budget) for budget in statement.budgets],
-        "totals": [_total(total) for total in facts.totals],
-        "opinions": [
-            {
-                "budget": opinion.budget,
-                "accountant": opinion.accountant,
-                "interval": interval_record(opinion.interval),
-                "agrees": opinion.agrees,
-                "why": opinion.why,
-            }
-            for opinion in statement.opinions
-        ],
-        "mechanisms": [_mechanism(mechanism) for mechanism in facts.mechanisms],
-        "sampler": {"distance_per_draw": exact(DRAW_DISTANCE), "most_draws": facts.most_draws},
-        "releases": [_release(release) for release in statement.releases],
-        "clients": _clients(facts),
-        "audits": [_finding(seq, finding) for seq, finding in statement.audits],
+        "claims": _known(facts, claims),
+        "budgets": _known(facts, map(_budget, statement.budgets)),
+        "totals": _known(facts, map(_total, facts.totals)),
+        "opinions": _known(facts, map(_opinion, statement.opinions)),
+        "mechanisms": _known(facts, map(_mechanism, facts.mechanisms)),
+        "sampler": {
+            "distance_per_draw": exact(DRAW_DISTANCE),
+            "most_draws": facts.most_draws if facts.mechanisms or facts.unread is None else None,
+        },
+        "releases": _known(facts, map(_release, statement.releases)),
+        "clients": _clients(facts) if facts.unread is None else None,
+        "audits": _known(facts, starmap(_finding, statement.audits)),
         "inversion": None if inversion is None else _inversion(inversion),
         "exceptions": _exceptions(facts),
-        "notes": [{"seq": seq, "text": note} for seq, note in statement.notes],
+        "notes": _known(facts, ({"seq": seq, "text": note} for seq, note in statement.notes)),
+    }
+
+
+def _known(facts: Facts, items: Iterable[object]) -> list[object] | None:
+    """What there is; null for nothing where nobody can tell whether there was something."""
+    found = list(items)
+    return None if facts.unread is not None and not found else found
+
+
+def _opinion(opinion: Opinion) -> Json:
+    return {
+        "budget": opinion.budget,
+        "accountant": opinion.accountant,
+        "interval": interval_record(opinion.interval),
+        "agrees": opinion.agrees,
+        "why": opinion.why,
     }
 
 
@@ -84,8 +99,9 @@ def _verdict(facts: Facts) -> Json:
         "head": head_record(verdict.head),
         "pin": head_record(statement.pin),
         "vouched": verdict.vouched,
-        "witnesses": statement.witnesses,
-        "checkpoints": [head_record(head) for head in statement.checkpoints],
+        "unread": verdict.unread,
+        "witnesses": statement.witnesses if facts.unread is None else None,
+        "checkpoints": _known(facts, map(head_record, statement.checkpoints)),
         "problems": [
             {"line": problem.line, "error": problem.error, "message": problem.message} for problem in verdict.problems
         ],
@@ -107,7 +123,7 @@ def _budget(budget: BudgetStatement) -> Json:
         "limit": {"epsilon": exact(terms.budget.epsilon), "delta": exact(terms.budget.delta)},
         "spent": interval_record(budget.spent),
         "released": interval_record(budget.released),
-        "remaining": exact(budget.remaining),
+        "remaining": None if budget.remaining is None else exact(budget.remaining),
         "affordable": budget.affordable,
         "closed": budget.closed,
         "points": [
@@ -262,11 +278,17 @@ def _inversion(found: Inversion) -> Json:
 def _exceptions(facts: Facts) -> Json:
     found = facts.exceptions
     return {
-        "aborted": [release.seq for release in found.aborted],
-        "settled": [release.seq for release in found.settled],
-        "pending": [release.seq for release in found.pending],
-        "insecure": [release.seq for release in found.insecure],
-        "rehearsals": [budget.id for budget in found.rehearsals],
-        "unverifiable": [problem.line for problem in found.unverifiable],
-        "disagreeing": [{"budget": opinion.budget, "accountant": opinion.accountant} for opinion in found.disagreeing],
+        "aborted": _known(facts, _seqs(found.aborted)),
+        "settled": _known(facts, _seqs(found.settled)),
+        "pending": _known(facts, _seqs(found.pending)),
+        "insecure": _known(facts, _seqs(found.insecure)),
+        "rehearsals": _known(facts, [budget.id for budget in found.rehearsals]),
+        "unverifiable": _known(facts, [problem.line for problem in found.unverifiable]),
+        "disagreeing": _known(
+            facts, [{"budget": each.budget, "accountant": each.accountant} for each in found.disagreeing]
+        ),
     }
+
+
+def _seqs(releases: Iterable[Release]) -> list[int]:
+    return [release.seq for release in releases]

@@ -93,7 +93,7 @@ def _questions(known: Facts) -> list[tuple[Piece, Piece, Piece]]:
         ("Unit of privacy, bounded or unbounded", _units(known), _see("claim", 2)),
         ("Epsilon and delta, over time and releases", _spent(known), _see("plots", 4)),
         ("Trust model: who sees what before the noise", _viewers(known), _see("trust", 6)),
-        ("Mechanism and sensitivity", counted(len(known.mechanisms), "mechanism"), _see("mechanisms", 5)),
+        ("Mechanism and sensitivity", known.of_all(counted(len(known.mechanisms), "mechanism")), _see("mechanisms", 5)),
         ("Evidence that it is correct", _evidence(known), _see("audits", 7)),
         ("Side channels: floating point, timing, randomness", "stated, timing not covered", _see("trust", 6)),
         ("Sampling, and who knows the cohort", "the server knows it", _see("trust", 6)),
@@ -109,34 +109,36 @@ def _see(key: str, number: int) -> Markup:
 
 def _units(known: Facts) -> str:
     units = {budget.terms.unit: None for budget in known.statement.budgets}
-    return "; ".join(f"{unit_of(unit)}, {unit.relation.value}" for unit in units) or "no budget"
+    return "; ".join(f"{unit_of(unit)}, {unit.relation.value}" for unit in units) or known.of_all("no budget")
 
 
 def _spent(known: Facts) -> str:
     budgets = known.statement.budgets
     if not budgets:
-        return "nothing was spent"
-    worst = max(budgets, key=lambda budget: budget.spent.upper)
-    if math.isinf(worst.spent.upper):
-        return f"unbounded in budget {worst.id}"
-    at = f"at most {above(worst.spent.upper)} at delta {above(worst.spent.delta)}"
+        return known.of_all("nothing was spent")
+    spent = [(budget.id, budget.spent) for budget in budgets if budget.spent is not None]
+    if len(spent) < len(budgets):
+        return known.of_all("not known")
+    worst, most = max(spent, key=lambda each: each[1].upper)
+    if math.isinf(most.upper):
+        return f"unbounded in budget {worst}"
+    at = f"at most {above(most.upper)} at delta {above(most.delta)}"
     return at if len(budgets) == 1 else f"{at} in the fullest of {count(len(budgets))} budgets"
 
 
 def _viewers(known: Facts) -> str:
     views = {budget.terms.view for budget in known.statement.budgets}
-    return ", ".join(view.value for view in View if view in views) or "no viewer is named"
+    return ", ".join(view.value for view in View if view in views) or known.of_all("no viewer is named")
 
 
 def _evidence(known: Facts) -> Piece:
     statement = known.statement
     against = sum(finding.refuted for _, finding in statement.audits)
     opinions = [opinion.agrees for opinion in statement.opinions if opinion.interval is not None]
-    said = (
-        f"{count(sum(opinions))} of {counted(len(opinions), 'opinion')} of accountants agree; "
-        f"{count(against)} of {counted(len(statement.audits), 'audit')} refute"
-    )
-    return join([said, " (", element("a", "part 3", href="#views"), ")"])
+    agree = f"{count(sum(opinions))} of {counted(len(opinions), 'opinion')} of accountants agree"
+    refute = f"{count(against)} of {counted(len(statement.audits), 'audit')} refute"
+    said = f"{agree if opinions else 'no accountant was asked'}; {refute if statement.audits else 'no audit'}"
+    return join([known.of_all(said), " (", element("a", "part 3", href="#views"), ")"])
 
 
 def _access(known: Facts) -> str:
@@ -145,10 +147,14 @@ def _access(known: Facts) -> str:
 
 def _reset(known: Facts) -> str:
     budgets = known.statement.budgets
+    if not budgets:
+        return known.of_all("no budget")
     closed = sum(budget.closed is not None for budget in budgets)
-    return f"{count(closed)} of {counted(len(budgets), 'budget')} closed; sums over all of them are printed"
+    return known.of_all(
+        f"{count(closed)} of {counted(len(budgets), 'budget')} closed; sums over all of them are printed"
+    )
 
 
 def _utility(known: Facts) -> str:
-    said = "survivors and noise to signal" if known.mechanisms else "no release"
+    said = "survivors and noise to signal" if known.mechanisms else known.of_all("no release")
     return f"{said}; the clipped fraction is not released"

@@ -41,7 +41,9 @@ class Total:
 
 
 def totals_of(statement: Statement) -> tuple[Total, ...]:
-    """Of every data set that a release or a budget names."""
+    """Of every data set that a release or a budget names; of none where not all entries could be read."""
+    if statement.verdict.unread is not None:
+        return ()
     spent = [release for release in statement.releases if release.standing is not Standing.ABORTED]
     released: dict[str, list[Release]] = {}
     for release in spent:
@@ -64,7 +66,7 @@ def _of(dataset: str, releases: Sequence[Release], budgets: Sequence[BudgetState
         candidates += [chosen for chosen in (named,) if chosen and not _uncounted(chosen, releases)]
         best = min([*candidates, covering], key=_epsilon)
         closed = sum(budget.closed is not None for budget in covering)
-        delta = sum((budget.spent.delta for budget in best), Fraction(0))
+        delta = sum((budget.terms.budget.delta for budget in best), Fraction(0))
         yield Total(
             dataset,
             unit,
@@ -78,9 +80,10 @@ def _of(dataset: str, releases: Sequence[Release], budgets: Sequence[BudgetState
 
 
 def _epsilon(budgets: Sequence[BudgetStatement]) -> float:
-    if len(budgets) == 1:
-        return budgets[0].spent.upper
-    return math.fsum(budget.spent.upper for budget in budgets) * _ROUNDING
+    spent = [math.inf if budget.spent is None else budget.spent.upper for budget in budgets]
+    if len(spent) == 1:
+        return spent[0]
+    return math.fsum(spent) * _ROUNDING
 
 
 def _uncounted(budgets: Sequence[BudgetStatement], releases: Sequence[Release]) -> int:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from fractions import Fraction
 
 from dp.accountant import DRAW_DISTANCE, View
 from dp.events import Event, FixedSize, Poisson, Sampled, Sampling, leaves, takes_everyone, without_sampling
 from dp.ledger.charge import Setting
-from dp.ledger.statement import Release
-from protocols.report.markup import NOTHING, Markup, Piece, element, join
+from protocols.report.markup import Markup, Piece, element, join
 from protocols.report.privacy.facts import Facts, Mechanism, Span
 from protocols.report.privacy.noise import laws_of
 from protocols.report.privacy.parts import (
@@ -23,10 +22,12 @@ from protocols.report.privacy.parts import (
     listing,
     paragraph,
     quiet,
+    remark,
     section,
 )
 from protocols.report.privacy.words import WHO_LOOKS, above, count, counted, near, rational
 
+NO_RELEASE = "No release is on record."
 FIELDS = {
     "sigma2": "variance, steps squared",
     "l2_squared": "squared L2 bound",
@@ -60,7 +61,7 @@ def mechanisms(known: Facts) -> Markup:
         ),
         element("div", *map(_mechanism, found[:SHOWN]), cls="stack"),
         left_out(len(found), SHOWN, "mechanisms"),
-        NOTHING if found else paragraph("No release is on record."),
+        remark(known.only_before()) if found else paragraph(known.of_all(NO_RELEASE)),
     )
 
 
@@ -154,7 +155,7 @@ def trust(known: Facts) -> Markup:
                     "was slow; no figure here counts that.",
                 ),
                 ("Data access", _policy(known.statement.policy)),
-                ("Code", _code(known.statement.releases)),
+                ("Code", _code(known)),
             ]
         ),
     )
@@ -163,11 +164,13 @@ def trust(known: Facts) -> Markup:
 def _viewers(known: Facts) -> Piece:
     views = sorted({budget.terms.view for budget in known.statement.budgets}, key=list(View).index)
     if not views:
-        return "No budget was opened, so no viewer is named."
+        return known.of_all("No budget was opened, so no viewer is named.")
     return join([paragraph(f"Limits are set against {WHO_LOOKS[view]}.") for view in views])
 
 
 def _before_the_noise(known: Facts) -> Piece:
+    if not known.mechanisms:
+        return known.of_all(NO_RELEASE)
     said = []
     settings = [mechanism.setting for mechanism in known.mechanisms if mechanism.setting is not None]
     if any(_is_distributed(law) for law in _laws(known)):
@@ -184,7 +187,7 @@ def _before_the_noise(known: Facts) -> Piece:
             "server what they know."
         )
     else:
-        said.append("How many survivors were required and how many colluders assumed is not recorded.")
+        said.append(known.of_all("How many survivors were required and how many colluders assumed is not recorded."))
     return join([paragraph(sentence) for sentence in said])
 
 
@@ -204,8 +207,10 @@ def _samplings(known: Facts) -> Piece:
         for law, _ in laws_of(mechanism.event)
         if isinstance(law, Sampled) and not takes_everyone(law.sampling)
     }
+    if not known.mechanisms:
+        return known.of_all(NO_RELEASE)
     if not schemes:
-        return "No amplification by sampling is claimed for any release."
+        return known.of_all("No amplification by sampling is claimed for any release.")
     drawn = "; ".join(sorted(schemes)[:SHOWN])
     return f"Cohorts were drawn at random: {drawn}. The server knows each of them, a reader of the results none."
 
@@ -214,7 +219,9 @@ def _randomness(known: Facts) -> Piece:
     insecure = known.exceptions.insecure
     if insecure:
         return f"{counted(len(insecure), 'release')} took noise from a known seed: such noise protects nobody."
-    return "Every release says that its noise came from the operating system's generator."
+    if not known.statement.releases:
+        return known.of_all(NO_RELEASE)
+    return known.of_all("Every release says that its noise came from the operating system's generator.")
 
 
 def _floating_point(known: Facts) -> Piece:
@@ -222,7 +229,7 @@ def _floating_point(known: Facts) -> Piece:
     if any(getattr(law, "components", 1) == 0 for law in laws):
         return "Some releases are stated with a law on the real numbers, which no computer draws exactly."
     if not laws:
-        return "No release is on record."
+        return known.of_all(NO_RELEASE)
     parts = f"at most {above(DRAW_DISTANCE)} for each of up to {count(known.most_draws)} draws in a release"
     return f"Noise is drawn as integers on a lattice; the sampler's distance from its law, {parts}, is paid from delta."
 
@@ -234,12 +241,12 @@ def _policy(policy: str) -> Piece:
     return join([element("p", said), quiet("Declared by the owner of the ledger, not checked.")])
 
 
-def _code(releases: Sequence[Release]) -> Piece:
-    found = dict.fromkeys((release.software, release.code) for release in releases)
+def _code(known: Facts) -> Piece:
+    found = dict.fromkeys((release.software, release.code) for release in known.statement.releases)
     if not found:
-        return "No release is on record."
+        return known.of_all(NO_RELEASE)
     items = [
         join([code(software), " ", hexadecimal(digest) if any(digest) else "no hash: not installed from a wheel"])
         for software, digest in list(found)[:LISTED]
     ]
-    return join([listing(items), left_out(len(found), LISTED, "versions")])
+    return join([listing(items), left_out(len(found), LISTED, "versions"), remark(known.only_before())])

@@ -183,6 +183,14 @@ def troubled(name: str = HOSTILE) -> Statement:
     )
 
 
+def unread(**other: object) -> Statement:
+    """A ledger of which nobody can tell what followed after three rounds."""
+    nothing = {"spent": None, "released": None, "remaining": None, "affordable": None}
+    verdict = Verdict(False, 62, head(61), (Problem(8, "Corrupt", "entry 8 was changed"),), unread=8)
+    whole = statement(3, 0, verdict=verdict, budgets=(budget(3, **nothing),), opinions=(), witnesses=0)
+    return replace(whole, **other)  # type: ignore[arg-type]
+
+
 def _wrong() -> Sequence[Opinion]:
     return (Opinion(1, "rdp", Interval(None, 99.0, DELTA, "rdp"), False, "recorded 2.9"),)
 

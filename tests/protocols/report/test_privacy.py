@@ -40,6 +40,8 @@ STATEMENTS = {
     "empty": NOTHING,
     "vouched": kit.statement(3, verdict=Verdict(True, 8, kit.head(7), (), 4)),
     "one round": kit.statement(1, 1),
+    "unread": kit.unread(),
+    "unread from the start": kit.unread(releases=(), budgets=(), audits=(), notes=(), checkpoints=()),
 }
 
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from dp.accountant import Budget, Interval, Relation, Unit, View
 from dp.audit.finding import Check
 from dp.events import ApproxEvent, Composed, FixedSize, GaussianEvent, LaplaceEvent, Poisson, Repeated, Sampled
-from dp.ledger.charge import Scope
 from dp.ledger.records import Standing
 from dp.ledger.statement import BudgetStatement, Opinion
 from dp.ledger.verdict import Problem, Verdict
@@ -51,61 +50,6 @@ def test_what_nobody_outside_has_seen_is_said(vouched: int, words: str) -> None:
     said = shown(kit.statement(verdict=Verdict(True, 62, kit.head(61), (), vouched)))
     assert "Verified Every entry" in said
     assert f"That covers all entries up to {vouched}; {words} on the signing key alone." in said
-
-
-def test_the_claim_is_one_sentence_with_bounds_rounded_outwards() -> None:
-    [said] = render(kit.statement())[1]["claims"]  # type: ignore[misc]  # the object is untyped JSON
-    spent = kit.spent(kit.EVENT, 30)
-    assert said == (
-        "Each client's entire contribution (zero-out) in the 30 releases of rounds 0 to 29 is protected with epsilon "
-        "in [2.83755, 2.83758] at delta 1e-5 against the server, which knows every cohort."
-    )
-    assert (spent.lower or 0) >= 2.83755
-    assert spent.upper <= 2.83758
-    assert spent.upper - 2.83757 > 0
-    assert said in shown(kit.statement())
-
-
-def claim(**other: object) -> str:
-    [said] = render(kit.statement(2, budgets=(kit.budget(2, **other),)))[1]["claims"]  # type: ignore[misc]  # as above
-    return str(said)
-
-
-def test_nothing_is_claimed_where_nothing_holds() -> None:
-    whole = kit.TERMS
-    aborted = kit.release(0, standing=Standing.ABORTED, survivors=None)
-    assert "nothing was charged" in str(render(kit.statement(2, releases=(aborted,)))[1]["claims"])
-    assert "nothing was charged" in str(render(kit.statement(2, releases=()))[1]["claims"])
-    assert "no finite epsilon" in claim(spent=Interval(None, math.inf, kit.DELTA, "pld"))
-    rehearsal = replace(whole, randomness=kit.Randomness.INSECURE)
-    assert "protects nobody" in claim(terms=rehearsal)
-    assert "so nothing is claimed" in str(render(kit.troubled())[1]["claims"])
-    assert "No budget was ever opened" in shown(NOTHING)
-
-
-def test_a_limit_for_each_client_says_which_rounds_it_counts() -> None:
-    terms = replace(kit.TERMS, scope=Scope.EACH, dataset="letters", task="digits", purpose="study 7")
-    said = shown(kit.statement(2, budgets=(kit.budget(2, terms=terms),)))
-    assert "in the rounds it was invited to, among the 2 releases of rounds 0 to 1, is protected" in said
-    assert "counted for each client by the rounds it was invited to, this is the worst" in said
-    assert "Budget 1, data: letters , task: digits , purpose: study 7 ." in said
-
-
-@pytest.mark.parametrize(
-    ("relation", "of", "words"),
-    [
-        ("replace-one", "client", "differ by one client exchanged for any other (bounded"),
-        ("add-or-remove-one", "record", "differ by one record of a client that is there or not (unbounded"),
-        ("zero-out", "client", "differ by one client that is there with its contribution or with the zero vector"),
-    ],
-)
-def test_the_relation_is_written_out(relation: str, of: str, words: str) -> None:
-    terms = replace(kit.TERMS, budget=Budget(8, kit.DELTA, relation), unit=Unit(relation, of))
-    assert words in shown(kit.statement(budgets=(kit.budget(2, terms=terms),)))
-
-
-def test_an_upper_bound_alone_is_said_as_such() -> None:
-    assert "epsilon at most 3.125" in claim(spent=Interval(None, 3.125, kit.DELTA, "rdp"))
 
 
 def test_the_server_and_the_reader_stand_side_by_side() -> None:
