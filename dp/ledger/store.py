@@ -23,7 +23,7 @@ from dp.canonical import MAX_BODY_BYTES
 from dp.errors import BadParameters, Corrupt, LedgerError, Locked, RolledBack, StorageRefused, WrongVersion
 from dp.ledger.chain import Entry, Kind
 from dp.ledger.cohorts import Opening
-from dp.ledger.place import beside, require_file
+from dp.ledger.place import beside, require_file, require_one_name
 from dp.ledger.vouching import Witness
 from dp.place import file_system_of, require_not_remote
 
@@ -111,6 +111,7 @@ class Store:
         """The existing file, for reading and appending."""
         require_not_remote(path)
         require_file(path)
+        require_one_name(path)
         with _named_errors(path), _connecting(path, "rw", timeout_seconds) as connection:
             _require_ours(path, connection)
             _make_durable(path, connection)
