@@ -132,6 +132,7 @@ class Log:
         with self.store.writing():
             signed, head = self._known(self.catch_up())
             self._require_current(signed, signer)
+            self.store.require_no_openings_after(head.seq)
             said: list[Entry] = []
             wanted = decide()
             due = self._due(wanted, head)
