@@ -204,6 +204,10 @@ class Log:
         """The error of whoever wants to write without the key."""
         return StorageRefused(f"{self.store.path} was opened for reading; use Ledger.open to write")
 
+    def signer_now(self) -> bytes:
+        """The public key that signs what is added next.  Raises: what `catch_up` raises."""
+        return self._known(self.catch_up())[0].public
+
     def known(self) -> tuple[Signed, Head]:
         """Who signs, and where the ledger ends, as far as it was read.  Raises: Corrupt without a first entry."""
         return self._known(self.history)
