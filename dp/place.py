@@ -24,19 +24,30 @@ def file_system_of(path: Path) -> str:
 
     Source: proc(5), mountinfo: field 5 is the mount point, the type follows the lone "-".
     """
+    real = os.path.realpath(path)
+    found = ("", "")
+    for point, kind in _mounts():
+        # Later lines lie over earlier ones with the same mount point, hence >=.
+        if (real + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(found[0]):
+            found = (point, kind)
+    return found[1]
+
+
+def is_mount_point(path: Path) -> bool:
+    """Whether something is mounted at path itself: a file as well, which then has a second name. As above."""
+    real = os.path.realpath(path)
+    return any(point == real for point, _ in _mounts())
+
+
+def _mounts() -> Iterator[tuple[str, str]]:
+    """Every mount point and the type of what is mounted there; none where the kernel does not tell."""
     try:
         lines = MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
-        return ""
-    real = os.path.realpath(path)
-    found = ("", "")
+        return
     for line in lines:
         before, _, after = line.partition(" - ")
-        point = _unescape((before.split(" ") + [""] * 5)[4])
-        # Later lines lie over earlier ones with the same mount point, hence >=.
-        if (real + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(found[0]):
-            found = (point, after.split(" ")[0])
-    return found[1]
+        yield _unescape((before.split(" ") + [""] * 5)[4]), after.split(" ")[0]
 
 
 def _unescape(point: str) -> str:

@@ -179,8 +179,7 @@ class Ledger(Upkeep):
             log = Log(store, Signer(read_key(beside(real, ".key")).seed), wanted.pin)
             if wanted.check is Check.TAIL:
                 log.resume()
-            log.begun()
-            keys = keys_of(real, log.known()[0].public, seconds)
+            keys = keys_of(real, log.signer_now, seconds)
             log.take_key(Signer(keys.seed))
             ledger = cls(log, Pseudonyms(keys.secret), Session(beside(real, ".key")))
             ledger._take_over(budget, wanted.randomness)

@@ -132,6 +132,7 @@ class Log:
         with self.store.writing():
             signed, head = self._known(self.catch_up())
             self._require_current(signed, signer)
+            self.store.require_no_openings_after(head.seq)
             said: list[Entry] = []
             wanted = decide()
             due = self._due(wanted, head)
@@ -202,6 +203,10 @@ class Log:
     def read_only(self) -> StorageRefused:
         """The error of whoever wants to write without the key."""
         return StorageRefused(f"{self.store.path} was opened for reading; use Ledger.open to write")
+
+    def signer_now(self) -> bytes:
+        """The public key that signs what is added next.  Raises: what `catch_up` raises."""
+        return self._known(self.catch_up())[0].public
 
     def known(self) -> tuple[Signed, Head]:
         """Who signs, and where the ledger ends, as far as it was read.  Raises: Corrupt without a first entry."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dp.errors import Corrupt, Locked, StorageRefused
-from dp.place import open_directory, take_lock
+from dp.place import is_mount_point, open_directory, take_lock
 
 KEY_HEADER = b"secagg ledger signing key v2\n"
 
@@ -48,6 +48,28 @@ def require_file(path: Path) -> None:
         raise StorageRefused(f"{path} is not a regular file; name the ledger file itself")
     if not os.access(path, os.R_OK):
         raise StorageRefused(f"{path} may not be read by this user; run as its owner")
+
+
+def require_one_name(path: Path) -> None:
+    """The ledger file goes by this name only: SQLite keeps the tail and the locks in files named after the ledger,
+    so that under two names there are two tails, and either grants the last of a budget.
+
+    Raises: StorageRefused for a hard link, and for a single file that is mounted (of itself, tail or locks).
+    """
+    try:
+        links = path.stat().st_nlink
+    except OSError as wrong:
+        raise StorageRefused(f"cannot open {path}: {wrong.strerror}") from wrong
+    if links != 1:
+        raise StorageRefused(
+            f"{path} has {links} names (hard links), and its tail would be known by one of them only; remove the others"
+        )
+    for suffix in ("", "-wal", "-shm"):
+        if is_mount_point(beside(path, suffix)):
+            raise StorageRefused(
+                f"{beside(path, suffix)} is mounted as a single file and goes by another name as well; "
+                "mount the directory it lies in"
+            )
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from pathlib import Path
 
 from dp.canonical import Body, Value, bytes_of, require_keys
@@ -68,17 +69,18 @@ def take_over(path: Path) -> None:
     sync_directory(path.parent)
 
 
-def keys_of(path: Path, public: bytes, timeout_seconds: float) -> Keys:
-    """The keys of a ledger that is signed by this public key now; a rename somebody died before is made up for.
+def keys_of(path: Path, signer: Callable[[], bytes], timeout_seconds: float) -> Keys:
+    """The keys of a ledger; a rename somebody died before is made up for.
 
-    Raises: Corrupt when the keys beside it are of neither; StorageRefused; Locked.
+    `signer` reads in the ledger which public key signs it now.
+    Raises: Corrupt when the keys beside it are of neither; StorageRefused; Locked; what `signer` raises.
     """
     keys = read_key(beside(path, ".key"))
-    if _is(keys, public):
+    if _is(keys, signer()):
         return keys
     with directory_lock(path.parent, timeout_seconds):
-        # Whoever held the lock may just have finished it.
-        keys = read_key(beside(path, ".key"))
+        # Whoever held the lock may just have finished it, in the ledger and in the file.
+        public, keys = signer(), read_key(beside(path, ".key"))
         if not _is(keys, public) and beside(path, NEXT).exists():
             following = read_key(beside(path, NEXT))
             if _is(following, public):

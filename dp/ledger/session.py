@@ -2,6 +2,8 @@
 
     every writer    holds a shared lock on one byte of the key file, at an offset drawn with its session
     is it dead?     would an exclusive lock on that byte be granted?
+    one name        and on one byte more, far behind, at an offset drawn from the name the file goes by;
+                    whoever finds another byte there locked came by a second name, and is refused
 
 The kernel drops the lock when the process ends, however it ends, and sees through process ids that are used
 again, restarts, and containers that cannot see each other's processes. Where it has no locks that belong to
@@ -12,6 +14,7 @@ later, never a release.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import struct
 import weakref
@@ -25,6 +28,10 @@ from dp.errors import BadParameters, StorageRefused
 _FLOCK = struct.Struct("hhqqi4x")
 _SET: int | None = getattr(fcntl, "F_OFD_SETLK", None)
 _ASK: int | None = getattr(fcntl, "F_OFD_GETLK", None)
+
+# Sessions lock bytes before this one, names bytes behind it.
+_NAMES = 2**62
+_TO_THE_END = 0
 
 _open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
@@ -57,7 +64,11 @@ class Owner:
 
 
 class Session:
-    """One opened ledger: alive until closed, forgotten, or its process ends. Raises: StorageRefused."""
+    """One opened ledger: alive until closed, forgotten, or its process ends.
+
+    Raises: StorageRefused; also while the same key file is in use under another name, for there the ledger's tail
+        is another one.
+    """
 
     def __init__(self, key_path: Path) -> None:
         try:
@@ -67,6 +78,11 @@ class Session:
         self._release = weakref.finalize(self, os.close, self._descriptor)
         self.owner = Owner(os.urandom(16).hex(), os.getpid())
         self._has_locks = _call(_SET, self._descriptor, fcntl.F_RDLCK, self.owner.offset) is not None
+        if self._has_locks and not self._is_only_name(_name_of(key_path)):
+            self._release()
+            raise StorageRefused(
+                f"{key_path} is in use under another name; close it there, and open the ledger by one name only"
+            )
         _open_sessions.add(self)
 
     def is_dead(self, other: Owner) -> bool:
@@ -77,18 +93,36 @@ class Session:
             return not _exists(other.pid)
         return _call(_ASK, self._descriptor, fcntl.F_WRLCK, other.offset) == fcntl.F_UNLCK
 
+    def _is_only_name(self, name: int) -> bool:
+        """Locks the byte of the own name first: of two that come at once, both may be refused, never none."""
+        if _call(_SET, self._descriptor, fcntl.F_RDLCK, name) is None:
+            return False
+        before = _call(_ASK, self._descriptor, fcntl.F_WRLCK, _NAMES, name - _NAMES)
+        behind = _call(_ASK, self._descriptor, fcntl.F_WRLCK, name + 1, _TO_THE_END)
+        return before == behind == fcntl.F_UNLCK
+
     def close(self) -> None:
         """Gives up the lock: from here others count this owner as dead."""
         self._release()
         _open_sessions.discard(self)
 
 
-def _call(command: int | None, descriptor: int, kind: int, offset: int) -> int | None:
+def _name_of(path: Path) -> int:
+    """A byte behind _NAMES for the directory a file lies in and its name there; the same by every way to it."""
+    try:
+        found = path.parent.stat()
+    except OSError as wrong:
+        raise StorageRefused(f"cannot open {path}: {wrong.strerror}") from wrong
+    name = f"{found.st_dev}/{found.st_ino}/".encode("ascii") + os.fsencode(path.name)
+    return _NAMES + 1 + (int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 3)
+
+
+def _call(command: int | None, descriptor: int, kind: int, offset: int, length: int = 1) -> int | None:
     """The lock type the kernel answers with, None when it knows no such locks."""
     if command is None:
         return None
     try:
-        answer = fcntl.fcntl(descriptor, command, _FLOCK.pack(kind, os.SEEK_SET, offset, 1, 0))
+        answer = fcntl.fcntl(descriptor, command, _FLOCK.pack(kind, os.SEEK_SET, offset, length, 0))
     except OSError:
         return None
     found: int = _FLOCK.unpack(answer)[0]

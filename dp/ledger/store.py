@@ -23,7 +23,7 @@ from dp.canonical import MAX_BODY_BYTES
 from dp.errors import BadParameters, Corrupt, LedgerError, Locked, RolledBack, StorageRefused, WrongVersion
 from dp.ledger.chain import Entry, Kind
 from dp.ledger.cohorts import Opening
-from dp.ledger.place import beside, require_file
+from dp.ledger.place import beside, require_file, require_one_name
 from dp.ledger.vouching import Witness
 from dp.place import file_system_of, require_not_remote
 
@@ -111,6 +111,7 @@ class Store:
         """The existing file, for reading and appending."""
         require_not_remote(path)
         require_file(path)
+        require_one_name(path)
         with _named_errors(path), _connecting(path, "rw", timeout_seconds) as connection:
             _require_ours(path, connection)
             _make_durable(path, connection)
@@ -160,8 +161,10 @@ class Store:
         rows = self._rows(">=", since)
         yield from map(_entry, rows)
         while len(rows) == ROWS_AT_ONCE:
-            rows = self._rows(">", rows[-1][0])
+            last = rows[-1][0]
+            rows = self._rows(">", last)
             yield from map(_entry, rows)
+            _require_further(rows, (last,))
 
     def _rows(self, relation: str, seq: int) -> list[tuple[Any, ...]]:
         query = f"SELECT {COLUMNS} FROM entry WHERE seq {relation} ? ORDER BY seq LIMIT {ROWS_AT_ONCE}"
@@ -196,8 +199,10 @@ class Store:
         rows = self._opening_rows(">=", since, FIRST_SEQ)
         yield from map(_opening, rows)
         while len(rows) == ROWS_AT_ONCE:
-            rows = self._opening_rows(">", rows[-1][0], rows[-1][1])
+            last = rows[-1][:2]
+            rows = self._opening_rows(">", *last)
             yield from map(_opening, rows)
+            _require_further(rows, last)
 
     def _opening_rows(self, relation: str, seq: int, position: int) -> list[tuple[Any, ...]]:
         query = (
@@ -212,6 +217,17 @@ class Store:
         query = "SELECT seq, position, pseudonym, salt FROM opening WHERE seq = ? ORDER BY position"
         with _named_errors(self.path):
             return [_opening(row) for row in self._live().execute(query, (seq,)).fetchall()]
+
+    def require_no_openings_after(self, seq: int) -> None:
+        """Nothing lies beside an entry that is not there yet.  Raises: Corrupt."""
+        self._require_no_openings("?", seq)
+
+    def _require_no_openings(self, end: str, *values: object) -> None:
+        # Entries and openings are compared in one query: another process may be adding both.
+        stray = self._asked(f"SELECT seq FROM opening WHERE seq > {end} LIMIT 1", *values)
+        if stray:
+            at = stray[0][0] if isinstance(stray[0][0], int) else None
+            raise Corrupt(f"entry {at} is not there, but openings of it are; somebody put them there", seq=at)
 
     def add_openings(self, openings: Sequence[Opening]) -> None:
         """Inserts the openings of an entry; only inside `writing()`."""
@@ -272,8 +288,10 @@ class Store:
             return self._live().execute(query, values).fetchall()
 
     def checked_entries(self) -> Iterator[Entry]:
-        """All entries, then SQLite's own check of every page, cell and column type. Raises: Corrupt."""
+        """All entries, then that no openings lie behind the last one, then SQLite's own check of every page, cell and
+        column type. Raises: Corrupt."""
         yield from self.entries()
+        self._require_no_openings("(SELECT max(seq) FROM entry)")
         with _named_errors(self.path):
             found = self._live().execute("PRAGMA integrity_check(1)").fetchall()
         if found != [(b"ok",)]:
@@ -315,6 +333,12 @@ def _entry(row: tuple[object, ...]) -> Entry:
         return Entry(seq, kind.decode("ascii"), body, prev, digest, signature, key_id)
     except UnicodeDecodeError as wrong:
         raise Corrupt(f"entry {seq} has a kind that is no word", seq=seq) from wrong
+
+
+def _require_further(rows: Sequence[tuple[Any, ...]], last: tuple[int, ...]) -> None:
+    """Rows read behind `last` end behind it: in a damaged tree they may not, and reading on would never end."""
+    if rows and rows[-1][: len(last)] <= last:
+        raise Corrupt(f"the rows behind entry {last[0]} lead back to it; restore a copy", seq=last[0])
 
 
 def _opening(row: tuple[object, ...]) -> Opening:

@@ -11,16 +11,16 @@ import pytest
 
 from dp.canonical import Body
 from dp.errors import BadParameters, BadReservation, Corrupt, StorageRefused
-from dp.ledger import Ledger, Standing, upkeep
+from dp.ledger import Ledger, Standing, book, upkeep
 from dp.ledger import rotation as rotation_file
 from dp.ledger.chain import Entry, Head, Kind, Signed, Signer, link
 from dp.ledger.log import Log
 from dp.ledger.pins import Pin
-from dp.ledger.place import beside, read_key
+from dp.ledger.place import Keys, beside, read_key
 from dp.ledger.rotation import rotated, rotation_body
 from dp.ledger.store import Store
 from dp.ledger.vouching import Known
-from tests.dp.ledger_kit import WIDE, charge, finish, outcome, start
+from tests.dp.ledger_kit import WIDE, charge, finish, outcome, start, write_rounds
 
 LEDGER_ID = bytes(range(16))
 OLD, NEW, OTHER = (Signer(bytes([number] * 32)) for number in (1, 2, 3))
@@ -166,6 +166,28 @@ def test_two_who_find_the_rename_missing_both_open(tmp_path: Path, monkeypatch: 
         round_of(first, 1)
         round_of(second, 2)
         assert first.verify().ok
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_whoever_opens_while_another_rotates_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    path = tmp_path / "run.ledger"
+    write_rounds(path, 1)
+    real = book.keys_of
+
+    def after_rotations(path: Path, signer: Callable[[], bytes], seconds: float) -> Keys:
+        """Another process rotates between what this one reads in the ledger and in the file of the key."""
+        monkeypatch.undo()
+        before = signer()
+        for _ in range(times):
+            with Ledger.open(path) as other:
+                other.rotate_key()
+        answers = iter([before])
+        return real(path, lambda: next(answers, None) or signer(), seconds)
+
+    monkeypatch.setattr(book, "keys_of", after_rotations)
+    with Ledger.open(path) as ledger:
+        ledger.commit(ledger.reserve(charge(1)), outcome())
+        assert ledger.verify().ok
 
 
 def test_a_lost_new_key_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
