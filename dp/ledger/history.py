@@ -44,6 +44,8 @@ class History:
         self.names = b""
         self.policy = ""
         self.randomness = Randomness.SYSTEM
+        # The first entry with noise from a known seed, which only a ledger for rehearsals takes.
+        self.rehearsed: int | None = None
         self.budgets: dict[int, BudgetState] = {}
         self.records: dict[int, Record] = {}
         self.open: dict[int, Record] = {}
@@ -280,6 +282,15 @@ class History:
                 f"{terms.randomness.value}: make another ledger"
             )
 
+    def require_unrehearsed(self) -> None:
+        """No noise came from a known seed so far.  Raises: Unverifiable."""
+        if self.rehearsed is not None:
+            raise Unverifiable(
+                f"this is a rehearsal: from entry {self.rehearsed} on its noise comes from known seeds, so nothing "
+                "about privacy follows from it",
+                seq=self.rehearsed,
+            )
+
     def held_on(self, budget: int) -> list[int]:
         """Reservations that are charged to the budget and not ended."""
         return sorted(seq for seq, record in self.open.items() if budget in record.budgets)
@@ -319,8 +330,12 @@ class History:
         return self._events[text]
 
     def _require_secure(self, seq: int, event: Event) -> None:
-        if self.randomness is Randomness.SYSTEM and is_insecure(event):
+        if not is_insecure(event):
+            return
+        if self.randomness is Randomness.SYSTEM:
             raise Unverifiable(f"entry {seq} charges noise from a known seed where that is forbidden", seq=seq)
+        if self.rehearsed is None:
+            self.rehearsed = seq
 
 
 def _after(body: Body) -> tuple[tuple[int, Ends], ...]:

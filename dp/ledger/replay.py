@@ -76,6 +76,7 @@ def replay(entries: Iterable[Entry], openings: Iterable[Opening], foreign: Forei
     try:
         for entry in entries:
             seen.read(entry)
+        seen.history.require_unrehearsed()
     except LedgerError as wrong:
         seen.note(wrong.seq, type(wrong).__name__, str(wrong))
     budgets = tuple(seen.finish(budget, foreign) for budget in seen.history.budgets.values())

@@ -7,7 +7,7 @@ head kept elsewhere (`dp.ledger.vouching`) the best verdict is therefore "intern
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -112,6 +112,13 @@ class _Examination:
         else:
             self.note_all(self.vouching.see(signed, entry))
 
+    def check(self, require: Callable[[], None]) -> None:
+        """Notes what a requirement raises."""
+        try:
+            require()
+        except LedgerError as wrong:
+            self.note(wrong)
+
     def note_all(self, found: Iterable[LedgerError]) -> None:
         for wrong in found:
             self.note(wrong)
@@ -120,6 +127,7 @@ class _Examination:
         """What can only be said once everything was read."""
         if self.entries == 0 and not self.problems:
             self.note(Corrupt("the ledger has no entries, not even a GENESIS"))
+        self.check(self.history.require_unrehearsed)
         if self.last is not None and self.history.signed is not None and self.makes_sense:
             self.check_limits(self.last.seq)
             self.note_all(self.vouching.end(self.history.signed, self.last.head))
