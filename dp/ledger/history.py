@@ -50,6 +50,8 @@ class History:
         self.records: dict[int, Record] = {}
         self.open: dict[int, Record] = {}
         self.latest: dict[bytes, int] = {}
+        # The reservation that was ended last.
+        self.ended: int | None = None
         self.named: list[Named] = []
         self.audits: dict[int, Finding] = {}
         self.checkpoints: list[Head] = []
@@ -172,8 +174,7 @@ class History:
         at, record = self._ending(body)
         outcome = Outcome.from_body(body, self._event(seq, body, "released"))
         root = bytes_of(body, "named", 32) if "named" in body else None
-        if outcome.survivors > record.charge.cohort:
-            raise BadParameters(f"{outcome.survivors} survivors of a cohort of {record.charge.cohort}")
+        record.charge.require_survivors(outcome.survivors)
         if root is not None and self.named_at(at) is None:
             raise BadParameters("it names survivors, but nobody was named when they were invited")
         self._require_secure(seq, outcome.released)
@@ -318,6 +319,7 @@ class History:
     def _end(self, seq: int, record: Record) -> None:
         del self.open[seq], self._held[seq]
         self.records[seq] = record
+        self.ended = seq
 
     def _event(self, seq: int, body: Body, key: str) -> Event:
         # The same event comes back every round: reading it once also lets equal events share memory.

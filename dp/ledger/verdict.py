@@ -7,6 +7,7 @@ head kept elsewhere (`dp.ledger.vouching`) the best verdict is therefore "intern
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,13 +15,16 @@ from itertools import islice
 
 from dp.accountant import Interval
 from dp.errors import AccountantDisagreement, Corrupt, LedgerError, NoiseTooCoarse, UnsupportedEvent
+from dp.events import Event
 from dp.ledger.attendance import Attendance, Counts, profiles
-from dp.ledger.budgets import BudgetState, compose
+from dp.ledger.budgets import LARGEST_DIFFERENCE, BudgetState, compose, unpaid
 from dp.ledger.chain import Entry, Head, Kind, check_signature, signed_by
 from dp.ledger.charge import grid_above
 from dp.ledger.cohorts import Opening
 from dp.ledger.history import History
 from dp.ledger.vouching import NOTHING_KNOWN, Known, Vouching, Witness
+
+NO_PROOF = (UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class _Examination:
         self.problems: list[Problem] = []
         self._openings = Merged(openings)
         self._checked: dict[int, int] = {}
+        self._outcomes: dict[tuple[int, int, int], str] = {}
 
     def note(self, wrong: LedgerError) -> None:
         self.problems.append(Problem(wrong.seq, type(wrong).__name__, str(wrong)))
@@ -106,6 +111,7 @@ class _Examination:
             self.history.apply(entry)
             self.attendance.learn(self.history, self._openings.until(entry.seq))
             self.check_recorded(entry)
+            self.check_outcome(entry)
         except LedgerError as wrong:
             self.makes_sense = False
             self.note(wrong)
@@ -139,6 +145,35 @@ class _Examination:
             if after.upper > grid_above(self.history.budgets[budget].terms.budget.epsilon):
                 self.refute(entry.seq, self.history.budgets[budget], f"records epsilon {float(after.upper):.9g}")
 
+    def check_outcome(self, entry: Entry) -> None:
+        """What a COMMIT says came out does not provably cost more, by itself, than what was charged for it."""
+        ended = self.history.ended
+        if entry.kind != Kind.COMMIT or ended is None:
+            return
+        record = self.history.records[ended]
+        if record.outcome is None:
+            return
+        for budget in record.budgets:
+            pair = record.charge.event, record.outcome.released
+            if said := self._unpaid(entry.seq, self.history.budgets[budget], *pair):
+                self.note(Corrupt(f"entry {entry.seq}: {said} of budget {budget}", seq=entry.seq))
+
+    def _unpaid(self, seq: int, budget: BudgetState, charged: Event, released: Event) -> str:
+        # Equal events of one history are one object, and it keeps them.
+        key = (budget.id, id(charged), id(released))
+        if charged is not released and key not in self._outcomes:
+            paid, realised = (self._alone(seq, budget, event) for event in (charged, released))
+            said = "" if paid is None or realised is None else unpaid(paid, realised, LARGEST_DIFFERENCE)
+            self._outcomes[key] = said
+        return self._outcomes.get(key, "")
+
+    def _alone(self, seq: int, budget: BudgetState, event: Event) -> Interval | None:
+        try:
+            return compose(Counter([event]), budget.terms, budget.terms.view)
+        except NO_PROOF as wrong:
+            self.problems.append(Problem(seq, "Unverifiable", f"the outcome at entry {seq}: {wrong}"))
+            return None
+
     def check_limits(self, seq: int) -> None:
         """What is charged up to here, composed anew, does not provably exceed the limit of any budget."""
         for budget in self.history.budgets.values():
@@ -150,7 +185,7 @@ class _Examination:
         """The same for one budget; under a limit for each client, of the client that has spent most."""
         try:
             spent = [compose(counts, budget.terms, budget.terms.view) for counts in self._profiles(budget)]
-        except (UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement) as wrong:
+        except NO_PROOF as wrong:
             self.problems.append(Problem(seq, "Unverifiable", f"charges up to entry {seq}: {wrong}"))
             return
         epsilon = max(map(_proven, spent))
