@@ -1,6 +1,7 @@
 """What the ledger commands say: values for a table and for one JSON object, from a ledger that is open.
 
     ok, entries, head, epsilon_lower, epsilon_upper, problems        of every command that judges
+    randomness                                                       "insecure" is a rehearsal: it is never ok
     budgets                                                          a record for each, both views beside each other
 
 The epsilon at the top is that of the budget that was charged most, open or closed; where a ledger cannot be computed,
@@ -143,6 +144,7 @@ def judged(ledger: Ledger, verdict: Verdict) -> Values:
         "ok": verdict.ok,
         "entries": verdict.entries,
         "head": None if verdict.head is None else verdict.head.hash.hex(),
+        "randomness": _randomness(ledger),
         "epsilon_lower": None if spent is None else spent.lower,
         "epsilon_upper": None if spent is None else spent.upper,
         "problems": [{"line": each.line, "error": each.error} for each in verdict.problems],
@@ -279,6 +281,14 @@ def _budget_record(ledger: Ledger, budget: BudgetState) -> Values:
         "epsilon_released_upper": None if released is None else released.upper,
         "closed": budget.closed,
     }
+
+
+def _randomness(ledger: Ledger) -> str | None:
+    """Which noise it takes: "system", or "insecure" for a rehearsal, which protects nobody."""
+    try:
+        return ledger.randomness.value
+    except LedgerError:
+        return None
 
 
 def _spent(ledger: Ledger) -> Interval | None:

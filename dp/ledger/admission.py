@@ -16,7 +16,7 @@ from dp.canonical import Value
 from dp.errors import BadParameters, BudgetExceeded, InsecureEntropy
 from dp.events import Event, is_insecure
 from dp.ledger.attendance import Attendance, Counts, fullest
-from dp.ledger.budgets import BudgetState, compose, require_names
+from dp.ledger.budgets import BudgetState, compose, require_names, unpaid
 from dp.ledger.charge import Charge, Ends, Outcome
 from dp.ledger.history import History
 from dp.ledger.terms import Randomness, Scope
@@ -111,13 +111,12 @@ class Admission:
     def require_covered(self, history: History, reservation: int, outcome: Outcome) -> None:
         """The outcome is one the charge could have led to.
 
-        Raises: InsecureEntropy; BadParameters for more survivors than were invited, or an event that by
-            itself provably costs more than what was charged.
+        Raises: InsecureEntropy; BadParameters for more survivors than were invited or fewer than the noise was
+            planned for, or an event that by itself provably costs more than what was charged.
         """
         record = history.records[reservation]
         _require_secure(outcome.released, history.randomness)
-        if outcome.survivors > record.charge.cohort:
-            raise BadParameters(f"survivors is {outcome.survivors}, but only {record.charge.cohort} were invited")
+        record.charge.require_survivors(outcome.survivors)
         if outcome.released == record.charge.event:
             return
         for budget in record.budgets:
@@ -125,12 +124,8 @@ class Admission:
 
     def _require_cheaper(self, budget: BudgetState, charged: Event, released: Event) -> None:
         paid, realised = self._cost(budget, Counter([charged])), self._cost(budget, Counter([released]))
-        proven = realised.upper if realised.lower is None else realised.lower
-        if proven > paid.upper:
-            raise BadParameters(
-                f"the outcome alone costs epsilon {proven:.9g} of {budget.name}, but {paid.upper:.9g} was charged; do "
-                "not hand it out, forfeit the reservation"
-            )
+        if said := unpaid(paid, realised):
+            raise BadParameters(f"{said} of {budget.name}; do not hand it out, forfeit the reservation")
 
     def _price(self, history: History, budget: BudgetState, charge: Charge, members: tuple[bytes, ...]) -> Price:
         candidate = Counter([charge.event])

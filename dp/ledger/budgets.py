@@ -14,6 +14,8 @@ from dp.errors import BadParameters
 from dp.events import ApproxEvent, Event, PureEvent, Repeated, ZcdpEvent, leaves, without_sampling
 from dp.ledger.terms import Scope, Terms
 
+# Between a figure and the same one computed on another machine: rounding of libraries, no more.
+LARGEST_DIFFERENCE = 1e-6
 # Stated for one relation by whoever made them; the others are bounds that each accountant turns into its own.
 _STATED = (ApproxEvent, PureEvent, ZcdpEvent)
 
@@ -65,6 +67,14 @@ def compose(counts: Counter[Event], terms: Terms, view: View) -> Interval:
         return Interval(0.0, 0.0, terms.budget.delta, "nothing released")
     events = [Repeated(event, times) for event, times in counts.items()]
     return account(events, terms.unit, view, terms.budget.delta)
+
+
+def unpaid(paid: Interval, realised: Interval, rounding: float = 0.0) -> str:
+    """How an outcome provably costs more than what was charged for it, beyond rounding; "" where it does not."""
+    proven = realised.upper if realised.lower is None else realised.lower
+    if proven <= paid.upper + rounding * max(1.0, paid.upper):
+        return ""
+    return f"the outcome alone costs epsilon {proven:.9g}, but {paid.upper:.9g} was charged"
 
 
 def require_one_meaning(event: Event, budgets: Iterable[BudgetState]) -> None:

@@ -122,6 +122,15 @@ class Charge:
         body: Body = {"task": self.task, "round": self.round, "dataset": self.dataset, "mechanism": self.mechanism}
         return hashlib.sha256(LABEL_CHARGE + encode_body(body)).digest()
 
+    def require_survivors(self, survivors: int) -> None:
+        """As many as can have survived: of those invited, enough for the noise of `event`.  Raises: BadParameters."""
+        least = 0 if self.setting is None else self.setting.min_survivors
+        if not least <= survivors <= self.cohort:
+            raise BadParameters(
+                f"{survivors} survivors of a cohort of {self.cohort}, of whom at least {least} make the noise of its "
+                "charge; forfeit the reservation"
+            )
+
     def to_body(self) -> Body:
         """As it stands in a RESERVE entry."""
         setting: Body = {} if self.setting is None else {"setting": self.setting.to_body()}

@@ -44,10 +44,14 @@ class History:
         self.names = b""
         self.policy = ""
         self.randomness = Randomness.SYSTEM
+        # The first entry with noise from a known seed, which only a ledger for rehearsals takes.
+        self.rehearsed: int | None = None
         self.budgets: dict[int, BudgetState] = {}
         self.records: dict[int, Record] = {}
         self.open: dict[int, Record] = {}
         self.latest: dict[bytes, int] = {}
+        # The reservation that was ended last.
+        self.ended: int | None = None
         self.named: list[Named] = []
         self.audits: dict[int, Finding] = {}
         self.checkpoints: list[Head] = []
@@ -170,8 +174,7 @@ class History:
         at, record = self._ending(body)
         outcome = Outcome.from_body(body, self._event(seq, body, "released"))
         root = bytes_of(body, "named", 32) if "named" in body else None
-        if outcome.survivors > record.charge.cohort:
-            raise BadParameters(f"{outcome.survivors} survivors of a cohort of {record.charge.cohort}")
+        record.charge.require_survivors(outcome.survivors)
         if root is not None and self.named_at(at) is None:
             raise BadParameters("it names survivors, but nobody was named when they were invited")
         self._require_secure(seq, outcome.released)
@@ -280,6 +283,15 @@ class History:
                 f"{terms.randomness.value}: make another ledger"
             )
 
+    def require_unrehearsed(self) -> None:
+        """No noise came from a known seed so far.  Raises: Unverifiable."""
+        if self.rehearsed is not None:
+            raise Unverifiable(
+                f"this is a rehearsal: from entry {self.rehearsed} on its noise comes from known seeds, so nothing "
+                "about privacy follows from it",
+                seq=self.rehearsed,
+            )
+
     def held_on(self, budget: int) -> list[int]:
         """Reservations that are charged to the budget and not ended."""
         return sorted(seq for seq, record in self.open.items() if budget in record.budgets)
@@ -307,6 +319,7 @@ class History:
     def _end(self, seq: int, record: Record) -> None:
         del self.open[seq], self._held[seq]
         self.records[seq] = record
+        self.ended = seq
 
     def _event(self, seq: int, body: Body, key: str) -> Event:
         # The same event comes back every round: reading it once also lets equal events share memory.
@@ -319,8 +332,12 @@ class History:
         return self._events[text]
 
     def _require_secure(self, seq: int, event: Event) -> None:
-        if self.randomness is Randomness.SYSTEM and is_insecure(event):
+        if not is_insecure(event):
+            return
+        if self.randomness is Randomness.SYSTEM:
             raise Unverifiable(f"entry {seq} charges noise from a known seed where that is forbidden", seq=seq)
+        if self.rehearsed is None:
+            self.rehearsed = seq
 
 
 def _after(body: Body) -> tuple[tuple[int, Ends], ...]:

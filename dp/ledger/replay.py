@@ -25,7 +25,7 @@ from dp.errors import AccountantDisagreement, LedgerError, NoiseTooCoarse, Unsup
 from dp.events import Composed, Event, Repeated, without_sampling
 from dp.gaussian import GaussianAccountant
 from dp.ledger.attendance import Attendance, Counts, fullest, profiles
-from dp.ledger.budgets import BudgetState, compose
+from dp.ledger.budgets import LARGEST_DIFFERENCE, BudgetState, compose
 from dp.ledger.chain import Entry, check_signature, signed_by
 from dp.ledger.charge import GRID, Ends
 from dp.ledger.cohorts import Opening
@@ -38,8 +38,6 @@ from dp.ledger.verdict import Merged, Problem
 from dp.pld import PldAccountant
 from dp.rdp import RdpAccountant
 
-# Between a recorded figure and the same one computed on another machine: rounding of libraries, no more.
-LARGEST_DIFFERENCE = 1e-6
 # A foreign upper end may lie so far above ours, since its tables are coarser.
 FOREIGN_ABOVE = 1.01
 
@@ -76,6 +74,7 @@ def replay(entries: Iterable[Entry], openings: Iterable[Opening], foreign: Forei
     try:
         for entry in entries:
             seen.read(entry)
+        seen.history.require_unrehearsed()
     except LedgerError as wrong:
         seen.note(wrong.seq, type(wrong).__name__, str(wrong))
     budgets = tuple(seen.finish(budget, foreign) for budget in seen.history.budgets.values())

@@ -7,20 +7,24 @@ head kept elsewhere (`dp.ledger.vouching`) the best verdict is therefore "intern
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 
 from dp.accountant import Interval
 from dp.errors import AccountantDisagreement, Corrupt, LedgerError, NoiseTooCoarse, UnsupportedEvent
+from dp.events import Event
 from dp.ledger.attendance import Attendance, Counts, profiles
-from dp.ledger.budgets import BudgetState, compose
+from dp.ledger.budgets import LARGEST_DIFFERENCE, BudgetState, compose, unpaid
 from dp.ledger.chain import Entry, Head, Kind, check_signature, signed_by
 from dp.ledger.charge import grid_above
 from dp.ledger.cohorts import Opening
 from dp.ledger.history import History
 from dp.ledger.vouching import NOTHING_KNOWN, Known, Vouching, Witness
+
+NO_PROOF = (UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ class _Examination:
         self.problems: list[Problem] = []
         self._openings = Merged(openings)
         self._checked: dict[int, int] = {}
+        self._outcomes: dict[tuple[int, int, int], str] = {}
 
     def note(self, wrong: LedgerError) -> None:
         self.problems.append(Problem(wrong.seq, type(wrong).__name__, str(wrong)))
@@ -108,12 +113,20 @@ class _Examination:
             self.history.apply(entry)
             self.attendance.learn(self.history, self._openings.until(entry.seq))
             self.check_recorded(entry)
+            self.check_outcome(entry)
         except LedgerError as wrong:
             # Not the number it gives itself: one before it may be missing.
             self.unread = self.entries - 1
             self.note(wrong)
         else:
             self.note_all(self.vouching.see(signed, entry))
+
+    def check(self, require: Callable[[], None]) -> None:
+        """Notes what a requirement raises."""
+        try:
+            require()
+        except LedgerError as wrong:
+            self.note(wrong)
 
     def note_all(self, found: Iterable[LedgerError]) -> None:
         for wrong in found:
@@ -123,6 +136,7 @@ class _Examination:
         """What can only be said once everything was read."""
         if self.entries == 0 and not self.problems:
             self.note(Corrupt("the ledger has no entries, not even a GENESIS"))
+        self.check(self.history.require_unrehearsed)
         if self.last is not None and self.history.signed is not None and self.unread is None:
             self.check_limits(self.last.seq)
             missing = self.vouching.end(self.history.signed, self.last.head)
@@ -137,6 +151,35 @@ class _Examination:
             if after.upper > grid_above(self.history.budgets[budget].terms.budget.epsilon):
                 self.refute(entry.seq, self.history.budgets[budget], f"records epsilon {float(after.upper):.9g}")
 
+    def check_outcome(self, entry: Entry) -> None:
+        """What a COMMIT says came out does not provably cost more, by itself, than what was charged for it."""
+        ended = self.history.ended
+        if entry.kind != Kind.COMMIT or ended is None:
+            return
+        record = self.history.records[ended]
+        if record.outcome is None:
+            return
+        for budget in record.budgets:
+            pair = record.charge.event, record.outcome.released
+            if said := self._unpaid(entry.seq, self.history.budgets[budget], *pair):
+                self.note(Corrupt(f"entry {entry.seq}: {said} of budget {budget}", seq=entry.seq))
+
+    def _unpaid(self, seq: int, budget: BudgetState, charged: Event, released: Event) -> str:
+        # Equal events of one history are one object, and it keeps them.
+        key = (budget.id, id(charged), id(released))
+        if charged is not released and key not in self._outcomes:
+            paid, realised = (self._alone(seq, budget, event) for event in (charged, released))
+            said = "" if paid is None or realised is None else unpaid(paid, realised, LARGEST_DIFFERENCE)
+            self._outcomes[key] = said
+        return self._outcomes.get(key, "")
+
+    def _alone(self, seq: int, budget: BudgetState, event: Event) -> Interval | None:
+        try:
+            return compose(Counter([event]), budget.terms, budget.terms.view)
+        except NO_PROOF as wrong:
+            self.problems.append(Problem(seq, "Unverifiable", f"the outcome at entry {seq}: {wrong}"))
+            return None
+
     def check_limits(self, seq: int) -> None:
         """What is charged up to here, composed anew, does not provably exceed the limit of any budget."""
         for budget in self.history.budgets.values():
@@ -148,7 +191,7 @@ class _Examination:
         """The same for one budget; under a limit for each client, of the client that has spent most."""
         try:
             spent = [compose(counts, budget.terms, budget.terms.view) for counts in self._profiles(budget)]
-        except (UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement) as wrong:
+        except NO_PROOF as wrong:
             self.problems.append(Problem(seq, "Unverifiable", f"charges up to entry {seq}: {wrong}"))
             return
         epsilon = max(map(_proven, spent))

@@ -29,6 +29,7 @@ from dp.events import Composed, Event, GaussianEvent, NonPrivate, Poisson, PureE
 from dp.ledger import Ledger, Reservation, Standing, spend
 from dp.ledger.budgets import compose
 from dp.ledger.charge import Charge, Ends, Outcome, Randomness, Terms, grid_above, grid_below
+from dp.ledger.vouching import Known
 from tests.dp.ledger_kit import DELTA, EVENT, RELATION, WIDE, budget_for, charge, epsilon_of, outcome
 from tests.rows import rows
 
@@ -417,8 +418,13 @@ def test_noise_from_a_known_seed_needs_a_rehearsal(path: Path) -> None:
         Ledger.open_insecure(path)
     rehearsal = path.with_name("rehearsal.ledger")
     with Ledger.open_insecure(rehearsal, WIDE) as ledger:
-        ledger.commit(ledger.reserve(charge(0, KNOWN_SEED)), outcome(KNOWN_SEED))
         assert ledger.verify().ok
+        ledger.commit(ledger.reserve(charge(0, KNOWN_SEED)), outcome(KNOWN_SEED))
+        ledger.commit(ledger.reserve(charge(1, KNOWN_SEED)), outcome(KNOWN_SEED))
+        for judged in (ledger.verify(Known(pin=ledger.pin())), ledger.replay()):
+            assert not judged.ok
+            assert [(each.line, each.error) for each in judged.problems] == [(2, "Unverifiable")]
+            assert "rehearsal" in judged.problems[0].message
         assert ledger.terms.randomness is Randomness.INSECURE
     with pytest.raises(BadParameters, match="open_insecure"):
         Ledger.open(rehearsal)

@@ -36,7 +36,7 @@ FINDING = Finding(
     seed=7,
     checks=(Check("variance", True, 0.5),),
 )
-SETTING = Setting(Fraction(1, 1000), Fraction(1), 20, 30, 5, 2)
+SETTING = Setting(Fraction(1, 1000), Fraction(1), 20, 1, 1, 2)
 PARTY = Ed25519PrivateKey.from_private_bytes(b"\x05" * 32)
 
 

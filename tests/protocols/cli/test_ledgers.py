@@ -9,7 +9,7 @@ import random
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from dp.ledger.pins import Pin
 from dp.ledger.place import beside, read_key
 from dp.ledger.store import Store
 from protocols.cli import main
-from tests.dp.ledger_kit import WIDE, budget_for, charge, edit, finish, outcome, start
+from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, edit, finish, outcome, start
 from tests.dp.test_ledger_replay import recording, rewritten
 from tests.dp.test_ledger_vouching import PARTY, PUBLIC
 
-JUDGED = {"version", "command", "ok", "entries", "head", "epsilon_lower", "epsilon_upper", "problems"}
+JUDGED = {"version", "command", "ok", "entries", "head", "randomness", "epsilon_lower", "epsilon_upper", "problems"}
 PROMISED = {
     "show": JUDGED | {"budgets"},
     "verify": JUDGED | {"budgets", "verdict", "vouched", "witnesses", "reasons"},
@@ -352,6 +352,13 @@ def test_a_ledger_for_rehearsals_is_written_to_as_one(secagg: Call) -> None:
     assert secagg("budget", "new.ledger", *limits).code == 0
     with Ledger.open_insecure("new.ledger") as ledger:
         assert ledger.terms.randomness.value == "insecure"
+        seeded = replace(EVENT, rng="insecure")
+        ledger.commit(ledger.reserve(charge(0, seeded)), outcome(seeded))
+        ledger.pin().keep(Path("new.pin").absolute())
+    for command in (["show"], ["verify", "--pin", "new.pin", "--require-pin"], ["replay"]):
+        ran = secagg(command[0], "new.ledger", *command[1:], "--json")
+        assert (ran.code, ran.json["ok"], ran.json["randomness"]) == (1, False, "insecure")
+        assert ran.json["problems"] == [{"line": 2, "error": "Unverifiable"}]
 
 
 def test_what_dead_processes_held_is_settled_as_spent(secagg: Call, path: Path) -> None:
