@@ -119,8 +119,8 @@ def _bar(scale: Scale, finding: Finding, top: float) -> Iterable[Piece]:
     short = words if len(words) <= _LETTERS else f"{words[: _LETTERS - 1]}…"
     # The name as it was cut, then what is left of the subject.
     audit, subject = short[: len(finding.audit)], short[len(finding.audit) + 2 :]
-    pieces = [element("tspan", audit), *([": ", element("tspan", subject)] if subject else [])]
-    yield element("text", *pieces, x=6, y=number(top + 12), cls="name")
+    follows = join([": ", element("tspan", subject)]) if subject else NOTHING
+    yield element("text", element("tspan", audit), follows, x=6, y=number(top + 12), cls="name")
     middle = top + 18
     if finding.lower_bound is not None:
         width = max(scale.at(finding.lower_bound) - scale.first, 1.0)
