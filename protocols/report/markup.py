@@ -14,6 +14,26 @@ from dataclasses import dataclass
 
 EMPTY = frozenset({"meta", "img", "br", "link"})
 
+# Letters and marks by their category, so `isprintable`, that nevertheless show nothing. Source: Unicode 14,
+# DerivedCoreProperties, Default_Ignorable_Code_Point; and the blanks, which that property leaves out.
+_IGNORABLE = (
+    (0x034F, 0x034F),  # the grapheme joiner
+    (0x115F, 0x1160),  # Hangul fillers
+    (0x17B4, 0x17B5),  # Khmer inherent vowels
+    (0x180B, 0x180F),  # Mongolian variation selectors
+    (0x3164, 0x3164),  # another Hangul filler
+    (0xFE00, 0xFE0F),  # variation selectors
+    (0xFFA0, 0xFFA0),  # another Hangul filler
+    (0xE0100, 0xE01EF),  # more variation selectors
+)
+_BLANK = (
+    (0x2800, 0x2800),  # the Braille pattern without dots
+    (0x13441, 0x13442),  # Egyptian blanks
+    (0x16FE4, 0x16FE4),  # the Khitan filler
+    (0x1D159, 0x1D159),  # the note without a head
+)
+UNSEEN = frozenset(chr(code) for first, last in (*_IGNORABLE, *_BLANK) for code in range(first, last + 1))
+
 
 @dataclass(frozen=True, slots=True)
 class Markup:
@@ -30,7 +50,7 @@ NOTHING = Markup("")
 
 def text(value: str) -> Markup:
     """A stranger's text as a reader may see it: escaped, and nothing in it invisible."""
-    shown = "".join(letter if letter.isprintable() or letter == "\n" else _spelled(letter) for letter in value)
+    shown = "".join(letter if _is_seen(letter) else _spelled(letter) for letter in value)
     return Markup(html.escape(shown, quote=True))
 
 
@@ -54,6 +74,10 @@ def _source(piece: Piece) -> str:
 
 def _attribute(key: str) -> str:
     return "class" if key == "cls" else key.rstrip("_").replace("_", "-")
+
+
+def _is_seen(letter: str) -> bool:
+    return (letter.isprintable() and letter not in UNSEEN) or letter == "\n"
 
 
 def _spelled(letter: str) -> str:

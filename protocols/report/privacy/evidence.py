@@ -20,6 +20,7 @@ from protocols.report.privacy.parts import (
     quiet,
     remark,
     section,
+    stranger,
     table,
 )
 from protocols.report.privacy.words import above, below, count, near
@@ -66,7 +67,7 @@ def _row(seq: int, finding: Finding) -> Sequence[Piece]:
     if finding.hypotheses > 1:
         hypotheses = f"{count(finding.hypotheses)} hypotheses, {hypotheses}"
     return (
-        join([code(finding.audit), quiet(f"{finding.subject}, entry {seq}")]),
+        join([code(finding.audit), quiet(stranger(finding.subject), f", entry {seq}")]),
         element("span", finding.verdict, cls=f"word figures {kind}"),
         "none"
         if finding.claim is None
@@ -83,7 +84,7 @@ def _checks(finding: Finding) -> Piece:
         return "none"
     held = sum(check.passed for check in finding.checks)
     failed = [
-        join([element("span", "failed", cls="word refuted"), f": {check.name}, {near(check.value)}"])
+        join([element("span", "failed", cls="word refuted"), ": ", stranger(check.name), f", {near(check.value)}"])
         for check in finding.checks
         if not check.passed
     ]
@@ -116,7 +117,10 @@ def _axis_of_claims(found: Sequence[tuple[int, Finding]]) -> Markup:
 def _bar(scale: Scale, finding: Finding, top: float) -> Iterable[Piece]:
     words = f"{finding.audit}: {finding.subject}"
     short = words if len(words) <= _LETTERS else f"{words[: _LETTERS - 1]}…"
-    yield element("text", short, x=6, y=number(top + 12), cls="name")
+    # The name as it was cut, then what is left of the subject.
+    audit, subject = short[: len(finding.audit)], short[len(finding.audit) + 2 :]
+    follows = join([": ", element("tspan", subject)]) if subject else NOTHING
+    yield element("text", element("tspan", audit), follows, x=6, y=number(top + 12), cls="name")
     middle = top + 18
     if finding.lower_bound is not None:
         width = max(scale.at(finding.lower_bound) - scale.first, 1.0)
@@ -196,7 +200,10 @@ def _unverifiable(statement: Statement) -> Markup:
     problems = [problem for problem in statement.verdict.problems if problem.error == "Unverifiable"]
     doubts = [opinion for opinion in statement.opinions if opinion.interval is None]
     said: list[Piece] = [problem.message for problem in problems[:LISTED]]
-    said += [f"Budget {each.budget}, accountant {each.accountant}: {each.why}" for each in doubts[:LISTED]]
+    said += [
+        join([f"Budget {each.budget}, accountant ", stranger(each.accountant), ": ", stranger(each.why)])
+        for each in doubts[:LISTED]
+    ]
     if not said:
         return NOTHING
     many = len(problems) + len(doubts)

@@ -24,6 +24,7 @@ from protocols.report.privacy.parts import (
     paragraph,
     quiet,
     section,
+    stranger,
     table,
 )
 from protocols.report.privacy.totals import Total
@@ -74,7 +75,14 @@ def verdict(known: Facts) -> Markup:
     )
     problems = statement.verdict.problems
     found = [
-        join([f"Entry {problem.line}: " if problem.line is not None else "", code(problem.error), " ", problem.message])
+        join(
+            [
+                f"Entry {problem.line}: " if problem.line is not None else "",
+                code(problem.error),
+                " ",
+                stranger(problem.message),
+            ]
+        )
         for problem in problems[:LISTED]
     ]
     return section(
@@ -259,8 +267,10 @@ def _opinions(known: Facts) -> Markup:
     rows = [
         (
             str(opinion.budget),
-            opinion.accountant,
-            opinion.why if opinion.interval is None else join([interval(opinion.interval), quiet(opinion.why)]),
+            stranger(opinion.accountant),
+            stranger(opinion.why)
+            if opinion.interval is None
+            else join([interval(opinion.interval), quiet(stranger(opinion.why))]),
             "no opinion" if opinion.interval is None else agreement(agrees=opinion.agrees),
         )
         for opinion in opinions[:LISTED]

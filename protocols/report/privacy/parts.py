@@ -39,6 +39,11 @@ def code(value: str) -> Markup:
     return element("code", value)
 
 
+def stranger(value: str) -> Markup:
+    """A stranger's words within a sentence of ours: a name written from right to left draws no number of ours along."""
+    return element("bdi", value)
+
+
 def figures(value: str) -> Markup:
     """Numbers that stay on one line."""
     return element("span", value, cls="figures")

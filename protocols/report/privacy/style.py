@@ -20,6 +20,7 @@ p{margin:0 0 .75rem;max-width:44rem}
 section{margin-top:2.25rem}
 a{color:var(--data)}
 code{font:.88em/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
+code,bdi,.pre,tspan{unicode-bidi:isolate}
 .hex{color:var(--soft)}
 .number{color:var(--soft);font-weight:400;margin-right:.6rem;font-variant-numeric:tabular-nums}
 .figures{white-space:nowrap;overflow-wrap:normal}

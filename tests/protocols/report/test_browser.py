@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,6 +44,25 @@ CONTRAST = """(() => {
         return (Math.max(...two) + 0.05) / (Math.min(...two) + 0.05);
     }));
 })()"""
+
+
+# Letters that stand before the one they follow in the source, on the same line of the same sentence; a name that is
+# written from right to left may do so within itself.
+TURNED = """(name => {
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), places = [];
+    for (let node; node = walker.nextNode();) for (let i = 0; i < node.data.length; i++) {
+        const range = document.createRange();
+        range.setStart(node, i);
+        range.setEnd(node, i + 1);
+        const box = range.getBoundingClientRect(), sentence = node.parentElement.closest('td,p,li,dd,h3,h4,text');
+        if (node.data[i].trim() && box.width) places.push([node.data[i], box, sentence]);
+    }
+    return places.slice(1).map((place, i) => [places[i], place])
+        .filter(([[a, one, p], [b, two, q]]) => p && p === q && two.left < one.left
+            && Math.abs(one.top + one.height / 2 - two.top - two.height / 2) < 4
+            && !(name.includes(a) && name.includes(b)))
+        .map(([[a, , p], [b]]) => a + ' ' + b + ' in ' + p.textContent.slice(0, 80));
+})"""
 
 
 @pytest.fixture(scope="module", params=["good", "troubled"])
@@ -117,6 +137,19 @@ def test_a_picture_of_the_page_is_as_wide_as_the_telephone(page: Page) -> None:
     width, height = struct.unpack(">II", page.screenshot()[16:24])
     assert width == 360
     assert height == page.evaluate("document.documentElement.scrollHeight")
+
+
+@pytest.mark.parametrize("name", ["\u05d0\u05d1\u05d2\u05d3", "\u0633\u0644\u0627\u0645"])
+def test_a_name_written_from_right_to_left_turns_no_number_beside_it(name: str, tmp_path: Path) -> None:
+    """Against a ledger whose names make the page show 5.21 where 12.5 was written."""
+    statement = kit.troubled(name)
+    digests = tuple(replace(each, software=name, code=b"\x12" * 32) for each in statement.releases)
+    source, _ = render(replace(statement, releases=digests))
+    (tmp_path / "report.html").write_text(source, encoding="utf-8")
+    with opened(tmp_path / "report.html", tmp_path / "profile") as shown:
+        shown.resize(1280)
+        assert shown.evaluate(f"document.body.textContent.includes('{name}')")
+        assert shown.evaluate(f"{TURNED}('{name}')") == []
 
 
 def test_the_browser_has_nothing_to_complain_about(page: Page) -> None:

@@ -109,7 +109,7 @@ def test_a_refuting_audit_is_in_the_verdict_and_the_failed_check_is_named() -> N
     broken = kit.finding("selftest", 9.5, checks=(Check("variance, standard errors", False, 99.5),))
     said = shown(kit.statement(audits=((62, broken),)))
     assert "1 audit of 1 refuted what was claimed" in said
-    assert "failed : variance, standard errors, 99.5" in said
+    assert "failed : variance, standard errors , 99.5" in said
     assert "refuted what was claimed" not in shown(kit.statement())
 
 
