@@ -16,7 +16,7 @@ A pass proves nothing; it would have found noise 2 % too weak, a clip that is mi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 
 import numpy as np
@@ -96,7 +96,7 @@ def examine(
             samples_of_tables(route.laws, source),
             fresh((absent, other)),
             _correlation("neighbouring coordinates", absent),
-            _clip(route, source),
+            clipped(lambda: route.length(source)),
         ),
     )
 
@@ -132,6 +132,17 @@ def fresh(drawn: Iterable[NDArray[np.uint64] | Integers]) -> Check:
     sums = np.sort(np.concatenate([_window_sums(stream) for stream in drawn]))
     again = int(np.count_nonzero(sums[1:] == sums[:-1]))
     return Check(f"windows of {WINDOW} that occur twice", again == 0, float(again))
+
+
+def clipped(length: Callable[[], Fraction]) -> Check:
+    """Whether |v|^2 / Delta^2, v what an update moves a release by, stays within 1."""
+    name = "length of a far too long update / sensitivity"
+    try:
+        most = length()
+    except ClipExceeded:
+        # The release was blocked by the integer bound, but only because the clip before it did nothing.
+        return Check(name, False, math.nextafter(1.0, 2.0))
+    return Check(name, most <= 1, float(most))
 
 
 def _words(source: Source, context: bytes) -> NDArray[np.uint64]:
@@ -184,13 +195,3 @@ def _correlation(name: str, values: NDArray[np.uint64] | Integers) -> Check:
     related = float(np.sum(numbers[1:] * numbers[:-1])) / spread if spread > 0.0 else 1.0
     error = related * math.sqrt(numbers.size)
     return Check(f"{name}, correlation in standard errors", abs(error) < SIX_SIGMAS, error)
-
-
-def _clip(route: Route, source: Source) -> Check:
-    name = "length of a far too long update / sensitivity"
-    try:
-        length = route.length(source)
-    except ClipExceeded:
-        # The release was blocked by the integer bound, but only because the clip before it did nothing.
-        return Check(name, False, math.nextafter(1.0, 2.0))
-    return Check(name, length <= 1, float(length))
