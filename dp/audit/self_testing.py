@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.accountant import Unit, View, account
-from dp.audit.confidence import Count, Mistakes, epsilon_of_shift
+from dp.audit.confidence import Count, Mistakes, alpha_of
 from dp.audit.finding import Check, Correction, Finding
 from dp.audit.production import production_routes
-from dp.audit.routes import Route, Rule, Source
+from dp.audit.routes import Route, Source
 from dp.audit.tables import lattice, law_of_tables, samples_of_tables
 from dp.entropy import Entropy
 from dp.errors import BadParameters, ClipExceeded
@@ -82,7 +82,7 @@ def examine(
         subject=route.name,
         claim=claimed(route, delta) if claim is None else claim,
         delta=delta,
-        lower_bound=_bound(route, mistakes, float(delta), 1.0 - confidence),
+        lower_bound=route.rule.bound(mistakes, float(delta), alpha_of(confidence)),
         confidence=confidence,
         trials=absent.size + present.size,
         hypotheses=1,
@@ -154,14 +154,6 @@ def _require_outputs(*outputs: Integers) -> None:
     for output in outputs:
         if type(output) is not np.ndarray or output.dtype != np.int64 or output.ndim != 1 or output.size < WINDOW:
             raise BadParameters(f"a route draws one int64 vector of at least {WINDOW} outputs")
-
-
-def _bound(route: Route, mistakes: Mistakes, delta: float, alpha: float) -> float:
-    match route.rule:
-        case Rule.SHIFT:
-            return epsilon_of_shift(mistakes.shift(alpha), delta)
-        case Rule.TWO_BINS:
-            return mistakes.loss(delta, alpha)
 
 
 def _variance(route: Route, noise: Integers) -> Check:
