@@ -17,6 +17,7 @@ from dp.audit import (
     Declared,
     Finding,
     NoisePath,
+    Rule,
     across_processes,
     canary,
     examine,
@@ -27,6 +28,7 @@ from dp.audit import (
     routes_of,
 )
 from dp.audit.canaries import Release, Told
+from dp.audit.confidence import alpha_of
 from dp.audit.finding import LONGEST_NAME
 from dp.audit.matching import rates_for
 from dp.audit.self_testing import DELTA, streams
@@ -119,6 +121,15 @@ def steps_of_selftest(path: NoisePath | None) -> int:
     return len(production_routes() if path is None else routes_of(path)) + 2
 
 
+def require_ledger(path: Path | None) -> None:
+    """Whether findings can go where they are to go: asked before an audit that takes long, and not after it.
+
+    Raises: BadParameters when there is no ledger; LedgerError.
+    """
+    if path is not None:
+        Ledger.open(path).close()
+
+
 def record(path: Path, report: AuditReport) -> None:
     """All findings into the ledger at path, each an entry of its own.
 
@@ -150,7 +161,7 @@ def _numbers(guesses: str) -> tuple[int, ...]:
 
 
 def read_scores(path: Path) -> Canaries:
-    """A CSV file with the header `score,included` and a line `0.25,1` or `0.25,0` for each canary.
+    """A CSV file with the header `score,included` and a line `0.25,1` or `0.25,0` for each canary; a BOM is left out.
 
     Raises: BadParameters naming the first line that is none, or a file above 64 MiB; NonFinite; OSError.
     """
@@ -159,7 +170,7 @@ def read_scores(path: Path) -> Canaries:
     if len(content) > LARGEST_SCORES:
         raise BadParameters(f"{path} is larger than {LARGEST_SCORES >> 20} MiB")
     try:
-        lines = csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True)
+        lines = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         rows = [row for row in lines if row]
     except (UnicodeDecodeError, csv.Error) as wrong:
         raise BadParameters(f"{path} is no CSV file of text: {wrong}") from wrong
@@ -185,8 +196,9 @@ def run_one_run(
     delta: Exact,
     claim: Exact | None,
     confidence: float,
+    seed: int = 0,
 ) -> AuditReport:
-    """The one-run audit of a file of scores."""
+    """The one-run audit of a file of scores; the seed orders equal ones, and draws the half that chooses."""
     finding = one_run(
         read_scores(scores),
         hypothesis,
@@ -194,6 +206,7 @@ def run_one_run(
         claim=None if claim is None else _claim(claim),
         confidence=confidence,
         subject=_printable(scores.name),
+        seed=seed,
     )
     return AuditReport((finding,))
 
@@ -214,7 +227,7 @@ def _printable(name: str) -> str:
 class CanaryRequest:
     """Which rounds are attacked, and how often; the seed is that of the attack's coins.
 
-    Raises: as `CanaryRounds`, BadPlan.
+    Raises: BadParameters for a confidence that is none; `system` as `CanaryRounds`, BadPlan.
     """
 
     clients: int
@@ -223,6 +236,9 @@ class CanaryRequest:
     delta: Exact
     seed: int
     confidence: float
+
+    def __post_init__(self) -> None:
+        alpha_of(self.confidence)
 
     @property
     def system(self) -> CanaryRounds:
@@ -255,6 +271,8 @@ def _canary_in(release: Release, subject: str, request: CanaryRequest, system: C
         delta=request.delta,
         rounds=request.rounds,
         seed=request.seed,
+        # These rounds claim discrete Gaussian noise, by its own curve.
+        rule=Rule.SHIFT,
         confidence=request.confidence,
         subject=subject,
         told=told,
@@ -274,6 +292,7 @@ def run_membership(request: CanaryRequest, told: Told = lambda done: None) -> Au
         delta=request.delta,
         rounds=request.rounds,
         seed=request.seed,
+        rule=Rule.SHIFT,
         rates=rates_for(request.rounds),
         confidence=request.confidence,
         subject="ideal sum",

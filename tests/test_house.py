@@ -28,13 +28,13 @@ PACKAGES = ("secagg", "dp", "protocols")
 # Every module of `protocols`, or a package whose files belong together, may import what stands above it only.
 ORDER = (
     "errors",
-    "selftesting",
     "wire",
     "party",
     "certificates",
     "heads",
     "plan",
     "coding",
+    "selftesting",
     "verifying",
     "messages",
     "submission",

@@ -17,7 +17,7 @@ The attacked system is an argument: nothing in here knows how a sum came about.
 from __future__ import annotations
 
 from dp.audit.canaries import Observed, Presence, canary, observe
-from dp.audit.confidence import Count, Mistakes, epsilon_of_shift
+from dp.audit.confidence import Count, Mistakes, Rule, epsilon_of_shift
 from dp.audit.finding import Check, Correction, Finding, refuted
 from dp.audit.glyphs import Pictures, glyphs
 from dp.audit.guessing import Canaries, ChosenOnHalf, Declared, one_run
@@ -26,7 +26,7 @@ from dp.audit.inverted import Inversion, InversionRow, Panel
 from dp.audit.matching import Point, Roc, judge, membership, optimum, roc
 from dp.audit.processes import across_processes
 from dp.audit.production import production_routes, routes_of
-from dp.audit.routes import NoisePath, Route, Rule
+from dp.audit.routes import NoisePath, Route
 from dp.audit.self_testing import examine, selftest
 
 __all__ = [

@@ -4,6 +4,9 @@
     statistic    t = <sum, v> / C: about 1 with it, about 0 without
     rule         t > 1/2 counts as "in", fixed before the first round
 
+What the claim is decides how the mistakes are read (`Rule`): two bins for any (epsilon, delta), which is loose where
+the noise is Gaussian, and the curve of Gaussian noise where the caller says that this is what is claimed.
+
 `release` is the system under test: a simulated sum for thousands of rounds, the real protocol for tens. What the other
 clients send is the attacker's to know, and has to be taken off by `release`; a direction they are known in is the
 worst case, so that the bound is tight where the noise is Gaussian.
@@ -22,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.accountant import probability
-from dp.audit.confidence import Count, Mistakes, epsilon_of_shift
+from dp.audit.confidence import Count, Mistakes, Rule, alpha_of
 from dp.audit.finding import Check, Correction, Finding
 from dp.clip import require_bound
 from dp.entropy import Entropy
@@ -122,16 +125,18 @@ def canary(
     delta: Exact,
     rounds: int,
     seed: int,
+    rule: Rule = Rule.TWO_BINS,
     confidence: float = 0.95,
     subject: str = "sum of one round",
     told: Told = lambda done: None,
 ) -> Finding:
-    """The epsilon at delta that these rounds prove one of them to leak, through the curve of Gaussian noise.
+    """The epsilon at delta that these rounds prove one of them to leak.
 
-    Guarantee: above the claim with probability at most 1 - confidence where the claim holds of every round by itself.
+    Guarantee: above the claim with probability at most 1 - confidence where the claim holds of every round by itself;
+        with `Rule.SHIFT` only where the claim is one of Gaussian noise, of which it proves far more.
     Raises: as `observe`; NotEnoughTrials when so few rounds prove nothing even without a mistake.
     """
-    at = probability("delta", delta)
+    at, alpha = probability("delta", delta), alpha_of(confidence)
     seen = observe(release, direction, clip, rounds=rounds, seed=seed, told=told)
     mistakes = seen.mistakes(THRESHOLD)
     return Finding(
@@ -139,7 +144,7 @@ def canary(
         subject=subject,
         claim=claim,
         delta=at,
-        lower_bound=epsilon_of_shift(mistakes.shift(1.0 - confidence), float(at)),
+        lower_bound=rule.bound(mistakes, float(at), alpha),
         confidence=confidence,
         trials=seen.rounds,
         hypotheses=1,

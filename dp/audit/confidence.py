@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import Enum
 
 from dp.errors import BadParameters, NotEnoughTrials
 from dp.gaussian import gaussian_epsilon
@@ -97,6 +98,38 @@ class Mistakes:
                 f"{fewest} trials of one kind prove nothing at confidence {1 - alpha:.6g} even without a mistake; "
                 f"run at least {need} of each, or ask for less confidence"
             )
+
+
+class Rule(Enum):
+    """Which inequality turns mistakes into epsilon: what is claimed decides, and the caller says it.
+
+    TWO_BINS is sound for every (epsilon, delta) claim. SHIFT is sound only for a claim that no pair of neighbours is
+    farther apart than two Gaussians; of other noise that keeps its claim it makes false alarms.
+    """
+
+    SHIFT = "shift"
+    TWO_BINS = "two bins"
+
+    def bound(self, mistakes: Mistakes, delta: float, alpha: float) -> float:
+        """The epsilon at delta that these mistakes prove; wrong with probability at most alpha.
+
+        Raises: NotEnoughTrials as `Mistakes.shift`.
+        """
+        match self:
+            case Rule.SHIFT:
+                return epsilon_of_shift(mistakes.shift(alpha), delta)
+            case Rule.TWO_BINS:
+                return mistakes.loss(delta, alpha)
+
+
+def alpha_of(confidence: float) -> float:
+    """1 - confidence, in double precision.
+
+    Raises: BadParameters for a confidence that is not within 0..1, or so near to an end that none is left.
+    """
+    if not (0.0 < confidence < 1.0 and 0.0 < 1.0 - confidence < 1.0):
+        raise BadParameters(f"confidence must lie within 0..1, and be told from both in doubles, got {confidence!r}")
+    return 1.0 - confidence
 
 
 def epsilon_of_shift(mu: float, delta: float) -> float:

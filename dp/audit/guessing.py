@@ -5,6 +5,7 @@
     (epsilon, delta)-DP, p = 1 / (1 + e^-epsilon), W ~ Binomial(r, p):
     Pr[v or more right] <= Pr[W >= v] + 2 m delta max_{1 <= i <= v} Pr[v - i <= W <= v - 1] / i
 
+Equal scores are put in an order of the attack's own, drawn from its seed: the order they came in may be the coins.
 An epsilon at which the right-hand side is at most alpha is refuted, and with it every smaller one. With r guesses the
 bound cannot exceed about ln(q / (1 - q)), q = alpha^(1/r): 4.9 for 400 of them at 95 %.
 r is part of the hypothesis: it is one number, or a declared list that shares alpha, or chosen on one half of the
@@ -22,11 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.accountant import probability
+from dp.audit.confidence import alpha_of
 from dp.audit.finding import Check, Correction, Finding
+from dp.entropy import CHUNK_WORDS, Entropy, Words
 from dp.errors import BadParameters, NonFinite, NotEnoughTrials, UndeclaredHypothesis
 from dp.events import Exact
 
 Floats = NDArray[np.float64]
+
+LABEL_EQUAL_SCORES = b"secagg/v1/dp/audit/equal-scores"
+LABEL_HALVES = b"secagg/v1/dp/audit/halves"
 
 MOST_CANARIES = 1 << 20
 MOST_HYPOTHESES = 64
@@ -61,23 +67,38 @@ class Canaries:
         """m."""
         return int(self.scores.size)
 
+    def ranked(self, seed: int) -> Ranked:
+        """The coins in rising order of their scores, equal scores in an order that the seed draws.
+
+        Guarantee: whatever order the canaries came in, also one by their coins, equal scores say nothing about them.
+        """
+        order = np.lexsort((_words(seed, LABEL_EQUAL_SCORES, self.count), self.scores))
+        return Ranked(self.included[order])
+
+    def halves(self, seed: int) -> tuple[Canaries, Canaries]:
+        """A half of the canaries that the seed draws, and the rest: it says nothing about the coins."""
+        order = np.argsort(_words(seed, LABEL_HALVES, self.count))
+        one, other = order[0::2], order[1::2]
+        return Canaries(self.scores[one], self.included[one]), Canaries(self.scores[other], self.included[other])
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The coins of canaries, the one that looks least included first."""
+
+    included: NDArray[np.bool_]
+
     def correct(self, guesses: int) -> int:
         """v: how many of r guesses are right, the r - r // 2 highest "in" and the r // 2 lowest "out".
 
-        Equal scores keep the order they came in, which says nothing about the coins.
         Raises: NotEnoughTrials for more guesses than canaries.
         """
         _require_guesses(guesses)
-        if guesses > self.count:
-            raise NotEnoughTrials(f"{guesses} guesses about {self.count} canaries: guess less, or run more canaries")
-        order = np.argsort(self.scores, kind="stable")
-        out = order[: guesses // 2]
-        highest = order[self.count - (guesses - guesses // 2) :]
-        return int(np.count_nonzero(self.included[highest]) + np.count_nonzero(~self.included[out]))
-
-    def halves(self) -> tuple[Canaries, Canaries]:
-        """Every other canary, and the rest: by position, which says nothing about the coins."""
-        return Canaries(self.scores[0::2], self.included[0::2]), Canaries(self.scores[1::2], self.included[1::2])
+        count = self.included.size
+        if guesses > count:
+            raise NotEnoughTrials(f"{guesses} guesses about {count} canaries: guess less, or run more canaries")
+        lowest, highest = self.included[: guesses // 2], self.included[count - (guesses - guesses // 2) :]
+        return int(np.count_nonzero(highest) + np.count_nonzero(~lowest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +135,18 @@ def one_run(
     claim: float | None = None,
     confidence: float = 0.95,
     subject: str = "one run",
-    seed: int | None = None,
+    seed: int = 0,
 ) -> Finding:
-    """The epsilon at delta that one run's scores prove, against the claim; `seed` is that of the attack's canaries.
+    """The epsilon at delta that one run's scores prove, against the claim.
 
+    `seed` is the attack's: it orders equal scores and draws the half that chooses. It is chosen before the scores are
+    seen; trying several is trying several hypotheses.
     delta is that of the claim: what m canaries cost of it is inside the bound.
-    Raises: UndeclaredHypothesis for no number of guesses; NotEnoughTrials for more guesses than canaries, or so few
-        that nothing can be proved; BadParameters.
+    A declared number that could prove nothing, were all its guesses right, proves 0 and is paid for like the others.
+    Raises: UndeclaredHypothesis for no number of guesses; NotEnoughTrials for more guesses than canaries, or when none
+        of the numbers could prove anything; BadParameters.
     """
-    at, alpha = probability("delta", delta), _alpha(confidence)
+    at, alpha = probability("delta", delta), alpha_of(confidence)
     declared = Declared((hypothesis,)) if isinstance(hypothesis, int) else hypothesis
     match declared:
         case Declared(guesses):
@@ -131,13 +155,14 @@ def one_run(
                 correction = Correction.NONE
             hypotheses = len(guesses)
         case ChosenOnHalf(candidates):
-            half, tested = canaries.halves()
-            best = max(candidates, key=lambda r: epsilon_bound(half.count, r, half.correct(r), float(at), alpha))
+            half, tested = canaries.halves(seed)
+            best = _best(half, candidates, float(at), alpha, seed)
             trials, correction, hypotheses = (best,), Correction.SPLIT, max(2, len(candidates))
         case _:
             raise UndeclaredHypothesis("say how many guesses are made: one number, Declared(...) or ChosenOnHalf(...)")
     each = alpha / len(trials)
-    found = [(r, tested.correct(r)) for r in trials]
+    found = _counted(tested, trials, seed)
+    _require_provable(tested.count, trials, float(at), each)
     bounds = [epsilon_bound(tested.count, r, v, float(at), each) for r, v in found]
     return Finding(
         audit="one-run",
@@ -154,18 +179,32 @@ def one_run(
     )
 
 
+def _counted(canaries: Canaries, guesses: tuple[int, ...], seed: int) -> list[tuple[int, int]]:
+    """(r, v) for each r."""
+    ranked = canaries.ranked(seed)
+    return [(r, ranked.correct(r)) for r in guesses]
+
+
+def _best(half: Canaries, candidates: tuple[int, ...], delta: float, alpha: float, seed: int) -> int:
+    """The candidate with the largest bound, the first of several."""
+    bounds = {r: epsilon_bound(half.count, r, v, delta, alpha) for r, v in _counted(half, candidates, seed)}
+    return max(bounds, key=lambda r: bounds[r])
+
+
+def _require_provable(canaries: int, guesses: tuple[int, ...], delta: float, alpha: float) -> None:
+    if all(p_value(canaries, r, r, 0.0, delta) > alpha for r in guesses):
+        raise NotEnoughTrials(
+            f"{max(guesses)} guesses about {canaries} canaries at delta {delta:.3g} refute nothing at confidence "
+            f"{1 - alpha:.6g}, were they all right; make more, or ask for less confidence"
+        )
+
+
 def epsilon_bound(canaries: int, guesses: int, correct: int, delta: float, alpha: float) -> float:
     """The largest epsilon found at which `p_value` is at most alpha: it and all smaller ones are refuted. 0 if none is.
 
     Any epsilon with such a p-value is a valid bound, because a run that is (epsilon', delta)-DP for a smaller epsilon'
     is (epsilon, delta)-DP too. Bisection keeps one, so that no monotonicity is assumed.
-    Raises: NotEnoughTrials when all guesses right would not refute epsilon 0.
     """
-    if p_value(canaries, guesses, guesses, 0.0, delta) > alpha:
-        raise NotEnoughTrials(
-            f"{guesses} guesses about {canaries} canaries at delta {delta:.3g} refute nothing at confidence "
-            f"{1 - alpha:.6g}, were they all right; make more, or ask for less confidence"
-        )
     if p_value(canaries, guesses, correct, 0.0, delta) > alpha:
         return 0.0
     low, high = 0.0, LARGEST_EPSILON
@@ -190,14 +229,37 @@ def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
         )
     if correct == 0:
         return 1.0
-    p = float(expit(epsilon))
     # bdtrc(k - 1, ...) is Pr[W > k - 1].
-    tail = float(bdtrc(correct - 1, guesses, p))
+    tail = float(bdtrc(correct - 1, guesses, float(expit(epsilon))))
     if delta == 0.0:
         return min(1.0, tail)
-    tails = np.concatenate(([1.0], bdtrc(np.arange(0, correct - 1), guesses, p)))
-    below = tails[correct - 1 :: -1] - tail
-    return min(1.0, tail + 2.0 * canaries * delta * float(np.max(below / np.arange(1, correct + 1))))
+    return min(1.0, tail + 2.0 * canaries * delta * _densest(guesses, correct, epsilon))
+
+
+def _densest(guesses: int, correct: int, epsilon: float) -> float:
+    """max_{1 <= i <= v} Pr[v - i <= W <= v - 1] / i: the largest mean of the binomial weights just below v.
+
+    The weights rise to one peak and fall. So the mean grows with i as long as the next weight lies above it, and never
+    again after the first that does not: the place is found by halving, and its neighbours are tried as well.
+    """
+    from scipy.special import bdtrc, expit, gammaln, log_expit
+
+    p, logs = float(expit(epsilon)), (float(log_expit(epsilon)), float(log_expit(-epsilon)))
+    tail = float(bdtrc(correct - 1, guesses, p))
+
+    def mean(width: int) -> float:
+        above = 1.0 if width == correct else float(bdtrc(correct - width - 1, guesses, p))
+        return (above - tail) / width
+
+    def weight(right: int) -> float:
+        ways = gammaln(guesses + 1.0) - gammaln(right + 1.0) - gammaln(guesses - right + 1.0)
+        return math.exp(float(ways) + right * logs[0] + (guesses - right) * logs[1])
+
+    low, high = 1, correct
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if weight(correct - middle - 1) > mean(middle) else (low, middle)
+    return max(mean(width) for width in range(max(1, low - 1), min(correct, low + 1) + 1))
 
 
 def largest_bound(guesses: int, alpha: float) -> float:
@@ -213,10 +275,11 @@ def _told(guesses: int, correct: int, alpha: float) -> tuple[Check, Check]:
     )
 
 
-def _alpha(confidence: float) -> float:
-    if not 0.0 < confidence < 1.0:
-        raise BadParameters(f"confidence must lie within 0..1, got {confidence!r}")
-    return 1.0 - confidence
+def _words(seed: int, label: bytes, count: int) -> Words:
+    """Words of the attack, a function of its seed."""
+    with Entropy.insecure(seed, label, b"") as entropy:
+        chunks = [entropy.borrow(min(CHUNK_WORDS, count - at), label).copy() for at in range(0, count, CHUNK_WORDS)]
+    return np.concatenate(chunks)
 
 
 def _require_guesses(guesses: int) -> None:

@@ -3,7 +3,8 @@
     statistic   t = <sum, v> / C, the matched filter       t ~ N(1, z^2) with the target, N(0, z^2) without
     optimum     TPR = Phi(PhiInv(FPR) + 1 / z): no attack on this noise is better at any FPR
 
-A measured point above the curve by 6 standard errors refutes the noise. Thresholds are quantiles of one half of the
+The optimum is that of Gaussian noise: this is an attack on systems that say they add it. A measured point above the
+curve by 6 standard errors refutes the noise. Thresholds are quantiles of one half of the
 outputs without the target; both rates are counted on the others, so that no threshold is judged by its own data.
 "At FPR 10^-3" is where the claim matters: an attack that is right on average may still be sure of nobody, and one that
 is no better than chance on average may be sure of a few.
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from dp.accountant import probability
 from dp.audit.canaries import Observed, Release, Told, observe
-from dp.audit.confidence import Count, Mistakes, epsilon_of_shift
+from dp.audit.confidence import Count, Mistakes, Rule, alpha_of
 from dp.audit.finding import Check, Correction, Finding
 from dp.errors import BadParameters, NotEnoughTrials
 from dp.events import Exact
@@ -111,6 +112,7 @@ def membership(
     delta: Exact,
     rounds: int,
     seed: int,
+    rule: Rule = Rule.TWO_BINS,
     rates: tuple[float, ...] = RATES,
     confidence: float = 0.95,
     subject: str = "sum of one round",
@@ -118,15 +120,18 @@ def membership(
 ) -> Finding:
     """The matched filter on so many rounds, against the optimum and against the claim.
 
-    Guarantee: sound noise fails a check with probability below 1e-8; `lower_bound` is corrected for all thresholds.
+    Guarantee: sound Gaussian noise of z fails a check with probability below 1e-8. `lower_bound` is corrected for all
+        thresholds, and above the claim as rarely as `rule` says of it (`Rule`).
     Raises: as `observe` and `roc`.
     """
+    alpha_of(confidence)
     seen = observe(release, direction, clip, rounds=rounds, seed=seed, told=told)
     return judge(
         seen,
         noise_multiplier,
         claim=claim,
         delta=delta,
+        rule=rule,
         rates=rates,
         confidence=confidence,
         seed=seed,
@@ -141,24 +146,25 @@ def judge(
     claim: float | None,
     delta: Exact,
     seed: int,
+    rule: Rule = Rule.TWO_BINS,
     rates: tuple[float, ...] = RATES,
     confidence: float = 0.95,
     subject: str = "sum of one round",
 ) -> Finding:
     """The finding of `membership` from statistics that were seen before.  Raises: as `roc`."""
     at, measured = probability("delta", delta), roc(seen, noise_multiplier, rates)
-    each = (1.0 - confidence) / len(measured.points)
-    shifts = [_mistakes(point).shift(each) for point in measured.points]
+    each = alpha_of(confidence) / len(measured.points)
+    bounds = [rule.bound(_mistakes(point), float(at), each) for point in measured.points]
     return Finding(
         audit="membership",
         subject=subject,
         claim=claim,
         delta=at,
-        lower_bound=epsilon_of_shift(max(shifts), float(at)),
+        lower_bound=max(bounds),
         confidence=confidence,
         trials=seen.rounds,
-        hypotheses=len(shifts),
-        correction=Correction.NONE if len(shifts) == 1 else Correction.BONFERRONI,
+        hypotheses=len(bounds),
+        correction=Correction.NONE if len(bounds) == 1 else Correction.BONFERRONI,
         seed=seed,
         checks=(
             *(check for rate, point in zip(rates, measured.points, strict=True) for check in _told(rate, point, each)),

@@ -24,7 +24,8 @@ from fractions import Fraction
 import numpy as np
 
 from dp.accountant import Relation, Unit
-from dp.audit.routes import Drawn, NoisePath, Route, Rule, Source, binned, secret_of, shifted
+from dp.audit.confidence import Rule
+from dp.audit.routes import Drawn, NoisePath, Route, Source, binned, secret_of, shifted
 from dp.audit.shared_routes import (
     FAR_TOO_LONG,
     LABEL_EQUAL,

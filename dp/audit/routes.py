@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 from fractions import Fraction
 
 from dp.accountant import Relation
+from dp.audit.confidence import Rule
 from dp.entropy import Entropy
 from dp.errors import BadParameters
 from dp.events import Event
@@ -33,13 +34,6 @@ class NoisePath(StrEnum):
     LAYERS = "layers"
     CLIP_BIT = "clip-bit"
     LOCAL = "local"
-
-
-class Rule(Enum):
-    """Which inequality turns mistakes into epsilon: the curve of Gaussian noise, or that of any claim."""
-
-    SHIFT = "shift"
-    TWO_BINS = "two bins"
 
 
 @dataclass(frozen=True, slots=True)

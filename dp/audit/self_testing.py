@@ -16,17 +16,17 @@ A pass proves nothing; it would have found noise 2 % too weak, a clip that is mi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dp.accountant import Unit, View, account
-from dp.audit.confidence import Count, Mistakes, epsilon_of_shift
+from dp.audit.confidence import Count, Mistakes, alpha_of
 from dp.audit.finding import Check, Correction, Finding
 from dp.audit.production import production_routes
-from dp.audit.routes import Route, Rule, Source
+from dp.audit.routes import Route, Source
 from dp.audit.tables import lattice, law_of_tables, samples_of_tables
 from dp.entropy import Entropy
 from dp.errors import BadParameters, ClipExceeded
@@ -82,7 +82,7 @@ def examine(
         subject=route.name,
         claim=claimed(route, delta) if claim is None else claim,
         delta=delta,
-        lower_bound=_bound(route, mistakes, float(delta), 1.0 - confidence),
+        lower_bound=route.rule.bound(mistakes, float(delta), alpha_of(confidence)),
         confidence=confidence,
         trials=absent.size + present.size,
         hypotheses=1,
@@ -96,7 +96,7 @@ def examine(
             samples_of_tables(route.laws, source),
             fresh((absent, other)),
             _correlation("neighbouring coordinates", absent),
-            _clip(route, source),
+            clipped(lambda: route.length(source)),
         ),
     )
 
@@ -134,6 +134,17 @@ def fresh(drawn: Iterable[NDArray[np.uint64] | Integers]) -> Check:
     return Check(f"windows of {WINDOW} that occur twice", again == 0, float(again))
 
 
+def clipped(length: Callable[[], Fraction]) -> Check:
+    """Whether |v|^2 / Delta^2, v what an update moves a release by, stays within 1."""
+    name = "length of a far too long update / sensitivity"
+    try:
+        most = length()
+    except ClipExceeded:
+        # The release was blocked by the integer bound, but only because the clip before it did nothing.
+        return Check(name, False, math.nextafter(1.0, 2.0))
+    return Check(name, most <= 1, float(most))
+
+
 def _words(source: Source, context: bytes) -> NDArray[np.uint64]:
     with source(LABEL_WORDS, context) as entropy:
         return entropy.borrow(TESTED_WORDS, LABEL_WORDS).copy()
@@ -143,14 +154,6 @@ def _require_outputs(*outputs: Integers) -> None:
     for output in outputs:
         if type(output) is not np.ndarray or output.dtype != np.int64 or output.ndim != 1 or output.size < WINDOW:
             raise BadParameters(f"a route draws one int64 vector of at least {WINDOW} outputs")
-
-
-def _bound(route: Route, mistakes: Mistakes, delta: float, alpha: float) -> float:
-    match route.rule:
-        case Rule.SHIFT:
-            return epsilon_of_shift(mistakes.shift(alpha), delta)
-        case Rule.TWO_BINS:
-            return mistakes.loss(delta, alpha)
 
 
 def _variance(route: Route, noise: Integers) -> Check:
@@ -184,13 +187,3 @@ def _correlation(name: str, values: NDArray[np.uint64] | Integers) -> Check:
     related = float(np.sum(numbers[1:] * numbers[:-1])) / spread if spread > 0.0 else 1.0
     error = related * math.sqrt(numbers.size)
     return Check(f"{name}, correlation in standard errors", abs(error) < SIX_SIGMAS, error)
-
-
-def _clip(route: Route, source: Source) -> Check:
-    name = "length of a far too long update / sensitivity"
-    try:
-        length = route.length(source)
-    except ClipExceeded:
-        # The release was blocked by the integer bound, but only because the clip before it did nothing.
-        return Check(name, False, math.nextafter(1.0, 2.0))
-    return Check(name, length <= 1, float(length))

@@ -27,12 +27,14 @@ CoinSeed = Annotated[int, typer.Option(min=0, help="the attack's own coins; neve
 
 
 def told_of(command: str, report: AuditReport, ledger: Path | None, *, json: bool) -> None:
-    """Into the ledger first: what is printed is then there."""
-    if ledger is not None:
-        from protocols.auditing import record
+    """Into the ledger first: what is printed is then there. A ledger that fails loses its entry, never the finding."""
+    try:
+        if ledger is not None:
+            from protocols.auditing import record
 
-        record(ledger, report)
-    output(json).result(f"audit {command}", report.to_dict())
+            record(ledger, report)
+    finally:
+        output(json).result(f"audit {command}", report.to_dict())
     if not report.ok:
         raise typer.Exit(REFUSED)
 
@@ -44,9 +46,10 @@ def selftest(
     json: Json = False,
 ) -> None:
     """Every noise path through its own code, against what a ledger books for it."""
-    from protocols.auditing import run_selftest, steps_of_selftest
+    from protocols.auditing import require_ledger, run_selftest, steps_of_selftest
     from protocols.report.progress import steps
 
+    require_ledger(ledger)
     with steps("noise paths", steps_of_selftest(mechanism)) as told:
         report = run_selftest(mechanism, told)
     told_of("selftest", report, ledger, json=json)
@@ -66,13 +69,15 @@ def one_run(
     delta: DeltaOfClaim = "1e-5",
     claim: Annotated[str | None, typer.Option(help="the epsilon that is claimed", metavar="NUMBER")] = None,
     confidence: Confidence = 0.95,
+    seed: Annotated[int, typer.Option(min=0, help="orders equal scores, and draws the half that chooses")] = 0,
     ledger: LedgerOption = None,
     json: Json = False,
 ) -> None:
     """One run of training with canaries in it: how many guesses about them are right."""
-    from protocols.auditing import declared, run_one_run
+    from protocols.auditing import declared, require_ledger, run_one_run
 
-    report = run_one_run(scores, declared(guesses, choose), delta, claim, confidence)
+    require_ledger(ledger)
+    report = run_one_run(scores, declared(guesses, choose), delta, claim, confidence, seed)
     told_of("one-run", report, ledger, json=json)
 
 
@@ -89,9 +94,10 @@ def canary(
     json: Json = False,
 ) -> None:
     """A client in or out by a coin, a server that sees sums only: what it can tell."""
-    from protocols.auditing import CanaryRequest, run_canary, run_real_canary
+    from protocols.auditing import CanaryRequest, require_ledger, run_canary, run_real_canary
     from protocols.report.progress import steps
 
+    require_ledger(ledger)
     request = CanaryRequest(clients, noise_multiplier, rounds, delta, seed, confidence)
     run = run_real_canary if real else run_canary
     with steps("rounds", rounds) as told:
@@ -111,9 +117,10 @@ def membership(
     json: Json = False,
 ) -> None:
     """Who was in the sum, for an attacker who knows the target's update: against the best there can be."""
-    from protocols.auditing import CanaryRequest, run_membership
+    from protocols.auditing import CanaryRequest, require_ledger, run_membership
     from protocols.report.progress import steps
 
+    require_ledger(ledger)
     request = CanaryRequest(clients, noise_multiplier, rounds, delta, seed, confidence)
     with steps("rounds", rounds) as told:
         report = run_membership(request, told)

@@ -32,10 +32,11 @@ def invert(
     """Pictures of clients, read out of sums of their gradients: alone, aggregated, and with noise."""
     from dp.audit.inversion import COHORTS, MULTIPLIERS
     from dp.events import exact
-    from protocols.auditing import AuditReport, record
+    from protocols.auditing import AuditReport, record, require_ledger
     from protocols.learning.inverting import Source, audit_inversion
     from protocols.report.album import Album
 
+    require_ledger(ledger)
     album = None if pictures is None else Album.at(pictures)
     audit = audit_inversion(
         None if source is None else Source(source.value),
@@ -43,12 +44,14 @@ def invert(
         COHORTS if not clients else tuple(clients),
         MULTIPLIERS if not noise_multiplier else tuple(exact("--noise-multiplier", z) for z in noise_multiplier),
     )
-    # Into the ledger first: what is printed is then there.
-    if ledger is not None:
-        record(ledger, AuditReport((audit.finding,)))
     values = audit.to_dict()
     if album is not None:
         values["pictures"] = album.keep(audit.inversion.pictures)
-    output(json).result("audit invert", values)
+    # Into the ledger first: what is printed is then there. A ledger that fails loses its entry, never the finding.
+    try:
+        if ledger is not None:
+            record(ledger, AuditReport((audit.finding,)))
+    finally:
+        output(json).result("audit invert", values)
     if audit.finding.refuted:
         raise typer.Exit(REFUSED)

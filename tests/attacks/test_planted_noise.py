@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dp.accountant import Relation, Unit, View, account
 from dp.adaptive import AdaptiveClip, BitShare
 from dp.alias import AliasTable
-from dp.audit import NoisePath, Presence, canary, examine, one_run, routes_of, selftest
+from dp.audit import NoisePath, Presence, Rule, canary, examine, one_run, routes_of, selftest
 from dp.audit.production import central_gaussian, clip_bit, local, shares
 from dp.audit.self_testing import DELTA, claimed
 from dp.clip import Clipped
@@ -306,7 +306,7 @@ def test_amplification_by_a_cohort_that_is_visible_is_refuted(row: str) -> None:
 
     def attack(claim: float) -> bool:
         release = gaussian_sum(1.0, seed=5)
-        return canary(release, AXIS, 1, claim=claim, delta=DELTA, rounds=4000, seed=5).refuted
+        return canary(release, AXIS, 1, claim=claim, delta=DELTA, rounds=4000, seed=5, rule=Rule.SHIFT).refuted
 
     assert attack(hidden)
     assert not attack(visible)
@@ -386,8 +386,8 @@ def test_two_releases_that_are_charged_once_are_refuted(row: str) -> None:
         return (once(presence) + once(presence)) / 2
 
     claim = gaussian_epsilon(float(DELTA), 1.0)
-    assert canary(twice, AXIS, 1, claim=claim, delta=DELTA, rounds=4000, seed=6).refuted
-    assert not canary(once, AXIS, 1, claim=claim, delta=DELTA, rounds=4000, seed=6).refuted
+    assert canary(twice, AXIS, 1, claim=claim, delta=DELTA, rounds=4000, seed=6, rule=Rule.SHIFT).refuted
+    assert not canary(once, AXIS, 1, claim=claim, delta=DELTA, rounds=4000, seed=6, rule=Rule.SHIFT).refuted
 
 
 @rows("N6")
@@ -409,8 +409,8 @@ def test_noise_that_is_sized_by_the_next_clip_is_refuted(row: str) -> None:
         return release
 
     claim = gaussian_epsilon(float(DELTA), 1.0)
-    assert canary(sized_by(after), AXIS, now, claim=claim, delta=DELTA, rounds=2000, seed=8).refuted
-    assert not canary(sized_by(now), AXIS, now, claim=claim, delta=DELTA, rounds=2000, seed=8).refuted
+    assert canary(sized_by(after), AXIS, now, claim=claim, delta=DELTA, rounds=2000, seed=8, rule=Rule.SHIFT).refuted
+    assert not canary(sized_by(now), AXIS, now, claim=claim, delta=DELTA, rounds=2000, seed=8, rule=Rule.SHIFT).refuted
 
 
 @rows("N6")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dp.adaptive import AdaptiveClip
-from dp.audit import Presence, canary, membership, observe
+from dp.audit import Presence, Rule, canary, membership, observe
 from dp.audit.matching import rates_for
 from dp.gaussian import gaussian_epsilon
 from protocols.canary_rounds import CANARY, CanaryRounds
@@ -77,7 +77,16 @@ def test_thousands_of_ideal_rounds_and_tens_of_real_ones_agree(row: str) -> None
         assert abs(one.mean() - other.mean()) < 5 * 0.5 / math.sqrt(other.size)
         assert math.log(one.var() / other.var()) == pytest.approx(0.0, abs=5 * math.sqrt(2 / other.size))
     for release, count in ((rounds.through_ideal(ROOT), 3000), (rounds.through_protocol(), 60)):
-        found = canary(release, rounds.direction, rounds.clip, claim=claim, delta=DELTA, rounds=count, seed=3)
+        found = canary(
+            release,
+            rounds.direction,
+            rounds.clip,
+            claim=claim,
+            delta=DELTA,
+            rounds=count,
+            seed=3,
+            rule=Rule.SHIFT,
+        )
         assert not found.refuted
         assert found.lower_bound is not None
         assert 0.2 * claim < found.lower_bound < claim
@@ -102,6 +111,7 @@ def test_half_the_noise_in_the_clients_own_coding_is_refuted(row: str, monkeypat
         delta=DELTA,
         rounds=800,
         seed=4,
+        rule=Rule.SHIFT,
     )
     assert found.refuted
 

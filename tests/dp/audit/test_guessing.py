@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
 
 from dp.audit import Canaries, ChosenOnHalf, Correction, Declared, one_run
-from dp.audit.guessing import epsilon_bound, largest_bound, p_value
+from dp.audit.guessing import _densest, epsilon_bound, largest_bound, p_value
 from dp.errors import BadParameters, NonFinite, NotEnoughTrials, UndeclaredHypothesis
 from dp.gaussian import gaussian_epsilon
 from tests.dp.audit.audit_kit import gaussian_canaries, responded
@@ -86,7 +88,7 @@ def test_four_hundred_guesses_cannot_prove_more_than_they_can() -> None:
 
 def test_guesses_are_the_highest_and_the_lowest_scores() -> None:
     canaries = Canaries(np.array([0.5, 9.0, -3.0, 0.6, 7.0]), np.array([True, True, False, False, False]))
-    assert [canaries.correct(r) for r in range(1, 6)] == [1, 2, 2, 2, 2]
+    assert [canaries.ranked(0).correct(r) for r in range(1, 6)] == [1, 2, 2, 2, 2]
 
 
 def test_scores_that_say_nothing_prove_nothing() -> None:
@@ -94,6 +96,61 @@ def test_scores_that_say_nothing_prove_nothing() -> None:
     included = generator.random(1000) < 0.5
     assert one_run(Canaries(np.zeros(1000), included), 100, delta=1e-5).lower_bound < 0.6
     assert one_run(Canaries(generator.random(1000), included), 100, delta=1e-5).lower_bound < 0.6
+
+
+@pytest.mark.parametrize("rising", [True, False])
+def test_a_file_that_is_sorted_by_its_coins_proves_nothing_by_equal_scores(rising: bool) -> None:
+    """The order of a file may be the coin itself: put in their order of arrival, equal scores would prove 4.86."""
+    included = np.arange(1000) >= 500 if rising else np.arange(1000) < 500
+    for seed in range(50):
+        canaries = Canaries(np.zeros(1000), included)
+        assert one_run(canaries, 400, delta=1e-5, seed=seed).lower_bound < 0.6
+        assert one_run(canaries, ChosenOnHalf((100, 400)), delta=1e-5, seed=seed).lower_bound < 1.0
+
+
+def test_equal_scores_are_right_half_of_the_time() -> None:
+    included = np.arange(1000) < 500
+    right = [Canaries(np.zeros(1000), included).ranked(seed).correct(400) for seed in range(200)]
+    # Without replacement, 400 of 1000: less spread than 400 fair coins.
+    assert np.mean(right) == pytest.approx(200, abs=6 * 10 / math.sqrt(200))
+    assert len(set(right)) > 10
+
+
+def test_equal_scores_do_not_move_others() -> None:
+    scores = np.array([0.0, 0.0, 0.0, 1.0, 2.0, 2.0])
+    included = np.array([False, False, False, True, True, True])
+    assert all(np.array_equal(Canaries(scores, included).ranked(seed).included, included) for seed in range(20))
+
+
+@pytest.mark.parametrize("alternating", [True, False])
+def test_halves_say_nothing_about_the_coins(alternating: bool) -> None:
+    """By position, a file that alternates would put all that were in into one half."""
+    included = np.arange(1000) % 2 == 0 if alternating else np.arange(1000) < 500
+    one, other = Canaries(np.arange(1000.0), included).halves(3)
+    assert 200 < np.count_nonzero(one.included) < 300
+    assert np.array_equal(np.sort(np.concatenate((one.scores, other.scores))), np.arange(1000.0))
+
+
+@given(st.integers(1, 3000), st.floats(0, 64), st.data())
+@settings(deadline=None)
+def test_the_largest_mean_of_weights_is_that_of_all_of_them(guesses: int, epsilon: float, data: st.DataObject) -> None:
+    correct = data.draw(st.integers(1, guesses))
+    p = float(special.expit(epsilon))
+    tail = float(special.bdtrc(correct - 1, guesses, p))
+    tails = np.concatenate(([1.0], special.bdtrc(np.arange(0, correct - 1), guesses, p)))
+    every = (tails[::-1] - tail) / np.arange(1, correct + 1)
+    assert _densest(guesses, correct, epsilon) == pytest.approx(float(np.max(every)), rel=1e-9, abs=1e-15)
+
+
+def test_a_million_guesses_take_a_moment() -> None:
+    """With weights listed one by one, 64 numbers of a million guesses took minutes."""
+    generator, started = np.random.default_rng(6), time.process_time()
+    included = generator.random(1 << 20) < 0.5
+    canaries = Canaries(included + generator.standard_normal(1 << 20), included)
+    found = one_run(canaries, Declared(tuple(range(1_000_000, 1_000_064))), delta=1e-5)
+    assert found.lower_bound is not None
+    assert 0.5 < found.lower_bound < 1.5
+    assert time.process_time() - started < 20.0
 
 
 def test_a_finding_says_everything_a_reader_needs() -> None:
@@ -122,7 +179,7 @@ def test_declared_numbers_share_the_confidence() -> None:
 def test_a_number_chosen_on_half_is_tested_on_the_other() -> None:
     canaries = gaussian_canaries(1000, 1.0, 5)
     finding = one_run(canaries, ChosenOnHalf((20, 100, 400)), delta=1e-5)
-    chosen, tested = canaries.halves()
+    chosen, tested = (half.ranked(0) for half in canaries.halves(0))
     best = max((20, 100, 400), key=lambda r: epsilon_bound(500, r, chosen.correct(r), 1e-5, 0.05))
     assert (finding.trials, finding.hypotheses, finding.correction) == (500, 3, Correction.SPLIT)
     assert finding.lower_bound == pytest.approx(epsilon_bound(500, best, tested.correct(best), 1e-5, 0.05))
@@ -157,7 +214,7 @@ def test_the_best_of_five_without_a_correction_fails_that_coverage() -> None:
     generator, above = np.random.default_rng(11), 0
     for _ in range(1000):
         canaries = responded(1000, 1.0, generator)
-        above += max(epsilon_bound(1000, r, canaries.correct(r), 0.0, 0.05) for r in FIVE) > 1.0
+        above += max(epsilon_bound(1000, r, canaries.ranked(0).correct(r), 0.0, 0.05) for r in FIVE) > 1.0
     assert above > MOST + 3 * math.sqrt(1000 * 0.05 * 0.95)
 
 
@@ -180,6 +237,18 @@ def test_no_number_of_guesses_is_an_undeclared_hypothesis(make: type[Declared | 
 def test_what_declares_nothing_is_refused(hypothesis: object) -> None:
     with pytest.raises(UndeclaredHypothesis, match="how many guesses"):
         one_run(gaussian_canaries(10, 1.0, 0), hypothesis, delta=0)  # type: ignore[arg-type]  # what the test is about
+
+
+def test_a_declared_number_that_could_prove_nothing_is_paid_for_and_proves_nothing() -> None:
+    canaries = gaussian_canaries(1000, 0.1, 4)
+    found = one_run(canaries, Declared((1, 400)), delta=1e-5)
+    assert (found.hypotheses, found.correction) == (2, Correction.BONFERRONI)
+    assert found.lower_bound == pytest.approx(epsilon_bound(1000, 400, 400, 1e-5, 0.025), rel=1e-9)
+    assert one_run(canaries, ChosenOnHalf((1, 400)), delta=1e-5).lower_bound == pytest.approx(
+        epsilon_bound(500, 400, 400, 1e-5, 0.05), rel=1e-9
+    )
+    with pytest.raises(NotEnoughTrials, match="refute nothing"):
+        one_run(canaries, Declared((1, 2)), delta=1e-5)
 
 
 def test_guesses_that_could_prove_nothing_are_refused() -> None:
@@ -211,7 +280,7 @@ def test_a_score_that_is_no_number_is_refused() -> None:
         Canaries(np.array([1.0, math.nan]), np.array([True, False]))
 
 
-@pytest.mark.parametrize("confidence", [0.0, 1.0, math.nan])
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 1e-17, math.nan])
 def test_a_confidence_that_is_none_is_refused(confidence: float) -> None:
     with pytest.raises(BadParameters, match="confidence"):
         one_run(gaussian_canaries(100, 1.0, 0), 50, delta=0, confidence=confidence)

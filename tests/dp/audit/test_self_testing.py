@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dp.audit import Finding, NoisePath, Route, examine, production_routes, refuted, routes_of, selftest
+from dp.audit import Finding, NoisePath, Route, Rule, examine, production_routes, refuted, routes_of, selftest
 from dp.audit.production import central_gaussian, central_laplace, central_skellam
-from dp.audit.routes import Rule
 from dp.audit.self_testing import DELTA, FALSE_ALARM, claimed, fresh, streams
 from dp.audit.shared_routes import BITS, SHARED_COORDINATES
 from dp.entropy import Entropy

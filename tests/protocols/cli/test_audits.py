@@ -223,6 +223,51 @@ def test_a_ledger_that_is_not_there_is_not_made(secagg: Secagg, scores: Path, tm
     assert not (tmp_path / "none.db").exists()
 
 
+@pytest.mark.parametrize("command", FINE)
+def test_a_ledger_that_is_not_there_is_missed_before_anything_runs(
+    command: str, secagg: Secagg, scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object) -> AuditReport:
+        raise AssertionError("an audit was run whose finding could go nowhere")
+
+    for name in ("run_selftest", "run_one_run", "run_canary", "run_membership"):
+        monkeypatch.setattr(auditing, name, run)
+    ran = secagg("audit", command, *FINE[command], "--ledger", str(tmp_path / "none.db"), "--json")
+    assert (ran.code, ran.json["error"]) == (2, "BadParameters")
+
+
+def test_a_finding_that_cannot_be_written_is_still_printed(
+    secagg: Secagg, scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger.open(path, Budget(3, 1e-5, "zero-out")).close()
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(auditing, "record", full)
+    call = ["audit", "one-run", "--scores", "scores.csv", "--guesses", "400", "--ledger", str(path), "--json"]
+    ran = secagg(*call)
+    found, failure = map(json.loads, ran.out.splitlines())
+    assert ran.code == 1
+    assert found["lower_bound"] == pytest.approx(4.86, abs=0.01)
+    assert (failure["error"], failure["message"]) == ("OSError", "no space left on device")
+
+
+@pytest.mark.parametrize("confidence", ["0", "1", "1e-17", "nan"])
+@pytest.mark.parametrize("command", ["canary", "membership"])
+def test_a_confidence_that_is_none_is_refused_before_any_round(
+    command: str, confidence: str, secagg: Secagg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object) -> AuditReport:
+        raise AssertionError("rounds were run")
+
+    for name in ("run_canary", "run_membership"):
+        monkeypatch.setattr(auditing, name, run)
+    ran = secagg("audit", command, "--confidence", confidence, "--json")
+    assert (ran.code, ran.json["error"]) == (2, "BadParameters")
+
+
 # --- wrong use --------------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +284,8 @@ def test_a_ledger_that_is_not_there_is_not_made(secagg: Secagg, scores: Path, tm
         (["one-run", "--scores", "scores.csv", "--guesses", "400", "--claim", "-1"], "BadParameters"),
         (["one-run", "--scores", "scores.csv", "--guesses", "400", "--claim", "1e400"], "BadParameters"),
         (["one-run", "--scores", "scores.csv", "--guesses", "400", "--confidence", "1"], "BadParameters"),
+        (["one-run", "--scores", "scores.csv", "--guesses", "400", "--confidence", "1e-17"], "BadParameters"),
+        (["one-run", "--scores", "scores.csv", "--guesses", "1,2"], "NotEnoughTrials"),
         (["one-run", "--scores", "nowhere.csv", "--guesses", "400"], "UsageError"),
         (["one-run", "--scores", ".", "--guesses", "400"], "UsageError"),
         (["canary", "--rounds", "1"], "UsageError"),
@@ -265,6 +312,20 @@ def test_scores_are_read_as_they_were_written(tmp_path: Path) -> None:
     read = read_scores(written(tmp_path / "scores.csv", canaries))
     assert np.array_equal(read.scores, canaries.scores)
     assert np.array_equal(read.included, canaries.included)
+
+
+def test_a_byte_order_mark_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_bytes(b"\xef\xbb\xbfscore,included\r\n0.5,1\r\n")
+    assert read_scores(path).scores.tolist() == [0.5]
+
+
+def test_a_file_in_the_order_of_its_coins_is_refuted_by_no_seed(secagg: Secagg, tmp_path: Path) -> None:
+    canaries = Canaries(np.zeros(1000), np.arange(1000) >= 500)
+    written(tmp_path / "sorted.csv", canaries)
+    for seed in range(3):
+        call = ["audit", "one-run", "--scores", "sorted.csv", "--guesses", "400", f"--seed={seed}", "--json"]
+        assert secagg(*call, "--claim", "1").json["lower_bound"] < 0.6
 
 
 @pytest.mark.parametrize(
