@@ -12,6 +12,7 @@ ledger is, before it is given its name. Without the key it can be read and verif
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -25,7 +26,7 @@ from dp.ledger.place import beside, require_file
 from dp.ledger.store import Store
 from dp.ledger.verdict import Merged, examine
 from dp.ledger.vouching import Witness
-from dp.place import replacing, sync_directory
+from dp.place import open_regular, replacing, sync_directory
 
 FORMAT = "secagg ledger export v1"
 # An entry's body and what stands around it.
@@ -134,7 +135,7 @@ def _witness_line(witness: Witness) -> Body:
 
 def _store_lines(source: Path, store: Store) -> Head:
     """Everything but the first and the last line, as it is; the head of the last line."""
-    with source.open("rb") as file:
+    with os.fdopen(open_regular(source), "rb") as file:
         lines = _bodies(file)
         _require_format(next(lines, {}))
         batch: list[Line] = []

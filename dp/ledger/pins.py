@@ -24,7 +24,7 @@ from dp.canonical import bytes_of, decode_body, encode_body, integer_of, require
 from dp.errors import BadParameters, Corrupt, Forked, RolledBack, StorageRefused
 from dp.ledger.chain import LEDGER_ID_BYTES, Head, Signed, require_signed
 from dp.ledger.place import directory_lock
-from dp.place import replacing
+from dp.place import open_regular, replacing
 
 MAX_PIN_BYTES = 1024
 TIMEOUT_SECONDS = 10.0
@@ -79,7 +79,7 @@ class Pin:
     def read(cls, path: Path) -> Self:
         """The head kept at path.  Raises: StorageRefused when it cannot be read; Corrupt when it is none."""
         try:
-            with path.open("rb") as file:
+            with os.fdopen(open_regular(path), "rb") as file:
                 raw = file.read(MAX_PIN_BYTES + 1)
         except OSError as wrong:
             raise StorageRefused(f"cannot read the kept head {path}: {wrong.strerror}") from wrong

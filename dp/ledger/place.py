@@ -19,9 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dp.errors import Corrupt, Locked, StorageRefused
-from dp.place import is_mount_point, open_directory, take_lock
+from dp.place import is_mount_point, open_directory, open_regular, take_lock
 
 KEY_HEADER = b"secagg ledger signing key v2\n"
+LONGEST_KEY = 1024
+# What SQLite keeps beside a database.
+TAILS = ("-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,20 @@ def require_file(path: Path) -> None:
         raise StorageRefused(f"{path} is not a regular file; name the ledger file itself")
     if not os.access(path, os.R_OK):
         raise StorageRefused(f"{path} may not be read by this user; run as its owner")
+
+
+def require_plain_tails(path: Path) -> None:
+    """What lies beside the ledger for SQLite is regular files, no links and no pipes: opening those would wait, or
+    write elsewhere.  Raises: StorageRefused."""
+    for tail in (beside(path, suffix) for suffix in TAILS):
+        try:
+            mode = tail.lstat().st_mode
+        except FileNotFoundError:
+            continue
+        except OSError as wrong:
+            raise StorageRefused(f"cannot open {tail}: {wrong.strerror}") from wrong
+        if not stat.S_ISREG(mode):
+            raise StorageRefused(f"{tail} is not a regular file; remove it")
 
 
 def require_one_name(path: Path) -> None:
@@ -107,15 +124,16 @@ def write_key(path: Path, keys: Keys) -> None:
 def read_key(path: Path) -> Keys:
     """The signer's seed and the ledger's secret.
 
-    Raises: StorageRefused when it is missing or readable by others; Corrupt when it is no key.
+    Raises: StorageRefused when it is missing, readable by others or no file; Corrupt when it is no key.
     """
     try:
-        if path.stat().st_mode & 0o077:
-            raise StorageRefused(
-                f"the signing key {path} can be read by others; run chmod 600 on it and "
-                "treat entries since then as unsigned"
-            )
-        raw = path.read_bytes()
+        with os.fdopen(open_regular(path), "rb") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise StorageRefused(
+                    f"the signing key {path} can be read by others; run chmod 600 on it and "
+                    "treat entries since then as unsigned"
+                )
+            raw = file.read(LONGEST_KEY + 1)
     except OSError as wrong:
         raise StorageRefused(
             f"cannot read the signing key {path}: {wrong.strerror}; without it the ledger can only be read"
