@@ -25,6 +25,12 @@ KEY_HEADER = b"secagg ledger signing key v2\n"
 LONGEST_KEY = 1024
 # What SQLite keeps beside a database.
 TAILS = ("-wal", "-shm", "-journal")
+# Everything that may lie beside a ledger under its name; the last one says that a training goes on with it.
+COMPANIONS = (".key", ".key.next", *TAILS, ".training")
+# In the header of the ledger file: SQLite's file format, 1.3.
+APPLICATION_ID = 0x5EC466DB
+_DATABASE = b"SQLite format 3\0"
+_APPLICATION_ID_AT = 68
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,33 @@ def require_one_name(path: Path) -> None:
                 f"{beside(path, suffix)} is mounted as a single file and goes by another name as well; "
                 "mount the directory it lies in"
             )
+
+
+def require_not_of_a_ledger(out: Path) -> None:
+    """Something may be written to out: neither it, nor the name it has while it is written, is a ledger or a file
+    that belongs to one.
+
+    Raises: StorageRefused.
+    """
+    for path in (out, beside(out, ".new")):
+        path = Path(os.path.realpath(path.parent)) / path.name
+        bases = [path.with_name(path.name.removesuffix(suffix)) for suffix in COMPANIONS if path.name.endswith(suffix)]
+        if _is_ledger_or_key(path) or any(base.name and _is_ledger_or_key(base) for base in bases):
+            raise StorageRefused(f"{path} is a ledger or belongs to one, and would be lost; write to another place")
+
+
+def _is_ledger_or_key(path: Path) -> bool:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with os.fdopen(open_regular(path), "rb") as file:
+            start = file.read(_APPLICATION_ID_AT + 4)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as wrong:
+        raise StorageRefused(f"cannot see what {path} is: {wrong.strerror}; write to another place") from wrong
+    number = APPLICATION_ID.to_bytes(4, "big")
+    return start.startswith(KEY_HEADER) or (start.startswith(_DATABASE) and start[_APPLICATION_ID_AT:] == number)
 
 
 @contextmanager

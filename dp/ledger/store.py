@@ -23,11 +23,10 @@ from dp.canonical import MAX_BODY_BYTES
 from dp.errors import BadParameters, Corrupt, LedgerError, Locked, RolledBack, StorageRefused, WrongVersion
 from dp.ledger.chain import Entry, Kind
 from dp.ledger.cohorts import Opening
-from dp.ledger.place import beside, require_file, require_one_name, require_plain_tails
+from dp.ledger.place import APPLICATION_ID, beside, require_file, require_one_name, require_plain_tails
 from dp.ledger.vouching import Witness
 from dp.place import file_system_of, require_not_remote
 
-APPLICATION_ID = 0x5EC466DB
 SCHEMA_VERSION = 2
 SCHEMA = {
     "entry": "CREATE TABLE entry (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body BLOB NOT NULL, "
