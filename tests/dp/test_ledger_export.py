@@ -228,22 +228,24 @@ COMPANIONS = ("", ".key", ".key.next", "-wal", "-shm", "-journal", ".training")
 
 
 @pytest.mark.parametrize("suffix", COMPANIONS)
-@pytest.mark.parametrize("write", ["export", "copy", "import", "pin", "open with pin"])
-def test_no_output_takes_the_place_of_a_file_of_a_ledger(ledger_file: Path, suffix: str, write: str) -> None:
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda ledger, source, out: ledger.export(out),
+        lambda ledger, source, out: ledger.copy(out),
+        lambda ledger, source, out: Ledger.import_lines(source, out),
+        lambda ledger, source, out: ledger.pin().keep(out),
+        lambda ledger, source, out: Ledger.open(source.with_name("run.ledger"), pin=out),
+    ],
+    ids=["export", "copy", "import", "pin", "open with pin"],
+)
+def test_no_output_takes_the_place_of_a_file_of_a_ledger(
+    ledger_file: Path, suffix: str, write: Callable[[Ledger, Path, Path], object]
+) -> None:
     source, out = exported(ledger_file), beside(ledger_file, suffix)
     files = contents(ledger_file.parent)
-    with Ledger.read(ledger_file) as ledger, pytest.raises(StorageRefused, match="would be lost|already"):
-        match write:
-            case "export":
-                ledger.export(out)
-            case "copy":
-                ledger.copy(out)
-            case "import":
-                Ledger.import_lines(source, out)
-            case "pin":
-                ledger.pin().keep(out)
-            case "open with pin":
-                Ledger.open(ledger_file, pin=out)
+    with Ledger.read(ledger_file) as ledger, pytest.raises(StorageRefused, match=r"would be lost|already"):
+        write(ledger, source, out)
     assert contents(ledger_file.parent) == files
 
 
