@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -74,6 +75,18 @@ def require_directory(directory: Path) -> None:
             directory.chmod(0o700)
     except OSError as wrong:
         raise StorageRefused(f"cannot create the directory {directory}: {wrong.strerror}") from wrong
+
+
+def open_regular(path: Path) -> int:
+    """A descriptor to read the regular file at path; whoever asked closes it. A pipe or device there is not waited for.
+
+    Raises: StorageRefused; OSError where it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StorageRefused(f"{path} is not a regular file; put the file itself there")
+    return descriptor
 
 
 def open_directory(directory: Path) -> int:

@@ -23,6 +23,7 @@ from dp.accountant import Budget, Interval, Unit, View
 from dp.errors import AccountantDisagreement, LedgerError, NoiseTooCoarse, UnsupportedEvent
 from dp.ledger import Head, Ledger, Scope, Standing, Terms, Verdict, check_proof
 from dp.ledger.pins import Pin
+from dp.ledger.place import require_not_of_a_ledger
 from dp.ledger.terms import Randomness
 from dp.ledger.vouching import Known
 from dp.place import replacing
@@ -104,6 +105,9 @@ def reported(
     """The same, and one page, with pictures and with every number of it beside it where those are wanted."""
     from protocols.report.privacy import render
 
+    for out in (page, record):
+        if out is not None:
+            require_not_of_a_ledger(out)
     statement = ledger.state(Known(pin=pin))
     html, numbers = render(statement, inversion, datetime.now(UTC))
     with replacing(page) as file:

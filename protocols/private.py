@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Self
 
 from dp.accountant import Interval
 from dp.canonical import text_of
-from dp.errors import BudgetExceeded, Locked
+from dp.errors import BudgetExceeded, Locked, StorageRefused
 from dp.events import Exact, exact
 from dp.ledger import Ledger
 from dp.ledger.chain import Kind
@@ -201,10 +201,13 @@ def _held(path: str | os.PathLike[str]) -> BinaryIO:
     """An open file that no other training of this ledger can hold; the system lets go of it at any death.
 
     Against: two processes that both find a client with a round left, and both invite it.
-    Raises: Locked.
+    Raises: Locked; StorageRefused where something else than a file is in its place.
     """
     beside = f"{os.path.realpath(path)}.training"
-    hold = os.fdopen(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
+    try:
+        hold = os.fdopen(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600), "r+b")
+    except OSError as wrong:
+        raise StorageRefused(f"cannot open {beside}: {wrong.strerror or wrong}; remove it") from wrong
     if not take_lock(hold.fileno(), Path(beside)):
         hold.close()
         raise Locked(f"another training goes on with the ledger {path}: close it, or wait until its process has ended")

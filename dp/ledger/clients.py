@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from dp.accountant import Interval
@@ -57,7 +57,7 @@ class MerkleProof:
     body: bytes
     position: int
     pseudonym: bytes
-    salt: bytes
+    salt: bytes = field(repr=False)
     path: tuple[Step, ...]
     after: tuple[bytes, ...]
 
@@ -82,6 +82,8 @@ def check_proof(proof: MerkleProof, head: Head) -> None:
 
     Raises: Corrupt where it does not follow; BadParameters for a head before the entry or after the proof's end.
     """
+    if proof.kind not in (Kind.RESERVE, Kind.COMMIT) or not 0 <= proof.seq < 2**63:
+        raise Corrupt(f"the proof is none: entry {proof.seq} of kind {proof.kind[:20]!r} names nobody in any ledger")
     if not 0 <= head.seq - proof.seq <= len(proof.after):
         raise BadParameters(
             f"the proof leads from entry {proof.seq} to {proof.seq + len(proof.after)}, not to a head at {head.seq}; "
@@ -129,9 +131,7 @@ def make_proof(
 
 
 def _named_by(kind: str, body: Body) -> tuple[bytes, int]:
-    """Root and size of the cohort an entry names: those invited, or the survivors."""
+    """Root and size of the cohort a RESERVE names, those invited, or a COMMIT, the survivors."""
     if kind == Kind.RESERVE:
         return bytes_of(body, "members", 32), integer_of(object_of(body, "charge"), "cohort")
-    if kind == Kind.COMMIT:
-        return bytes_of(body, "named", 32), integer_of(body, "survivors")
-    raise BadParameters(f"an entry of kind {kind[:20]!r} names nobody")
+    return bytes_of(body, "named", 32), integer_of(body, "survivors")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from dp.errors import BadParameters
@@ -40,7 +40,7 @@ class Opening:
     seq: int
     position: int
     pseudonym: bytes
-    salt: bytes
+    salt: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
         if self.position < 0 or len(self.pseudonym) != PSEUDONYM_BYTES or len(self.salt) not in (0, SALT_BYTES):
@@ -101,7 +101,7 @@ class Drawn:
     """An opening whose entry has no number yet."""
 
     pseudonym: bytes
-    salt: bytes
+    salt: bytes = field(repr=False)
 
     @property
     def leaf(self) -> bytes:

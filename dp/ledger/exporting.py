@@ -12,8 +12,10 @@ ledger is, before it is given its name. Without the key it can be read and verif
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO, TypeVar
 
 from dp.canonical import MAX_BODY_BYTES, Body, bytes_of, decode_body, encode_body, integer_of, object_of, require_keys
@@ -21,11 +23,11 @@ from dp.canonical import text_of as string_of
 from dp.errors import BadParameters, Corrupt, StorageRefused
 from dp.ledger.chain import Entry, Head, Kind, signed_by
 from dp.ledger.cohorts import Opening
-from dp.ledger.place import beside, require_file
+from dp.ledger.place import beside, require_file, require_not_of_a_ledger
 from dp.ledger.store import Store
 from dp.ledger.verdict import Merged, examine
 from dp.ledger.vouching import Witness
-from dp.place import replacing, sync_directory
+from dp.place import open_regular, replacing, sync_directory
 
 FORMAT = "secagg ledger export v1"
 # An entry's body and what stands around it.
@@ -41,6 +43,7 @@ def export_lines(store: Store, head: Head, path: Path) -> None:
 
     Raises: StorageRefused; Corrupt.
     """
+    require_not_of_a_ledger(path)
     with replacing(path) as file:
         for line in _lines(store, head):
             file.write(encode_body(line, MAX_LINE_BYTES) + b"\n")
@@ -53,22 +56,28 @@ def import_lines(source: Path, path: Path, timeout_seconds: float) -> None:
     """
     if path.exists() or beside(path, ".key").exists():
         raise StorageRefused(f"there is a ledger at {path} already; choose another place")
+    require_not_of_a_ledger(path)
     require_file(source)
-    fresh = beside(path, ".import")
-    _discard(fresh)
     try:
-        store = Store.create(fresh, timeout_seconds)
-        try:
-            head = _store_lines(source, store)
-            _require_sound(store, head)
-        finally:
-            store.close()
-        fresh.rename(path)
+        # Under a name nobody has: whatever is there already may be somebody's.
+        with TemporaryDirectory(prefix=f"{path.name[:64]}.import.", dir=path.parent) as folder:
+            fresh = Path(folder) / "ledger"
+            _import(source, fresh, timeout_seconds)
+            fresh.rename(path)
     except OSError as wrong:
         raise StorageRefused(f"cannot store {path}: {wrong.strerror}") from wrong
-    finally:
-        _discard(fresh)
     sync_directory(path.parent)
+
+
+def _import(source: Path, fresh: Path, timeout_seconds: float) -> None:
+    store = Store.create(fresh, timeout_seconds)
+    try:
+        first, head = _store_lines(source, store)
+        _require_sound(store, head)
+        if first != _first_line(store):
+            raise Corrupt("the export's first line names another ledger or other signers than its entries do")
+    finally:
+        store.close()
 
 
 def copy_file(store: Store, path: Path) -> None:
@@ -78,6 +87,7 @@ def copy_file(store: Store, path: Path) -> None:
     """
     if path.exists():
         raise StorageRefused(f"there is something at {path} already; choose another place")
+    require_not_of_a_ledger(path)
     with replacing(path) as file:
         store.copy_to(Path(file.name))
 
@@ -86,22 +96,25 @@ def copy_file(store: Store, path: Path) -> None:
 
 
 def _lines(store: Store, head: Head) -> Iterator[Body]:
-    openings, signers = Merged(store.openings()), _signers(store)
+    openings = Merged(store.openings())
+    yield _first_line(store)
     for entry in store.entries():
         if entry.seq > head.seq:
             break
-        if entry.seq == 0:
-            yield {"format": FORMAT, "ledger_id": signed_by(entry).ledger_id.hex(), "signers": signers}
         yield _entry_line(entry)
         yield from map(_opening_line, openings.until(entry.seq))
     yield from (_witness_line(witness) for witness in store.witnesses() if witness.seq <= head.seq)
     yield {"end": head.seq, "hash": head.hash.hex(), "signature": head.signature.hex()}
 
 
-def _signers(store: Store) -> list[str]:
-    """The public keys that signed, in their order."""
-    first = [signed_by(entry).public.hex() for entry in store.entries() if entry.seq == 0]
-    return first + [string_of(entry.fields, "signer") for entry in store.entries_of(Kind.ROTATE_KEY)]
+def _first_line(store: Store) -> Body:
+    """Whose the ledger is, and the public keys that signed, in their order.  Raises: Corrupt without entries."""
+    genesis = next(store.entries(), None)
+    if genesis is None:
+        raise Corrupt("the ledger has no entries, not even a GENESIS", seq=0)
+    signed = signed_by(genesis)
+    later = [string_of(entry.fields, "signer") for entry in store.entries_of(Kind.ROTATE_KEY)]
+    return {"format": FORMAT, "ledger_id": signed.ledger_id.hex(), "signers": [signed.public.hex(), *later]}
 
 
 def _entry_line(entry: Entry) -> Body:
@@ -132,18 +145,19 @@ def _witness_line(witness: Witness) -> Body:
 # --- in ----------------------------------------------------------------------------------------------
 
 
-def _store_lines(source: Path, store: Store) -> Head:
-    """Everything but the first and the last line, as it is; the head of the last line."""
-    with source.open("rb") as file:
+def _store_lines(source: Path, store: Store) -> tuple[Body, Head]:
+    """Stores everything but the first and the last line, as it is; returns the first, and the head of the last."""
+    with os.fdopen(open_regular(source), "rb") as file:
         lines = _bodies(file)
-        _require_format(next(lines, {}))
+        first = next(lines, {})
+        _require_format(first)
         batch: list[Line] = []
         for number, body in enumerate(lines, start=2):
             if "end" in body:
                 _write(store, batch)
                 if next(lines, None) is not None:
                     raise Corrupt(f"line {number + 1} stands behind the end of the export")
-                return _named_line(number, _end_of, body)
+                return first, _named_line(number, _end_of, body)
             batch.append(_named_line(number, _line_of, body))
             if len(batch) == WRITTEN_AT_ONCE:
                 _write(store, batch)
@@ -225,8 +239,3 @@ def _require_sound(store: Store, head: Head) -> None:
         raise Corrupt(f"the export does not hold: {problem.message}", seq=problem.line)
     if verdict.head != head:
         raise Corrupt(f"the export ends at entry {head.seq} with another head than its entries have", seq=head.seq)
-
-
-def _discard(fresh: Path) -> None:
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        beside(fresh, suffix).unlink(missing_ok=True)

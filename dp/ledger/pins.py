@@ -23,8 +23,8 @@ from typing import Self
 from dp.canonical import bytes_of, decode_body, encode_body, integer_of, require_keys
 from dp.errors import BadParameters, Corrupt, Forked, RolledBack, StorageRefused
 from dp.ledger.chain import LEDGER_ID_BYTES, Head, Signed, require_signed
-from dp.ledger.place import directory_lock
-from dp.place import replacing
+from dp.ledger.place import directory_lock, require_not_of_a_ledger
+from dp.place import open_regular, replacing
 
 MAX_PIN_BYTES = 1024
 TIMEOUT_SECONDS = 10.0
@@ -79,7 +79,7 @@ class Pin:
     def read(cls, path: Path) -> Self:
         """The head kept at path.  Raises: StorageRefused when it cannot be read; Corrupt when it is none."""
         try:
-            with path.open("rb") as file:
+            with os.fdopen(open_regular(path), "rb") as file:
                 raw = file.read(MAX_PIN_BYTES + 1)
         except OSError as wrong:
             raise StorageRefused(f"cannot read the kept head {path}: {wrong.strerror}") from wrong
@@ -113,7 +113,8 @@ class Pin:
     def keep(self, path: Path, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         """Stores this head durably in place of an older one: whole or not at all, whenever the power fails.
 
-        Raises: RolledBack when a later head is kept there; Forked when another one is; StorageRefused; Locked.
+        Raises: RolledBack when a later head is kept there; Forked when another one is; StorageRefused, also for a
+            place that is a ledger's; Locked.
         """
         renew(path, self._following, timeout_seconds)
 
@@ -128,6 +129,7 @@ def renew(path: Path, decide: Callable[[Pin | None], Pin], timeout_seconds: floa
 
     Raises: what `decide` raises, and then the old one stays; StorageRefused; Locked; Corrupt.
     """
+    require_not_of_a_ledger(path)
     with directory_lock(path.parent, timeout_seconds):
         kept = Pin.read(path) if os.path.lexists(path) else None
         decided = decide(kept)

@@ -19,9 +19,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dp.errors import Corrupt, Locked, StorageRefused
-from dp.place import is_mount_point, open_directory, take_lock
+from dp.place import is_mount_point, open_directory, open_regular, take_lock
 
 KEY_HEADER = b"secagg ledger signing key v2\n"
+LONGEST_KEY = 1024
+# What SQLite keeps beside a database.
+TAILS = ("-wal", "-shm", "-journal")
+# Everything that may lie beside a ledger under its name; the last one says that a training goes on with it.
+COMPANIONS = (".key", ".key.next", *TAILS, ".training")
+# In the header of the ledger file: SQLite's file format, 1.3.
+APPLICATION_ID = 0x5EC466DB
+_DATABASE = b"SQLite format 3\0"
+_APPLICATION_ID_AT = 68
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,20 @@ def require_file(path: Path) -> None:
         raise StorageRefused(f"{path} may not be read by this user; run as its owner")
 
 
+def require_plain_tails(path: Path) -> None:
+    """What lies beside the ledger for SQLite is regular files, no links and no pipes: opening those would wait, or
+    write elsewhere.  Raises: StorageRefused."""
+    for tail in (beside(path, suffix) for suffix in TAILS):
+        try:
+            mode = tail.lstat().st_mode
+        except FileNotFoundError:
+            continue
+        except OSError as wrong:
+            raise StorageRefused(f"cannot open {tail}: {wrong.strerror}") from wrong
+        if not stat.S_ISREG(mode):
+            raise StorageRefused(f"{tail} is not a regular file; remove it")
+
+
 def require_one_name(path: Path) -> None:
     """The ledger file goes by this name only: SQLite keeps the tail and the locks in files named after the ledger,
     so that under two names there are two tails, and either grants the last of a budget.
@@ -70,6 +93,33 @@ def require_one_name(path: Path) -> None:
                 f"{beside(path, suffix)} is mounted as a single file and goes by another name as well; "
                 "mount the directory it lies in"
             )
+
+
+def require_not_of_a_ledger(out: Path) -> None:
+    """Something may be written to out: neither it, nor the name it has while it is written, is a ledger or a file
+    that belongs to one.
+
+    Raises: StorageRefused.
+    """
+    for path in (out, beside(out, ".new")):
+        path = Path(os.path.realpath(path.parent)) / path.name
+        bases = [path.with_name(path.name.removesuffix(suffix)) for suffix in COMPANIONS if path.name.endswith(suffix)]
+        if _is_ledger_or_key(path) or any(base.name and _is_ledger_or_key(base) for base in bases):
+            raise StorageRefused(f"{path} is a ledger or belongs to one, and would be lost; write to another place")
+
+
+def _is_ledger_or_key(path: Path) -> bool:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with os.fdopen(open_regular(path), "rb") as file:
+            start = file.read(_APPLICATION_ID_AT + 4)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as wrong:
+        raise StorageRefused(f"cannot see what {path} is: {wrong.strerror}; write to another place") from wrong
+    number = APPLICATION_ID.to_bytes(4, "big")
+    return start.startswith(KEY_HEADER) or (start.startswith(_DATABASE) and start[_APPLICATION_ID_AT:] == number)
 
 
 @contextmanager
@@ -107,15 +157,16 @@ def write_key(path: Path, keys: Keys) -> None:
 def read_key(path: Path) -> Keys:
     """The signer's seed and the ledger's secret.
 
-    Raises: StorageRefused when it is missing or readable by others; Corrupt when it is no key.
+    Raises: StorageRefused when it is missing, readable by others or no file; Corrupt when it is no key.
     """
     try:
-        if path.stat().st_mode & 0o077:
-            raise StorageRefused(
-                f"the signing key {path} can be read by others; run chmod 600 on it and "
-                "treat entries since then as unsigned"
-            )
-        raw = path.read_bytes()
+        with os.fdopen(open_regular(path), "rb") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise StorageRefused(
+                    f"the signing key {path} can be read by others; run chmod 600 on it and "
+                    "treat entries since then as unsigned"
+                )
+            raw = file.read(LONGEST_KEY + 1)
     except OSError as wrong:
         raise StorageRefused(
             f"cannot read the signing key {path}: {wrong.strerror}; without it the ledger can only be read"

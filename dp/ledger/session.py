@@ -23,6 +23,7 @@ from pathlib import Path
 
 from dp.canonical import Body, bytes_of, integer_of, require_keys
 from dp.errors import BadParameters, StorageRefused
+from dp.place import open_regular
 
 # struct flock of 64-bit Linux: type, whence, start, length, pid.
 _FLOCK = struct.Struct("hhqqi4x")
@@ -72,7 +73,7 @@ class Session:
 
     def __init__(self, key_path: Path) -> None:
         try:
-            self._descriptor = os.open(key_path, os.O_RDONLY)
+            self._descriptor = open_regular(key_path)
         except OSError as wrong:
             raise StorageRefused(f"cannot open {key_path}: {wrong.strerror}") from wrong
         self._release = weakref.finalize(self, os.close, self._descriptor)

@@ -23,11 +23,10 @@ from dp.canonical import MAX_BODY_BYTES
 from dp.errors import BadParameters, Corrupt, LedgerError, Locked, RolledBack, StorageRefused, WrongVersion
 from dp.ledger.chain import Entry, Kind
 from dp.ledger.cohorts import Opening
-from dp.ledger.place import beside, require_file, require_one_name
+from dp.ledger.place import APPLICATION_ID, beside, require_file, require_one_name, require_plain_tails
 from dp.ledger.vouching import Witness
 from dp.place import file_system_of, require_not_remote
 
-APPLICATION_ID = 0x5EC466DB
 SCHEMA_VERSION = 2
 SCHEMA = {
     "entry": "CREATE TABLE entry (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body BLOB NOT NULL, "
@@ -92,6 +91,7 @@ class Store:
     def create(cls, path: Path, timeout_seconds: float) -> Store:
         """A new, empty file with mode 0600, whatever the umask."""
         require_not_remote(path)
+        require_plain_tails(path)
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             os.fchmod(descriptor, 0o600)
@@ -111,6 +111,7 @@ class Store:
         """The existing file, for reading and appending."""
         require_not_remote(path)
         require_file(path)
+        require_plain_tails(path)
         require_one_name(path)
         with _named_errors(path), _connecting(path, "rw", timeout_seconds) as connection:
             _require_ours(path, connection)
@@ -122,6 +123,7 @@ class Store:
     def read(cls, path: Path, timeout_seconds: float) -> Store:
         """The existing file, for reading only; also from a place where nothing can be written."""
         require_file(path)
+        require_plain_tails(path)
         try:
             return cls._read(path, "ro", timeout_seconds)
         except StorageRefused:

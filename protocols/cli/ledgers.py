@@ -139,10 +139,9 @@ def prove(
     json: Json = False,
 ) -> None:
     """That a client was in a round: a path to the root in the entry, checked before it is shown."""
-    from dp.ledger import Ledger
-    from protocols.bookkeeping import proved
+    from protocols.bookkeeping import opened, proved
 
-    with Ledger.open(path) as ledger:
+    with opened(path) as ledger:
         values = proved(ledger, seq, client)
     tell("prove", values, json=json)
 

@@ -671,6 +671,21 @@ def test_an_opening_and_its_remainder_have_one_leaf_and_odd_ones_are_refused() -
     with pytest.raises(TypeError, match="not pickled"):
         Pseudonyms(bytes(32)).__reduce__()
     assert repr(Pseudonyms(bytes(32))) == "Pseudonyms()"
+    for shown in (opening, *cohort_of([bytes(32)], b"s" * 16)):
+        assert "salt" not in repr(shown)
+        assert "ssss" not in repr(shown)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seq": -1}, {"seq": 2**63}, {"seq": 2**64}, {"kind": "\ud800"}, {"kind": "NOTE"}, {"kind": ""}]
+)
+@pytest.mark.parametrize("reached", [False, True])
+def test_a_strangers_proof_of_no_entry_is_corrupt(ledger: Ledger, change: dict[str, object], reached: bool) -> None:
+    ledger.reserve(invites(0, 1, 2))
+    proof = replace(ledger.prove(2, client(1)), **change)  # type: ignore[arg-type]
+    assert "salt" not in repr(proof)
+    with pytest.raises(Corrupt, match="names nobody"):
+        check_proof(proof, replace(ledger.head(), seq=proof.seq + 1) if reached else ledger.head())
 
 
 def test_a_ledger_opened_at_a_checkpoint_knows_every_round_of_a_client(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from dp.errors import Corrupt, LedgerError, StorageRefused
 from dp.ledger import Ledger
 from dp.ledger.exporting import FORMAT, MAX_LINE_BYTES
+from dp.ledger.place import beside
 from tests.dp.ledger_kit import WIDE, charge, edit, outcome, write_rounds
 from tests.dp.test_ledger_vouching import PUBLIC, seen_by_party
 
@@ -115,6 +116,10 @@ CHANGES: list[tuple[str, Callable[[list[str]], list[str]], str]] = [
     ("another-end", lambda lines: [*lines[:-1], lines[-1].replace('"end":', '"end":1')], "another head"),
     ("strange-key", lambda lines: [lines[0], lines[1].replace('"kind"', '"kinds"'), *lines[2:]], "no line of"),
     ("word", lambda lines: [lines[0], lines[1].replace("GENESIS", "GENÉSIS"), *lines[2:]], "does not hold"),
+    ("another-id", lambda lines: [lines[0].replace('"ledger_id":"', '"ledger_id":"f'), *lines[1:]], "another ledger"),
+    ("no-signers", lambda lines: ['{"format":"secagg ledger export v1"}', *lines[1:]], "other signers"),
+    ("one-signer", lambda lines: [_one_signer(lines[0]), *lines[1:]], "other signers"),
+    ("more-said", lambda lines: [lines[0].replace('"signers"', '"said":1,"signers"'), *lines[1:]], "other signers"),
     ("witness", lambda lines: [_other_signature(line) for line in lines], "does not hold"),
 ]
 
@@ -122,6 +127,12 @@ CHANGES: list[tuple[str, Callable[[list[str]], list[str]], str]] = [
 def _without(lines: list[str], part: str) -> list[str]:
     at = next(number for number, line in enumerate(lines) if part in line)
     return lines[:at] + lines[at + 1 :]
+
+
+def _one_signer(line: str) -> str:
+    body = json.loads(line)
+    body["signers"] = body["signers"][:1]
+    return json.dumps(body, sort_keys=True, separators=(",", ":"))
 
 
 def _other_signature(line: str) -> str:
@@ -155,20 +166,16 @@ def test_random_bytes_are_no_export(tmp_path_factory: pytest.TempPathFactory, ra
     assert os.listdir(folder) == ["in"]
 
 
-def test_a_flipped_byte_anywhere_makes_nothing_or_the_same(ledger_file: Path, tmp_path: Path) -> None:
+def test_a_flipped_byte_anywhere_makes_nothing(ledger_file: Path, tmp_path: Path) -> None:
     raw, draw = exported(ledger_file).read_bytes(), random.Random(1)
     for number in range(60):
         flipped = bytearray(raw)
         flipped[draw.randrange(len(raw))] ^= 1 << draw.randrange(8)
         (tmp_path / "in").write_bytes(bytes(flipped))
         target = tmp_path / f"{number}.ledger"
-        try:
+        with pytest.raises(LedgerError):
             Ledger.import_lines(tmp_path / "in", target)
-        except LedgerError:
-            assert not target.exists()
-        else:
-            # The names of the signers are for people; the entries say who signed.
-            assert flipped.index(b"\n") > next(i for i, (a, b) in enumerate(zip(raw, flipped, strict=True)) if a != b)
+        assert not target.exists()
 
 
 def test_a_damaged_ledger_is_not_exported(tmp_path: Path) -> None:
@@ -212,3 +219,70 @@ def test_a_copy_is_made_by_a_reader_and_takes_no_place_that_is_taken(ledger_file
             ledger.copy(tmp_path / "no" / "such" / "copy.ledger")
     with Ledger.read(tmp_path / "copy.ledger") as copy:
         assert copy.verify().ok
+
+
+# --- outputs that would overwrite a ledger -------------------------------------------------------------------
+
+
+COMPANIONS = ("", ".key", ".key.next", "-wal", "-shm", "-journal", ".training")
+
+
+@pytest.mark.parametrize("suffix", COMPANIONS)
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda ledger, source, out: ledger.export(out),
+        lambda ledger, source, out: ledger.copy(out),
+        lambda ledger, source, out: Ledger.import_lines(source, out),
+        lambda ledger, source, out: ledger.pin().keep(out),
+        lambda ledger, source, out: Ledger.open(source.with_name("run.ledger"), pin=out),
+    ],
+    ids=["export", "copy", "import", "pin", "open with pin"],
+)
+def test_no_output_takes_the_place_of_a_file_of_a_ledger(
+    ledger_file: Path, suffix: str, write: Callable[[Ledger, Path, Path], object]
+) -> None:
+    source, out = exported(ledger_file), beside(ledger_file, suffix)
+    files = contents(ledger_file.parent)
+    with Ledger.read(ledger_file) as ledger, pytest.raises(StorageRefused, match=r"would be lost|already"):
+        write(ledger, source, out)
+    assert contents(ledger_file.parent) == files
+
+
+@pytest.mark.parametrize("name", ["link", "hard", "folder/run.ledger", "folder/run.ledger-wal"])
+def test_a_ledger_is_known_by_any_name(ledger_file: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to(ledger_file)
+    (tmp_path / "hard").hardlink_to(ledger_file)
+    (tmp_path / "folder").symlink_to(tmp_path)
+    with Ledger.read(ledger_file) as ledger, pytest.raises(StorageRefused, match="would be lost"):
+        ledger.export(tmp_path / name)
+
+
+def test_the_name_an_output_has_while_it_is_written_is_nobodys(tmp_path: Path) -> None:
+    path = tmp_path / "run.new"
+    write_rounds(path, 1)
+    with Ledger.read(path) as ledger:
+        for write in (ledger.export, ledger.copy, ledger.pin().keep):
+            with pytest.raises(StorageRefused, match="would be lost"):
+                write(tmp_path / "run")
+        assert ledger.verify().ok
+
+
+def test_what_has_the_name_of_an_import_is_left_alone(ledger_file: Path, tmp_path: Path) -> None:
+    source = exported(ledger_file).rename(tmp_path / "back.ledger.import")
+    Ledger.import_lines(source, tmp_path / "back.ledger")
+    source.unlink()
+    source.mkdir()
+    with Ledger.read(ledger_file) as ledger:
+        ledger.export(tmp_path / "lines")
+    Ledger.import_lines(tmp_path / "lines", tmp_path / "back too.ledger")
+    (tmp_path / "back too.ledger").unlink()
+    (tmp_path / "back too.ledger.import").mkdir()
+    Ledger.import_lines(tmp_path / "lines", tmp_path / "back too.ledger")
+    with Ledger.read(tmp_path / "back.ledger") as one, Ledger.read(tmp_path / "back too.ledger") as two:
+        assert one.head() == two.head()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    # A reader makes the shared index and an empty tail anew.
+    return {file.name: file.read_bytes() for file in folder.iterdir() if not file.name.endswith(("-shm", "-wal"))}

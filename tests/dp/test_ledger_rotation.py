@@ -11,7 +11,7 @@ import pytest
 
 from dp.canonical import Body
 from dp.errors import BadParameters, BadReservation, Corrupt, StorageRefused
-from dp.ledger import Ledger, Standing, book, upkeep
+from dp.ledger import Ledger, Standing, upkeep
 from dp.ledger import rotation as rotation_file
 from dp.ledger.chain import Entry, Head, Kind, Signed, Signer, link
 from dp.ledger.log import Log
@@ -172,7 +172,7 @@ def test_two_who_find_the_rename_missing_both_open(tmp_path: Path, monkeypatch: 
 def test_whoever_opens_while_another_rotates_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     path = tmp_path / "run.ledger"
     write_rounds(path, 1)
-    real = book.keys_of
+    real = rotation_file.keys_of
 
     def after_rotations(path: Path, signer: Callable[[], bytes], seconds: float) -> Keys:
         """Another process rotates between what this one reads in the ledger and in the file of the key."""
@@ -184,7 +184,7 @@ def test_whoever_opens_while_another_rotates_opens(tmp_path: Path, monkeypatch: 
         answers = iter([before])
         return real(path, lambda: next(answers, None) or signer(), seconds)
 
-    monkeypatch.setattr(book, "keys_of", after_rotations)
+    monkeypatch.setattr("dp.ledger.book.keys_of", after_rotations)
     with Ledger.open(path) as ledger:
         ledger.commit(ledger.reserve(charge(1)), outcome())
         assert ledger.verify().ok

@@ -406,6 +406,30 @@ def test_the_epsilon_at_the_top_stays_when_its_budget_is_closed(secagg: Call, pa
     assert secagg("verify", path, "--json").json["epsilon_upper"] == before
 
 
+def test_a_client_of_a_rehearsal_is_proved_as_well(secagg: Call) -> None:
+    with Ledger.open_insecure("new.ledger", WIDE) as ledger:
+        seq = ledger.reserve(charge(0, cohort=2, members=(b"\xaa", b"\xbb"))).seq
+    ran = secagg("prove", "new.ledger", "--seq", seq, "--client", "aa", "--json")
+    assert (ran.code, ran.json["ok"]) == (0, True)
+
+
+@pytest.mark.parametrize("suffix", ["", ".key", "-wal", "-shm", ".training"])
+def test_no_output_takes_the_place_of_a_file_of_the_ledger(suffix: str, secagg: Call, path: Path) -> None:
+    out = beside(path, suffix)
+    before = {file: file.read_bytes() for file in (path, beside(path, ".key"))}
+    for command in (
+        ["export", path, "-o", out],
+        ["copy", path, "-o", out],
+        ["head", path, "--pin", out],
+        ["report", path, "-o", out],
+        ["report", path, "-o", "page.html", "--json-out", out],
+    ):
+        ran = secagg(*command, "--json")
+        assert (ran.code, ran.json["error"]) == (1, "StorageRefused"), command
+    assert not path.with_name("page.html").exists()
+    assert {file: file.read_bytes() for file in before} == before
+
+
 def test_a_ledger_travels_as_text_and_as_a_file(secagg: Call, path: Path) -> None:
     head = secagg("head", path, "--json").json["head"]
     assert secagg("export", path, "-o", "run.jsonl", "--json").json["file"] == "run.jsonl"
@@ -420,12 +444,13 @@ def test_a_ledger_travels_as_text_and_as_a_file(secagg: Call, path: Path) -> Non
     assert (broken.code, broken.json["error"]) == (1, "Corrupt")
 
 
-@pytest.mark.parametrize("command", ["budget", "close", "settle", "rotate", "erase"])
+@pytest.mark.parametrize("command", ["budget", "close", "settle", "rotate", "erase", "prove"])
 def test_writing_needs_a_ledger_and_its_key(command: str, secagg: Call, path: Path) -> None:
     extra = {
         "budget": ["--epsilon", "8", "--delta", "1e-5", "--relation", "zero-out"],
         "close": ["--reason", "over"],
         "erase": ["--client", "aa"],
+        "prove": ["--seq", "4", "--client", "aa"],
     }.get(command, [])
     path.with_name("run.ledger.key").unlink()
     for target in (path, "nowhere"):
