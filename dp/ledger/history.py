@@ -1,7 +1,7 @@
 """What the entries of a ledger mean together: one fold, used alike by the writer, a reader and `verify`.
 
     GENESIS ( OPEN_BUDGET | CLOSE_BUDGET | RESERVE ( COMMIT | ABORT | SETTLE ) | NOTE | AUDIT
-            | ROTATE_KEY | CHECKPOINT )*
+            | ROTATE_KEY | CHECKPOINT | ERASE )*
                 ROTATE_KEY only while no reservation is open
                 many reservations may be open at once; each is closed at most once
                 many budgets may be open at once; a charge is charged to all that match it, and to one at least
@@ -26,6 +26,7 @@ from dp.ledger.budgets import BudgetState, require_names, require_one_meaning
 from dp.ledger.chain import Entry, Head, Kind, Signed, check_hash, check_signature, require_content, signed_by
 from dp.ledger.charge import Charge, Ends, Outcome
 from dp.ledger.checkpoint import State, budgets_of, held_of, state_of
+from dp.ledger.erasing import Erasures, runs_in
 from dp.ledger.records import Named, Record, Standing
 from dp.ledger.rotation import rotated
 from dp.ledger.session import Owner
@@ -53,6 +54,7 @@ class History:
         # The reservation that was ended last.
         self.ended: int | None = None
         self.named: list[Named] = []
+        self.erased = Erasures()
         self.audits: dict[int, Finding] = {}
         self.checkpoints: list[Head] = []
         # The first entry that was read after GENESIS: above 1, what is older is known by a checkpoint only.
@@ -71,6 +73,7 @@ class History:
             Kind.CHECKPOINT: self._checkpoint,
             Kind.AUDIT: self._audit,
             Kind.NOTE: self._note,
+            Kind.ERASE: self._erase,
         }
 
     def apply(self, entry: Entry) -> None:
@@ -227,6 +230,16 @@ class History:
     def _note(self, seq: int, body: Body) -> None:
         require_keys(body, "text", "clock")
         text_of(body, "text")
+
+    def _erase(self, seq: int, body: Body) -> None:
+        for run in runs_in(body):
+            named = self.named_at(run.seq)
+            # What a checkpoint skipped is known by `whole` only.
+            if named is None and run.seq >= self.since:
+                raise BadParameters(f"entry {run.seq} has no openings that could be erased")
+            if named is not None and (run.last >= named.size or named.reserve in self.open):
+                raise BadParameters(f"opening {run.last} of entry {run.seq} is none, or its round is still open")
+            self.erased.add(run)
 
     # --- beginning at a checkpoint ---------------------------------------------------------------
 

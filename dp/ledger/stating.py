@@ -16,6 +16,7 @@ from dp.ledger.admission import remaining
 from dp.ledger.attendance import Attendance, Counts, fullest
 from dp.ledger.budgets import BudgetState, compose
 from dp.ledger.chain import Kind
+from dp.ledger.erasing import runs_in
 from dp.ledger.history import History
 from dp.ledger.records import Record, Standing
 from dp.ledger.replay import Foreign, replay
@@ -77,6 +78,9 @@ class _Read:
                     self.said[entry.seq] = entry.fields
                 elif entry.kind == Kind.NOTE:
                     self.notes.append((entry.seq, text_of(entry.fields, "text")))
+                elif entry.kind == Kind.ERASE:
+                    gone = sum(run.size for run in runs_in(entry.fields))
+                    self.notes.append((entry.seq, f"{gone} openings erased"))
         except LedgerError:
             return
 

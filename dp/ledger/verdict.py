@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import islice
 
-from dp.accountant import Interval
+from dp.accountant import Interval, upward
 from dp.errors import AccountantDisagreement, Corrupt, LedgerError, NoiseTooCoarse, UnsupportedEvent
 from dp.events import Event
-from dp.ledger.attendance import Attendance, Counts, profiles
+from dp.ledger.attendance import Attendance, Counts, possibilities, profiles
 from dp.ledger.budgets import LARGEST_DIFFERENCE, BudgetState, compose, unpaid
 from dp.ledger.chain import Entry, Head, Kind, check_signature, signed_by
 from dp.ledger.charge import grid_above
@@ -42,7 +41,7 @@ class Verdict:
 
     `vouched` is the last entry that a pin or a known witness vouches for: everything up to it is what somebody
     outside has seen, what follows is the word of the key's holder alone. `witnesses` counts valid signatures of
-    anybody.
+    anybody. `erased` counts openings that were taken out, so that nobody can say any more whose they were.
     """
 
     ok: bool
@@ -51,6 +50,7 @@ class Verdict:
     problems: tuple[Problem, ...]
     vouched: int | None = None
     witnesses: int = 0
+    erased: int = 0
 
     @property
     def verdict(self) -> str:
@@ -135,6 +135,7 @@ class _Examination:
             self.note(Corrupt("the ledger has no entries, not even a GENESIS"))
         self.check(self.history.require_unrehearsed)
         if self.last is not None and self.history.signed is not None and self.makes_sense:
+            self.check(lambda: self.history.erased.require_same(self.attendance.erased))
             self.check_limits(self.last.seq)
             self.note_all(self.vouching.end(self.history.signed, self.last.head))
 
@@ -183,27 +184,33 @@ class _Examination:
 
     def check_limit(self, seq: int, budget: BudgetState) -> None:
         """The same for one budget; under a limit for each client, of the client that has spent most."""
+        limit, erased = upward(budget.terms.budget.epsilon), self.attendance.unknown(self.history, budget)
         try:
-            spent = [compose(counts, budget.terms, budget.terms.view) for counts in self._profiles(budget)]
+            certain = self._most(budget, profiles(self.history, budget, self.attendance))
+            possible = self._most(budget, possibilities(self.history, budget, self.attendance)) if erased else certain
         except NO_PROOF as wrong:
             self.problems.append(Problem(seq, "Unverifiable", f"charges up to entry {seq}: {wrong}"))
             return
-        epsilon = max(map(_proven, spent))
-        if epsilon > budget.terms.budget.epsilon:
-            self.refute(seq, budget, f"is charged epsilon {float(epsilon):.9g}")
+        if certain > limit:
+            self.refute(seq, budget, f"is charged epsilon {certain:.9g}")
+        elif possible > limit:
+            message = (
+                f"in {erased.total()} rounds of budget {budget.id} openings were erased; a client that was in all it "
+                f"may have been in is charged epsilon {possible:.9g} at entry {seq}, the limit is {budget.terms}"
+            )
+            self.problems.append(Problem(seq, "Unverifiable", message))
 
     def refute(self, seq: int, budget: BudgetState, what: str) -> None:
         message = f"budget {budget.id} {what} at entry {seq}, the limit is {budget.terms}"
         self.problems.append(Problem(seq, "BudgetExceeded", message))
 
-    def _profiles(self, budget: BudgetState) -> list[Counts]:
-        return profiles(self.history, budget, self.attendance)
+    def _most(self, budget: BudgetState, spent: Iterable[Counts]) -> float:
+        return max(_proven(compose(counts, budget.terms, budget.terms.view)) for counts in spent)
 
 
-def _proven(interval: Interval) -> Fraction | float:
+def _proven(interval: Interval) -> float:
     # The lower end refutes for certain; a newer accountant may place the upper end differently.
-    end = interval.upper if interval.lower is None else interval.lower
-    return Fraction(end) if end != float("inf") else end
+    return interval.upper if interval.lower is None else interval.lower
 
 
 def examine(
@@ -226,4 +233,5 @@ def examine(
     seen.end()
     problems = tuple(seen.problems)
     head = None if seen.last is None else seen.last.head
-    return Verdict(not problems, seen.entries, head, problems, seen.vouching.vouched, seen.vouching.witnesses)
+    erased = seen.attendance.erased.size
+    return Verdict(not problems, seen.entries, head, problems, seen.vouching.vouched, seen.vouching.witnesses, erased)
