@@ -27,7 +27,7 @@ from dp.ledger.chain import Entry, Head, Kind, Signed, check_hash, check_signatu
 from dp.ledger.charge import Charge, Ends, Outcome
 from dp.ledger.checkpoint import State, budgets_of, held_of, state_of
 from dp.ledger.erasing import Erasures, runs_in
-from dp.ledger.records import Named, Record, Standing
+from dp.ledger.records import Charged, Named, Record, Standing
 from dp.ledger.rotation import rotated
 from dp.ledger.session import Owner
 from dp.ledger.terms import Randomness, Terms, randomness_of, require_text
@@ -163,7 +163,7 @@ class History:
         charge = Charge.from_body(charged, self._event(seq, charged, "event"))
         if bytes_of(body, "charge_id", 32) != charge.id:
             raise BadParameters("charge_id is not the hash of the charge")
-        return Record(charge, Owner.from_body(object_of(body, "owner")), _after(body)), root
+        return Record(charge, Owner.from_body(object_of(body, "owner")), _charged(body)), root
 
     def _hold(self, seq: int, record: Record, root: bytes | None, charge_id: bytes) -> None:
         self.records[seq] = self.open[seq] = record
@@ -353,17 +353,17 @@ class History:
             self.rehearsed = seq
 
 
-def _after(body: Body) -> tuple[tuple[int, Ends], ...]:
-    """What a RESERVE says each budget became."""
+def _charged(body: Body) -> tuple[Charged, ...]:
+    """What a RESERVE says each budget was and became."""
     listed = body.get("budgets")
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         raise BadParameters("budgets is not a list")
-    return tuple(_one_after(each) for each in listed)
+    return tuple(_one_charged(each) for each in listed)
 
 
-def _one_after(each: Value) -> tuple[int, Ends]:
+def _one_charged(each: Value) -> Charged:
     if not isinstance(each, dict):
         raise BadParameters("budgets lists something else than objects")
     require_keys(each, "budget", "before", "after")
-    Ends.from_body(object_of(each, "before"))
-    return integer_of(each, "budget"), Ends.from_body(object_of(each, "after"))
+    before, after = (Ends.from_body(object_of(each, key)) for key in ("before", "after"))
+    return Charged(integer_of(each, "budget"), before, after)
