@@ -73,7 +73,6 @@ class _Read:
         try:
             for entry in store.entries():
                 self.history.apply(entry)
-                self.attendance.learn(self.history, openings.until(entry.seq))
                 if entry.kind in (Kind.GENESIS, Kind.RESERVE, Kind.ABORT, Kind.SETTLE):
                     self.said[entry.seq] = entry.fields
                 elif entry.kind == Kind.NOTE:
@@ -81,6 +80,8 @@ class _Read:
                 elif entry.kind == Kind.ERASE:
                     gone = sum(run.size for run in runs_in(entry.fields))
                     self.notes.append((entry.seq, f"{gone} openings erased"))
+                # Last: where openings do not fit, the entry is still one that was read.
+                self.attendance.learn(self.history, openings.until(entry.seq))
         except LedgerError:
             return
 

@@ -13,16 +13,17 @@ import pytest
 from dp.accountant import Unit, View
 from dp.canonical import MAX_BODY_BYTES, encode_body
 from dp.errors import BadParameters, Corrupt, Locked
-from dp.events import Event, FixedSize, GaussianEvent, NonPrivate, Sampled
+from dp.events import ApproxEvent, Event, FixedSize, GaussianEvent, NonPrivate, Sampled
 from dp.ledger import Ledger, Scope, Setting, Terms
 from dp.ledger.chain import Kind
+from dp.ledger.charge import Ends
 from dp.ledger.cohorts import Opening, cohort_root
 from dp.ledger.erasing import MOST_RUNS, Erasures, Run, bodies_of, runs_in, runs_of
 from dp.ledger.terms import Randomness
 from dp.ledger.verdict import examine
 from dp.ledger.vouching import Known
 from tests.dp.ledger_kit import EVENT, RELATION, WIDE, budget_for, charge, edit, outcome, write_rounds
-from tests.dp.test_ledger_damage import Forger
+from tests.dp.test_ledger_damage import Forger, rewrite
 
 COARSER = GaussianEvent(sigma2=100, l2_squared=100, d=10, components=1, draws=10)
 FINER = replace(EVENT, sigma2=50_000)
@@ -283,3 +284,24 @@ def test_many_erasures_take_several_entries() -> None:
     bodies = bodies_of(runs)
     assert [run for body in bodies for run in runs_in({**body, "clock": 2**62})] == runs
     assert [len(encode_body(body)) < MAX_BODY_BYTES - 100 for body in bodies] == [True, True]
+
+
+# --- figures beyond all doubles --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["before", "after"])
+def test_a_recorded_end_beyond_all_doubles_is_corrupt(forger: Forger, end: str) -> None:
+    cheap = Ends(None, Fraction(1, 100)).to_body()
+    budget = {"budget": 1, "before": cheap, "after": cheap, end: {"upper": f"1{'0' * 400}/1"}}
+    assert found(forger.reserves(1, budgets=[budget])) == [(4, "Corrupt")]
+
+
+@pytest.mark.parametrize("event", [NonPrivate(), ApproxEvent(1, Fraction(1, 2))])
+def test_a_charge_without_any_finite_end_is_refuted_and_replayed_by_name(tmp_path: Path, event: Event) -> None:
+    path = tmp_path / "run.ledger"
+    write_rounds(path, 0)
+    rewrite(path, Forger(path).reserves(0, event).entries)
+    with Ledger.read(path) as ledger:
+        assert [(each.line, each.error) for each in ledger.verify().problems] == [(2, "BudgetExceeded")]
+        assert {(each.line, each.error) for each in ledger.replay().problems} == {(2, "Corrupt"), (2, "BudgetExceeded")}
+        assert not ledger.state().verdict.ok

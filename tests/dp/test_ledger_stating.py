@@ -188,3 +188,21 @@ def test_a_finding_is_kept_as_it_stands_and_a_wrong_one_is_corrupt(tmp_path: Pat
     assert (problem.line, problem.error) == (last.seq + 1, "Corrupt")
     with pytest.raises(BadParameters):
         dataclasses.replace(FINDING, hypotheses=2)
+
+
+@pytest.mark.parametrize(
+    ("statement", "line"),
+    [
+        ("DELETE FROM opening WHERE seq = 2 AND position = 1", 2),
+        ("INSERT INTO opening VALUES (0, 0, zeroblob(32), zeroblob(16))", 0),
+    ],
+)
+def test_openings_that_do_not_fit_are_the_verdicts_to_name(tmp_path: Path, statement: str, line: int) -> None:
+    path = tmp_path / "run.ledger"
+    with Ledger.open(path, WIDE) as ledger:
+        ledger.commit(ledger.reserve(charge(0, cohort=2, members=(b"A", b"B"))), outcome(survivors=2))
+    edit(path, statement)
+    with Ledger.read(path) as ledger:
+        found = ledger.state()
+    assert [(each.line, each.error) for each in found.verdict.problems] == [(line, "Corrupt")]
+    assert [each.seq for each in found.releases] == ([2] if line else [])
