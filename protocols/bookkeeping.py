@@ -2,6 +2,7 @@
 
     ok, entries, head, epsilon_lower, epsilon_upper, problems        of every command that judges
     randomness                                                       "insecure" is a rehearsal: it is never ok
+    erased                                                           openings that were taken out
     budgets                                                          a record for each, both views beside each other
 
 The epsilon at the top is that of the budget that was charged most, open or closed; where a ledger cannot be computed,
@@ -149,6 +150,7 @@ def judged(ledger: Ledger, verdict: Verdict) -> Values:
         "entries": verdict.entries,
         "head": None if verdict.head is None else verdict.head.hash.hex(),
         "randomness": _randomness(ledger),
+        "erased": verdict.erased,
         "epsilon_lower": None if spent is None else spent.lower,
         "epsilon_upper": None if spent is None else spent.upper,
         "problems": [{"line": each.line, "error": each.error} for each in verdict.problems],

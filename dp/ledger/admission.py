@@ -15,7 +15,7 @@ from dp.accountant import Interval, View
 from dp.canonical import Value
 from dp.errors import BadParameters, BudgetExceeded, InsecureEntropy
 from dp.events import Event, is_insecure
-from dp.ledger.attendance import Attendance, Counts, fullest
+from dp.ledger.attendance import Attendance, Counts, fullest, possibilities
 from dp.ledger.budgets import BudgetState, compose, require_names, unpaid
 from dp.ledger.charge import Charge, Ends, Outcome
 from dp.ledger.history import History
@@ -147,9 +147,7 @@ class Admission:
     def _spent(self, history: History, budget: BudgetState) -> Interval:
         if budget.terms.scope is Scope.EVERYONE:
             return compose(budget.charged, budget.terms, budget.terms.view)
-        attendance = self._attendance(history)
-        known = (attendance.possible(history, budget, each) for each in attendance.invited)
-        return self._worst(budget, fullest([attendance.unknown(history, budget), *known]))
+        return self._worst(budget, possibilities(history, budget, self._attendance(history)))
 
     def _worst(self, budget: BudgetState, profiles: Iterable[Counts]) -> Interval:
         return max((self._cost(budget, counts) for counts in profiles), key=lambda interval: interval.upper)

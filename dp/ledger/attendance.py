@@ -8,14 +8,16 @@ in it (`possible`); whoever accuses may not (`listed`).
 from __future__ import annotations
 
 import hmac
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from dp.errors import Corrupt
 from dp.events import Event
 from dp.ledger.budgets import BudgetState
 from dp.ledger.cohorts import Opening, cohort_root
+from dp.ledger.erasing import Erasures, runs_of
 from dp.ledger.history import History
 from dp.ledger.records import Named, Standing
 from dp.ledger.terms import Scope
@@ -31,6 +33,7 @@ class Attendance:
         self.survived: dict[bytes, list[int]] = {}
         # The reservations whose survivors were named.
         self.told: set[int] = set()
+        self.erased = Erasures()
         self._incomplete: list[int] = []
         self._learnt = 0
         self._next = 0
@@ -70,7 +73,10 @@ class Attendance:
 
     def _take(self, named: Named, openings: list[Opening]) -> None:
         require_openings(named, openings)
+        for run in runs_of(each for each in openings if each.is_erased):
+            self.erased.add(run)
         if named.seq != named.reserve:
+            self._require_invited(named, openings)
             self.told.add(named.reserve)
         into = self.invited if named.seq == named.reserve else self.survived
         for opening in openings:
@@ -78,6 +84,20 @@ class Attendance:
                 into.setdefault(opening.pseudonym, []).append(named.reserve)
         if named.seq == named.reserve and any(opening.is_erased for opening in openings):
             self._incomplete.append(named.seq)
+
+    def _require_invited(self, named: Named, openings: list[Opening]) -> None:
+        strangers = sum(not each.is_erased and not self._is_listed(each, named.reserve) for each in openings)
+        # Whoever is not listed may be one whose invitation was erased: so many, and no more.
+        if strangers > self.erased.in_entry(named.reserve):
+            raise Corrupt(
+                f"entry {named.seq} names {strangers} survivors that entry {named.reserve} did not invite",
+                seq=named.seq,
+            )
+
+    def _is_listed(self, opening: Opening, reserve: int) -> bool:
+        rounds = self.invited.get(opening.pseudonym, [])
+        at = bisect_left(rounds, reserve)
+        return at < len(rounds) and rounds[at] == reserve
 
 
 def require_openings(named: Named, openings: list[Opening]) -> None:
@@ -88,6 +108,9 @@ def require_openings(named: Named, openings: list[Opening]) -> None:
             f"entry {named.seq} names {named.size}, but {len(openings)} openings are beside it; restore a copy",
             seq=named.seq,
         )
+    names = [each.pseudonym for each in openings if not each.is_erased]
+    if not all(one < other for one, other in pairwise(names)):
+        raise Corrupt(f"the openings of entry {named.seq} name somebody twice, or out of order", seq=named.seq)
     if not hmac.compare_digest(cohort_root(openings), named.root):
         raise Corrupt(f"the openings of entry {named.seq} are not those it was written with", seq=named.seq)
 
@@ -107,6 +130,14 @@ def profiles(history: History, budget: BudgetState, attendance: Attendance) -> l
     if budget.terms.scope is Scope.EVERYONE:
         return [budget.charged]
     return fullest([Counter(), *(attendance.listed(history, budget, each) for each in attendance.invited)])
+
+
+def possibilities(history: History, budget: BudgetState, attendance: Attendance) -> list[Counts]:
+    """What may have been spent: by those listed in most, had they been in every round they may be erased from."""
+    if budget.terms.scope is Scope.EVERYONE:
+        return [budget.charged]
+    known = (attendance.possible(history, budget, each) for each in attendance.invited)
+    return fullest([attendance.unknown(history, budget), *known])
 
 
 def _counted(history: History, budget: BudgetState, seqs: Iterable[int]) -> Counts:

@@ -45,6 +45,7 @@ class Kind(StrEnum):
     CHECKPOINT = "CHECKPOINT"
     AUDIT = "AUDIT"
     NOTE = "NOTE"
+    ERASE = "ERASE"
 
 
 # --- signer --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -36,6 +37,8 @@ __all__ = ["Charge", "Ends", "Outcome", "Randomness", "Scope", "Setting", "Terms
 LABEL_CHARGE = b"secagg/v1/ledger/charge"
 # Recorded ends of an interval are multiples of this, rounded outwards.
 GRID = 2**32
+# What is recorded was a double.
+_LARGEST = Fraction(sys.float_info.max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +235,8 @@ class Ends:
         require_keys(body, *(("lower", "upper") if known else ("upper",)))
         lower = decode_rational(text_of(body, "lower")) if known else None
         ends = cls(lower, decode_rational(text_of(body, "upper")))
-        if not 0 <= (ends.lower or 0) <= ends.upper:
-            raise BadParameters(f"a recorded interval runs from {ends.lower} to {ends.upper}")
+        if not 0 <= (ends.lower or 0) <= ends.upper <= _LARGEST:
+            raise BadParameters(f"a recorded interval runs from {str(ends.lower)[:40]} to {str(ends.upper)[:40]}")
         return ends
 
 

@@ -1,7 +1,7 @@
 """What the entries of a ledger mean together: one fold, used alike by the writer, a reader and `verify`.
 
     GENESIS ( OPEN_BUDGET | CLOSE_BUDGET | RESERVE ( COMMIT | ABORT | SETTLE ) | NOTE | AUDIT
-            | ROTATE_KEY | CHECKPOINT )*
+            | ROTATE_KEY | CHECKPOINT | ERASE )*
                 ROTATE_KEY only while no reservation is open
                 many reservations may be open at once; each is closed at most once
                 many budgets may be open at once; a charge is charged to all that match it, and to one at least
@@ -26,7 +26,8 @@ from dp.ledger.budgets import BudgetState, require_names, require_one_meaning
 from dp.ledger.chain import Entry, Head, Kind, Signed, check_hash, check_signature, require_content, signed_by
 from dp.ledger.charge import Charge, Ends, Outcome
 from dp.ledger.checkpoint import State, budgets_of, held_of, state_of
-from dp.ledger.records import Named, Record, Standing
+from dp.ledger.erasing import Erasures, runs_in
+from dp.ledger.records import Charged, Named, Record, Standing
 from dp.ledger.rotation import rotated
 from dp.ledger.session import Owner
 from dp.ledger.terms import Randomness, Terms, randomness_of, require_text
@@ -53,6 +54,7 @@ class History:
         # The reservation that was ended last.
         self.ended: int | None = None
         self.named: list[Named] = []
+        self.erased = Erasures()
         self.audits: dict[int, Finding] = {}
         self.checkpoints: list[Head] = []
         # The first entry that was read after GENESIS: above 1, what is older is known by a checkpoint only.
@@ -71,6 +73,7 @@ class History:
             Kind.CHECKPOINT: self._checkpoint,
             Kind.AUDIT: self._audit,
             Kind.NOTE: self._note,
+            Kind.ERASE: self._erase,
         }
 
     def apply(self, entry: Entry) -> None:
@@ -160,7 +163,7 @@ class History:
         charge = Charge.from_body(charged, self._event(seq, charged, "event"))
         if bytes_of(body, "charge_id", 32) != charge.id:
             raise BadParameters("charge_id is not the hash of the charge")
-        return Record(charge, Owner.from_body(object_of(body, "owner")), _after(body)), root
+        return Record(charge, Owner.from_body(object_of(body, "owner")), _charged(body)), root
 
     def _hold(self, seq: int, record: Record, root: bytes | None, charge_id: bytes) -> None:
         self.records[seq] = self.open[seq] = record
@@ -227,6 +230,16 @@ class History:
     def _note(self, seq: int, body: Body) -> None:
         require_keys(body, "text", "clock")
         text_of(body, "text")
+
+    def _erase(self, seq: int, body: Body) -> None:
+        for run in runs_in(body):
+            named = self.named_at(run.seq)
+            # What a checkpoint skipped is known by `whole` only.
+            if named is None and run.seq >= self.since:
+                raise BadParameters(f"entry {run.seq} has no openings that could be erased")
+            if named is not None and (run.last >= named.size or named.reserve in self.open):
+                raise BadParameters(f"opening {run.last} of entry {run.seq} is none, or its round is still open")
+            self.erased.add(run)
 
     # --- beginning at a checkpoint ---------------------------------------------------------------
 
@@ -340,17 +353,17 @@ class History:
             self.rehearsed = seq
 
 
-def _after(body: Body) -> tuple[tuple[int, Ends], ...]:
-    """What a RESERVE says each budget became."""
+def _charged(body: Body) -> tuple[Charged, ...]:
+    """What a RESERVE says each budget was and became."""
     listed = body.get("budgets")
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         raise BadParameters("budgets is not a list")
-    return tuple(_one_after(each) for each in listed)
+    return tuple(_one_charged(each) for each in listed)
 
 
-def _one_after(each: Value) -> tuple[int, Ends]:
+def _one_charged(each: Value) -> Charged:
     if not isinstance(each, dict):
         raise BadParameters("budgets lists something else than objects")
     require_keys(each, "budget", "before", "after")
-    Ends.from_body(object_of(each, "before"))
-    return integer_of(each, "budget"), Ends.from_body(object_of(each, "after"))
+    before, after = (Ends.from_body(object_of(each, key)) for key in ("before", "after"))
+    return Charged(integer_of(each, "budget"), before, after)

@@ -184,7 +184,8 @@ class Reading:
         `known` is what the caller has from elsewhere; without it the best verdict is "internally-consistent".
         """
         store = self._log.store
-        return examine(store.checked_entries(), store.openings(), store.witnesses(), known)
+        with store.one_moment():
+            return examine(store.checked_entries(), store.openings(), store.witnesses(), known)
 
     def replay(self, foreign: Foreign | None = None) -> ReplayReport:
         """Every recorded figure computed anew from its events, by all accountants, and a foreign one where given."""
@@ -192,11 +193,13 @@ class Reading:
 
     def state(self, known: Known = NOTHING_KNOWN, foreign: Foreign | None = None) -> Statement:
         """Everything the ledger says, as values: verdict, budgets, releases, clients, audits, opinions."""
-        return state(self._log.store, known, foreign)
+        with self._log.store.one_moment():
+            return state(self._log.store, known, foreign)
 
     def export(self, path: AnyPath) -> None:
         """Writes the ledger as signed lines of JSON (`dp.ledger.exporting`).  Raises: StorageRefused."""
-        export_lines(self._log.store, self._log.head(), Path(path))
+        with self._log.store.one_moment():
+            export_lines(self._log.store, self._log.head(), Path(path))
 
     def copy(self, path: AnyPath) -> None:
         """Makes another file of everything committed, tail included, without its key.  Raises: StorageRefused."""

@@ -19,15 +19,24 @@ class Standing(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Charged:
+    """What was recorded of one budget at a reservation: its interval, and what it became."""
+
+    budget: int
+    before: Ends
+    after: Ends
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One reservation: the charge, who holds it, what it was charged to, and how it ended.
 
-    `after` is the interval of each budget it was charged to, as it became; the digest of `outcome` is the hidden one.
+    The digest of `outcome` is the hidden one.
     """
 
     charge: Charge
     owner: Owner
-    after: tuple[tuple[int, Ends], ...]
+    charged: tuple[Charged, ...]
     standing: Standing = Standing.RESERVED
     ended: int | None = None
     outcome: Outcome | None = None
@@ -35,7 +44,12 @@ class Record:
     @property
     def budgets(self) -> tuple[int, ...]:
         """The budgets it was charged to."""
-        return tuple(budget for budget, _ in self.after)
+        return tuple(each.budget for each in self.charged)
+
+    @property
+    def after(self) -> tuple[tuple[int, Ends], ...]:
+        """The interval of each budget it was charged to, as it became."""
+        return tuple((each.budget, each.after) for each in self.charged)
 
 
 @dataclass(frozen=True, slots=True)

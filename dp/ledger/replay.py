@@ -2,8 +2,11 @@
 
     at every RESERVE, in every budget it was charged to
         recorded upper end  >=  recomputed lower end        else Corrupt: it says less than it cost
+        recorded lower end  <=  recomputed upper end        else Corrupt: it says more than it can have cost
+        recorded upper ends ==  recomputed, within 1e-6     else Corrupt, where no lower end is known
+        both ends           ==  recomputed, within 1e-6     else Corrupt, where the same software wrote it
+        before the charge, and after it
         recomputed upper end  <=  limit                     else BudgetExceeded: it should not have been granted
-        recorded  ==  recomputed, within 1e-6               else Corrupt, where the same software wrote it
     at the end, by budget
         the recorded interval meets the recomputed one
         each accountant by itself, and a foreign one where one is asked
@@ -16,12 +19,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 from dp.accountant import Accountant, Interval, View
-from dp.errors import AccountantDisagreement, LedgerError, NoiseTooCoarse, UnsupportedEvent
+from dp.errors import LedgerError, NoiseTooCoarse, UnsupportedEvent
 from dp.events import Composed, Event, Repeated, without_sampling
 from dp.gaussian import GaussianAccountant
 from dp.ledger.attendance import Attendance, Counts, fullest, profiles
@@ -31,13 +34,15 @@ from dp.ledger.charge import GRID, Ends
 from dp.ledger.cohorts import Opening
 from dp.ledger.genesis import code, software
 from dp.ledger.history import History
-from dp.ledger.records import Record
+from dp.ledger.records import Charged, Record
 from dp.ledger.statement import Opinion
 from dp.ledger.terms import Scope, Terms
-from dp.ledger.verdict import Merged, Problem
+from dp.ledger.verdict import NO_PROOF, Merged, Problem
 from dp.pld import PldAccountant
 from dp.rdp import RdpAccountant
 
+# Charging cannot lower what was spent; two upper ends may be differently loose.
+BEFORE_ABOVE = 1.01
 # A foreign upper end may lie so far above ours, since its tables are coarser.
 FOREIGN_ABOVE = 1.01
 
@@ -111,35 +116,49 @@ class _Replay:
     def _compare(self, entry: Entry, record: Record, invited: list[Opening]) -> None:
         fields = entry.fields
         ours = (fields.get("software"), fields.get("code")) == (software(), code().hex())
-        for number, recorded in record.after:
-            budget = self.history.budgets[number]
+        for charged in record.charged:
+            budget = self.history.budgets[charged.budget]
             counts = self._charged_by(budget, invited)
-            self._last[number] = (entry.seq, recorded, counts)
+            self._last[budget.id] = (entry.seq, charged.after, counts)
             try:
-                own = self._worst(budget, counts)
-            except (UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement) as wrong:
-                self.note(entry.seq, type(wrong).__name__, f"budget {number} cannot be computed: {wrong}")
+                found = list(self._judge(budget, record.charge.event, charged, counts, differ if ours else exceeds))
+            except NO_PROOF as wrong:
+                self.note(entry.seq, type(wrong).__name__, f"budget {budget.id} cannot be computed: {wrong}")
                 continue
             self.compared += 1
-            self._judge(entry.seq, budget, recorded, own)
-            if ours and self._whose_is_known(budget) and differ(recorded, own):
-                self.note(
-                    entry.seq,
-                    "Corrupt",
-                    f"entry {entry.seq} records epsilon {float(recorded.upper):.9g} for budget {number}, the same "
-                    f"software computes {own.upper:.9g}",
-                )
+            if (
+                not found
+                and float(charged.before.upper) > float(charged.after.upper) * BEFORE_ABOVE + LARGEST_DIFFERENCE
+            ):
+                found.append(("Corrupt", f"before it, epsilon {_text(charged.before)} is recorded, and less after it"))
+            for error, message in found:
+                self.note(entry.seq, error, f"entry {entry.seq}, budget {budget.id}: {message}")
 
-    def _judge(self, seq: int, budget: BudgetState, recorded: Ends, own: Interval) -> None:
-        if own.lower is not None and recorded.upper < Fraction(own.lower):
-            self.note(
-                seq,
-                "Corrupt",
-                f"entry {seq} records at most epsilon {float(recorded.upper):.9g} for budget {budget.id}, but it costs "
-                f"at least {own.lower:.9g}",
+    def _judge(
+        self,
+        budget: BudgetState,
+        event: Event,
+        charged: Charged,
+        counts: list[Counts],
+        disagree: Callable[[Ends, Interval], bool],
+    ) -> Iterator[tuple[str, str]]:
+        """What was recorded of one budget against what is computed here, as errors and messages."""
+        own = self._worst(budget, counts)
+        figures = [("after", charged.after, own)]
+        if self._whose_is_known(budget):
+            figures.append(
+                ("before", charged.before, self._worst(budget, [each - Counter([event]) for each in counts]))
             )
+        for when, recorded, interval in figures:
+            if understates(recorded, interval):
+                yield (
+                    "Corrupt",
+                    f"{when} it, at most epsilon {float(recorded.upper):.9g} is recorded, {_costs(interval)}",
+                )
+            if self._whose_is_known(budget) and disagree(recorded, interval):
+                yield "Corrupt", f"{when} it, epsilon {_text(recorded)} is recorded, {_computed(interval, disagree)}"
         if not budget.terms.budget.holds(own):
-            self.note(seq, "BudgetExceeded", f"entry {seq} takes budget {budget.id} to {own.upper:.9g}: {budget.terms}")
+            yield "BudgetExceeded", f"takes it to {own.upper:.9g}: {budget.terms}"
 
     def finish(self, budget: BudgetState, foreign: Foreign | None) -> Replayed:
         """What is to be said of a budget at its last reservation; whoever contradicts makes a problem."""
@@ -148,7 +167,7 @@ class _Replay:
         seq, recorded, counts = self._last[budget.id]
         try:
             own = self._worst(budget, counts)
-        except (UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement):
+        except NO_PROOF:
             return Replayed(budget.id, recorded, None, ())
         worst = max(counts, key=lambda each: self._cost(budget, each).upper)
         if self._whose_is_known(budget) and not meets(recorded, own):
@@ -183,15 +202,49 @@ class _Replay:
         return self._composed[key]
 
 
+def understates(recorded: Ends, own: Interval) -> bool:
+    """Whether less was recorded than it certainly cost; an end that is only bounded must be the one computed here."""
+    if own.lower is None:
+        return recorded.upper < own.upper * (1.0 - LARGEST_DIFFERENCE) - LARGEST_DIFFERENCE
+    return recorded.upper < own.lower
+
+
 def differ(recorded: Ends, own: Interval) -> bool:
-    """Whether the recorded upper end is not the one that was computed, apart from rounding."""
-    return abs(recorded.upper - Fraction(own.upper)) > LARGEST_DIFFERENCE * max(1.0, own.upper) + 1 / GRID
+    """Whether an end that was recorded is not the one that the same software computes, apart from rounding."""
+    if math.isinf(own.upper) or (recorded.lower is None) != (own.lower is None):
+        return True
+    ends = ((recorded.upper, own.upper), (recorded.lower or 0, own.lower or 0))
+    return any(abs(one - Fraction(other)) > _rounding(other) for one, other in ends)
+
+
+def exceeds(recorded: Ends, own: Interval) -> bool:
+    """Whether more was recorded than any version can have computed: one may know more ends than another, and looser."""
+    most = own.upper + _rounding(own.upper)
+    return (recorded.lower or 0) > most or (own.lower is None and recorded.upper > most)
 
 
 def meets(recorded: Ends, own: Interval) -> bool:
     """Whether the two intervals have a point in common, apart from rounding."""
-    slack = Fraction(LARGEST_DIFFERENCE)
-    return (recorded.lower or 0) <= Fraction(own.upper) + slack and Fraction(own.lower or 0) <= recorded.upper + slack
+    return (recorded.lower or 0) <= own.upper + _rounding(own.upper) and (own.lower or 0) <= recorded.upper + Fraction(
+        LARGEST_DIFFERENCE
+    )
+
+
+def _rounding(end: float) -> float:
+    return LARGEST_DIFFERENCE * max(1.0, end) + 1 / GRID
+
+
+def _text(recorded: Ends) -> str:
+    return f"{float(recorded.lower or 0):.9g} to {float(recorded.upper):.9g}"
+
+
+def _costs(own: Interval) -> str:
+    return f"but it costs at least {own.upper if own.lower is None else own.lower:.9g}"
+
+
+def _computed(own: Interval, disagree: Callable[[Ends, Interval], bool]) -> str:
+    who = "the same software computes" if disagree is differ else "more than any can have computed:"
+    return f"{who} {own.lower or 0.0:.9g} to {own.upper:.9g}"
 
 
 def opinion_of(budget: BudgetState, counts: Counts, kind: Callable[..., Accountant]) -> Opinion:

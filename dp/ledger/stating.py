@@ -19,6 +19,7 @@ from dp.ledger.admission import remaining
 from dp.ledger.attendance import Attendance, Counts, fullest
 from dp.ledger.budgets import BudgetState, compose
 from dp.ledger.chain import Kind
+from dp.ledger.erasing import runs_in
 from dp.ledger.history import History
 from dp.ledger.records import Record, Standing
 from dp.ledger.replay import Foreign, replay
@@ -84,11 +85,14 @@ class _Read:
         end = None if self.unread is None else max(self.unread, 1)
         for entry in islice(store.entries(), end):
             self.history.apply(entry)
-            self.attendance.learn(self.history, openings.until(entry.seq))
             if entry.kind in (Kind.GENESIS, Kind.RESERVE, Kind.ABORT, Kind.SETTLE):
                 self.said[entry.seq] = entry.fields
             elif entry.kind == Kind.NOTE:
                 self.notes.append((entry.seq, text_of(entry.fields, "text")))
+            elif entry.kind == Kind.ERASE:
+                gone = sum(run.size for run in runs_in(entry.fields))
+                self.notes.append((entry.seq, f"{gone} openings erased"))
+            self.attendance.learn(self.history, openings.until(entry.seq))
 
     # --- budgets ---------------------------------------------------------------------------------
 

@@ -190,6 +190,19 @@ class Store:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
 
+    @contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """What is read inside is of one moment, whatever others write meanwhile; nothing may be written inside."""
+        connection = self._live()
+        with _named_errors(self.path):
+            connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if connection.in_transaction:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+
     def append(self, entry: Entry) -> None:
         """Inserts one entry; only inside `writing()`."""
         row = (entry.seq, entry.kind, entry.body, entry.prev, entry.hash, entry.signature, entry.key_id)

@@ -11,6 +11,7 @@ from dp.ledger.admission import Admission
 from dp.ledger.attendance import Attendance
 from dp.ledger.chain import Head, Kind, Signer, check_witness
 from dp.ledger.cohorts import PSEUDONYM_BYTES, Opening, Pseudonyms
+from dp.ledger.erasing import bodies_of, runs_of
 from dp.ledger.genesis import clock, draw
 from dp.ledger.log import Log, Said
 from dp.ledger.opening import TIMEOUT_SECONDS
@@ -58,7 +59,7 @@ class Upkeep(Reading):
             if held := sorted({each.seq for each in erased} & set(self._log.history.open)):
                 raise BadReservation(f"reservations {held[:5]} are open; end them before erasing who is in them")
             store.erase(erased)
-            return [Said(Kind.NOTE, {"text": f"{len(erased)} openings erased", **clock()})] if erased else []
+            return [Said(Kind.ERASE, {**body, **clock()}) for body in bodies_of(runs_of(erased))]
 
         self._log.say(decide)
         store.forget()

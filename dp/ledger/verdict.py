@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import islice
 
-from dp.accountant import Interval
+from dp.accountant import Interval, upward
 from dp.errors import AccountantDisagreement, Corrupt, LedgerError, NoiseTooCoarse, UnsupportedEvent
 from dp.events import Event
-from dp.ledger.attendance import Attendance, Counts, profiles
+from dp.ledger.attendance import Attendance, Counts, possibilities, profiles
 from dp.ledger.budgets import LARGEST_DIFFERENCE, BudgetState, compose, unpaid
 from dp.ledger.chain import Entry, Head, Kind, check_signature, signed_by
 from dp.ledger.charge import grid_above
@@ -44,6 +43,7 @@ class Verdict:
     outside has seen, what follows is the word of the key's holder alone. `witnesses` counts valid signatures of
     anybody. `unread` is the first entry that makes no sense or is missing though somebody has seen it: of it and of
     what follows nothing is known, and no sum over all entries is. None where the ledger was read to its end.
+    `erased` counts openings that were taken out, so that nobody can say any more whose they were.
     """
 
     ok: bool
@@ -53,6 +53,7 @@ class Verdict:
     vouched: int | None = None
     witnesses: int = 0
     unread: int | None = None
+    erased: int = 0
 
     @property
     def verdict(self) -> str:
@@ -138,6 +139,7 @@ class _Examination:
             self.note(Corrupt("the ledger has no entries, not even a GENESIS"))
         self.check(self.history.require_unrehearsed)
         if self.last is not None and self.history.signed is not None and self.unread is None:
+            self.check(lambda: self.history.erased.require_same(self.attendance.erased))
             self.check_limits(self.last.seq)
             missing = self.vouching.end(self.history.signed, self.last.head)
             self.note_all(missing)
@@ -189,27 +191,33 @@ class _Examination:
 
     def check_limit(self, seq: int, budget: BudgetState) -> None:
         """The same for one budget; under a limit for each client, of the client that has spent most."""
+        limit, erased = upward(budget.terms.budget.epsilon), self.attendance.unknown(self.history, budget)
         try:
-            spent = [compose(counts, budget.terms, budget.terms.view) for counts in self._profiles(budget)]
+            certain = self._most(budget, profiles(self.history, budget, self.attendance))
+            possible = self._most(budget, possibilities(self.history, budget, self.attendance)) if erased else certain
         except NO_PROOF as wrong:
             self.problems.append(Problem(seq, "Unverifiable", f"charges up to entry {seq}: {wrong}"))
             return
-        epsilon = max(map(_proven, spent))
-        if epsilon > budget.terms.budget.epsilon:
-            self.refute(seq, budget, f"is charged epsilon {float(epsilon):.9g}")
+        if certain > limit:
+            self.refute(seq, budget, f"is charged epsilon {certain:.9g}")
+        elif possible > limit:
+            message = (
+                f"in {erased.total()} rounds of budget {budget.id} openings were erased; a client that was in all it "
+                f"may have been in is charged epsilon {possible:.9g} at entry {seq}, the limit is {budget.terms}"
+            )
+            self.problems.append(Problem(seq, "Unverifiable", message))
 
     def refute(self, seq: int, budget: BudgetState, what: str) -> None:
         message = f"budget {budget.id} {what} at entry {seq}, the limit is {budget.terms}"
         self.problems.append(Problem(seq, "BudgetExceeded", message))
 
-    def _profiles(self, budget: BudgetState) -> list[Counts]:
-        return profiles(self.history, budget, self.attendance)
+    def _most(self, budget: BudgetState, spent: Iterable[Counts]) -> float:
+        return max(_proven(compose(counts, budget.terms, budget.terms.view)) for counts in spent)
 
 
-def _proven(interval: Interval) -> Fraction | float:
+def _proven(interval: Interval) -> float:
     # The lower end refutes for certain; a newer accountant may place the upper end differently.
-    end = interval.upper if interval.lower is None else interval.lower
-    return Fraction(end) if end != float("inf") else end
+    return interval.upper if interval.lower is None else interval.lower
 
 
 def examine(
@@ -234,5 +242,13 @@ def examine(
     seen.end()
     problems = tuple(seen.problems)
     head = None if seen.last is None else seen.last.head
-    unread = stopped if seen.unread is None else seen.unread
-    return Verdict(not problems, seen.entries, head, problems, seen.vouching.vouched, seen.vouching.witnesses, unread)
+    return Verdict(
+        ok=not problems,
+        entries=seen.entries,
+        head=head,
+        problems=problems,
+        vouched=seen.vouching.vouched,
+        witnesses=seen.vouching.witnesses,
+        unread=stopped if seen.unread is None else seen.unread,
+        erased=seen.attendance.erased.size,
+    )

@@ -7,6 +7,7 @@ import os
 import random
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from dp.errors import Corrupt, LedgerError, StorageRefused
 from dp.ledger import Ledger
 from dp.ledger.exporting import FORMAT, MAX_LINE_BYTES
 from dp.ledger.place import beside
-from tests.dp.ledger_kit import WIDE, charge, edit, outcome, write_rounds
+from tests.dp.ledger_kit import EVENT, WIDE, charge, edit, outcome, write_rounds
 from tests.dp.test_ledger_vouching import PUBLIC, seen_by_party
 
 MEMBERS = (b"A", b"B", b"C")
@@ -59,6 +60,15 @@ def test_every_field_comes_back(ledger_file: Path, tmp_path: Path) -> None:
     with Ledger.read(tmp_path / "back.ledger") as after:
         after.export(again)
     assert again.read_bytes() == out.read_bytes()
+
+
+def test_a_rehearsal_comes_back_as_one(tmp_path: Path) -> None:
+    path, seeded = tmp_path / "run.ledger", replace(EVENT, rng="insecure")
+    with Ledger.open_insecure(path, WIDE) as ledger:
+        ledger.commit(ledger.reserve(charge(0, seeded)), outcome(seeded))
+    Ledger.import_lines(exported(path), tmp_path / "back.ledger")
+    with Ledger.read(tmp_path / "back.ledger") as after:
+        assert [(each.line, each.error) for each in after.verify().problems] == [(2, "Unverifiable")]
 
 
 def test_the_lines_are_what_the_page_says(ledger_file: Path) -> None:

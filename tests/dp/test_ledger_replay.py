@@ -14,13 +14,13 @@ import pytest
 
 from dp.accountant import Budget, Interval, Unit, View, account
 from dp.errors import UnsupportedEvent
-from dp.events import GaussianEvent, LaplaceEvent, Poisson, Repeated, Sampled
+from dp.events import Event, GaussianEvent, LaplaceEvent, Poisson, PureEvent, Repeated, Sampled, SkellamEvent, ZcdpEvent
 from dp.ledger import Ledger, Scope, Terms
 from dp.ledger.chain import Entry, Kind, Signer, link
 from dp.ledger.charge import Ends
 from dp.ledger.pins import Pin
 from dp.ledger.place import beside, read_key
-from dp.ledger.replay import differ, meets
+from dp.ledger.replay import differ, exceeds, meets, understates
 from dp.ledger.terms import Randomness
 from dp.ledger.vouching import Known
 from tests.dp.ledger_kit import DELTA, EVENT, RELATION, WIDE, budget_for, charge, edit, outcome
@@ -29,6 +29,7 @@ SAMPLED = Sampled(
     GaussianEvent(sigma2=40_000, l2_squared=100, d=10, components=20, draws=200, total="exact"),
     Poisson(Fraction(1, 10)),
 )
+SKELLAM = SkellamEvent(mu=400, l2_squared=1, l1=1, d=1, draws=1)
 LAPLACE = LaplaceEvent(scale=400, l1=10, d=3, draws=3)
 
 
@@ -193,7 +194,7 @@ def test_a_looser_figure_of_another_version_is_no_contradiction(tmp_path: Path) 
 def test_an_event_that_was_made_cheaper_is_named_by_the_figures_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "run.ledger"
     honest(path)
-    cheaper = list(replace(EVENT, sigma2=4_000_000).to_canonical())
+    cheaper = replace(EVENT, sigma2=4_000_000).to_canonical()
 
     def change(entry: Entry, body: dict[str, Any]) -> dict[str, Any]:
         if entry.seq == 2:
@@ -201,7 +202,7 @@ def test_an_event_that_was_made_cheaper_is_named_by_the_figures_beside_it(tmp_pa
         return body
 
     rewritten(path, change, None)
-    assert [line for line, _ in said(path)] == [2, 4, 6, 6]
+    assert [line for line, _ in said(path)] == [2, 4, 4, 6, 6, 6]
 
 
 def test_a_charge_that_should_not_have_been_granted_is_named(tmp_path: Path) -> None:
@@ -225,6 +226,57 @@ def test_damage_is_a_problem_and_not_an_exception(tmp_path: Path) -> None:
     honest(path)
     edit(path, "UPDATE entry SET hash = zeroblob(32) WHERE seq = 4")
     assert said(path) == [(4, "Corrupt")]
+
+
+def recorded(software: str, **ends: dict[str, str]) -> Callable[[Entry, dict[str, Any]], dict[str, Any]]:
+    """The second reservation is by this software, and says this of itself."""
+
+    def change(entry: Entry, body: dict[str, Any]) -> dict[str, Any]:
+        if entry.seq == 4:
+            body["software"] = software or body["software"]
+            body["budgets"] = [{**each, **ends} for each in body["budgets"]]
+        return body
+
+    return change
+
+
+CHEAPER: dict[str, dict[str, dict[str, str]]] = {
+    "before 1000": {"before": {"lower": "7/1", "upper": "1000/1"}},
+    "before 7": {"before": {"lower": "0/1", "upper": "7/1"}},
+    "before 0": {"before": {"lower": "0/1", "upper": "0/1"}},
+    "lower 0": {"after": {"lower": "0/1"}},
+    "no lower": {"after": {}},
+}
+
+
+@pytest.mark.parametrize("software", ["", "secagg 9"])
+@pytest.mark.parametrize("changed", CHEAPER.values(), ids=CHEAPER)
+def test_every_end_is_compared(tmp_path: Path, changed: dict[str, dict[str, str]], software: str) -> None:
+    path = tmp_path / "run.ledger"
+    honest(path)
+    with Ledger.read(path) as ledger:
+        budgets = next(entry.fields["budgets"] for entry in ledger.entries() if entry.seq == 4)
+    [[when, ends]] = changed.items()
+    upper = str(budgets[0][when]["upper"])  # type: ignore[index,call-overload]
+    rewritten(path, recorded(software, **{when: {"upper": upper, **ends}}), None)
+    # Another version may know no lower end; a figure that cannot be is none of any version.
+    harmless = software and when == "after"
+    assert {line for line, _ in said(path)} == (set() if harmless else {4})
+
+
+@pytest.mark.parametrize("event", [PureEvent(3), ZcdpEvent(Fraction(1, 10)), SKELLAM], ids=["pure", "zcdp", "skellam"])
+@pytest.mark.parametrize("upper", ["0/1", "1/1000", "7/1"])
+def test_where_no_lower_end_is_known_other_software_records_what_we_compute(
+    tmp_path: Path, event: Event, upper: str
+) -> None:
+    path = tmp_path / "run.ledger"
+    with Ledger.open(path, WIDE) as ledger:
+        for number in range(2):
+            ledger.commit(ledger.reserve(charge(number, event)), outcome(event))
+    rewritten(path, recorded("secagg 9"), None)
+    assert said(path) == []
+    rewritten(path, recorded("secagg 9", after={"upper": upper}), None)
+    assert {line for line, _ in said(path)} == {4}
 
 
 # --- a foreign opinion ----------------------------------------------------------------------------------------
@@ -277,6 +329,35 @@ def test_who_refuses_to_say_contradicts_nobody(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("upper", "different"), [(1.0, False), (1.0 + 9e-7, False), (1.0 + 2e-6, True), (0.9, True)])
 def test_two_figures_differ_beyond_rounding(upper: float, different: bool) -> None:
     assert differ(Ends(None, Fraction(1)), Interval(None, upper, DELTA, "")) is different
+    assert differ(Ends(Fraction(1), Fraction(9)), Interval(upper, 9.0, DELTA, "")) is different
+
+
+def test_an_end_that_was_left_out_or_made_up_differs() -> None:
+    one = Fraction(1)
+    assert differ(Ends(None, one), Interval(0.0, 1.0, DELTA, ""))
+    assert differ(Ends(Fraction(0), one), Interval(None, 1.0, DELTA, ""))
+    assert differ(Ends(None, one), Interval(None, math.inf, DELTA, ""))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "own", "less", "more"),
+    [
+        ((0, 1), (1.0, 2.0), False, False),
+        ((0, 1), (1.1, 2.0), True, False),
+        ((0, 1), (None, 1.0), False, False),
+        ((0, 1), (None, 1.1), True, False),
+        ((0, 1), (None, 0.9), False, True),
+        ((0, 1), (0.2, 0.3), False, False),
+        ((1, 2), (0.2, 0.9), False, True),
+        ((0, 1), (None, math.inf), True, False),
+        ((0, 1), (math.inf, math.inf), True, False),
+    ],
+)
+def test_what_other_software_can_have_recorded(
+    recorded: tuple[int, int], own: tuple[float | None, float], less: bool, more: bool
+) -> None:
+    ends, interval = Ends(*map(Fraction, recorded)), Interval(*own, DELTA, "")
+    assert (understates(ends, interval), exceeds(ends, interval)) == (less, more)
 
 
 @pytest.mark.parametrize(("lower", "upper", "meet"), [(0.5, 2.0, True), (1.1, 2.0, False), (0.0, 0.4, False)])
