@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from dp.ledger.records import Standing
 from dp.ledger.statement import BudgetStatement, Opinion
 from dp.ledger.verdict import Problem, Verdict
 from protocols.report.privacy import render
-from protocols.report.privacy.facts import spread
+from protocols.report.privacy.facts import Histogram, spread, spread_of_counts
 from protocols.report.privacy.noise import laws_of, noise_of
 from protocols.report.privacy.totals import Total, totals_of
 from protocols.report.privacy.words import Number, above, below, near
@@ -197,15 +198,46 @@ def test_parts_of_an_event_are_counted_through_what_repeats_them() -> None:
     assert laws_of(Repeated(Composed((kit.EVENT, Repeated(kit.SAMPLED, 3))), 2)) == [(kit.EVENT, 2), (kit.SAMPLED, 6)]
 
 
-@given(st.lists(st.floats(0, 1e6) | st.integers(0, 2**60).map(float) | st.just(math.inf), max_size=50))
+@given(st.lists(st.floats(0, 1e6) | st.floats(0, 1.7e308) | st.just(math.inf), max_size=50))
 def test_a_histogram_counts_every_finite_value_once(values: list[float]) -> None:
     histogram = spread(values)
     finite = [value for value in values if math.isfinite(value)]
     assert sum(histogram.counts) == len(finite)
     assert len(histogram.edges) == len(histogram.counts) + bool(finite)
-    assert (
-        all(low < high for low, high in zip(histogram.edges, histogram.edges[1:], strict=False)) or max(finite) > 2**50
-    )
+    assert all(low < high for low, high in pairwise(histogram.edges))
+    if finite:
+        assert histogram.edges[0] <= min(finite)
+        assert histogram.edges[-1] == max(finite)
+
+
+@given(st.lists(st.integers(0, 2**45), max_size=50))
+def test_a_histogram_of_counts_has_its_edges_between_them(values: list[int]) -> None:
+    histogram = spread_of_counts(values)
+    assert sum(histogram.counts) == len(values)
+    assert len(histogram.counts) <= 24
+    assert all(low < high for low, high in pairwise(histogram.edges))
+    assert all(edge % 1 == 0.5 for edge in histogram.edges)
+
+
+def test_a_histogram_of_one_value_is_a_narrow_bin_that_ends_at_it() -> None:
+    """Every client at 5.9 once looked like clients between 5.9 and 11.8."""
+    assert spread([5.899996] * 100) == Histogram((pytest.approx(5.841, abs=1e-4), 5.899996), (100,))
+    assert spread([4.0, 4.0]) == Histogram((pytest.approx(3.96), 4.0), (2,))
+    assert spread([0.0]).edges[1] == 0.0
+    assert spread([2.0, math.nextafter(2.0, 3.0)]).counts == (2,)
+    assert spread_of_counts([3, 3, 5]) == Histogram((2.5, 3.5, 4.5, 5.5), (2, 0, 1))
+
+
+def test_one_epsilon_for_all_is_drawn_within_an_axis_around_it() -> None:
+    cost = Interval(5.89, 5.899996, kit.DELTA, "pld")
+    clients = tuple(kit.ClientStatement(bytes([number]), 1, 1, ((1, cost),)) for number in range(9))
+    page, _ = render(kit.statement(1, clients=clients))
+    chart = page[page.index('aria-labelledby="clients-1-title') :].split("</svg>")[0]
+    ticks = [float(tick) for tick in re.findall(r'class="tick middle">([\d.]+)<', chart)]
+    assert 5.6 <= min(ticks) < 5.84
+    assert 5.9 <= max(ticks) <= 6.1
+    [width] = re.findall(r'<rect [^>]*width="([\d.]+)"', chart)
+    assert 20 < float(width) < 60
 
 
 # --- how numbers are said ---------------------------------------------------------------------------
