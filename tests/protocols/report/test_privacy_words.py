@@ -41,7 +41,9 @@ def test_the_three_verdicts_are_told_apart_in_words() -> None:
     refuted = kit.statement(verdict=Verdict(False, entries, head, (Problem(7, "Corrupt", "entry 7 was changed"),)))
     assert "Rely on no figure below" in shown(refuted)
     assert "Entry 7: Corrupt entry 7 was changed" in shown(refuted)
-    assert "That covers all entries." in shown(kit.statement(verdict=Verdict(True, entries, head, (), vouched=61)))
+    whole = shown(kit.statement(verdict=Verdict(True, entries, head, (), vouched=61)))
+    assert "That covers all entries up to entry 61, the last." in whole
+    assert "Entries 62, numbered from 0 to 61" in whole
     assert "That covers" not in shown(kit.statement())
     assert "That covers" not in shown(kit.statement(verdict=replace(refuted.verdict, vouched=61)))
 
@@ -50,7 +52,27 @@ def test_the_three_verdicts_are_told_apart_in_words() -> None:
 def test_what_nobody_outside_has_seen_is_said(vouched: int, words: str) -> None:
     said = shown(kit.statement(verdict=Verdict(True, 62, kit.head(61), (), vouched)))
     assert "Verified Every entry" in said
-    assert f"That covers all entries up to {vouched}; {words} on the signing key alone." in said
+    assert f"That covers all entries up to entry {vouched}; {words} on the signing key alone." in said
+
+
+def test_the_page_does_not_say_where_a_pin_was_kept() -> None:
+    """A pin in the ledger's own folder is in its owner's hands, and the page cannot see the difference."""
+    vouched = kit.statement(verdict=Verdict(True, 62, kit.head(61), (), vouched=61))
+    said = shown(vouched)
+    assert "A pin was given; this page cannot know where it was kept, and one kept with the ledger and its key" in said
+    assert "kept elsewhere, or a party" not in said
+    assert "somebody outside" not in said
+    by_party = shown(replace(vouched, pin=None))
+    assert "A party whose public key was given has signed its head. That covers" in by_party
+    assert "A pin was given" not in by_party
+
+
+def test_a_verified_file_whose_claims_are_refuted_is_not_called_verified_alone() -> None:
+    vouched = Verdict(True, 62, kit.head(61), (), vouched=61)
+    page, _ = render(kit.statement(verdict=vouched, audits=((61, kit.finding("canary", 9.0)),)))
+    assert '<div class="verdict verified">' not in page
+    assert "The file is verified, its claims are refuted by an audit" in page
+    assert '<div class="verdict verified">' in render(kit.statement(verdict=vouched))[0]
 
 
 def test_the_server_and_the_reader_stand_side_by_side() -> None:
