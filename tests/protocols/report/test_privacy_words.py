@@ -23,7 +23,7 @@ from protocols.report.privacy import render
 from protocols.report.privacy.facts import Histogram, spread, spread_of_counts
 from protocols.report.privacy.noise import laws_of, noise_of
 from protocols.report.privacy.totals import Total, totals_of
-from protocols.report.privacy.words import Number, above, below, near
+from protocols.report.privacy.words import Number, above, below, confidence, near
 from tests.protocols.report import statement_kit as kit
 from tests.protocols.report.page_kit import read, shown
 from tests.protocols.report.schema_kit import SCHEMA, faults
@@ -143,6 +143,32 @@ def test_lower_bounds_and_claims_share_one_axis() -> None:
     marks = [float(x) - 6.0 for x in re.findall(r'<path d="M([\d.]+) [^"]*" class="line mark"', chart)]
     assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
     assert marks == pytest.approx([2 * width for width in widths], abs=0.2)
+
+
+def test_the_ledgers_own_claim_is_on_the_axis_of_the_audits() -> None:
+    """What the self-test attacks is reference noise, whose claim is not this ledger's."""
+    whole = kit.statement(audits=((62, kit.finding("selftest", 4.3, 4.377)), (63, kit.finding("canary", 2.0, 4.0))))
+    page, _ = render(whole)
+    chart = page[page.index('aria-labelledby="bounds-title') :].split("</svg>")[0]
+    [own] = [float(x) - 6.0 for x in re.findall(r'<path d="M([\d.]+) [^"]*" class="line own"', chart)]
+    first, _ = [float(x) - 6.0 for x in re.findall(r'<path d="M([\d.]+) [^"]*" class="line mark"', chart)]
+    assert own / first == pytest.approx(kit.spent(kit.EVENT, 30).upper / 4.377, abs=0.002)
+    assert "Budget 1 of this ledger: 2.83755 to 2.83758." in chart
+    assert "this ledger, budget 1: 2.83758 at delta 1e-5" in chart
+    assert shown(whole).count("reference noise, multiplier 1, not of this ledger") == 1
+    unbounded = kit.budget(2, spent=Interval(None, math.inf, kit.DELTA, "pld"))
+    rehearsal = kit.budget(2, terms=replace(kit.TERMS, randomness=kit.Randomness.INSECURE))
+    refuted = replace(whole, verdict=Verdict(False, 62, kit.head(61), (Problem(7, "Corrupt", "changed"),)))
+    for silent in (replace(whole, budgets=(unbounded,)), replace(whole, budgets=(rehearsal,)), refuted):
+        assert 'class="line own"' not in render(silent)[0]
+
+
+def test_a_confidence_is_rounded_downwards_and_none_is_said_where_nothing_is_bounded() -> None:
+    assert [confidence(value) for value in (0.99999992, 1.0 - 1e-12, 0.95)] == ["0.9999999", "0.9999999", "0.95"]
+    said = shown(kit.statement(audits=((62, kit.finding("canary", 4.0, confidence=0.99999992)),)))
+    assert "0.9999999 one hypothesis" in said
+    silent = kit.finding("invert", None, None, confidence=0.5)
+    assert "none: it bounds no epsilon" in shown(kit.statement(audits=((62, silent),)))
 
 
 def test_exceptions_are_listed_each_with_its_reason() -> None:
