@@ -58,7 +58,8 @@ class Frame:
     def around(cls, xs: Sequence[float], ys: Sequence[float], x_grain: float = 0.0, y_grain: float = 0.0) -> Frame:
         """A frame that holds all of these, y from 0; what is infinite is left outside. A grain of 1 counts things."""
         tall = max([value for value in ys if 1 / _LARGEST <= value <= _LARGEST], default=1.0)
-        low, high = min(xs, default=0.0), max(xs, default=0.0)
+        within = [min(max(value, -_LARGEST), _LARGEST) for value in xs]
+        low, high = min(within, default=0.0), max(within, default=0.0)
         apart = max(abs(low), abs(high), 1 / _LARGEST) * 1e-9  # closer, and no tick fits between them
         if high - low < apart:
             low, high = low - max(apart, 1.0), high + max(apart, 1.0)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
+from dp.accountant import Interval
 from dp.audit.finding import Correction, Finding
-from dp.ledger.statement import Release, Statement
+from dp.ledger.charge import Randomness
+from dp.ledger.statement import BudgetStatement, Release, Statement
 from protocols.report.markup import NOTHING, Markup, Piece, element, join
 from protocols.report.privacy.facts import Facts
 from protocols.report.privacy.parts import (
@@ -23,9 +26,10 @@ from protocols.report.privacy.parts import (
     stranger,
     table,
 )
-from protocols.report.privacy.words import above, below, count, near
+from protocols.report.privacy.words import above, below, confidence, count, interval, near
 from protocols.report.svg import WIDTH, Scale, number, picture
 
+SELF_TEST = "selftest"
 _ROW, _BAR, _LETTERS = 38, 9, 50
 
 CORRECTIONS = {
@@ -47,9 +51,10 @@ def audits(known: Facts) -> Markup:
         "Audits",
         paragraph(
             "Each audit is an attack that proves a lower bound of what leaks, with the confidence it states. Above the "
-            "claim, the claim is refuted. Below it, nothing is proved: no attack proves privacy."
+            "claim, the claim is refuted. Below it, nothing is proved: no attack proves privacy. Each claim is that of "
+            "what was attacked, at the delta beside it; this ledger's own claims have marks of their own."
         ),
-        _axis_of_claims(found[:SHOWN]),
+        _axis_of_claims([finding for _, finding in found[:SHOWN]], _claiming(known.statement)[:SHOWN]),
         table(
             "Findings",
             ("audit", "verdict", "claim", "lower bound", "confidence", "trials", "checks"),
@@ -67,16 +72,29 @@ def _row(seq: int, finding: Finding) -> Sequence[Piece]:
     if finding.hypotheses > 1:
         hypotheses = f"{count(finding.hypotheses)} hypotheses, {hypotheses}"
     return (
-        join([code(finding.audit), quiet(stranger(finding.subject), f", entry {seq}")]),
+        join([code(finding.audit), quiet(stranger(finding.subject), f", entry {seq}"), remark(_whose_claim(finding))]),
         element("span", finding.verdict, cls=f"word figures {kind}"),
         "none"
         if finding.claim is None
         else join([figures(above(finding.claim)), quiet(figures(f"delta {above(finding.delta)}"))]),
         "none" if finding.lower_bound is None else figures(below(finding.lower_bound)),
-        join([figures(near(finding.confidence)), quiet(hypotheses)]),
+        _confidence(finding, hypotheses),
         figures(count(finding.trials)),
         _checks(finding),
     )
+
+
+def _whose_claim(finding: Finding) -> str:
+    """Of the self-test, the only audit that attacks no rounds: with what noise; "" of the others."""
+    if finding.audit != SELF_TEST or finding.claim is None:
+        return ""
+    return "the claim is that of one release of reference noise, multiplier 1, not of this ledger"
+
+
+def _confidence(finding: Finding, hypotheses: str) -> Piece:
+    if finding.claim is None and finding.lower_bound is None:
+        return "none: it bounds no epsilon"
+    return join([figures(confidence(finding.confidence)), quiet(hypotheses)])
 
 
 def _checks(finding: Finding) -> Piece:
@@ -92,16 +110,21 @@ def _checks(finding: Finding) -> Piece:
     return join([f"{count(held)} of {count(len(finding.checks))} held", listed])
 
 
-def _axis_of_claims(found: Sequence[tuple[int, Finding]]) -> Markup:
-    """A bar from 0 to the lower bound, and a mark where the claim is, one row for each finding."""
-    bounded = [finding for _, finding in found if finding.claim is not None or finding.lower_bound is not None]
+def _axis_of_claims(found: Sequence[Finding], budgets: Sequence[BudgetStatement]) -> Markup:
+    """A bar from 0 to the lower bound, and a mark where the claim is, one row for each finding.
+
+    Below them a row for each budget, with a mark where the ledger's own claim is.
+    """
+    bounded = [finding for finding in found if finding.claim is not None or finding.lower_bound is not None]
     ends = [value for finding in bounded for value in (finding.claim, finding.lower_bound) if value is not None]
     if not ends:
         return NOTHING
+    own = [(each.id, each.spent) for each in budgets if each.spent is not None and math.isfinite(each.spent.upper)]
+    ends += [spent.upper for _, spent in own]
     # Between them, a double has room for ticks.
     high = min(max(ends), 1e300) * 1.05 if max(ends) > 1e-300 else 1.0
     scale = Scale(0.0, high, 6.0, WIDTH - 14.0, 0.0)
-    height = _ROW * len(bounded) + 24
+    height = _ROW * (len(bounded) + len(own)) + 24
     marks: list[Piece] = []
     for tick in scale.ticks():
         x = number(round(scale.at(tick), 1))
@@ -109,8 +132,12 @@ def _axis_of_claims(found: Sequence[tuple[int, Finding]]) -> Markup:
         marks.append(element("text", number(tick), x=x, y=height - 8, cls="tick middle"))
     for index, finding in enumerate(bounded):
         marks += _bar(scale, finding, 4.0 + _ROW * index)
-    drawing = picture("bounds", "Lower bounds beside claims", _said(bounded), *marks, height=height)
-    keys = [("bar", "lower bound found"), ("mark", "claim")]
+    for index, (budget, spent) in enumerate(own, len(bounded)):
+        marks += _own(scale, budget, spent, 4.0 + _ROW * index)
+    said = " ".join([_said(bounded), *(f"Budget {budget} of this ledger: {interval(spent)}." for budget, spent in own)])
+    drawing = picture("bounds", "Lower bounds beside claims", said, *marks, height=height)
+    keys = [("bar", "lower bound found"), ("mark", "claim of what was attacked")]
+    keys += [("own", "this ledger's own claim")] if own else []
     return figure("Epsilon: what attacks prove, and what is claimed", drawing, keys)
 
 
@@ -130,6 +157,22 @@ def _bar(scale: Scale, finding: Finding, top: float) -> Iterable[Piece]:
     if finding.claim is not None:
         x = number(round(scale.at(finding.claim), 1))
         yield element("path", d=f"M{x} {number(middle - 4)}V{number(middle + _BAR + 4)}", cls="line mark")
+
+
+def _claiming(statement: Statement) -> Sequence[BudgetStatement]:
+    """Those that claim something: none of a refuted ledger, and no rehearsal."""
+    if statement.verdict.verdict == "refuted":
+        return ()
+    return [budget for budget in statement.budgets if budget.terms.randomness is Randomness.SYSTEM]
+
+
+def _own(scale: Scale, budget: int, spent: Interval, top: float) -> Iterable[Piece]:
+    words = f"this ledger, budget {budget}: {above(spent.upper)} at delta {above(spent.delta)}"
+    yield element(
+        "text", words if len(words) <= _LETTERS else f"{words[: _LETTERS - 1]}…", x=6, y=number(top + 12), cls="name"
+    )
+    x, middle = number(round(scale.at(spent.upper), 1)), top + 18
+    yield element("path", d=f"M{x} {number(middle - 4)}V{number(middle + _BAR + 4)}", cls="line own")
 
 
 def _said(bounded: Sequence[Finding]) -> str:

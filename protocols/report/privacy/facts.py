@@ -22,6 +22,10 @@ from protocols.report.privacy.totals import Total, totals_of
 from protocols.report.privacy.words import float_of
 
 MOST_BINS = 24
+# Values nearer than this share of their size are one value to a reader, drawn as a bin of this share of it.
+_SAME, _NARROW = 1e-5, 0.01
+# Below, no double has room for a bin.
+_LEAST_SIZE = 1e-300
 # Nanoseconds since 1970; what counts more is no date of ours.
 _LAST_CLOCK = 2**63
 
@@ -167,21 +171,35 @@ def _date(clock: int) -> datetime:
 
 
 def spread(values: Iterable[float]) -> Histogram:
-    """At most MOST_BINS equal bins around all finite values, none around none; whole numbers get bins of their own."""
+    """At most MOST_BINS equal bins from the least finite value to the greatest, none around none.
+
+    No edge lies beyond the greatest value. Values that 5 digits do not tell apart share one bin, which reaches a
+    hundredth of their size below them.
+    """
     finite = sorted(value for value in values if math.isfinite(value))
     if not finite:
         return Histogram((), ())
     low, high = finite[0], finite[-1]
-    if all(value.is_integer() for value in finite):
-        width = float(math.ceil((high - low + 1) / MOST_BINS))
-        first, bins = low - 0.5, math.ceil((high - low + 1) / width)
-    else:
-        bins = MOST_BINS if high > low else 1
-        width, first = (high - low) / bins or abs(high) or 1.0, low
-    counts = Counter(min(int((value - first) / width), bins - 1) for value in finite)
-    return Histogram(
-        tuple(first + width * index for index in range(bins + 1)), tuple(counts[index] for index in range(bins))
-    )
+    size = max(abs(high), abs(low), _LEAST_SIZE)
+    if high - low <= size * _SAME:
+        return Histogram((low - size * _NARROW, high), (len(finite),))
+    width = high / MOST_BINS - low / MOST_BINS
+    counts = Counter(min(int((value - low) / width), MOST_BINS - 1) for value in finite)
+    edges = (*(low + width * index for index in range(MOST_BINS)), high)
+    return Histogram(edges, tuple(counts[index] for index in range(MOST_BINS)))
+
+
+def spread_of_counts(values: Iterable[int]) -> Histogram:
+    """At most MOST_BINS bins, each around the same number of whole numbers, edges between them; none around none."""
+    counted = sorted(values)
+    if not counted:
+        return Histogram((), ())
+    low, high = counted[0], counted[-1]
+    width = -(-(high - low + 1) // MOST_BINS)
+    bins = -(-(high - low + 1) // width)
+    counts = Counter((value - low) // width for value in counted)
+    edges = tuple(low + width * index - 0.5 for index in range(bins + 1))
+    return Histogram(edges, tuple(counts[index] for index in range(bins)))
 
 
 def finite_ends(ends: Ends) -> tuple[float, float]:
@@ -218,7 +236,7 @@ def _clients(statement: Statement) -> Clients:
     return Clients(
         len(invited),
         max(invited, default=0),
-        spread(map(float, invited)),
+        spread_of_counts(invited),
         tuple((budget, spread(values)) for budget, values in sorted(upper.items())),
         tuple((budget, max(values)) for budget, values in sorted(upper.items())),
     )

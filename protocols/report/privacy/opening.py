@@ -44,8 +44,8 @@ VERDICTS = {
     "verified": (
         "verified",
         "Verified",
-        "Every entry continues the one before it and is signed, no budget was exceeded, and somebody outside this file "
-        "vouches for what was seen: a head that was kept elsewhere, or a party whose signature is known.",
+        "Every entry continues the one before it and is signed, no budget was exceeded, and the file agrees with what "
+        "was given beside it.",
     ),
     "internally-consistent": (
         "consistent",
@@ -56,20 +56,29 @@ VERDICTS = {
     "refuted": (
         "refuted",
         "Refuted",
-        "The file contradicts itself, its signatures or a head that was kept elsewhere. Rely on no figure below.",
+        "The file contradicts itself, its signatures or the pin that was given. Rely on no figure below.",
     ),
 }
+# Nobody may read "verified" of a claim off the verdict on a file.
+AGAINST = ("consistent", "The file is verified, its claims are refuted by an audit")
+A_PIN = (
+    "A pin was given; this page cannot know where it was kept, and one kept with the ledger and its key vouches for "
+    "nothing against their owner."
+)
+A_PARTY = "A party whose public key was given has signed its head."
 
 
 def verdict(known: Facts) -> Markup:
     """Part 1."""
     statement = known.statement
     kind, words, meaning = VERDICTS[statement.verdict.verdict]
+    if kind == "verified" and refuted(finding for _, finding in statement.audits):
+        kind, words = AGAINST
     box = element(
         "div",
         element("strong", words),
         paragraph(meaning),
-        _vouched(statement.verdict),
+        _vouched(statement.verdict, A_PARTY if statement.pin is None else A_PIN),
         _unread(known),
         cls=f"verdict {kind}",
     )
@@ -97,15 +106,15 @@ def verdict(known: Facts) -> Markup:
     )
 
 
-def _vouched(verdict: Verdict) -> Markup:
-    """How far the outside vouches: what comes later is the word of the key's holder alone."""
+def _vouched(verdict: Verdict, by: str) -> Markup:
+    """By what, and how far, the file is vouched for: what comes later is the word of the key's holder alone."""
     if not verdict.ok or verdict.vouched is None or verdict.head is None:
         return NOTHING
     later = verdict.head.seq - verdict.vouched
     if later <= 0:
-        return paragraph("That covers all entries.")
+        return paragraph(f"{by} That covers all entries up to entry {verdict.vouched}, the last.")
     follow = "1 later entry rests" if later == 1 else f"{count(later)} later entries rest"
-    return paragraph(f"That covers all entries up to {verdict.vouched}; {follow} on the signing key alone.")
+    return paragraph(f"{by} That covers all entries up to entry {verdict.vouched}; {follow} on the signing key alone.")
 
 
 def _unread(known: Facts) -> Markup:
@@ -142,7 +151,7 @@ def _anchors(known: Facts) -> list[tuple[str, Piece]]:
     checkpoints = statement.checkpoints
     shown = checkpoints[-SHOWN:]
     pairs: list[tuple[str, Piece]] = [
-        ("Entries", count(statement.verdict.entries)),
+        ("Entries", _numbers(statement.verdict.entries)),
         ("Head", _head(statement.verdict.head)),
         ("Pin", "none given" if statement.pin is None else _head(statement.pin)),
         ("Releases", _period(known)),
@@ -152,6 +161,10 @@ def _anchors(known: Facts) -> list[tuple[str, Piece]]:
         left = left_out(len(checkpoints), SHOWN, "checkpoints")
         pairs.append(("Checkpoints", join([listing(map(_head, shown)), left])))
     return pairs
+
+
+def _numbers(entries: int) -> str:
+    return f"{count(entries)}, numbered from 0 to {entries - 1}" if entries else "none"
 
 
 def _witnesses(known: Facts) -> str:

@@ -16,6 +16,8 @@ from protocols.report.svg import Frame, Point, axis, band, bars, line, picture, 
 
 # Beyond, a double no longer tells two rounds apart.
 _LARGEST_ROUND = 2**50
+# Empty room at each side of a bin that is the only one, in widths of it.
+_BESIDE = 3
 
 
 def plots(known: Facts) -> Markup:
@@ -75,7 +77,10 @@ def _clients(clients: Clients) -> list[Markup]:
 
 def _histogram(key: str, title: str, across: str, said: str, histogram: Histogram, *, grain: float) -> Markup:
     edges, counts = histogram.edges, histogram.counts
-    frame = Frame.around(edges, list(map(float, counts)), x_grain=grain, y_grain=1.0)
+    # One bin alone would fill the plot, as if the clients were spread over all of it.
+    beside = _BESIDE * (edges[-1] - edges[0]) if len(counts) == 1 else 0.0
+    across_all = [max(edges[0] - beside, min(edges[0], 0.0)), edges[-1] + beside] if edges else []
+    frame = Frame.around(across_all, list(map(float, counts)), x_grain=grain, y_grain=1.0)
     return figure(
         title, picture(key, title, said, axis(frame, across), bars(frame, edges, counts, "data")), [("bar", "clients")]
     )

@@ -62,6 +62,7 @@ margin-right:.35rem}
 .swatch.limit{border-top-style:dashed;border-color:var(--limit)}
 .swatch.second{border-top-style:dotted;border-color:var(--second)}
 .swatch.mark{width:0;height:.9rem;border-top:0;border-left:2px solid var(--limit)}
+.swatch.own{width:0;height:.9rem;border-top:0;border-left:2px dashed var(--data)}
 .swatch.bar{height:.6rem;border:0;background:var(--data)}
 .swatch.spread{height:.6rem;border:0;background:var(--data-area)}
 svg{display:block;width:100%;height:auto;max-width:30rem}
@@ -72,6 +73,7 @@ svg .name{fill:var(--ink)}
 .line{fill:none;stroke-width:1.6;stroke-linejoin:round}
 .line.data{stroke:var(--data)}.line.limit{stroke:var(--limit);stroke-dasharray:5 4}
 .line.mark{stroke:var(--limit);stroke-width:2}
+.line.own{stroke:var(--data);stroke-width:2;stroke-dasharray:4 3}
 .line.second{stroke:var(--second);stroke-dasharray:1.5 3;stroke-linecap:round}
 circle.limit{fill:var(--limit)}circle.data{fill:var(--data)}circle.second{fill:var(--second)}
 .area.data{fill:var(--data)}.area.spread{fill:var(--data-area)}.area.bad{fill:var(--bad)}

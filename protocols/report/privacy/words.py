@@ -47,6 +47,11 @@ def below(value: Number) -> str:
     return _written(value, ROUND_FLOOR)
 
 
+def confidence(value: float) -> str:
+    """How sure a bound is, in 7 digits, never more than it is: 1 would be certainty."""
+    return _written(value, ROUND_FLOOR, 7)
+
+
 def near(value: Number) -> str:
     """A number in 6 digits, which bounds nothing."""
     return _written(value, ROUND_HALF_EVEN)
@@ -98,9 +103,9 @@ def float_of(value: Fraction) -> float:
     return upward(value) if abs(value) > 1 else float(value)
 
 
-def _written(value: Number, rounding: str) -> str:
+def _written(value: Number, rounding: str, digits: int = DIGITS) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return UNBOUNDED
     number = exact("number", value)
-    rounded = Context(prec=DIGITS, rounding=rounding).divide(Decimal(number.numerator), Decimal(number.denominator))
-    return f"{rounded.normalize():f}" if -5 < rounded.adjusted() < DIGITS else f"{rounded.normalize():e}"
+    rounded = Context(prec=digits, rounding=rounding).divide(Decimal(number.numerator), Decimal(number.denominator))
+    return f"{rounded.normalize():f}" if -5 < rounded.adjusted() < digits else f"{rounded.normalize():e}"

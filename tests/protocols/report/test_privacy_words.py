@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -19,10 +20,10 @@ from dp.ledger.records import Standing
 from dp.ledger.statement import BudgetStatement, Opinion
 from dp.ledger.verdict import Problem, Verdict
 from protocols.report.privacy import render
-from protocols.report.privacy.facts import spread
+from protocols.report.privacy.facts import Histogram, spread, spread_of_counts
 from protocols.report.privacy.noise import laws_of, noise_of
 from protocols.report.privacy.totals import Total, totals_of
-from protocols.report.privacy.words import Number, above, below, near
+from protocols.report.privacy.words import Number, above, below, confidence, near
 from tests.protocols.report import statement_kit as kit
 from tests.protocols.report.page_kit import read, shown
 from tests.protocols.report.schema_kit import SCHEMA, faults
@@ -40,7 +41,9 @@ def test_the_three_verdicts_are_told_apart_in_words() -> None:
     refuted = kit.statement(verdict=Verdict(False, entries, head, (Problem(7, "Corrupt", "entry 7 was changed"),)))
     assert "Rely on no figure below" in shown(refuted)
     assert "Entry 7: Corrupt entry 7 was changed" in shown(refuted)
-    assert "That covers all entries." in shown(kit.statement(verdict=Verdict(True, entries, head, (), vouched=61)))
+    whole = shown(kit.statement(verdict=Verdict(True, entries, head, (), vouched=61)))
+    assert "That covers all entries up to entry 61, the last." in whole
+    assert "Entries 62, numbered from 0 to 61" in whole
     assert "That covers" not in shown(kit.statement())
     assert "That covers" not in shown(kit.statement(verdict=replace(refuted.verdict, vouched=61)))
 
@@ -49,7 +52,27 @@ def test_the_three_verdicts_are_told_apart_in_words() -> None:
 def test_what_nobody_outside_has_seen_is_said(vouched: int, words: str) -> None:
     said = shown(kit.statement(verdict=Verdict(True, 62, kit.head(61), (), vouched)))
     assert "Verified Every entry" in said
-    assert f"That covers all entries up to {vouched}; {words} on the signing key alone." in said
+    assert f"That covers all entries up to entry {vouched}; {words} on the signing key alone." in said
+
+
+def test_the_page_does_not_say_where_a_pin_was_kept() -> None:
+    """A pin in the ledger's own folder is in its owner's hands, and the page cannot see the difference."""
+    vouched = kit.statement(verdict=Verdict(True, 62, kit.head(61), (), vouched=61))
+    said = shown(vouched)
+    assert "A pin was given; this page cannot know where it was kept, and one kept with the ledger and its key" in said
+    assert "kept elsewhere, or a party" not in said
+    assert "somebody outside" not in said
+    by_party = shown(replace(vouched, pin=None))
+    assert "A party whose public key was given has signed its head. That covers" in by_party
+    assert "A pin was given" not in by_party
+
+
+def test_a_verified_file_whose_claims_are_refuted_is_not_called_verified_alone() -> None:
+    vouched = Verdict(True, 62, kit.head(61), (), vouched=61)
+    page, _ = render(kit.statement(verdict=vouched, audits=((61, kit.finding("canary", 9.0)),)))
+    assert '<div class="verdict verified">' not in page
+    assert "The file is verified, its claims are refuted by an audit" in page
+    assert '<div class="verdict verified">' in render(kit.statement(verdict=vouched))[0]
 
 
 def test_the_server_and_the_reader_stand_side_by_side() -> None:
@@ -120,6 +143,32 @@ def test_lower_bounds_and_claims_share_one_axis() -> None:
     marks = [float(x) - 6.0 for x in re.findall(r'<path d="M([\d.]+) [^"]*" class="line mark"', chart)]
     assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
     assert marks == pytest.approx([2 * width for width in widths], abs=0.2)
+
+
+def test_the_ledgers_own_claim_is_on_the_axis_of_the_audits() -> None:
+    """What the self-test attacks is reference noise, whose claim is not this ledger's."""
+    whole = kit.statement(audits=((62, kit.finding("selftest", 4.3, 4.377)), (63, kit.finding("canary", 2.0, 4.0))))
+    page, _ = render(whole)
+    chart = page[page.index('aria-labelledby="bounds-title') :].split("</svg>")[0]
+    [own] = [float(x) - 6.0 for x in re.findall(r'<path d="M([\d.]+) [^"]*" class="line own"', chart)]
+    first, _ = [float(x) - 6.0 for x in re.findall(r'<path d="M([\d.]+) [^"]*" class="line mark"', chart)]
+    assert own / first == pytest.approx(kit.spent(kit.EVENT, 30).upper / 4.377, abs=0.002)
+    assert "Budget 1 of this ledger: 2.83755 to 2.83758." in chart
+    assert "this ledger, budget 1: 2.83758 at delta 1e-5" in chart
+    assert shown(whole).count("reference noise, multiplier 1, not of this ledger") == 1
+    unbounded = kit.budget(2, spent=Interval(None, math.inf, kit.DELTA, "pld"))
+    rehearsal = kit.budget(2, terms=replace(kit.TERMS, randomness=kit.Randomness.INSECURE))
+    refuted = replace(whole, verdict=Verdict(False, 62, kit.head(61), (Problem(7, "Corrupt", "changed"),)))
+    for silent in (replace(whole, budgets=(unbounded,)), replace(whole, budgets=(rehearsal,)), refuted):
+        assert 'class="line own"' not in render(silent)[0]
+
+
+def test_a_confidence_is_rounded_downwards_and_none_is_said_where_nothing_is_bounded() -> None:
+    assert [confidence(value) for value in (0.99999992, 1.0 - 1e-12, 0.95)] == ["0.9999999", "0.9999999", "0.95"]
+    said = shown(kit.statement(audits=((62, kit.finding("canary", 4.0, confidence=0.99999992)),)))
+    assert "0.9999999 one hypothesis" in said
+    silent = kit.finding("invert", None, None, confidence=0.5)
+    assert "none: it bounds no epsilon" in shown(kit.statement(audits=((62, silent),)))
 
 
 def test_exceptions_are_listed_each_with_its_reason() -> None:
@@ -197,15 +246,46 @@ def test_parts_of_an_event_are_counted_through_what_repeats_them() -> None:
     assert laws_of(Repeated(Composed((kit.EVENT, Repeated(kit.SAMPLED, 3))), 2)) == [(kit.EVENT, 2), (kit.SAMPLED, 6)]
 
 
-@given(st.lists(st.floats(0, 1e6) | st.integers(0, 2**60).map(float) | st.just(math.inf), max_size=50))
+@given(st.lists(st.floats(0, 1e6) | st.floats(0, 1.7e308) | st.just(math.inf), max_size=50))
 def test_a_histogram_counts_every_finite_value_once(values: list[float]) -> None:
     histogram = spread(values)
     finite = [value for value in values if math.isfinite(value)]
     assert sum(histogram.counts) == len(finite)
     assert len(histogram.edges) == len(histogram.counts) + bool(finite)
-    assert (
-        all(low < high for low, high in zip(histogram.edges, histogram.edges[1:], strict=False)) or max(finite) > 2**50
-    )
+    assert all(low < high for low, high in pairwise(histogram.edges))
+    if finite:
+        assert histogram.edges[0] <= min(finite)
+        assert histogram.edges[-1] == max(finite)
+
+
+@given(st.lists(st.integers(0, 2**45), max_size=50))
+def test_a_histogram_of_counts_has_its_edges_between_them(values: list[int]) -> None:
+    histogram = spread_of_counts(values)
+    assert sum(histogram.counts) == len(values)
+    assert len(histogram.counts) <= 24
+    assert all(low < high for low, high in pairwise(histogram.edges))
+    assert all(edge % 1 == 0.5 for edge in histogram.edges)
+
+
+def test_a_histogram_of_one_value_is_a_narrow_bin_that_ends_at_it() -> None:
+    """Every client at 5.9 once looked like clients between 5.9 and 11.8."""
+    assert spread([5.899996] * 100) == Histogram((pytest.approx(5.841, abs=1e-4), 5.899996), (100,))
+    assert spread([4.0, 4.0]) == Histogram((pytest.approx(3.96), 4.0), (2,))
+    assert spread([0.0]).edges[1] == 0.0
+    assert spread([2.0, math.nextafter(2.0, 3.0)]).counts == (2,)
+    assert spread_of_counts([3, 3, 5]) == Histogram((2.5, 3.5, 4.5, 5.5), (2, 0, 1))
+
+
+def test_one_epsilon_for_all_is_drawn_within_an_axis_around_it() -> None:
+    cost = Interval(5.89, 5.899996, kit.DELTA, "pld")
+    clients = tuple(kit.ClientStatement(bytes([number]), 1, 1, ((1, cost),)) for number in range(9))
+    page, _ = render(kit.statement(1, clients=clients))
+    chart = page[page.index('aria-labelledby="clients-1-title') :].split("</svg>")[0]
+    ticks = [float(tick) for tick in re.findall(r'class="tick middle">([\d.]+)<', chart)]
+    assert 5.6 <= min(ticks) < 5.84
+    assert 5.9 <= max(ticks) <= 6.1
+    [width] = re.findall(r'<rect [^>]*width="([\d.]+)"', chart)
+    assert 20 < float(width) < 60
 
 
 # --- how numbers are said ---------------------------------------------------------------------------
