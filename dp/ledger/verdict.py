@@ -44,6 +44,7 @@ class Verdict:
     outside has seen, what follows is the word of the key's holder alone. `witnesses` counts valid signatures of
     anybody. `unread` is the first entry that makes no sense or is missing though somebody has seen it: of it and of
     what follows nothing is known, and no sum over all entries is. None where the ledger was read to its end.
+    `audits_refuted` counts the audits among what was read that refute a claim: the file may hold all the same.
     """
 
     ok: bool
@@ -53,6 +54,7 @@ class Verdict:
     vouched: int | None = None
     witnesses: int = 0
     unread: int | None = None
+    audits_refuted: int = 0
 
     @property
     def verdict(self) -> str:
@@ -235,4 +237,6 @@ def examine(
     problems = tuple(seen.problems)
     head = None if seen.last is None else seen.last.head
     unread = stopped if seen.unread is None else seen.unread
-    return Verdict(not problems, seen.entries, head, problems, seen.vouching.vouched, seen.vouching.witnesses, unread)
+    vouching, audits = seen.vouching, seen.history.audits.values()
+    against = sum(finding.refuted for finding in audits)
+    return Verdict(not problems, seen.entries, head, problems, vouching.vouched, vouching.witnesses, unread, against)

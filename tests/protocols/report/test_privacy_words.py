@@ -220,7 +220,12 @@ def test_the_inversion_says_what_it_does_not_prove() -> None:
     assert "no proof of privacy" in said.text
     assert "5 of 5 160 dB" in said.text
     assert len([tag for tag, _ in said.elements if tag == "img"]) == 15
-    assert "No inversion was handed to this report" in shown(kit.statement())
+    assert "No pictures were handed to this report" in shown(kit.statement())
+    silent = kit.finding("invert", None, None)
+    both = kit.statement(audits=((62, silent), (63, silent)))
+    assert "The audits in entries 62, 63 read pictures out of gradients; a ledger keeps the counts, which" in shown(
+        both
+    )
 
 
 # --- what is derived --------------------------------------------------------------------------------
