@@ -147,7 +147,7 @@ def test_audits_that_refute_a_claim_are_counted_beside_the_verdict(secagg: Call,
     assert [secagg(*call).json["audits_refuted"] for call in calls.values()] == [None, None]
 
 
-def test_a_report_shows_pictures_where_they_are_wanted(secagg: Call, path: Path) -> None:
+def test_a_report_without_pictures_names_the_attack_that_is_on_record(secagg: Call, path: Path) -> None:
     silent = finding("invert", None, None)
     with Ledger.open(path) as ledger:
         seq = ledger.audit(silent).seq
@@ -155,6 +155,10 @@ def test_a_report_shows_pictures_where_they_are_wanted(secagg: Call, path: Path)
     without = Path("out.html").read_text("utf-8")
     assert "data:image/png" not in without
     assert f"The audit in entry {seq} read pictures out of gradients" in without
+
+
+@pytest.mark.slow
+def test_pictures_of_a_report_are_those_of_an_attack_made_now(secagg: Call, path: Path) -> None:
     assert secagg("report", path, "-o", "out.html", "--json-out", "out.json", "--pictures").code == 0
     assert "data:image/png" in Path("out.html").read_text("utf-8")
     assert json.loads(Path("out.json").read_text("utf-8"))["inversion"]["rows"]
