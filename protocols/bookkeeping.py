@@ -11,30 +11,24 @@ it is missing and `problems` says why. What several budgets of one data set boun
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dp.accountant import Budget, Interval, Unit, View
 from dp.errors import AccountantDisagreement, LedgerError, NoiseTooCoarse, UnsupportedEvent
 from dp.ledger import Head, Ledger, Scope, Standing, Terms, Verdict, check_proof
-from dp.ledger.pins import Pin
-from dp.ledger.place import require_not_of_a_ledger
 from dp.ledger.terms import Randomness
 from dp.ledger.vouching import Known
-from dp.place import replacing
 from protocols.errors import Misused
 from protocols.foreign import foreign_epsilon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dp.audit import Inversion
     from dp.events import Event
     from dp.ledger.budgets import BudgetState
     from dp.ledger.replay import ReplayReport
@@ -82,6 +76,7 @@ def verified(ledger: Ledger, known: Known) -> Values:
         "verdict": verdict.verdict,
         "vouched": verdict.vouched,
         "witnesses": verdict.witnesses,
+        "audits_refuted": refuting(verdict),
         "reasons": [problem.message for problem in verdict.problems],
     }
 
@@ -100,48 +95,6 @@ def replayed(ledger: Ledger, *, foreign: bool) -> Values:
     }
 
 
-def reported(
-    ledger: Ledger, pin: Pin | None, page: Path, record: Path | None, inversion: Inversion | None = None
-) -> Values:
-    """The same, and one page, with pictures and with every number of it beside it where those are wanted."""
-    from protocols.report.privacy import render
-
-    for out in (page, record):
-        if out is not None:
-            require_not_of_a_ledger(out)
-    statement = ledger.state(Known(pin=pin))
-    html, numbers = render(statement, inversion, datetime.now(UTC))
-    with replacing(page) as file:
-        file.write(html.encode("utf-8"))
-    if record is not None:
-        with replacing(record) as file:
-            file.write(json.dumps(numbers, indent=1).encode("utf-8") + b"\n")
-    return judged(ledger, statement.verdict) | {
-        "verdict": statement.verdict.verdict,
-        "out": str(page),
-        "json_out": None if record is None else str(record),
-    }
-
-
-def closed(path: Path, folder: Path) -> Values:
-    """A finished run's ledger as `verify` and `replay` judge it, and its page with pictures in the run's folder."""
-    from dp.audit.inversion import COHORTS
-    from protocols.learning.demo import PIN
-    from protocols.learning.inverting import pictures_of, table_of_sums
-
-    page, pin = folder / "privacy.html", folder / PIN
-    pictures = table_of_sums(pictures_of(None, max(COHORTS), seed=0), seed=0)
-    with Ledger.read(path) as ledger:
-        told = reported(ledger, Pin.read(pin), page, folder / "privacy.json", pictures)
-        again = replayed(ledger, foreign=False)
-    return {
-        "ok": bool(told["ok"] and again["ok"]),
-        "ledger_verdict": told["verdict"],
-        "ledger_replayed": again["ok"],
-        "report": str(page),
-    }
-
-
 def judged(ledger: Ledger, verdict: Verdict) -> Values:
     """What every judging command says."""
     spent = _spent(ledger)
@@ -155,6 +108,11 @@ def judged(ledger: Ledger, verdict: Verdict) -> Values:
         "epsilon_upper": None if spent is None else spent.upper,
         "problems": [{"line": each.line, "error": each.error} for each in verdict.problems],
     }
+
+
+def refuting(verdict: Verdict) -> int | None:
+    """How many audits in the ledger refute a claim; None where that is not known, for not all could be read."""
+    return verdict.audits_refuted if verdict.unread is None else verdict.audits_refuted or None
 
 
 def head_of(ledger: Ledger, pin: Path | None) -> Values:

@@ -108,6 +108,7 @@ ORDER = (
     "learning",
     "report",
     "bookkeeping",
+    "publishing",
     "adapters",
     "cli",
 )

@@ -44,6 +44,7 @@ class Verdict:
     anybody. `unread` is the first entry that makes no sense or is missing though somebody has seen it: of it and of
     what follows nothing is known, and no sum over all entries is. None where the ledger was read to its end.
     `erased` counts openings that were taken out, so that nobody can say any more whose they were.
+    `audits_refuted` counts the audits among what was read that refute a claim: the file may hold all the same.
     """
 
     ok: bool
@@ -54,6 +55,7 @@ class Verdict:
     witnesses: int = 0
     unread: int | None = None
     erased: int = 0
+    audits_refuted: int = 0
 
     @property
     def verdict(self) -> str:
@@ -251,4 +253,5 @@ def examine(
         witnesses=seen.vouching.witnesses,
         unread=stopped if seen.unread is None else seen.unread,
         erased=seen.attendance.erased.size,
+        audits_refuted=sum(finding.refuted for finding in seen.history.audits.values()),
     )

@@ -105,14 +105,18 @@ def report(
     out: Annotated[Path, typer.Option("-o", "--out", help="the page to write, HTML", metavar="FILE")],
     json_out: Annotated[Path | None, typer.Option(help="every number of it as JSON", metavar="FILE")] = None,
     pin: PinPath = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="attack sums of gradients now, and show what was read out of them")
+    ] = False,
     json: Json = False,
 ) -> None:
     """One page that says what was promised, what was spent, and how both can be checked."""
     from dp.ledger import Ledger
-    from protocols.bookkeeping import reported
+    from protocols.publishing import pictures as attacked
+    from protocols.publishing import reported
 
     with Ledger.read(path) as ledger:
-        values = reported(ledger, known_of(pin, None, None).pin, out, json_out)
+        values = reported(ledger, known_of(pin, None, None).pin, out, json_out, attacked() if pictures else None)
     tell("report", values, json=json)
 
 

@@ -61,8 +61,8 @@ def demo(
     json: Json = False,
 ) -> None:
     """Federated training on real digits: masked sums, drop-outs, exact noise, an accounted budget."""
-    from protocols.bookkeeping import closed
     from protocols.learning.demo import LEDGER, Demo, run_demo
+    from protocols.publishing import closed
     from protocols.report.live import follow
 
     settings = Demo(

@@ -38,4 +38,5 @@ def render(
     """
     known = Facts.of(statement)
     sentences = tuple(claim_of(budget, statement) for budget in statement.budgets)
-    return page(known, sentences, pictures_of(inversion), generated), record(known, sentences, inversion, generated)
+    pictures = pictures_of(inversion, statement.audits)
+    return page(known, sentences, pictures, generated), record(known, sentences, inversion, generated)

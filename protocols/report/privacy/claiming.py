@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dp.audit.finding import Finding
 from dp.ledger.charge import Randomness, Scope
 from dp.ledger.records import Standing
-from dp.ledger.statement import BudgetStatement, Statement
+from dp.ledger.statement import BudgetStatement, Release, Statement
 from protocols.report.markup import Markup, Piece, element, join
-from protocols.report.privacy.facts import Facts
+from protocols.report.privacy.facts import Facts, Span, either
 from protocols.report.privacy.parts import SHOWN, code, commas, left_out, name_of, paragraph, quiet, section
 from protocols.report.privacy.words import (
     EVERY_DATA_SET,
@@ -41,12 +41,12 @@ def claim_of(budget: BudgetStatement, statement: Statement) -> str:
         return f"Budget {budget.id}: the ledger is refuted, so nothing is claimed{too}."
     if terms.randomness is Randomness.INSECURE:
         return f"Budget {budget.id} is a rehearsal: its noise may come from known seeds and protects nobody."
-    rounds = [
-        release.round
+    charged = [
+        release
         for release in statement.releases
         if budget.id in release.budgets and release.standing is not Standing.ABORTED
     ]
-    if not rounds:
+    if not charged:
         return f"Budget {budget.id}: nothing was charged to it yet, so nothing was revealed."
     if math.isinf(spent.upper):
         return f"Budget {budget.id}: no finite epsilon covers what was released, so nothing is claimed."
@@ -54,14 +54,27 @@ def claim_of(budget: BudgetStatement, statement: Statement) -> str:
     if spent.lower is not None:
         span = f"epsilon in [{below(spent.lower)}, {above(spent.upper)}]"
     whose = f"ach {unit_of(terms.unit)}'s entire contribution ({terms.unit.relation.value})"
-    where = _rounds(rounds, terms.scope)
-    bound = f"{span} at delta {above(spent.delta)} against {WHO_LOOKS[terms.view]}"
+    where = _rounds([release.round for release in charged], terms.scope)
+    bound = f"{span} at delta {above(spent.delta)} against {WHO_LOOKS[terms.view]}{assumed(charged)}"
     if against:
         return (
             f"Budget {budget.id}: refuted by {against}, so nothing is claimed; what was computed for e{whose} in "
             f"{where} was {bound}."
         )
     return f"E{whose} in {where} is protected with {bound}."
+
+
+def assumed(releases: Sequence[Release]) -> str:
+    """What the bound on these releases rests on, to follow a sentence: survivors, and how many of them collude."""
+    settings = [release.setting for release in releases if release.setting is not None]
+    parts = []
+    if settings:
+        fewest, colluders = (Span.of([getattr(s, name) for s in settings]) for name in ("min_survivors", "colluders"))
+        parts.append(f"each sum holds at least {either(fewest)} survivors, of whom at most {either(colluders)} collude")
+    silent = len(releases) - len(settings)
+    if silent:
+        parts.append(f"{counted(silent, 'release')} kept to assumptions that are not on record")
+    return f", provided that {' and '.join(parts)}"
 
 
 def refuting(statement: Statement) -> str:

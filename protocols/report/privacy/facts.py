@@ -19,7 +19,7 @@ from dp.ledger.statement import BudgetStatement, Opinion, Release, Statement
 from dp.ledger.verdict import Problem
 from protocols.report.privacy.noise import Noise, noise_of, root
 from protocols.report.privacy.totals import Total, totals_of
-from protocols.report.privacy.words import float_of
+from protocols.report.privacy.words import UNKNOWN, count, float_of
 
 MOST_BINS = 24
 # Values nearer than this share of their size are one value to a reader, drawn as a bin of this share of it.
@@ -41,6 +41,13 @@ class Span:
     def of(cls, values: Sequence[int]) -> Span | None:
         """None of no values."""
         return cls(min(values), max(values)) if values else None
+
+
+def either(span: Span | None) -> str:
+    """ "80", or "80 to 90"."""
+    if span is None:
+        return UNKNOWN
+    return count(span.least) if span.least == span.most else f"{count(span.least)} to {count(span.most)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,25 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dp.audit.finding import Finding
 from dp.audit.inverted import RECOVERED_DB, Inversion, InversionRow, Panel
 from protocols.report.markup import Markup, Piece, element, join
 from protocols.report.png import data_uri
 from protocols.report.privacy.parts import SHOWN, code, figures, left_out, paragraph, quiet, section, table
 from protocols.report.privacy.words import above, count, near
 
+INVERT = "invert"
 # What one pixel of a picture is on the page; a telephone has room for five pictures beside each other.
 _SIDE = 56
 # So many pictures at about 1 kB each keep the page below a megabyte.
 MOST_BESIDE = 10
 
 
-def inversion(found: Inversion | None) -> Markup:
-    """Part 8, also of a report that was handed no pictures."""
-    return section(8, "inversion", "Pictures read out of gradients", *(_nothing() if found is None else _shown(found)))
+def inversion(found: Inversion | None, audits: Sequence[tuple[int, Finding]]) -> Markup:
+    """Part 8, also of a report that was handed no pictures; `audits` are those of the ledger, which keeps none."""
+    kept = [seq for seq, finding in audits if finding.audit == INVERT]
+    shown = _nothing() if found is None else _shown(found)
+    return section(8, "inversion", "Pictures read out of gradients", *shown, *_kept(kept))
 
 
 def _nothing() -> Sequence[Piece]:
-    return [paragraph("No inversion was handed to this report; ", code("secagg audit invert"), " makes one.")]
+    make = code("secagg ledger report --pictures")
+    return [paragraph("No pictures were handed to this report; ", make, " attacks sums of gradients and shows them.")]
+
+
+def _kept(entries: Sequence[int]) -> Sequence[Piece]:
+    """Where such an audit stands whose pictures nobody kept."""
+    if not entries:
+        return []
+    named = ", ".join(map(str, entries[:SHOWN]))
+    which = f"audit in entry {named}" if len(entries) == 1 else f"audits in entries {named}"
+    see = element("a", "part 7", href="#audits")
+    kept = "; a ledger keeps the counts, which are in "
+    more = left_out(len(entries), SHOWN, "such audits")
+    return [paragraph(f"The {which} read pictures out of gradients{kept}", see, ", and no pictures."), more]
 
 
 def _shown(found: Inversion) -> Sequence[Piece]:

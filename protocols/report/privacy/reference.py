@@ -12,7 +12,8 @@ from dp.accountant import View
 from protocols.report.markup import Markup, Piece, element, join
 from protocols.report.privacy.facts import Facts
 from protocols.report.privacy.parts import quiet, section, table
-from protocols.report.privacy.words import above, count, counted, unit_of
+from protocols.report.privacy.words import WHO_LOOKS, above, count, counted, unit_of
+from protocols.report.privacy.working import adds_in_one_place
 
 GLOSSARY = (
     (
@@ -92,7 +93,8 @@ def _questions(known: Facts) -> list[tuple[Piece, Piece, Piece]]:
     return [
         ("Unit of privacy, bounded or unbounded", _units(known), _see("claim", 2)),
         ("Epsilon and delta, over time and releases", _spent(known), _see("plots", 4)),
-        ("Trust model: who sees what before the noise", _viewers(known), _see("trust", 6)),
+        ("Trust model: who sees what before the noise", _before_the_noise(known), _see("trust", 6)),
+        ("Trust model: who looks at the result", _viewers(known), _see("trust", 6)),
         ("Mechanism and sensitivity", known.of_all(counted(len(known.mechanisms), "mechanism")), _see("mechanisms", 5)),
         ("Evidence that it is correct", _evidence(known), _see("audits", 7)),
         ("Side channels: floating point, timing, randomness", "stated, timing not covered", _see("trust", 6)),
@@ -126,9 +128,20 @@ def _spent(known: Facts) -> str:
     return at if len(budgets) == 1 else f"{at} in the fullest of {count(len(budgets))} budgets"
 
 
+def _before_the_noise(known: Facts) -> str:
+    if not known.mechanisms:
+        return known.of_all("no release")
+    if adds_in_one_place(known):
+        return "whoever adds the noise sees the exact result"
+    return (
+        "of an update nobody but the client itself, by secure aggregation; of the sum nobody: when it is opened it "
+        "already holds the noise"
+    )
+
+
 def _viewers(known: Facts) -> str:
     views = {budget.terms.view for budget in known.statement.budgets}
-    return ", ".join(view.value for view in View if view in views) or known.of_all("no viewer is named")
+    return "; ".join(WHO_LOOKS[view] for view in View if view in views) or known.of_all("no viewer is named")
 
 
 def _evidence(known: Facts) -> Piece:

@@ -10,7 +10,7 @@ from dp.accountant import DRAW_DISTANCE, View
 from dp.events import Event, FixedSize, Poisson, Sampled, Sampling, leaves, takes_everyone, without_sampling
 from dp.ledger.charge import Setting
 from protocols.report.markup import Markup, Piece, element, join
-from protocols.report.privacy.facts import Facts, Mechanism, Span
+from protocols.report.privacy.facts import Facts, Mechanism, Span, either
 from protocols.report.privacy.noise import laws_of
 from protocols.report.privacy.parts import (
     LISTED,
@@ -81,14 +81,8 @@ def _use(mechanism: Mechanism) -> Iterator[tuple[str, Piece]]:
     rounds = mechanism.rounds
     where = f"round {rounds.least}" if rounds.least == rounds.most else f"rounds {rounds.least} to {rounds.most}"
     yield "releases", f"{count(mechanism.releases)}, {where}"
-    yield "clients invited", _span(mechanism.cohorts)
-    yield "survivors", _span(mechanism.survivors)
-
-
-def _span(span: Span | None) -> str:
-    if span is None:
-        return "not known"
-    return count(span.least) if span.least == span.most else f"{count(span.least)} to {count(span.most)}"
+    yield "clients invited", either(mechanism.cohorts)
+    yield "survivors", either(mechanism.survivors)
 
 
 def _law(law: Event, times: int) -> Iterator[tuple[str, Piece]]:
@@ -178,17 +172,22 @@ def _before_the_noise(known: Facts) -> Piece:
             "The clients make the noise in shares, so the sum that is opened already holds it. That single updates "
             "stay hidden until then rests on secure aggregation and its own assumptions, which no ledger records."
         )
-    if any(not _is_distributed(law) for law in _laws(known)):
+    if adds_in_one_place(known):
         said.append("Where the noise is added in one place, whoever adds it sees the exact result.")
     if settings:
         fewest, colluders = Span.of([s.min_survivors for s in settings]), Span.of([s.colluders for s in settings])
         said.append(
-            f"Epsilon rests on at least {_span(fewest)} survivors in each sum, of whom {_span(colluders)} may tell the "
-            "server what they know."
+            f"Epsilon rests on at least {either(fewest)} survivors in each sum, of whom {either(colluders)} may tell "
+            "the server what they know."
         )
     else:
         said.append(known.of_all("How many survivors were required and how many colluders assumed is not recorded."))
     return join([paragraph(sentence) for sentence in said])
+
+
+def adds_in_one_place(known: Facts) -> bool:
+    """Whether some release had its noise added by somebody, who then saw the exact result."""
+    return any(not _is_distributed(law) for law in _laws(known))
 
 
 def _laws(known: Facts) -> list[Event]:

@@ -13,8 +13,8 @@ import pytest
 from scipy import stats
 
 from dp.audit import Finding, NoisePath, Route, Rule, examine, production_routes, refuted, routes_of, selftest
-from dp.audit.production import central_gaussian, central_laplace, central_skellam
-from dp.audit.self_testing import DELTA, FALSE_ALARM, claimed, fresh, streams
+from dp.audit.production import COORDINATES, central_gaussian, central_laplace, central_skellam
+from dp.audit.self_testing import DELTA, FALSE_ALARM, _related, claimed, fresh, streams
 from dp.audit.shared_routes import BITS, SHARED_COORDINATES
 from dp.entropy import Entropy
 from dp.errors import BadParameters, NotEnoughTrials
@@ -71,7 +71,7 @@ def test_a_run_has_fewer_false_alarms_than_one_in_a_million(sound: tuple[Finding
     """S^2 of N normal numbers is chi-square of N degrees: at 6 standard errors its upper tail is above the normal's."""
     bounds = sum(finding.lower_bound is not None for finding in sound)
     others = sum(len(finding.checks) for finding in sound)
-    few, many = (float(stats.chi2.sf(n * (1 + 6 * math.sqrt(2 / n)), n)) for n in (BITS, SHARED_COORDINATES))
+    few, many = (float(stats.chi2.sf(n * (1 + 6 * math.sqrt(2 / n)), n)) for n in (2 * BITS, 2 * SHARED_COORDINATES))
     assert few < 4e-8
     assert many < 2e-9
     assert bounds * FALSE_ALARM + few + others * 2e-9 < 1e-6
@@ -132,13 +132,12 @@ def test_a_sigma_that_is_wrong_either_way_is_seen(factor: float) -> None:
     assert finding.refuted
 
 
-def test_two_percent_of_sigma_are_seen_at_the_size_of_a_run() -> None:
-    route = central_gaussian(1)
-    change = replace(
-        route,
-        draw=lambda source, context: np.rint(0.98 * route.draw(source, context)).astype(np.int64),
-    )
-    assert not named(examine(change, source=seeded(4)), "variance, in")
+@pytest.mark.parametrize("route", production_routes(), ids=lambda route: route.name)
+def test_two_percent_of_sigma_are_seen_at_the_size_of_a_run(route: Route) -> None:
+    """Twenty percent of the bit's: a run draws a thousand of them."""
+    factor = 0.8 if "bit" in route.name else 0.98
+    claims_more = replace(route, variance=route.variance / Fraction(factor) ** 2)
+    assert not named(examine(claims_more, source=fresh_seeded(4)), "variance, in")
 
 
 def test_a_shifted_mean_is_seen() -> None:
@@ -166,6 +165,64 @@ def test_related_coordinates_are_seen() -> None:
     finding = noisy(smoothed)
     assert not named(finding, "correlation")
     assert named(finding, "variance, in")
+
+
+LARGE = central_gaussian(1)
+HALF = COORDINATES // 2
+
+
+def copied(noise: Integers) -> Integers:
+    noise[HALF:] = noise[:HALF]
+    return noise
+
+
+def negated(noise: Integers) -> Integers:
+    noise[HALF:] = -noise[:HALF]
+    return noise
+
+
+def mirrored(noise: Integers) -> Integers:
+    noise[HALF:] = noise[:HALF][::-1]
+    return noise
+
+
+def mirrored_and_negated(noise: Integers) -> Integers:
+    noise[HALF:] = -noise[:HALF][::-1]
+    return noise
+
+
+def two_apart(noise: Integers) -> Integers:
+    fours = noise.reshape(-1, 4)
+    fours[:, 2:] = fours[:, :2]
+    return noise
+
+
+def negated_in_part(noise: Integers) -> Integers:
+    noise[70_001:76_001] = -noise[1000:7000]
+    return noise
+
+
+def mirrored_in_part(noise: Integers) -> Integers:
+    noise[70_001:76_001] = noise[1000:7000][::-1]
+    return noise
+
+
+@pytest.mark.parametrize(
+    "change", [copied, negated, mirrored, mirrored_and_negated, two_apart, negated_in_part, mirrored_in_part]
+)
+def test_values_that_serve_two_coordinates_are_seen(change: Callable[[Integers], Integers]) -> None:
+    finding = noisy(change, LARGE)
+    assert not named(finding, "correlation")
+    assert named(finding, "variance, in")
+
+
+@pytest.mark.parametrize("size", [511, 512, 4096])
+def test_sound_values_are_hardly_ever_related(size: int) -> None:
+    generator = np.random.default_rng(12)
+    values = [_related("x", generator.normal(0, 300, size).astype(np.int64)).value for _ in range(400)]
+    assert max(values) < 7.0
+    # The median of the largest of half as many lags and as many turns, both sides.
+    assert float(np.median(values)) == pytest.approx(float(stats.norm.isf(math.log(2) / (3 * size))), rel=0.03)
 
 
 def test_noise_that_is_all_alike_is_as_related_as_can_be() -> None:

@@ -24,6 +24,7 @@ from protocols.cli import main
 from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, edit, finish, outcome, start
 from tests.dp.test_ledger_replay import recording, rewritten
 from tests.dp.test_ledger_vouching import PARTY, PUBLIC
+from tests.protocols.report.statement_kit import finding
 
 JUDGED = {
     *("version", "command", "ok", "entries", "head", "problems"),
@@ -31,9 +32,9 @@ JUDGED = {
 }
 PROMISED = {
     "show": JUDGED | {"budgets"},
-    "verify": JUDGED | {"budgets", "verdict", "vouched", "witnesses", "reasons"},
+    "verify": JUDGED | {"budgets", "verdict", "vouched", "witnesses", "audits_refuted", "reasons"},
     "replay": JUDGED | {"budgets", "compared", "reasons"},
-    "report": JUDGED | {"verdict", "out", "json_out"},
+    "report": JUDGED | {"verdict", "audits_refuted", "out", "json_out"},
 }
 HEAD = {"version", "command", "ok", "entries", "head", "ledger_id", "signer", "signature", "pin"}
 
@@ -132,6 +133,38 @@ def test_a_report_is_written_with_every_number_beside_it(secagg: Call, path: Pat
     assert "<html" in (tmp_path / "out.html").read_text("utf-8")
     assert json.loads((tmp_path / "out.json").read_text("utf-8"))
     assert secagg("report", path, "-o", "no/such/place.html").code == 1
+
+
+def test_audits_that_refute_a_claim_are_counted_beside_the_verdict(secagg: Call, path: Path) -> None:
+    """The file holds, so `ok` is true: a program must be able to see that its claims do not."""
+    calls = {"verify": ["verify", path, "--json"], "report": ["report", path, "-o", "out.html", "--json"]}
+    assert [secagg(*call).json["audits_refuted"] for call in calls.values()] == [0, 0]
+    with Ledger.open(path) as ledger:
+        ledger.audit(finding("canary", 9.0, claim=4.0))
+        ledger.audit(finding("canary", 3.0, claim=4.0))
+    for call in calls.values():
+        assert (secagg(*call).json["ok"], secagg(*call).json["audits_refuted"]) == (True, 1)
+    edit(path, "UPDATE entry SET hash = zeroblob(32) WHERE seq = 10")
+    assert [secagg(*call).json["audits_refuted"] for call in calls.values()] == [1, 1]
+    edit(path, "UPDATE entry SET hash = zeroblob(32) WHERE seq = 4")
+    assert [secagg(*call).json["audits_refuted"] for call in calls.values()] == [None, None]
+
+
+def test_a_report_without_pictures_names_the_attack_that_is_on_record(secagg: Call, path: Path) -> None:
+    silent = finding("invert", None, None)
+    with Ledger.open(path) as ledger:
+        seq = ledger.audit(silent).seq
+    assert secagg("report", path, "-o", "out.html").code == 0
+    without = Path("out.html").read_text("utf-8")
+    assert "data:image/png" not in without
+    assert f"The audit in entry {seq} read pictures out of gradients" in without
+
+
+@pytest.mark.slow
+def test_pictures_of_a_report_are_those_of_an_attack_made_now(secagg: Call, path: Path) -> None:
+    assert secagg("report", path, "-o", "out.html", "--json-out", "out.json", "--pictures").code == 0
+    assert "data:image/png" in Path("out.html").read_text("utf-8")
+    assert json.loads(Path("out.json").read_text("utf-8"))["inversion"]["rows"]
 
 
 def test_replay_asks_a_foreign_accountant_when_told_to(secagg: Call, path: Path) -> None:

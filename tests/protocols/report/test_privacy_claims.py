@@ -24,12 +24,23 @@ def test_the_claim_is_one_sentence_with_bounds_rounded_outwards() -> None:
     spent = kit.spent(kit.EVENT, 30)
     assert said == (
         "Each client's entire contribution (zero-out) in the 30 releases of rounds 0 to 29 is protected with epsilon "
-        "in [2.83755, 2.83758] at delta 1e-5 against the server, which knows every cohort."
+        "in [2.83755, 2.83758] at delta 1e-5 against the server, which knows every cohort, provided that each sum "
+        "holds at least 80 survivors, of whom at most 5 collude."
     )
     assert (spent.lower or 0) >= 2.83755
     assert spent.upper <= 2.83758
     assert spent.upper - 2.83757 > 0
     assert said in shown(kit.statement())
+
+
+def test_the_claim_names_what_it_rests_on_for_every_release() -> None:
+    few = replace(kit.SETTING, min_survivors=60, colluders=2)
+    both = kit.statement(2, releases=(kit.release(0), kit.release(1, setting=few)))
+    [said] = render(both)[1]["claims"]  # type: ignore[misc]  # the object is untyped JSON
+    assert said.endswith("each sum holds at least 60 to 80 survivors, of whom at most 2 to 5 collude.")
+    silent = kit.statement(2, releases=(kit.release(0), kit.release(1, setting=None)))
+    [said] = render(silent)[1]["claims"]  # type: ignore[misc]  # the object is untyped JSON
+    assert said.endswith("5 collude and 1 release kept to assumptions that are not on record.")
 
 
 def claim(**other: object) -> str:
@@ -58,7 +69,8 @@ def test_a_claim_that_an_audit_refuted_is_no_claim() -> None:
         "Budget 1: refuted by audit canary in entry 63 (epsilon is at least 9 where 4.377 was claimed) and audit "
         "selftest in entry 64 (a check failed), so nothing is claimed; what was computed for each client's entire "
         "contribution (zero-out) in the 30 releases of rounds 0 to 29 was epsilon in [2.83755, 2.83758] at delta 1e-5 "
-        "against the server, which knows every cohort."
+        "against the server, which knows every cohort, provided that each sum holds at least 80 survivors, of whom at "
+        "most 5 collude."
     )
     assert said in shown(kit.statement(audits=audits))
     assert "is protected" not in shown(kit.statement(audits=audits))

@@ -214,13 +214,28 @@ def test_every_relation_and_view_has_its_words(relation: Relation, view: View) -
     assert relation.value in page
 
 
+def test_who_sees_what_before_the_noise_is_not_who_looks_after_it() -> None:
+    said = shown(kit.statement())
+    row = "Trust model: who sees what before the noise of an update nobody but the client itself, by secure aggregation"
+    assert row in said
+    assert "who looks at the result the server, which knows every cohort" in said
+    central = replace(kit.EVENT, components=1)
+    by_one = shown(kit.statement(2, releases=(kit.release(0), kit.release(1, event=central, released=central))))
+    assert "before the noise whoever adds the noise sees the exact result" in by_one
+
+
 def test_the_inversion_says_what_it_does_not_prove() -> None:
     said = read(render(kit.statement(), kit.inversion())[0])
     assert "Secure aggregation alone is not differential privacy" in said.text
     assert "no proof of privacy" in said.text
     assert "5 of 5 160 dB" in said.text
     assert len([tag for tag, _ in said.elements if tag == "img"]) == 15
-    assert "No inversion was handed to this report" in shown(kit.statement())
+    assert "No pictures were handed to this report" in shown(kit.statement())
+    silent = kit.finding("invert", None, None)
+    both = kit.statement(audits=((62, silent), (63, silent)))
+    assert "The audits in entries 62, 63 read pictures out of gradients; a ledger keeps the counts, which" in shown(
+        both
+    )
 
 
 # --- what is derived --------------------------------------------------------------------------------
