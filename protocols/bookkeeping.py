@@ -11,6 +11,8 @@ it is missing and `problems` says why. What several budgets of one data set boun
 
 from __future__ import annotations
 
+import hmac
+import json
 import re
 from collections import Counter
 from contextlib import contextmanager
@@ -20,7 +22,8 @@ from typing import TYPE_CHECKING
 
 from dp.accountant import Budget, Interval, Unit, View
 from dp.errors import AccountantDisagreement, LedgerError, NoiseTooCoarse, UnsupportedEvent
-from dp.ledger import Head, Ledger, Scope, Standing, Terms, Verdict, check_proof
+from dp.ledger import Head, Ledger, MerkleProof, Scope, Standing, Terms, Verdict, check_proof
+from dp.ledger.pins import Pin
 from dp.ledger.terms import Randomness
 from dp.ledger.vouching import Known
 from protocols.errors import Misused
@@ -58,6 +61,7 @@ class Covers:
 
 # How the names of accountants begin that are not ours.
 FOREIGN = "dp-accounting"
+MOST_PROOF_BYTES = 256 << 20
 NO_FIGURE = (LedgerError, UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement)
 
 
@@ -134,6 +138,27 @@ def proved(ledger: Ledger, seq: int, client: str) -> Values:
     proof = ledger.prove(seq, client_named(client))
     check_proof(proof, ledger.head())
     return _ended(ledger.head()) | {"position": proof.position, "proof": dict(proof.to_body())}
+
+
+def checked(file: Path, pin: Path) -> Values:
+    """That a proof somebody was handed, as `prove` prints it, holds against a head they kept themselves.
+
+    Raises: Misused for a file that is no proof; dp.errors.Corrupt, BadParameters for one that does not hold.
+    """
+    with open(file, "rb") as read:
+        raw = read.read(MOST_PROOF_BYTES + 1)
+    try:
+        said = json.loads(raw) if len(raw) <= MOST_PROOF_BYTES else None
+    except (ValueError, RecursionError) as wrong:
+        raise Misused(f"{file} is no proof: it is not JSON") from wrong
+    body = said.get("proof", said) if isinstance(said, dict) else None
+    if not isinstance(body, dict):
+        raise Misused(f"{file} is no proof: take the JSON that `secagg ledger prove --json` prints")
+    proof, kept = MerkleProof.from_body(body), Pin.read(pin)
+    if not hmac.compare_digest(proof.ledger_id, kept.ledger_id):
+        raise Misused(f"the proof is of ledger {proof.ledger_id.hex()}, the pin of {kept.ledger_id.hex()}")
+    check_proof(proof, kept.head)
+    return _ended(kept.head) | {"seq": proof.seq, "position": proof.position, "pseudonym": proof.pseudonym.hex()}
 
 
 # --- writing -----------------------------------------------------------------------------------------------

@@ -15,15 +15,17 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from dp.accountant import Interval
-from dp.canonical import Body, bytes_of, decode_body, integer_of, object_of
+from dp.canonical import Body, Value, bytes_of, decode_body, integer_of, object_of, require_keys, text_of
 from dp.errors import BadParameters, Corrupt, Erased
-from dp.ledger.chain import Entry, Head, Kind, content_hash, hash_after
-from dp.ledger.cohorts import Opening
-from dp.ledger.merkle import Step, is_at, leaf_hash, path_of
+from dp.ledger.chain import LEDGER_ID_BYTES, Entry, Head, Kind, content_hash, hash_after
+from dp.ledger.cohorts import PSEUDONYM_BYTES, Opening
+from dp.ledger.merkle import SALT_BYTES, Side, Step, is_at, leaf_hash, path_of
 from dp.ledger.records import Named
 
 # From an entry to the head: 32 bytes each, 64 MB at most.
 LONGEST_WAY = 2**21
+# Of a cohort of 2^64.
+MOST_STEPS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,24 @@ class MerkleProof:
             "path": [{"side": step.side.value, "hash": step.hash.hex()} for step in self.path],
             "after": [content.hex() for content in self.after],
         }
+
+    @classmethod
+    def from_body(cls, body: Body) -> MerkleProof:
+        """The inverse of `to_body`, of bytes by a stranger: read is not yet believed.  Raises: BadParameters."""
+        keys = ("ledger_id", "seq", "kind", "prev", "body", "position", "pseudonym", "salt", "path", "after")
+        require_keys(body, *keys)
+        return cls(
+            bytes_of(body, "ledger_id", LEDGER_ID_BYTES),
+            integer_of(body, "seq"),
+            text_of(body, "kind"),
+            bytes_of(body, "prev", 32),
+            _utf8(text_of(body, "body")),
+            integer_of(body, "position"),
+            bytes_of(body, "pseudonym", PSEUDONYM_BYTES),
+            bytes_of(body, "salt", SALT_BYTES),
+            tuple(_step(step) for step in _list_of(body, "path", MOST_STEPS)),
+            tuple(bytes_of({"hash": content}, "hash", 32) for content in _list_of(body, "after", LONGEST_WAY)),
+        )
 
 
 def check_proof(proof: MerkleProof, head: Head) -> None:
@@ -128,6 +148,30 @@ def make_proof(
     return MerkleProof(
         ledger_id, entry.seq, entry.kind, entry.prev, entry.body, at.position, pseudonym, at.salt, path, tuple(after)
     )
+
+
+def _list_of(body: Body, key: str, most: int) -> Sequence[Value]:
+    values = body[key]
+    if not isinstance(values, list) or len(values) > most:
+        raise BadParameters(f"the proof's {key!r} must be a list of at most {most}")
+    return values
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as wrong:
+        raise BadParameters("the proof's body is not valid Unicode") from wrong
+
+
+def _step(value: Value) -> Step:
+    if not isinstance(value, dict):
+        raise BadParameters("a step of the proof's path must be an object")
+    require_keys(value, "side", "hash")
+    try:
+        return Step(Side(text_of(value, "side")), bytes_of(value, "hash", 32))
+    except ValueError as unknown:
+        raise BadParameters(f"unknown side of a path: {unknown}") from unknown
 
 
 def _named_by(kind: str, body: Body) -> tuple[bytes, int]:

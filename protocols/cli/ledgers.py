@@ -150,5 +150,17 @@ def prove(
     tell("prove", values, json=json)
 
 
+@ledgers.command()
+def check(
+    proof: Annotated[Path, typer.Argument(help="what `prove --json` printed", metavar="FILE")],
+    pin: Annotated[Path, typer.Option(help="a head you kept yourself, at or behind the entry", metavar="FILE")],
+    json: Json = False,
+) -> None:
+    """For the client: that a proof it was handed leads to a head that it has seen."""
+    from protocols.bookkeeping import checked
+
+    tell("check", checked(proof, pin), json=json)
+
+
 def _list(value: object) -> list[object]:
     return list(value) if isinstance(value, list) else []

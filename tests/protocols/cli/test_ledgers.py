@@ -429,6 +429,30 @@ def test_a_client_is_proved_and_forgotten(secagg: Call, path: Path) -> None:
     assert (wrong.code, wrong.json["error"]) == (2, "Misused")
 
 
+def test_a_client_checks_the_proof_it_was_handed_by_itself(secagg: Call, path: Path) -> None:
+    secagg("head", path, "--pin", "kept.pin")
+    printed = secagg("prove", path, "--seq", "4", "--client", "aa", "--json").json
+    Path("proof.json").write_text(json.dumps(printed), encoding="utf-8")
+    ran = secagg("check", "proof.json", "--pin", "kept.pin", "--json")
+    assert (ran.code, ran.json["ok"], ran.json["seq"]) == (0, True, 4)
+    for key, value, code, error in (
+        ("pseudonym", "00" * 32, 1, "Corrupt"),
+        ("seq", 5, 1, "Corrupt"),
+        ("seq", 1 << 70, 1, "Corrupt"),
+        ("path", [{"side": "up", "hash": "00" * 32}], 2, "BadParameters"),
+        ("path", 7, 2, "BadParameters"),
+        ("body", "\ud800", 2, "BadParameters"),
+        ("after", [], 2, "BadParameters"),
+        ("ledger_id", "00" * 16, 2, "Misused"),
+    ):
+        Path("proof.json").write_text(json.dumps({**printed["proof"], key: value}), encoding="utf-8")
+        bent = secagg("check", "proof.json", "--pin", "kept.pin", "--json")
+        assert (bent.code, bent.json["error"]) == (code, error), key
+    for rubbish in ("[]", "{", "[" * 100_000, '{"proof": 3}'):
+        Path("proof.json").write_text(rubbish, encoding="utf-8")
+        assert secagg("check", "proof.json", "--pin", "kept.pin", "--json").json["error"] == "Misused"
+
+
 def test_a_request_that_forgets_nobody_does_not_look_fulfilled(secagg: Call, path: Path) -> None:
     ran = secagg("erase", path, "--client", "cc", "--json")
     assert (ran.code, ran.json["ok"], ran.json["erased"]) == (1, False, 0)
