@@ -44,7 +44,7 @@ from dp.events import (
 DRAW_DISTANCE = Fraction(1, 2**127)
 
 _MOST_RELEASES = 2**62
-_LARGEST_EPSILON = Fraction(2**1000)
+_LARGEST_EPSILON = Fraction(2**900)
 
 
 class Relation(StrEnum):
@@ -221,8 +221,8 @@ class Tally:
         return sum(spent, Fraction(0))
 
     def distance(self) -> Fraction:
-        """Total variation between all that was drawn and its exact laws."""
-        return DRAW_DISTANCE * sum(_draws(leaf) * count for leaf, count in self.counts.items())
+        """Total variation between all that was drawn and its exact laws, at most 1."""
+        return min(Fraction(1), DRAW_DISTANCE * sum(_draws(leaf) * count for leaf, count in self.counts.items()))
 
     def to_canonical(self) -> Canonical:
         """(relation, of, composed leaves), the leaves in an order that forgets when they came."""

@@ -174,7 +174,7 @@ class GaussianEvent(Event):
         _one_of("total", self.total, ("survivors", "exact"))
         if self.components > 1 and self.sigma2 < LEAST_COMPONENT_VARIANCE * self.components:
             raise NoiseTooCoarse(
-                f"{self.components} components share variance {float(self.sigma2):.6g}, but each needs "
+                f"{str(self.components)[:40]} components share variance {str(self.sigma2)[:40]}, but each needs "
                 f"lattice variance {LEAST_COMPONENT_VARIANCE}; take a finer lattice or fewer components"
             )
 

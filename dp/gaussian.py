@@ -23,7 +23,7 @@ from dp.accountant import (
 )
 from dp.errors import BadParameters, UnsupportedEvent
 from dp.events import Canonical, Event, Exact, GaussianEvent
-from dp.shift import Shift, gaussian_shift
+from dp.shift import Shift, gaussian_shift, stretched
 
 _UNIT_ROUNDOFF = 2.0**-53
 _LARGEST_SHIFT = 1e150  # its square is still a double
@@ -175,7 +175,7 @@ class GaussianAccountant:
         shift = self._total()
         value, error = _delta_at(max(0.0, float(at) - 2.0 * shift.slack), math.sqrt(shift.upper))
         lost = distance_cost(self._tally.distance(), float(at))
-        return min(1.0, (value + error) * math.exp(shift.slack) + float(lost))
+        return min(1.0, stretched(value + error, shift.slack) + float(lost))
 
     def epsilon(self, delta: Exact) -> float:
         """The upper end of `interval`."""
@@ -188,7 +188,7 @@ class GaussianAccountant:
         shift = self._total()
         spent = at + distance_cost(self._tally.distance(), upper)
         # A delta too small for a double is not 0: only at 0 itself is no epsilon enough.
-        inflated = max(float(spent), _LEAST_DELTA if spent else 0.0) * math.exp(shift.slack)
+        inflated = stretched(max(float(spent), _LEAST_DELTA if spent else 0.0), shift.slack)
         lower = 0.0 if inflated >= 1.0 else _epsilon_below(inflated, math.sqrt(shift.lower))
         return Interval(max(0.0, lower - 2.0 * shift.slack), upper, at, self.method)
 

@@ -29,6 +29,7 @@ from dp.gaussian import GaussianAccountant
 from dp.neighbours import Releases, between, full_shift, releases
 from dp.pure import pure_sum
 from dp.search import LEAST_DELTA, Ends, delta_above, ends, ordered, upper_at
+from dp.shift import stretched
 
 # Covers the rounding of the last few operations on an epsilon.
 _ROUNDING = 1e-12
@@ -81,7 +82,7 @@ class PldAccountant:
             exactly = closed.interval(at)
             return Interval(exactly.lower, exactly.upper, at, self.method)
         upper = booked(lambda room: self._ends(room).upper, at, self._tally.failure(), self._tally.distance())
-        spent = float(at + distance_cost(self._tally.distance(), upper)) * math.exp(self._releases().slack)
+        spent = stretched(float(at + distance_cost(self._tally.distance(), upper)), self._releases().slack)
         if not self._releases().below:
             return Interval(None, upper, at, self.method)
         lower = 0.0 if spent >= 1.0 else self._ends(spent).lower
@@ -151,4 +152,4 @@ class PldAccountant:
             return 0.0
         if parts.above is None:
             return 1.0
-        return min(1.0, delta_above(parts.above, max(0.0, float(epsilon) - 2.0 * parts.slack)) * math.exp(parts.slack))
+        return stretched(delta_above(parts.above, max(0.0, float(epsilon) - 2.0 * parts.slack)), parts.slack)

@@ -23,8 +23,12 @@ def pure_epsilon(leaf: Event, relation: Relation) -> Fraction | None:
             return relation.factor * bound / leaf.scale
         case Sampled(sampling=Poisson(q)):
             inside = pure_sum(leaves(leaf.event), relation)
-            return None if inside is None else Fraction(amplified(upward(inside), float(q)))
+            return None if inside is None else _exactly(amplified(upward(inside), upward(Fraction(q))))
     return None
+
+
+def _exactly(epsilon: float) -> Fraction | None:
+    return None if math.isinf(epsilon) else Fraction(epsilon)
 
 
 def pure_sum(parts: Iterable[tuple[Event, int]], relation: Relation) -> Fraction | None:

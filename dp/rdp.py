@@ -27,6 +27,7 @@ from dp.accountant import (
     Unit,
     booked,
     distance_cost,
+    downward,
     probability,
     unpack_state,
     upward,
@@ -61,6 +62,9 @@ ORDERS: Floats = np.concatenate(
     ]
 )
 
+# Beyond, a Laplace law on the integers is only known by its epsilon, and a Skellam law not at all.
+_LARGEST_LATTICE, _LARGEST_SKELLAM = Fraction(2**100), Fraction(2**400)
+_LARGEST_DIVERGENCE = 2.0**900
 # Covers the rounding of adding up curves and of the conversion, whose terms stay below 1e3.
 _ROUNDING = 1e-12
 
@@ -97,7 +101,10 @@ def curve(leaf: Event, relation: Relation) -> Floats:
 
     Raises: UnsupportedEvent outside the support matrix of dp.accountant; NoiseTooCoarse.
     """
-    values = _curve(leaf, relation)
+    # A bound near the end of doubles is infinite, so that sums and multiples of the others are doubles.
+    with np.errstate(over="ignore"):
+        values = _curve(leaf, relation)
+    values = np.where(values > _LARGEST_DIVERGENCE, np.inf, values)
     values.setflags(write=False)
     return values
 
@@ -111,9 +118,9 @@ def _curve(leaf: Event, relation: Relation) -> Floats:
         case SkellamEvent():
             return _skellam(leaf, relation)
         case PureEvent() | ApproxEvent():
-            return renyi.pure(ORDERS, float(leaf.epsilon))
+            return renyi.pure(ORDERS, upward(Fraction(leaf.epsilon)))
         case ZcdpEvent():
-            return ORDERS * float(leaf.rho)
+            return ORDERS * upward(Fraction(leaf.rho))
         case NonPrivate():
             return np.full_like(ORDERS, np.inf)
         case Sampled():
@@ -135,12 +142,17 @@ def _laplace(event: LaplaceEvent, relation: Relation) -> Floats:
     scale = Fraction(event.scale)
     if event.components == 0:
         return renyi.laplace(ORDERS, upward(relation.factor * Fraction(event.l1) / scale))
-    return renyi.discrete_laplace(ORDERS, float(scale), relation.factor * math.floor(event.l1))
+    distance = relation.factor * math.floor(event.l1)
+    if not 1 / _LARGEST_LATTICE < scale < _LARGEST_LATTICE or distance > _LARGEST_LATTICE:
+        return renyi.pure(ORDERS, upward(distance / scale))
+    return renyi.discrete_laplace(ORDERS, float(scale), distance)
 
 
 def _skellam(event: SkellamEvent, relation: Relation) -> Floats:
     refuse_departing_noise(event, relation)
     l2_squared, l1 = relation.factor**2 * event.l2_squared, relation.factor * event.l1
+    if not all(1 / _LARGEST_SKELLAM < number < _LARGEST_SKELLAM for number in (event.mu, l2_squared, l1)):
+        raise UnsupportedEvent("the numbers of a Skellam release are beyond what its curve is computed for")
     return renyi.skellam(ORDERS, float(event.mu), float(l2_squared), float(l1))
 
 
@@ -160,7 +172,7 @@ def _poisson(event: Sampled, sampling: Poisson, relation: Relation) -> Floats:
     if epsilon is not None and not any(isinstance(leaf, ApproxEvent) for leaf, _ in leaves(event.event)):
         return renyi.pure(ORDERS, float(epsilon))
     around = sampled_shift(event.event, relation)
-    return renyi.poisson_gaussian(ORDERS, float(sampling.q), around.upper) + _slack(around.slack)
+    return renyi.poisson_gaussian(ORDERS, upward(Fraction(sampling.q)), around.upper) + _slack(around.slack)
 
 
 def _fixed_size(event: Sampled, sampling: FixedSize, relation: Relation) -> Floats:
@@ -216,7 +228,7 @@ class RdpAccountant:
         at = where_asked(epsilon)
         ideal = delta_from_curve(ORDERS, self.curve(), float(at)) * (1.0 + _ROUNDING)
         if self._pure is not None:
-            ideal = min(ideal, -math.expm1(min(0.0, float(at - self._pure))))
+            ideal = min(ideal, -math.expm1(min(0.0, downward(at - self._pure))))
         lost = self._tally.failure() + distance_cost(self._tally.distance(), float(at))
         return min(1.0, ideal + float(lost))
 

@@ -32,6 +32,8 @@ _LARGEST_MOMENT = 256
 _MANY_TERMS = 64
 _LARGEST_EXPONENT = 700.0
 _SMALLEST = 1e-300
+# Of an epsilon beyond, no order is worth computing: all of them are at most epsilon.
+_LARGEST_PURE = 1e100
 
 
 def gaussian(orders: Floats, shift: float) -> Floats:
@@ -109,7 +111,9 @@ def pure(orders: Floats, epsilon: float) -> Floats:
     It is the discrete Laplace law at scale 1/epsilon and distance 1, seen through its sign.
     Source: Kairouz, Oh, Viswanath, ICML 2015, Theorem 3.3 with Section 3 (dominating mechanism).
     """
-    return discrete_laplace(orders, 1.0 / epsilon, 1) if epsilon > _SMALLEST else np.full_like(orders, epsilon)
+    if not _SMALLEST < epsilon < _LARGEST_PURE:
+        return np.full_like(orders, epsilon)
+    return discrete_laplace(orders, 1.0 / epsilon, 1)
 
 
 def skellam(orders: Floats, mu: float, l2_squared: float, l1: float) -> Floats:

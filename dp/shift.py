@@ -18,13 +18,29 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
 
-from dp.accountant import Relation, upward
+from dp.accountant import Relation, downward, upward
 from dp.errors import NoiseTooCoarse, UnsupportedEvent
 from dp.events import LEAST_COMPONENT_VARIANCE, Event, GaussianEvent, SkellamEvent, leaves
 
 # The variance given up so that an integer Gaussian is Gaussian enough: kappa(4) = 2.1e-34 per coordinate.
 # Without it the claim is false: at s2 = 1 the integer law leaks 4 % more delta than the continuous one.
 ROUNDING_VARIANCE = 4
+
+
+# Squared shifts and slacks beyond are infinite on the upper side and cut on the lower: sums of the rest are doubles.
+_LARGEST = 2.0**900
+# e to a slack beyond is no double.
+_LARGEST_EXPONENT = 700.0
+
+
+def stretched(delta: float, slack: float) -> float:
+    """delta e^slack, at most 1: what a delta becomes where densities are off by e^(+-slack)."""
+    return 1.0 if slack > _LARGEST_EXPONENT else min(1.0, delta * math.exp(slack))
+
+
+def _bounded(number: Fraction) -> float:
+    value = upward(number)
+    return math.inf if value > _LARGEST else value
 
 
 @cache
@@ -46,7 +62,7 @@ def sum_slack(event: GaussianEvent) -> float:
     Every component has variance at least 9, and v V / (v + V) is at least half the smaller one.
     """
     extra = max(0, event.components - 1)
-    return event.d * extra * kappa(Fraction(LEAST_COMPONENT_VARIANCE, 2)) if extra else 0.0
+    return _bounded(event.d * extra * Fraction(kappa(Fraction(LEAST_COMPONENT_VARIANCE, 2)))) if extra else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +95,7 @@ def gaussian_shift(event: GaussianEvent, relation: Relation) -> Shift:
     factor = relation.factor**2
     if event.components == 0:
         shift = factor * bound / sigma2
-        return Shift(upward(shift), upward(shift) * (1.0 - 2.0**-50), 0.0)
+        return Shift(_bounded(shift), min(upward(shift), _LARGEST) * (1.0 - 2.0**-50), 0.0)
     if sigma2 <= ROUNDING_VARIANCE:
         raise NoiseTooCoarse(
             f"lattice variance {float(sigma2):.6g} is not above {ROUNDING_VARIANCE}: the Gaussian curve does "
@@ -89,9 +105,9 @@ def gaussian_shift(event: GaussianEvent, relation: Relation) -> Shift:
     # t with s2 t / (s2 + t) = 4: the blur that makes the integer law Gaussian to the same slack.
     blur = ROUNDING_VARIANCE * sigma2 / (sigma2 - ROUNDING_VARIANCE)
     return Shift(
-        upper=upward(factor * bound / (sigma2 - ROUNDING_VARIANCE)),
-        lower=float(factor * attained / (sigma2 + blur)),
-        slack=event.d * kappa(Fraction(ROUNDING_VARIANCE)) + sum_slack(event),
+        upper=_bounded(factor * bound / (sigma2 - ROUNDING_VARIANCE)),
+        lower=min(downward(factor * attained / (sigma2 + blur)), _LARGEST),
+        slack=_bounded(event.d * Fraction(kappa(Fraction(ROUNDING_VARIANCE)))) + sum_slack(event),
     )
 
 

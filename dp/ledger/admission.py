@@ -125,7 +125,7 @@ class Admission:
     def _require_cheaper(self, budget: BudgetState, charged: Event, released: Event) -> None:
         paid, realised = self._cost(budget, Counter([charged])), self._cost(budget, Counter([released]))
         if said := unpaid(paid, realised):
-            raise BadParameters(f"{said} of {budget.name}; do not hand it out, forfeit the reservation")
+            raise BadParameters(f"{said} to {budget.name}; do not hand it out, forfeit the reservation")
 
     def _price(self, history: History, budget: BudgetState, charge: Charge, members: tuple[bytes, ...]) -> Price:
         candidate = Counter([charge.event])

@@ -31,8 +31,9 @@ class BudgetStatement:
     """One budget: its promise, what was spent in both views, and how it came to that.
 
     `released` is None where no accountant has a proof for that view; `affordable` how many more releases like the last
-    one would be granted, None where there was none; `closed` the entry that closed it. What sums up all entries,
-    `spent`, `released`, `remaining` and `affordable`, is None where they could not all be read.
+    one would be granted, None where there was none or where releases of too many kinds would make counting slow;
+    `closed` the entry that closed it. What sums up all entries, `spent`, `released`, `remaining` and `affordable`, is
+    None where they could not all be read.
     """
 
     id: int

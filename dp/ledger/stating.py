@@ -14,7 +14,7 @@ from itertools import islice
 from dp.accountant import Interval, View
 from dp.canonical import Body, bytes_of, integer_of, text_of
 from dp.errors import AccountantDisagreement, Corrupt, NoiseTooCoarse, UnsupportedEvent
-from dp.events import Event
+from dp.events import Event, GaussianEvent, leaves, without_sampling
 from dp.ledger.admission import remaining
 from dp.ledger.attendance import Attendance, Counts, fullest
 from dp.ledger.budgets import BudgetState, compose
@@ -31,6 +31,8 @@ from dp.ledger.vouching import Known
 
 # Further releases that are looked for; who could afford so many is not short of any.
 MOST_AFFORDABLE = 2**20
+# Releases of so many kinds that are no Gaussian on everyone: each costs every trial a table, all of them seconds.
+MOST_TABLES = 16
 NO_PROOF = (UnsupportedEvent, NoiseTooCoarse, AccountantDisagreement)
 
 
@@ -144,6 +146,8 @@ class _Read:
         if budget.closed is not None:
             return 0
         event, spent = last[-1].charge.event, self._fullest(budget)
+        if _tables(budget, [event, *spent]) > MOST_TABLES:
+            return None
 
         def holds(more: int) -> bool:
             try:
@@ -219,3 +223,9 @@ class _Read:
         if key not in self._composed:
             self._composed[key] = compose(counts, budget.terms, view)
         return self._composed[key]
+
+
+def _tables(budget: BudgetState, events: Iterable[Event]) -> int:
+    """How many laws the accountants must tabulate to put these together."""
+    seen = events if budget.terms.view is View.RELEASED else map(without_sampling, events)
+    return len({leaf for event in seen for leaf, _ in leaves(event) if not isinstance(leaf, GaussianEvent)})

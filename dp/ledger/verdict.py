@@ -166,7 +166,7 @@ class _Examination:
         for budget in record.budgets:
             pair = record.charge.event, record.outcome.released
             if said := self._unpaid(entry.seq, self.history.budgets[budget], *pair):
-                self.note(Corrupt(f"entry {entry.seq}: {said} of budget {budget}", seq=entry.seq))
+                self.note(Corrupt(f"entry {entry.seq}: {said} to budget {budget}", seq=entry.seq))
 
     def _unpaid(self, seq: int, budget: BudgetState, charged: Event, released: Event) -> str:
         # Equal events of one history are one object, and it keeps them.

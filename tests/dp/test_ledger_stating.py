@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from dp.accountant import Budget, Unit, View
 from dp.audit.finding import Check, Correction, Finding
 from dp.errors import BadParameters, BudgetExceeded, Corrupt
-from dp.events import Poisson, Sampled
-from dp.ledger import Ledger, Scope, Setting, Standing, Terms
+from dp.events import Composed, LaplaceEvent, Poisson, Sampled
+from dp.ledger import Ledger, Scope, Setting, Standing, Terms, stating
 from dp.ledger import log as log_file
 from dp.ledger.chain import Kind, Signer, link, witness_statement
 from dp.ledger.genesis import code, software
@@ -231,3 +231,26 @@ def test_a_finding_is_kept_as_it_stands_and_a_wrong_one_is_corrupt(tmp_path: Pat
     assert (problem.line, problem.error) == (last.seq + 1, "Corrupt")
     with pytest.raises(BadParameters):
         dataclasses.replace(FINDING, hypotheses=2)
+
+
+def test_openings_that_do_not_fit_are_the_verdicts_to_name(tmp_path: Path) -> None:
+    path = tmp_path / "run.ledger"
+    with Ledger.open(path, WIDE) as ledger:
+        ledger.commit(ledger.reserve(charge(0, cohort=2, members=(b"A", b"B"))), outcome(survivors=2))
+    edit(path, "DELETE FROM opening WHERE seq = 2 AND position = 1")
+    with Ledger.read(path) as ledger:
+        found = ledger.state()
+    assert [(each.line, each.error) for each in found.verdict.problems] == [(2, "Corrupt")]
+    assert (found.releases, found.budgets[0].spent) == ((), None)
+
+
+@pytest.mark.parametrize("kinds", [3, 4])
+def test_releases_of_many_kinds_are_not_counted_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kinds: int
+) -> None:
+    monkeypatch.setattr(stating, "MOST_TABLES", 3)
+    laws = tuple(LaplaceEvent(10 + kind, 1, 1, 1) for kind in range(kinds))
+    with Ledger.open(tmp_path / "run.ledger", WIDE) as ledger:
+        ledger.reserve(charge(0, Composed((*laws, *laws, EVENT))))
+        [budget] = ledger.state().budgets
+    assert (budget.affordable is None) is (kinds > 3)
