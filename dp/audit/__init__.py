@@ -2,7 +2,7 @@
 
     lower_bound > claim    the claim is refuted; anything else proves nothing
 
-selftest          every noise path against its own event, in a second     self_testing production routes
+selftest          every noise path against its own event, in a second     self_testing tables production shared_routes
 across_processes  streams of other processes, and of forked children      processes
 one_run           m canaries, one run of training, guesses about each     guessing
 canary            one client in or out of rounds whose sums are seen      canaries
