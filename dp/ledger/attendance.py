@@ -31,6 +31,8 @@ class Attendance:
         self.survived: dict[bytes, list[int]] = {}
         # The reservations whose survivors were named.
         self.told: set[int] = set()
+        # How many openings of each reservation's cohort and survivors were erased.
+        self.erased: Counter[int] = Counter()
         self._incomplete: list[int] = []
         self._learnt = 0
         self._next = 0
@@ -76,8 +78,11 @@ class Attendance:
         for opening in openings:
             if not opening.is_erased:
                 into.setdefault(opening.pseudonym, []).append(named.reserve)
-        if named.seq == named.reserve and any(opening.is_erased for opening in openings):
-            self._incomplete.append(named.seq)
+        erased = sum(opening.is_erased for opening in openings)
+        if erased:
+            self.erased[named.reserve] += erased
+            if named.seq == named.reserve:
+                self._incomplete.append(named.seq)
 
 
 def require_openings(named: Named, openings: list[Opening]) -> None:
