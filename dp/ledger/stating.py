@@ -23,7 +23,16 @@ from dp.ledger.erasing import runs_in
 from dp.ledger.history import History
 from dp.ledger.records import Record, Standing
 from dp.ledger.replay import Foreign, replay
-from dp.ledger.statement import BudgetStatement, ClientStatement, Opinion, Point, Release, Statement
+from dp.ledger.statement import (
+    NOTHING_ERASED,
+    BudgetStatement,
+    ClientStatement,
+    Erased,
+    Opinion,
+    Point,
+    Release,
+    Statement,
+)
 from dp.ledger.store import Store
 from dp.ledger.terms import Scope
 from dp.ledger.verdict import Merged, examine
@@ -59,6 +68,7 @@ def state(store: Store, known: Known, foreign: Foreign | None) -> Statement:
         audits=tuple(sorted(history.audits.items())),
         notes=tuple(read.notes),
         opinions=_opinions(store, foreign) if whole else (),
+        erased=read.erased() if whole else NOTHING_ERASED,
     )
 
 
@@ -195,6 +205,10 @@ class _Read:
             code=bytes_of(said, "code", 32),
             clock=integer_of(said, "clock"),
         )
+
+    def erased(self) -> Erased:
+        """What was taken out of the lists of who was in a round."""
+        return Erased(self.attendance.erased_from.total(), len(self.attendance.erased_from))
 
     def clients(self) -> Iterable[ClientStatement]:
         """Every client that is listed in a round that counts, by pseudonym."""

@@ -15,7 +15,7 @@ from dp.ledger.records import Standing
 from dp.ledger.statement import BudgetStatement, Release, Statement
 from protocols.report.markup import Markup, Piece, element, join
 from protocols.report.privacy.facts import Facts, Span, either
-from protocols.report.privacy.parts import SHOWN, code, commas, left_out, name_of, paragraph, quiet, section
+from protocols.report.privacy.parts import SHOWN, code, commas, left_out, paragraph, quiet, section
 from protocols.report.privacy.words import (
     EVERY_DATA_SET,
     WHO_LOOKS,
@@ -103,16 +103,26 @@ def claims(known: Facts, sentences: Sequence[str]) -> Markup:
     """Part 2."""
     budgets = known.statement.budgets
     said = [
-        element("div", paragraph(sentence), quiet(_about(budget)), cls="claim")
+        element("div", paragraph(sentence), quiet(_about(budget, known.statement.releases)), cls="claim")
         for budget, sentence in zip(budgets[:SHOWN], sentences, strict=False)
     ]
     empty = paragraph(known.of_all("No budget was ever opened in this ledger, so nothing is claimed."))
     return section(2, "claim", "Claim", *(said or [empty]), left_out(len(budgets), SHOWN, "claims"))
 
 
-def _about(budget: BudgetStatement) -> Markup:
+def _data(budget: BudgetStatement, releases: Sequence[Release]) -> Piece:
+    """The data set it is for; of a budget for all of them, which were charged to it so far."""
+    if budget.terms.dataset:
+        return code(budget.terms.dataset)
+    found = list(dict.fromkeys(each.dataset for each in releases if budget.id in each.budgets and each.dataset))
+    more = [f"{count(len(found) - NAMED)} more"] if len(found) > NAMED else []
+    named = commas([*map(code, found[:NAMED]), *more])
+    return join([EVERY_DATA_SET, ", so far ", named]) if found else EVERY_DATA_SET
+
+
+def _about(budget: BudgetStatement, releases: Sequence[Release]) -> Markup:
     terms = budget.terms
-    about: list[Piece] = [f"Budget {budget.id}", join(["data: ", name_of(terms.dataset, EVERY_DATA_SET)])]
+    about: list[Piece] = [f"Budget {budget.id}", join(["data: ", _data(budget, releases)])]
     if terms.task:
         about.append(join(["task: ", code(terms.task)]))
     if terms.purpose:

@@ -54,8 +54,9 @@ def either(span: Span | None) -> str:
 class Mechanism:
     """Releases that were made in one way: the same law of noise, bounds and setting.
 
-    `mean_noise` is the noise of one coordinate of the mean, in the units of an update, at the fewest survivors;
-    `noise_to_clip` the length of the whole mean's noise divided by the clip, the most one update can be long.
+    `mean_noise` is the charged noise, which epsilon rests on, over the fewest survivors that were allowed: per
+    coordinate of the mean, in the units of an update. What was released held at least that. `noise_to_clip` is its
+    length over all coordinates divided by the clip, the most one update can be long.
     """
 
     name: str
@@ -69,10 +70,10 @@ class Mechanism:
 
     @property
     def mean_noise(self) -> float | None:
-        """None where the setting or the survivors are not known."""
-        if self.noise is None or self.setting is None or self.survivors is None or self.survivors.least == 0:
+        """None where the setting is not known."""
+        if self.noise is None or self.setting is None or self.setting.min_survivors == 0:
             return None
-        return self.noise.deviation * float_of(self.setting.lattice_step) / self.survivors.least
+        return self.noise.deviation * float_of(self.setting.lattice_step) / self.setting.min_survivors
 
     @property
     def noise_to_clip(self) -> float | None:

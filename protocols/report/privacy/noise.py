@@ -6,7 +6,19 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from dp.events import Composed, Event, GaussianEvent, LaplaceEvent, Repeated, SkellamEvent, leaves, without_sampling
+from dp.events import (
+    Composed,
+    Event,
+    GaussianEvent,
+    LaplaceEvent,
+    Repeated,
+    Sampled,
+    Sampling,
+    SkellamEvent,
+    leaves,
+    takes_everyone,
+    without_sampling,
+)
 from dp.ledger.charge import Setting
 from protocols.report.privacy.words import float_of
 
@@ -44,6 +56,12 @@ def laws_of(event: Event) -> list[tuple[Event, int]]:
         case Composed():
             return [found for part in event.events for found in laws_of(part)]
     return [(event, 1)]
+
+
+def sampled_by(event: Event | None) -> set[Sampling]:
+    """How the cohort was drawn, for every part of an event that says so; nothing where everybody was in it."""
+    laws = [] if event is None else [law for law, _ in laws_of(event)]
+    return {law.sampling for law in laws if isinstance(law, Sampled) and not takes_everyone(law.sampling)}
 
 
 def deviation(event: Event | None, setting: Setting | None) -> float | None:

@@ -12,6 +12,7 @@ from dp.ledger.statement import BudgetStatement
 from dp.ledger.verdict import Verdict
 from protocols.report.markup import NOTHING, Markup, Piece, element, join
 from protocols.report.privacy.facts import Facts
+from protocols.report.privacy.noise import sampled_by
 from protocols.report.privacy.parts import (
     LISTED,
     SHOWN,
@@ -213,7 +214,9 @@ def _side_by_side(known: Facts, budget: BudgetStatement) -> Markup:
         left = join([left, "; counted for each client by the rounds it was invited to, this is the worst"])
     cards = [_card(known, EYES[terms.view], budget.spent, left)]
     if terms.view is not View.RELEASED:
-        what = "behind the sampling and with all noise that was there; no limit is set for it"
+        sampled = any(sampled_by(each.event) for each in known.statement.releases if budget.id in each.budgets)
+        behind = "behind the sampling and " if sampled else ""
+        what = f"{behind}with all noise that was there; no limit is set for it"
         cards.append(_card(known, EYES[View.RELEASED], budget.released, what))
     title = f"Budget {budget.id}{closed}"
     return join([element("h3", title), element("div", *cards, cls="pair")])
@@ -290,7 +293,11 @@ def _opinions(known: Facts) -> Markup:
     ]
     columns = ("budget", "accountant", "epsilon", "agrees with the record")
     title = "Recomputed from the events alone"
-    return join([table(title, columns, rows), left_out(len(opinions), LISTED, "opinions")])
+    looser = quiet(
+        "Each gives an upper bound of the same epsilon. A looser one may lie above another, and above a limit, and "
+        "agrees all the same: the least of all counts."
+    )
+    return join([table(title, columns, rows), looser, left_out(len(opinions), LISTED, "opinions")])
 
 
 def agreement(*, agrees: bool) -> Markup:

@@ -77,5 +77,10 @@ def _header(known: Facts, generated: datetime | None) -> Markup:
 
 
 def _footer() -> Markup:
-    words = "Bounds are rounded outwards to 6 digits. The JSON file beside this page holds every number exactly."
-    return element("footer", words)
+    make = code("secagg ledger report --json-out FILE")
+    words = (
+        "Bounds are rounded outwards to 6 digits. Every number in full is in the JSON record that ",
+        make,
+        " writes.",
+    )
+    return element("footer", *words)

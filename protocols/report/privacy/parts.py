@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from protocols.report.markup import NOTHING, Markup, Piece, element, join
 from protocols.report.privacy.words import count
 
-# A page for people; the JSON file has all of everything.
+# A page for people; the JSON record has all of everything.
 SHOWN = 24
 LISTED = 100
 
@@ -47,11 +47,6 @@ def stranger(value: str) -> Markup:
 def figures(value: str) -> Markup:
     """Numbers that stay on one line."""
     return element("span", value, cls="figures")
-
-
-def name_of(value: str, otherwise: str) -> Piece:
-    """A stranger's name as such, or in our words that there is none."""
-    return code(value) if value else otherwise
 
 
 def hexadecimal(value: bytes) -> Markup:
@@ -99,7 +94,7 @@ def left_out(total: int, shown: int, what: str) -> Markup:
     """That there are more; nothing when there are not."""
     if total <= shown:
         return NOTHING
-    return quiet(f"{count(total - shown)} more {what} are in the JSON file.")
+    return quiet(f"{count(total - shown)} more {what} are in the JSON record, not on this page.")
 
 
 def commas(pieces: Sequence[Piece]) -> Markup:

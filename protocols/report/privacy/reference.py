@@ -57,6 +57,29 @@ GLOSSARY = (
         "The distance of the grid on which updates are added and noise is drawn as integers.",
     ),
     (
+        "zero-out",
+        "The relation of neighbours that differ in one contribution, which in one of them is the zero vector.",
+    ),
+    (
+        "independent parts",
+        "How many shares of noise, each drawn by another client, make up the noise of a sum.",
+    ),
+    (
+        "variance fixed by survivors",
+        "Each survivor brings its share, so a sum with more survivors than the fewest holds more noise than was "
+        "charged. Under exact, the surplus was taken back.",
+    ),
+    (
+        "removable layers",
+        "Parts of a client's noise that its survivors' seeds take back again where fewer dropped out than was feared; "
+        "0 where nothing is taken back.",
+    ),
+    (
+        "opening",
+        "Beside the entry of a round: a client's pseudonym and salt, which prove that it was in the cohort. Erased, it "
+        "leaves a hash that says nothing.",
+    ),
+    (
         "noise multiplier",
         "Standard deviation of the noise over the bound of one unit's contribution.",
     ),

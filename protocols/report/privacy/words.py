@@ -12,7 +12,7 @@ from dp.events import exact
 Number = float | int | Fraction
 
 DIGITS = 6
-# A rational of a stranger's ledger may have a thousand digits; the JSON file has them all.
+# A rational of a stranger's ledger may have a thousand digits; the JSON record has them all.
 LONGEST_RATIONAL = 60
 
 UNBOUNDED = "unbounded"

@@ -11,7 +11,7 @@ from dp.events import Event, FixedSize, Poisson, Sampled, Sampling, leaves, take
 from dp.ledger.charge import Setting
 from protocols.report.markup import Markup, Piece, element, join
 from protocols.report.privacy.facts import Facts, Mechanism, Span, either
-from protocols.report.privacy.noise import laws_of
+from protocols.report.privacy.noise import laws_of, sampled_by
 from protocols.report.privacy.parts import (
     LISTED,
     SHOWN,
@@ -28,6 +28,12 @@ from protocols.report.privacy.parts import (
 from protocols.report.privacy.words import WHO_LOOKS, above, count, counted, near, rational
 
 NO_RELEASE = "No release is on record."
+# An installer rewrites RECORD, so that of the wheel itself has another hash.
+RECORD = "Compare a hash with the SHA-256 of the file RECORD where you installed, in the same way, a wheel you trust."
+NO_HASH = (
+    "without a hash, for it was not installed from a wheel: which code made the noise cannot be checked. Installed "
+    "from a wheel, the next releases carry one."
+)
 FIELDS = {
     "sigma2": "variance, steps squared",
     "l2_squared": "squared L2 bound",
@@ -112,8 +118,8 @@ def _utility(mechanism: Mechanism) -> Iterator[tuple[str, Piece]]:
     if noise is not None and noise.multiplier is not None:
         yield "noise multiplier", near(noise.multiplier)
     if mechanism.mean_noise is not None and mechanism.noise_to_clip is not None:
-        yield "noise on the mean", f"{near(mechanism.mean_noise)} per coordinate, at the fewest survivors"
-        yield "noise to signal", f"{near(mechanism.noise_to_clip)}, its length over the clip"
+        yield "noise on the mean", f"{near(mechanism.mean_noise)} per coordinate: charged, over the fewest allowed"
+        yield "noise to signal", f"{near(mechanism.noise_to_clip)}: the length of that noise over the clip"
 
 
 def sampling(scheme: Sampling) -> str:
@@ -200,12 +206,7 @@ def _is_distributed(law: Event) -> bool:
 
 
 def _samplings(known: Facts) -> Piece:
-    schemes = {
-        sampling(law.sampling)
-        for mechanism in known.mechanisms
-        for law, _ in laws_of(mechanism.event)
-        if isinstance(law, Sampled) and not takes_everyone(law.sampling)
-    }
+    schemes = {sampling(scheme) for mechanism in known.mechanisms for scheme in sampled_by(mechanism.event)}
     if not known.mechanisms:
         return known.of_all(NO_RELEASE)
     if not schemes:
@@ -245,7 +246,11 @@ def _code(known: Facts) -> Piece:
     if not found:
         return known.of_all(NO_RELEASE)
     items = [
-        join([code(software), " ", hexadecimal(digest) if any(digest) else "no hash: not installed from a wheel"])
+        join([code(software), " ", hexadecimal(digest) if any(digest) else NO_HASH])
         for software, digest in list(found)[:LISTED]
     ]
-    return join([listing(items), left_out(len(found), LISTED, "versions"), remark(known.only_before())])
+    hashed = any(any(digest) for _, digest in found)
+    compare = RECORD if hashed else ""
+    return join(
+        [listing(items), remark(compare), left_out(len(found), LISTED, "versions"), remark(known.only_before())]
+    )

@@ -195,6 +195,18 @@ def test_mechanisms_are_given_in_exact_numbers() -> None:
     assert str(3**200)[-20:] in long
 
 
+def test_the_noise_on_a_mean_is_the_charged_one_over_the_fewest_allowed() -> None:
+    """Not over the fewest seen: charged noise is that of the fewest allowed, so more survivors come with more of it."""
+    releases = (kit.release(0, survivors=90), kit.release(1, survivors=99))
+    page, found = render(kit.statement(2, releases=releases))
+    [mechanism] = found["mechanisms"]  # type: ignore[misc]  # the object is untyped JSON
+    charged = math.sqrt(640_000) / 100
+    assert mechanism["mean_noise"] == pytest.approx(charged / 80, rel=1e-12)
+    assert mechanism["noise_to_clip"] == pytest.approx(charged / 80 * math.sqrt(1000), rel=1e-12)
+    assert "noise on the mean 0.1 per coordinate: charged, over the fewest allowed" in read(page).text
+    assert "noise to signal 3.16228: the length of that noise over the clip" in read(page).text
+
+
 def test_sampling_is_named_with_who_knows_the_cohort() -> None:
     for scheme, words in (
         (Poisson(Fraction(1, 10)), "Poisson, each with probability 1/10"),
@@ -203,6 +215,44 @@ def test_sampling_is_named_with_who_knows_the_cohort() -> None:
         said = shown(kit.statement(2, releases=(kit.release(0, event=Sampled(kit.EVENT, scheme)),)))
         assert said.count(words) == 2
         assert "The server knows each of them" in said
+        assert "behind the sampling and with all noise that was there" in said
+    assert "behind the sampling" not in shown(kit.statement())
+    assert "No amplification by sampling is claimed" in shown(kit.statement())
+    everyone = Sampled(kit.EVENT, Poisson(Fraction(1)))
+    assert "behind the sampling" not in shown(kit.statement(1, releases=(kit.release(0, event=everyone),)))
+
+
+def test_the_page_does_not_say_that_a_file_lies_beside_it() -> None:
+    said = shown(kit.statement(2, notes=tuple((number, "n") for number in range(101))))
+    assert "JSON file" not in said
+    assert "secagg ledger report --json-out FILE writes." in said
+    assert "1 more notes are in the JSON record, not on this page." in said
+
+
+def test_what_a_reader_stumbles_over_is_explained() -> None:
+    releases = (kit.release(0, code=bytes(32)), kit.release(1, dataset="letters", software="0.2.0"))
+    said = shown(kit.statement(2, releases=releases))
+    assert "Budget 1, data: every data set, so far digits , letters ." in said
+    assert "0.1.0 without a hash, for it was not installed from a wheel: which code made the noise cannot be" in said
+    assert "Compare a hash with the SHA-256 of the file RECORD where you installed" in said
+    assert "Compare a hash" not in shown(kit.statement(1, releases=releases[:1]))
+    glossary = said[said.index("Glossary") :]
+    for word in (
+        "zero-out The",
+        "lattice step",
+        "removable layers",
+        "variance fixed by",
+        "independent parts",
+        "opening",
+    ):
+        assert word in glossary
+
+
+def test_a_looser_accountant_is_explained() -> None:
+    above_the_limit = Opinion(1, "rdp", Interval(None, 9.5, kit.DELTA, "rdp"), True, "")
+    said = shown(kit.statement(opinions=(above_the_limit,)))
+    assert "at most 9.5 yes" in said
+    assert "above a limit, and agrees all the same: the least of all counts." in said
 
 
 @pytest.mark.parametrize("relation", Relation)
