@@ -83,6 +83,20 @@ class ClientStatement:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """How many openings of cohorts and survivors were taken out, and of how many rounds.
+
+    Nobody can say whose they were, so each such round counts for every client that is not listed in it.
+    """
+
+    openings: int
+    rounds: int
+
+
+NOTHING_ERASED = Erased(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Opinion:
     """What one accountant says of one budget now, and whether it agrees with what was recorded.
 
@@ -101,7 +115,7 @@ class Statement:
     """Everything a ledger says, at the head the verdict names.
 
     Where `verdict.unread` is not None, these are the entries before it: what is not among them may still be in the
-    ledger, and clients and opinions, which rest on all entries, are left out.
+    ledger, and clients, opinions and what was erased, which rest on all entries, are left out.
     """
 
     ledger_id: bytes
@@ -117,3 +131,4 @@ class Statement:
     audits: tuple[tuple[int, Finding], ...]
     notes: tuple[tuple[int, str], ...]
     opinions: tuple[Opinion, ...]
+    erased: Erased = NOTHING_ERASED

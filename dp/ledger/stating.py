@@ -8,7 +8,7 @@ little.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from dp.accountant import Interval, View
@@ -19,10 +19,20 @@ from dp.ledger.admission import remaining
 from dp.ledger.attendance import Attendance, Counts, fullest
 from dp.ledger.budgets import BudgetState, compose
 from dp.ledger.chain import Kind
+from dp.ledger.cohorts import Opening
 from dp.ledger.history import History
 from dp.ledger.records import Record, Standing
 from dp.ledger.replay import Foreign, replay
-from dp.ledger.statement import BudgetStatement, ClientStatement, Opinion, Point, Release, Statement
+from dp.ledger.statement import (
+    NOTHING_ERASED,
+    BudgetStatement,
+    ClientStatement,
+    Erased,
+    Opinion,
+    Point,
+    Release,
+    Statement,
+)
 from dp.ledger.store import Store
 from dp.ledger.terms import Scope
 from dp.ledger.verdict import Merged, examine
@@ -56,6 +66,7 @@ def state(store: Store, known: Known, foreign: Foreign | None) -> Statement:
         audits=tuple(sorted(history.audits.items())),
         notes=tuple(read.notes),
         opinions=_opinions(store, foreign) if whole else (),
+        erased=read.erased() if whole else NOTHING_ERASED,
     )
 
 
@@ -76,11 +87,12 @@ class _Read:
         self.attendance = Attendance()
         self.said: dict[int, Body] = {}
         self.notes: list[tuple[int, str]] = []
+        self._erased: Counter[int] = Counter()
         self._composed: dict[tuple[int, View, frozenset[tuple[Event, int]]], Interval] = {}
 
     def all(self, store: Store) -> None:
         """What the verdict could read, and GENESIS in any case.  Raises: LedgerError when that makes no sense."""
-        openings = Merged(store.openings())
+        openings = Merged(self._counted(store.openings()))
         end = None if self.unread is None else max(self.unread, 1)
         for entry in islice(store.entries(), end):
             self.history.apply(entry)
@@ -89,6 +101,13 @@ class _Read:
                 self.said[entry.seq] = entry.fields
             elif entry.kind == Kind.NOTE:
                 self.notes.append((entry.seq, text_of(entry.fields, "text")))
+
+    def _counted(self, openings: Iterable[Opening]) -> Iterator[Opening]:
+        """The same openings; of each entry the erased ones are counted as they pass."""
+        for opening in openings:
+            if opening.is_erased:
+                self._erased[opening.seq] += 1
+            yield opening
 
     # --- budgets ---------------------------------------------------------------------------------
 
@@ -187,6 +206,11 @@ class _Read:
             code=bytes_of(said, "code", 32),
             clock=integer_of(said, "clock"),
         )
+
+    def erased(self) -> Erased:
+        """What was taken out of the lists of who was in a round."""
+        reserves = {named.seq: named.reserve for named in self.history.named}
+        return Erased(self._erased.total(), len({reserves[seq] for seq in self._erased}))
 
     def clients(self) -> Iterable[ClientStatement]:
         """Every client that is listed in a round that counts, by pseudonym."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from dp.ledger.statement import BudgetStatement, Release
+from dp.ledger.statement import BudgetStatement, Erased, Release
 from protocols.report.markup import NOTHING, Markup, element
 from protocols.report.privacy.facts import Clients, Facts, Histogram, finite_ends
 from protocols.report.privacy.noise import deviation, noise_of
@@ -25,12 +25,27 @@ def plots(known: Facts) -> Markup:
     statement = known.statement
     spent = [budget for budget in statement.budgets if budget.points]
     drawn = [_epsilon(budget) for budget in spent[:SHOWN]]
-    drawn += _clients(known.clients)
+    drawn += _clients(known.clients, known.statement.erased)
     drawn += _releases(statement.releases)
     nothing = paragraph(known.of_all("Nothing was charged, so nothing is drawn."))
     shown = element("div", *drawn, cls="plots") if drawn else nothing
     left = left_out(len(spent), SHOWN, "budgets")
-    return section(4, "plots", "How it came to that", shown, left, remark(known.only_before()) if drawn else NOTHING)
+    ended = remark(known.only_before()) if drawn else NOTHING
+    return section(4, "plots", "How it came to that", shown, left, remark(_erasures(statement.erased)), ended)
+
+
+def _erasures(erased: Erased) -> str:
+    if not erased.openings:
+        return ""
+    return (
+        f"{counted(erased.openings, 'opening')} in {counted(erased.rounds, 'round')} {_were(erased.openings)} erased. "
+        "Nobody can say whose, so each such round that was not aborted counts in the epsilon of every client that is "
+        "not listed in it; clients listed nowhere any more have no figures of their own, here or in the JSON record."
+    )
+
+
+def _were(many: int) -> str:
+    return "was" if many == 1 else "were"
 
 
 def _epsilon(budget: BudgetStatement) -> Markup:
@@ -61,13 +76,14 @@ def _numbered(rounds: Sequence[int]) -> tuple[str, list[float]]:
 # --- clients ----------------------------------------------------------------------------------------
 
 
-def _clients(clients: Clients) -> list[Markup]:
+def _clients(clients: Clients, erased: Erased) -> list[Markup]:
     if clients.total == 0:
         return []
     said = (
         f"Of {counted(clients.total, 'client')} the one invited most was in {counted(clients.most_invited, 'round')}."
     )
-    drawn = [_histogram("invited", "Rounds each client was invited to", "rounds", said, clients.invited, grain=1.0)]
+    invited = "Rounds each client is listed in" if erased.openings else "Rounds each client was invited to"
+    drawn = [_histogram("invited", invited, "rounds", said, clients.invited, grain=1.0)]
     for (budget, histogram), (_, worst) in list(zip(clients.spent, clients.worst, strict=True))[:SHOWN]:
         title = f"Budget {budget}: epsilon of each client"
         said = f"{counted(sum(histogram.counts), 'client')} with a finite epsilon; of the worst it is {above(worst)}."

@@ -221,6 +221,7 @@ def _clients(facts: Facts) -> Json:
             {"budget": budget, "worst": finite(worst), **_histogram(histogram)}
             for (budget, histogram), (_, worst) in zip(clients.spent, clients.worst, strict=True)
         ],
+        "erased": {"openings": facts.statement.erased.openings, "rounds": facts.statement.erased.rounds},
         "each": [_client(client) for client in facts.statement.clients],
     }
 

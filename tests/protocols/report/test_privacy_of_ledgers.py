@@ -73,6 +73,24 @@ def test_a_ledger_says_in_its_report_what_was_written(tmp_path: Path) -> None:
     assert CLIENTS[7].hex() not in json.dumps(found)
 
 
+def test_erased_openings_are_counted_and_it_is_said_for_whom_they_count(tmp_path: Path) -> None:
+    path = tmp_path / "run.ledger"
+    write(path)
+    with Ledger.open(path) as ledger:
+        before, _ = render(ledger.state())
+        erased = ledger.erase(ledger.pseudonym(CLIENTS[7]))
+        page, found = render(ledger.state())
+    assert list(faults(json.loads(json.dumps(found)), SCHEMA, SCHEMA)) == []
+    assert found["clients"]["erased"] == {"openings": erased, "rounds": 2}  # type: ignore[index]  # untyped JSON
+    assert (
+        f"{erased} openings in 2 rounds were erased. Nobody can say whose, so each such round that was not"
+        in read(page).text
+    )
+    assert "Rounds each client is listed in" in page
+    assert "were erased" not in before
+    assert found["clients"]["total"] == 59  # type: ignore[index]  # untyped JSON
+
+
 ABSENT = (
     "No audit was written",
     "Nothing was charged",
