@@ -61,11 +61,14 @@ class AuditReport:
         return max(self.findings, key=_part)
 
     def to_dict(self) -> dict[str, object]:
-        """The report under the names the command prints; checks carry the subject where there are several."""
+        """The report under the names the command prints; checks carry the subject where there are several.
+
+        Of several findings the bound and the claim are those of the nearest one, and `subject` says so.
+        """
         nearest, several = self.nearest, len(self.findings) > 1
         return {
             "ok": self.ok,
-            "subject": nearest.subject,
+            "subject": f"nearest of {len(self.findings)} findings: {nearest.subject}" if several else nearest.subject,
             "claimed": nearest.claim,
             "lower_bound": nearest.lower_bound,
             "confidence": nearest.confidence,

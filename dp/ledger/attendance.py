@@ -34,8 +34,6 @@ class Attendance:
         # The reservations whose survivors were named.
         self.told: set[int] = set()
         self.erased = Erasures()
-        # How many openings of each reservation's cohort and survivors were erased.
-        self.erased_from: Counter[int] = Counter()
         self._incomplete: list[int] = []
         self._learnt = 0
         self._next = 0
@@ -84,11 +82,8 @@ class Attendance:
         for opening in openings:
             if not opening.is_erased:
                 into.setdefault(opening.pseudonym, []).append(named.reserve)
-        erased = sum(opening.is_erased for opening in openings)
-        if erased:
-            self.erased_from[named.reserve] += erased
-            if named.seq == named.reserve:
-                self._incomplete.append(named.seq)
+        if named.seq == named.reserve and any(opening.is_erased for opening in openings):
+            self._incomplete.append(named.seq)
 
     def _require_invited(self, named: Named, openings: list[Opening]) -> None:
         strangers = sum(not each.is_erased and not self._is_listed(each, named.reserve) for each in openings)

@@ -8,7 +8,7 @@ little.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from dp.accountant import Interval, View
@@ -19,6 +19,7 @@ from dp.ledger.admission import remaining
 from dp.ledger.attendance import Attendance, Counts, fullest
 from dp.ledger.budgets import BudgetState, compose
 from dp.ledger.chain import Kind
+from dp.ledger.cohorts import Opening
 from dp.ledger.erasing import runs_in
 from dp.ledger.history import History
 from dp.ledger.records import Record, Standing
@@ -89,11 +90,12 @@ class _Read:
         self.attendance = Attendance()
         self.said: dict[int, Body] = {}
         self.notes: list[tuple[int, str]] = []
+        self._erased: Counter[int] = Counter()
         self._composed: dict[tuple[int, View, frozenset[tuple[Event, int]]], Interval] = {}
 
     def all(self, store: Store) -> None:
         """What the verdict could read, and GENESIS in any case.  Raises: LedgerError when that makes no sense."""
-        openings = Merged(store.openings())
+        openings = Merged(self._counted(store.openings()))
         end = None if self.unread is None else max(self.unread, 1)
         for entry in islice(store.entries(), end):
             self.history.apply(entry)
@@ -105,6 +107,13 @@ class _Read:
                 gone = sum(run.size for run in runs_in(entry.fields))
                 self.notes.append((entry.seq, f"{gone} openings erased"))
             self.attendance.learn(self.history, openings.until(entry.seq))
+
+    def _counted(self, openings: Iterable[Opening]) -> Iterator[Opening]:
+        """The same openings; of each entry the erased ones are counted as they pass."""
+        for opening in openings:
+            if opening.is_erased:
+                self._erased[opening.seq] += 1
+            yield opening
 
     # --- budgets ---------------------------------------------------------------------------------
 
@@ -208,7 +217,8 @@ class _Read:
 
     def erased(self) -> Erased:
         """What was taken out of the lists of who was in a round."""
-        return Erased(self.attendance.erased_from.total(), len(self.attendance.erased_from))
+        reserves = {named.seq: named.reserve for named in self.history.named}
+        return Erased(self._erased.total(), len({reserves[seq] for seq in self._erased}))
 
     def clients(self) -> Iterable[ClientStatement]:
         """Every client that is listed in a round that counts, by pseudonym."""

@@ -39,8 +39,8 @@ def _erasures(erased: Erased) -> str:
         return ""
     return (
         f"{counted(erased.openings, 'opening')} in {counted(erased.rounds, 'round')} {_were(erased.openings)} erased. "
-        "Nobody can say whose, so each such round counts in the epsilon of every client that is not listed in it, unless it was aborted; "
-        "clients listed nowhere any more have no figures of their own, here or in the JSON record."
+        "Nobody can say whose, so each such round that was not aborted counts in the epsilon of every client that is "
+        "not listed in it; clients listed nowhere any more have no figures of their own, here or in the JSON record."
     )
 
 

@@ -126,6 +126,12 @@ def test_the_whole_selftest_covers_every_path(secagg: Secagg) -> None:
     assert len({check["name"] for check in ran.json["checks"]}) == len(ran.json["checks"]) == 12 * 8 + 2 + 1
 
 
+def test_the_head_of_several_findings_does_not_look_like_the_whole_result() -> None:
+    near, far = replace(FINDING, subject="near", lower_bound=1.9), replace(FINDING, lower_bound=0.1)
+    assert AuditReport((far, near, far)).to_dict()["subject"] == "nearest of 3 findings: near"
+    assert AuditReport((near,)).to_dict()["subject"] == "near"
+
+
 @pytest.mark.parametrize("path", list(NoisePath))
 def test_the_selftest_of_one_path_names_it(path: NoisePath, secagg: Secagg, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[NoisePath | None] = []
@@ -139,13 +145,22 @@ def test_the_selftest_of_one_path_names_it(path: NoisePath, secagg: Secagg, monk
     assert asked == [path]
 
 
-def test_progress_is_counted_on_a_terminal_and_not_on_stdout(secagg: Secagg, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("call", "done"),
+    [
+        (["canary", "--rounds", "30", "--noise-multiplier", "1/4"], "30/30"),
+        (["membership", "--rounds", "400"], "400/400"),
+    ],
+)
+def test_progress_is_counted_on_a_terminal_and_not_on_stdout(
+    call: list[str], done: str, secagg: Secagg, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TERM", "xterm")
     terminal = io.StringIO()
     monkeypatch.setattr(progress, "NOTES", Console(file=terminal, force_terminal=True))
-    ran = secagg("audit", "canary", "--rounds", "30", "--noise-multiplier", "1/4", "--json")
-    assert ran.json["trials"] == 30
-    assert "30/30" in terminal.getvalue()
+    ran = secagg("audit", *call, "--json")
+    assert f"{ran.json['trials']}/{ran.json['trials']}" == done
+    assert done in terminal.getvalue()
 
 
 def test_rounds_of_the_real_protocol_are_attacked_alike(secagg: Secagg) -> None:
