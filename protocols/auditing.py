@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ from dp.events import Exact, exact
 from dp.ledger import Ledger
 from protocols.canary_rounds import CanaryRounds
 from protocols.plan import RoundPlan
+from protocols.selftesting import examine_coding, plans
 
 LENGTH = 16
 LARGEST_SCORES = 1 << 26
@@ -103,25 +105,28 @@ def _summary(finding: Finding) -> dict[str, object]:
 
 
 def run_selftest(path: NoisePath | None, told: Told = lambda done: None) -> AuditReport:
-    """Every noise path, or one; then the streams themselves, here and in other processes."""
-    routes = production_routes() if path is None else routes_of(path)
-
-    def found() -> Iterator[Finding]:
-        for route in routes:
-            yield examine(route, delta=DELTA)
-        yield streams()
-        yield across_processes()
-
-    findings = []
-    for finding in found():
-        findings.append(finding)
+    """Every noise path and every coding of rounds, or one path; then the streams, here and in other processes."""
+    findings: list[Finding] = []
+    for test in _tests(path):
+        findings.append(test())
         told(len(findings))
     return AuditReport(tuple(findings))
 
 
 def steps_of_selftest(path: NoisePath | None) -> int:
     """How many findings `run_selftest` makes."""
-    return len(production_routes() if path is None else routes_of(path)) + 2
+    return len(_tests(path))
+
+
+def _tests(path: NoisePath | None) -> list[Callable[[], Finding]]:
+    routes = production_routes() if path is None else routes_of(path)
+    codings = plans() if path is None else ()
+    return [
+        *(partial(examine, route, delta=DELTA) for route in routes),
+        *(partial(examine_coding, subject, plan) for subject, plan in codings),
+        streams,
+        across_processes,
+    ]
 
 
 def require_ledger(path: Path | None) -> None:

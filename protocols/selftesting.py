@@ -47,7 +47,7 @@ Noise = Noisy | Layered | Counted
 
 @cache
 def require_sound_noise() -> tuple[Finding, ...]:
-    """What the self-test found about the noise of rounds, by this machine and this installation, in about a second.
+    """What the self-test found about the noise of rounds, by this machine and this installation; one to two seconds.
 
     Asked again, a process that passed says what it found the first time; one that failed is tested again. It is about
     the code here: clients draw their shares on machines of their own, and may run it there.

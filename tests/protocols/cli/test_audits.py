@@ -121,9 +121,9 @@ def test_tables_show_the_same(command: str, secagg: Secagg, scores: Path) -> Non
 def test_the_whole_selftest_covers_every_path(secagg: Secagg) -> None:
     ran = secagg("audit", "selftest", "--json")
     assert ran.code == 0
-    assert len(ran.json["findings"]) == 14
+    assert len(ran.json["findings"]) == 17
     assert ran.json["lower_bound"] < ran.json["claimed"]
-    assert len({check["name"] for check in ran.json["checks"]}) == len(ran.json["checks"]) == 12 * 8 + 2 + 1
+    assert len({check["name"] for check in ran.json["checks"]}) == len(ran.json["checks"]) == 12 * 8 + 3 * 4 + 2 + 1
 
 
 def test_the_head_of_several_findings_does_not_look_like_the_whole_result() -> None:
