@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from dp.accountant import Budget, Relation, Unit, View, account
 from dp.calibrate import calibrate_gaussian
-from dp.errors import BadParameters, BudgetExceeded, Corrupt, DpError, Infeasible, Locked
+from dp.errors import BadParameters, BudgetExceeded, Corrupt, DpError, Infeasible, Locked, StorageRefused
 from dp.events import GaussianEvent, Repeated
 from dp.gaussian import gaussian_sigma
 from dp.ledger import Ledger
@@ -400,6 +402,13 @@ def test_the_note_holds_the_settings_and_the_noise_exactly(tmp_path: Path) -> No
     with pytest.raises(Corrupt, match="does not keep a client within epsilon"):
         PrivatePlan.resumed(chosen.settings, OPENING + json.dumps(kept | {"noise_multiplier": "1/4"}))
     assert Fraction(kept["noise_multiplier"]) == chosen.share.noise_multiplier
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir])
+def test_something_else_in_place_of_the_trainings_file_is_refused(tmp_path: Path, put: Callable[[Path], None]) -> None:
+    put(tmp_path / "run.ledger.training")
+    with pytest.raises(StorageRefused, match="remove it"):
+        module._held(tmp_path / "run.ledger")
 
 
 def test_one_ledger_serves_one_training_at_a_time(tmp_path: Path) -> None:
