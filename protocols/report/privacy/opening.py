@@ -105,9 +105,11 @@ def _vouched(verdict: Verdict, by: str) -> Markup:
         return NOTHING
     later = verdict.head.seq - verdict.vouched
     if later <= 0:
-        return paragraph(f"{by} That covers all entries up to entry {verdict.vouched}, the last.")
+        return paragraph(f"{by} What was given covers all entries up to entry {verdict.vouched}, the last.")
     follow = "1 later entry rests" if later == 1 else f"{count(later)} later entries rest"
-    return paragraph(f"{by} That covers all entries up to entry {verdict.vouched}; {follow} on the signing key alone.")
+    return paragraph(
+        f"{by} What was given covers all entries up to entry {verdict.vouched}; {follow} on the signing key alone."
+    )
 
 
 def _unread(known: Facts) -> Markup:

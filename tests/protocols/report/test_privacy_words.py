@@ -42,17 +42,17 @@ def test_the_three_verdicts_are_told_apart_in_words() -> None:
     assert "Rely on no figure below" in shown(refuted)
     assert "Entry 7: Corrupt entry 7 was changed" in shown(refuted)
     whole = shown(kit.statement(verdict=Verdict(True, entries, head, (), vouched=61)))
-    assert "That covers all entries up to entry 61, the last." in whole
+    assert "What was given covers all entries up to entry 61, the last." in whole
     assert "Entries 62, numbered from 0 to 61" in whole
-    assert "That covers" not in shown(kit.statement())
-    assert "That covers" not in shown(kit.statement(verdict=replace(refuted.verdict, vouched=61)))
+    assert "What was given covers" not in shown(kit.statement())
+    assert "What was given covers" not in shown(kit.statement(verdict=replace(refuted.verdict, vouched=61)))
 
 
 @pytest.mark.parametrize(("vouched", "words"), [(60, "1 later entry rests"), (11, "50 later entries rest")])
 def test_what_nobody_outside_has_seen_is_said(vouched: int, words: str) -> None:
     said = shown(kit.statement(verdict=Verdict(True, 62, kit.head(61), (), vouched)))
     assert "Verified Every entry" in said
-    assert f"That covers all entries up to entry {vouched}; {words} on the signing key alone." in said
+    assert f"What was given covers all entries up to entry {vouched}; {words} on the signing key alone." in said
 
 
 def test_the_page_does_not_say_where_a_pin_was_kept() -> None:
@@ -63,7 +63,7 @@ def test_the_page_does_not_say_where_a_pin_was_kept() -> None:
     assert "kept elsewhere, or a party" not in said
     assert "somebody outside" not in said
     by_party = shown(replace(vouched, pin=None))
-    assert "A party whose public key was given has signed its head. That covers" in by_party
+    assert "A party whose public key was given has signed its head. What was given covers" in by_party
     assert "A pin was given" not in by_party
 
 
@@ -155,7 +155,7 @@ def test_the_ledgers_own_claim_is_on_the_axis_of_the_audits() -> None:
     assert own / first == pytest.approx(kit.spent(kit.EVENT, 30).upper / 4.377, abs=0.002)
     assert "Budget 1 of this ledger: 2.83755 to 2.83758." in chart
     assert "this ledger, budget 1: 2.83758 at delta 1e-5" in chart
-    assert shown(whole).count("reference noise, multiplier 1, not of this ledger") == 1
+    assert shown(whole).count("claim of reference noise, multiplier 1, not of this ledger") == 1
     unbounded = kit.budget(2, spent=Interval(None, math.inf, kit.DELTA, "pld"))
     rehearsal = kit.budget(2, terms=replace(kit.TERMS, randomness=kit.Randomness.INSECURE))
     refuted = replace(whole, verdict=Verdict(False, 62, kit.head(61), (Problem(7, "Corrupt", "changed"),)))
