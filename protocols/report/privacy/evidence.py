@@ -88,7 +88,7 @@ def _whose_claim(finding: Finding) -> str:
     """Of the self-test, the only audit that attacks no rounds: with what noise; "" of the others."""
     if finding.audit != SELF_TEST or finding.claim is None:
         return ""
-    return "the claim is that of one release of reference noise, multiplier 1, not of this ledger"
+    return "claim of reference noise, multiplier 1, not of this ledger"
 
 
 def _confidence(finding: Finding, hypotheses: str) -> Piece:

@@ -30,7 +30,11 @@ from protocols.report.privacy.parts import (
 )
 from protocols.report.privacy.totals import Total
 from protocols.report.privacy.words import (
+    A_PARTY,
+    A_PIN,
+    AGAINST,
     EYES,
+    VERDICTS,
     above,
     below,
     count,
@@ -40,33 +44,6 @@ from protocols.report.privacy.words import (
     rational,
     unit_of,
 )
-
-VERDICTS = {
-    "verified": (
-        "verified",
-        "Verified",
-        "Every entry continues the one before it and is signed, no budget was exceeded, and the file agrees with what "
-        "was given beside it.",
-    ),
-    "internally-consistent": (
-        "consistent",
-        "Internally consistent, not verified",
-        "Every entry continues the one before it and is signed, and no budget was exceeded. But without any pin or "
-        "witness the holder of the signing key can rewrite everything, and nobody could tell from this file.",
-    ),
-    "refuted": (
-        "refuted",
-        "Refuted",
-        "The file contradicts itself, its signatures or the pin that was given. Rely on no figure below.",
-    ),
-}
-# Nobody may read "verified" of a claim off the verdict on a file.
-AGAINST = ("consistent", "The file is verified, its claims are refuted by an audit")
-A_PIN = (
-    "A pin was given; this page cannot know where it was kept, and one kept with the ledger and its key vouches for "
-    "nothing against their owner."
-)
-A_PARTY = "A party whose public key was given has signed its head."
 
 
 def verdict(known: Facts) -> Markup:
@@ -113,9 +90,11 @@ def _vouched(verdict: Verdict, by: str) -> Markup:
         return NOTHING
     later = verdict.head.seq - verdict.vouched
     if later <= 0:
-        return paragraph(f"{by} That covers all entries up to entry {verdict.vouched}, the last.")
+        return paragraph(f"{by} What was given covers all entries up to entry {verdict.vouched}, the last.")
     follow = "1 later entry rests" if later == 1 else f"{count(later)} later entries rest"
-    return paragraph(f"{by} That covers all entries up to entry {verdict.vouched}; {follow} on the signing key alone.")
+    return paragraph(
+        f"{by} What was given covers all entries up to entry {verdict.vouched}; {follow} on the signing key alone."
+    )
 
 
 def _unread(known: Facts) -> Markup:

@@ -71,8 +71,8 @@ GLOSSARY = (
     ),
     (
         "removable layers",
-        "Parts of a client's noise that its survivors' seeds take back again where fewer dropped out than was feared; "
-        "0 where nothing is taken back.",
+        "Parts of each client's noise, of which the surplus is taken back where fewer dropped out than was feared. "
+        "Where there is one, nothing is taken back.",
     ),
     (
         "opening",

@@ -35,6 +35,33 @@ NEIGHBOURS = {
     "zero vector; how many take part is public.",
     Relation.REPLACE_ONE: "Neighbouring data sets differ by one {unit} exchanged for any other (bounded neighbours).",
 }
+# By what a ledger says of itself: the style, the heading, and what that means.
+VERDICTS = {
+    "verified": (
+        "verified",
+        "Verified",
+        "Every entry continues the one before it and is signed, no budget was exceeded, and the file agrees with what "
+        "was given beside it.",
+    ),
+    "internally-consistent": (
+        "consistent",
+        "Internally consistent, not verified",
+        "Every entry continues the one before it and is signed, and no budget was exceeded. But without any pin or "
+        "witness the holder of the signing key can rewrite everything, and nobody could tell from this file.",
+    ),
+    "refuted": (
+        "refuted",
+        "Refuted",
+        "The file contradicts itself, its signatures or the pin that was given. Rely on no figure below.",
+    ),
+}
+# Nobody may read "verified" of a claim off the verdict on a file.
+AGAINST = ("consistent", "The file is verified, its claims are refuted by an audit")
+A_PIN = (
+    "A pin was given; this page cannot know where it was kept, and one kept with the ledger and its key vouches for "
+    "nothing against their owner."
+)
+A_PARTY = "A party whose public key was given has signed its head."
 
 
 def above(value: Number) -> str:

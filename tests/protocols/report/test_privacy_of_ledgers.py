@@ -168,7 +168,7 @@ def test_a_pinned_ledger_is_verified_and_a_damaged_one_refuted(tmp_path: Path) -
         ledger.reserve(charge(0, setting=SETTING))
     known = Known(Pin.read(kept))
     with Ledger.read(path) as ledger:
-        assert "That covers all entries up to entry 3, the last." in read(render(ledger.state(known))[0]).text
+        assert "What was given covers all entries up to entry 3, the last." in read(render(ledger.state(known))[0]).text
     edit(path, "UPDATE entry SET hash = zeroblob(32) WHERE seq = 2")
     with Ledger.read(path) as ledger:
         said = read(render(ledger.state(known))[0]).text

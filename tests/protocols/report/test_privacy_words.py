@@ -1,4 +1,4 @@
-"""What the privacy report says of every kind of ledger, and what it derives before it says it."""
+"""What the privacy report says of every kind of ledger."""
 
 from __future__ import annotations
 
@@ -7,31 +7,23 @@ import math
 import re
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dp.accountant import Budget, Interval, Relation, Unit, View
 from dp.audit.finding import Check
-from dp.events import ApproxEvent, Composed, FixedSize, GaussianEvent, LaplaceEvent, Poisson, Repeated, Sampled
+from dp.events import FixedSize, Poisson, Sampled
 from dp.ledger.records import Standing
 from dp.ledger.statement import BudgetStatement, Opinion
 from dp.ledger.verdict import Problem, Verdict
 from protocols.report.privacy import render
-from protocols.report.privacy.facts import Histogram, spread, spread_of_counts
-from protocols.report.privacy.noise import laws_of, noise_of
 from protocols.report.privacy.totals import Total, totals_of
-from protocols.report.privacy.words import Number, above, below, confidence, near
+from protocols.report.privacy.words import confidence
 from tests.protocols.report import statement_kit as kit
 from tests.protocols.report.page_kit import read, shown
 from tests.protocols.report.schema_kit import SCHEMA, faults
 
 NOTHING = kit.statement(1, budgets=(), releases=(), clients=(), audits=(), notes=(), opinions=(), policy="")
-
-
-# --- what is said -----------------------------------------------------------------------------------
 
 
 def test_the_three_verdicts_are_told_apart_in_words() -> None:
@@ -42,17 +34,17 @@ def test_the_three_verdicts_are_told_apart_in_words() -> None:
     assert "Rely on no figure below" in shown(refuted)
     assert "Entry 7: Corrupt entry 7 was changed" in shown(refuted)
     whole = shown(kit.statement(verdict=Verdict(True, entries, head, (), vouched=61)))
-    assert "That covers all entries up to entry 61, the last." in whole
+    assert "What was given covers all entries up to entry 61, the last." in whole
     assert "Entries 62, numbered from 0 to 61" in whole
-    assert "That covers" not in shown(kit.statement())
-    assert "That covers" not in shown(kit.statement(verdict=replace(refuted.verdict, vouched=61)))
+    assert "What was given covers" not in shown(kit.statement())
+    assert "What was given covers" not in shown(kit.statement(verdict=replace(refuted.verdict, vouched=61)))
 
 
 @pytest.mark.parametrize(("vouched", "words"), [(60, "1 later entry rests"), (11, "50 later entries rest")])
 def test_what_nobody_outside_has_seen_is_said(vouched: int, words: str) -> None:
     said = shown(kit.statement(verdict=Verdict(True, 62, kit.head(61), (), vouched)))
     assert "Verified Every entry" in said
-    assert f"That covers all entries up to entry {vouched}; {words} on the signing key alone." in said
+    assert f"What was given covers all entries up to entry {vouched}; {words} on the signing key alone." in said
 
 
 def test_the_page_does_not_say_where_a_pin_was_kept() -> None:
@@ -63,7 +55,7 @@ def test_the_page_does_not_say_where_a_pin_was_kept() -> None:
     assert "kept elsewhere, or a party" not in said
     assert "somebody outside" not in said
     by_party = shown(replace(vouched, pin=None))
-    assert "A party whose public key was given has signed its head. That covers" in by_party
+    assert "A party whose public key was given has signed its head. What was given covers" in by_party
     assert "A pin was given" not in by_party
 
 
@@ -155,7 +147,7 @@ def test_the_ledgers_own_claim_is_on_the_axis_of_the_audits() -> None:
     assert own / first == pytest.approx(kit.spent(kit.EVENT, 30).upper / 4.377, abs=0.002)
     assert "Budget 1 of this ledger: 2.83755 to 2.83758." in chart
     assert "this ledger, budget 1: 2.83758 at delta 1e-5" in chart
-    assert shown(whole).count("reference noise, multiplier 1, not of this ledger") == 1
+    assert shown(whole).count("claim of reference noise, multiplier 1, not of this ledger") == 1
     unbounded = kit.budget(2, spent=Interval(None, math.inf, kit.DELTA, "pld"))
     rehearsal = kit.budget(2, terms=replace(kit.TERMS, randomness=kit.Randomness.INSECURE))
     refuted = replace(whole, verdict=Verdict(False, 62, kit.head(61), (Problem(7, "Corrupt", "changed"),)))
@@ -286,97 +278,3 @@ def test_the_inversion_says_what_it_does_not_prove() -> None:
     assert "The audits in entries 62, 63 read pictures out of gradients; a ledger keeps the counts, which" in shown(
         both
     )
-
-
-# --- what is derived --------------------------------------------------------------------------------
-
-
-def test_noise_is_that_of_the_law_with_most_coordinates() -> None:
-    bit = GaussianEvent(sigma2=9, l2_squared=1, d=1, components=1, draws=1)
-    noise = noise_of(Composed((bit, Repeated(kit.SAMPLED, 2))))
-    assert noise is not None
-    assert (noise.deviation, noise.multiplier, noise.coordinates) == (800.0, 8.0, 1000)
-    assert noise_of(ApproxEvent(1, kit.DELTA)) is None
-
-
-def test_the_deviation_of_the_discrete_laplace_is_that_of_its_sum() -> None:
-    noise = noise_of(LaplaceEvent(scale=Fraction(5, 2), l1=1, d=1, draws=1))
-    weights = {k: math.exp(-abs(k) / 2.5) for k in range(-200, 201)}
-    variance = sum(k * k * w for k, w in weights.items()) / sum(weights.values())
-    assert noise is not None
-    assert noise.deviation == pytest.approx(math.sqrt(variance), rel=1e-9)
-
-
-def test_parts_of_an_event_are_counted_through_what_repeats_them() -> None:
-    assert laws_of(Repeated(Composed((kit.EVENT, Repeated(kit.SAMPLED, 3))), 2)) == [(kit.EVENT, 2), (kit.SAMPLED, 6)]
-
-
-@given(st.lists(st.floats(0, 1e6) | st.floats(0, 1.7e308) | st.just(math.inf), max_size=50))
-def test_a_histogram_counts_every_finite_value_once(values: list[float]) -> None:
-    histogram = spread(values)
-    finite = [value for value in values if math.isfinite(value)]
-    assert sum(histogram.counts) == len(finite)
-    assert len(histogram.edges) == len(histogram.counts) + bool(finite)
-    assert all(low < high for low, high in pairwise(histogram.edges))
-    if finite:
-        assert histogram.edges[0] <= min(finite)
-        assert histogram.edges[-1] == max(finite)
-
-
-@given(st.lists(st.integers(0, 2**45), max_size=50))
-def test_a_histogram_of_counts_has_its_edges_between_them(values: list[int]) -> None:
-    histogram = spread_of_counts(values)
-    assert sum(histogram.counts) == len(values)
-    assert len(histogram.counts) <= 24
-    assert all(low < high for low, high in pairwise(histogram.edges))
-    assert all(edge % 1 == 0.5 for edge in histogram.edges)
-
-
-def test_a_histogram_of_one_value_is_a_narrow_bin_that_ends_at_it() -> None:
-    """Every client at 5.9 once looked like clients between 5.9 and 11.8."""
-    assert spread([5.899996] * 100) == Histogram((pytest.approx(5.841, abs=1e-4), 5.899996), (100,))
-    assert spread([4.0, 4.0]) == Histogram((pytest.approx(3.96), 4.0), (2,))
-    assert spread([0.0]).edges[1] == 0.0
-    assert spread([2.0, math.nextafter(2.0, 3.0)]).counts == (2,)
-    assert spread_of_counts([3, 3, 5]) == Histogram((2.5, 3.5, 4.5, 5.5), (2, 0, 1))
-
-
-def test_one_epsilon_for_all_is_drawn_within_an_axis_around_it() -> None:
-    cost = Interval(5.89, 5.899996, kit.DELTA, "pld")
-    clients = tuple(kit.ClientStatement(bytes([number]), 1, 1, ((1, cost),)) for number in range(9))
-    page, _ = render(kit.statement(1, clients=clients))
-    chart = page[page.index('aria-labelledby="clients-1-title') :].split("</svg>")[0]
-    ticks = [float(tick) for tick in re.findall(r'class="tick middle">([\d.]+)<', chart)]
-    assert 5.6 <= min(ticks) < 5.84
-    assert 5.9 <= max(ticks) <= 6.1
-    [width] = re.findall(r'<rect [^>]*width="([\d.]+)"', chart)
-    assert 20 < float(width) < 60
-
-
-# --- how numbers are said ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "low", "high"),
-    [
-        (Fraction(1, 3), "0.333333", "0.333334"),
-        (Fraction(1, 10**5), "1e-5", "1e-5"),
-        (0.1, "0.1", "0.1"),
-        (2.399, "2.399", "2.399"),
-        (1234567, "1.23456e+6", "1.23457e+6"),
-        (Fraction(-1, 3), "-0.333334", "-0.333333"),
-        (0, "0", "0"),
-        (math.inf, "unbounded", "unbounded"),
-    ],
-)
-def test_bounds_are_rounded_outwards_and_exact_numbers_stay_exact(value: Number, low: str, high: str) -> None:
-    assert (below(value), above(value)) == (low, high)
-
-
-@given(st.fractions() | st.floats(allow_nan=False, allow_infinity=False))
-def test_no_bound_is_rounded_inwards(value: Number) -> None:
-    number = Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
-    low, high = Fraction(below(value)), Fraction(above(value))
-    assert low <= number <= high
-    assert high - low <= abs(number) / 10**4
-    assert low <= Fraction(near(value)) <= high
