@@ -239,7 +239,6 @@ def test_a_run_without_noise_has_no_ledger_and_no_epsilon(tmp_path: Path) -> Non
         "model.npz",
         "report.json",
         "rounds.jsonl",
-        "run.pin",
     }
 
 
