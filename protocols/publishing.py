@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 def reported(
     ledger: Ledger, pin: Pin | None, page: Path, record: Path | None, inversion: Inversion | None = None
 ) -> Values:
-    """The same, and one page, with pictures and with every number of it beside it where those are wanted."""
+    """How the ledger is judged, and its page in a file; pictures and every number beside it where they are wanted.
+
+    Raises: dp.errors.StorageRefused for a file that belongs to a ledger; LedgerError; OSError.
+    """
     from protocols.report.privacy import render
 
     for out in (page, record):

@@ -20,8 +20,8 @@ from functools import cache
 import numpy as np
 
 from dp.adaptive import AdaptiveClip
-from dp.audit import Check, Correction, Finding, NoisePath, refuted, routes_of, selftest
-from dp.audit.self_testing import FALSE_ALARM, SIX_SIGMAS, clipped, fresh
+from dp.audit import Check, Finding, NoisePath, refuted, routes_of, selftest
+from dp.audit.self_testing import SIX_SIGMAS, clipped, fresh, unclaimed
 from dp.audit.shared_routes import long_updates
 from dp.distributed import NoiseShare
 from dp.errors import UnsoundNoise
@@ -95,24 +95,13 @@ def examine_coding(subject: str, plan: RoundPlan) -> Finding:
     seeds = [Seed.fresh() for _ in range(CLIENTS)]
     drawn = [Randomness(seed, context, deterministic=False) for seed in seeds for context in ROUNDS]
     noise = [_vector(coding, np.zeros(LENGTH), each) for each in drawn]
-    return Finding(
-        audit="selftest",
-        subject=subject,
-        claim=None,
-        delta=Fraction(0),
-        lower_bound=None,
-        confidence=1.0 - FALSE_ALARM,
-        trials=len(drawn),
-        hypotheses=1,
-        correction=Correction.NONE,
-        seed=None,
-        checks=(
-            _secrets(drawn),
-            fresh((*noise, *_above(coding, drawn, noise))),
-            _variance(coding, np.concatenate(noise)),
-            clipped(lambda: _moved(coding, drawn)),
-        ),
+    checks = (
+        _secrets(drawn),
+        fresh((*noise, *_above(coding, drawn, noise))),
+        _variance(coding, np.concatenate(noise)),
+        clipped(lambda: _moved(coding, drawn)),
     )
+    return unclaimed(subject, len(drawn), checks)
 
 
 def _secrets(drawn: list[Randomness]) -> Check:

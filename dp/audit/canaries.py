@@ -28,7 +28,7 @@ from dp.accountant import probability
 from dp.audit.confidence import Count, Mistakes, Rule, alpha_of
 from dp.audit.finding import Check, Correction, Finding
 from dp.clip import require_bound
-from dp.entropy import Entropy
+from dp.entropy import CHUNK_WORDS, Entropy
 from dp.errors import BadParameters, NonFinite, NotEnoughTrials
 from dp.events import Exact
 
@@ -52,14 +52,12 @@ Told = Callable[[int], None]
 
 def coins(seed: int, count: int) -> NDArray[np.bool_]:
     """Fair coins of the attack, a function of its seed: they hide nothing and need no secret."""
-    words = np.concatenate(
-        [
-            entropy.borrow(min(1 << 13, count - start), LABEL_COINS).copy()
-            for entropy in (Entropy.insecure(seed, LABEL_COINS, b""),)
-            for start in range(0, count, 1 << 13)
+    with Entropy.insecure(seed, LABEL_COINS, b"") as entropy:
+        parts = [
+            entropy.borrow(min(CHUNK_WORDS, count - start), LABEL_COINS) >> np.uint64(63)
+            for start in range(0, count, CHUNK_WORDS)
         ]
-    )
-    return (words >> np.uint64(63)).astype(np.bool_)
+    return np.concatenate(parts).astype(np.bool_)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,11 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from fractions import Fraction
 
 import numpy as np
 
-from dp.audit.finding import Correction, Finding
-from dp.audit.self_testing import FALSE_ALARM, TESTED_WORDS, fresh
+from dp.audit.finding import Finding
+from dp.audit.self_testing import TESTED_WORDS, fresh, unclaimed
 from dp.entropy import Entropy, Words
 from dp.errors import EntropyUnavailable
 
@@ -35,19 +34,7 @@ def across_processes() -> Finding:
     Raises: EntropyUnavailable when a process cannot be started, or does not say what it drew.
     """
     drawn = [stream for _ in range(PROCESSES) for stream in _drawn_by_a_new_process()]
-    return Finding(
-        audit="selftest",
-        subject="entropy of two processes and their children",
-        claim=None,
-        delta=Fraction(0),
-        lower_bound=None,
-        confidence=1.0 - FALSE_ALARM,
-        trials=len(drawn),
-        hypotheses=1,
-        correction=Correction.NONE,
-        seed=None,
-        checks=(fresh(drawn),),
-    )
+    return unclaimed("entropy of two processes and their children", len(drawn), (fresh(drawn),))
 
 
 def speak() -> None:

@@ -112,18 +112,23 @@ def claimed(route: Route, delta: Fraction) -> float:
 def streams(source: Source = Entropy.system) -> Finding:
     """Two instances of one purpose, and two rounds of it: no twelve words in a row occur twice."""
     drawn = [_words(source, context) for context in (b"first", b"first", b"second")]
+    return unclaimed("entropy", len(drawn), (fresh(drawn), _related("words", drawn[0] >> np.uint64(12))))
+
+
+def unclaimed(subject: str, trials: int, checks: tuple[Check, ...]) -> Finding:
+    """The finding of a self-test that holds no epsilon against anything: its checks alone."""
     return Finding(
         audit="selftest",
-        subject="entropy",
+        subject=subject,
         claim=None,
         delta=Fraction(0),
         lower_bound=None,
         confidence=1.0 - FALSE_ALARM,
-        trials=len(drawn),
+        trials=trials,
         hypotheses=1,
         correction=Correction.NONE,
         seed=None,
-        checks=(fresh(drawn), _related("words", drawn[0] >> np.uint64(12))),
+        checks=checks,
     )
 
 

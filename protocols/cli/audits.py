@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dp.audit.routes import NoisePath
+from dp.errors import DpError
 from protocols.cli.options import NOISE_HELP, REFUSED, Json, output
 
 if TYPE_CHECKING:
@@ -28,14 +29,16 @@ CoinSeed = Annotated[int, typer.Option(min=0, help="the attack's own coins; neve
 
 def told_of(command: str, report: AuditReport, ledger: Path | None, *, json: bool) -> None:
     """Into the ledger first: what is printed is then there. A ledger that fails loses its entry, never the finding."""
+    values = report.to_dict()
     try:
         if ledger is not None:
             from protocols.auditing import record
 
             record(ledger, report)
-    finally:
-        output(json).result(f"audit {command}", report.to_dict())
-    if not report.ok:
+    except (DpError, OSError) as wrong:
+        values |= {"ok": False, "error": type(wrong).__name__, "message": str(wrong)}
+    output(json).result(f"audit {command}", values)
+    if not values["ok"]:
         raise typer.Exit(REFUSED)
 
 

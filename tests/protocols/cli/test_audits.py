@@ -263,10 +263,10 @@ def test_a_finding_that_cannot_be_written_is_still_printed(
     monkeypatch.setattr(auditing, "record", full)
     call = ["audit", "one-run", "--scores", "scores.csv", "--guesses", "400", "--ledger", str(path), "--json"]
     ran = secagg(*call)
-    found, failure = map(json.loads, ran.out.splitlines())
-    assert ran.code == 1
+    found = ran.json
+    assert (ran.code, found["ok"]) == (1, False)
     assert found["lower_bound"] == pytest.approx(4.86, abs=0.01)
-    assert (failure["error"], failure["message"]) == ("OSError", "no space left on device")
+    assert (found["error"], found["message"]) == ("OSError", "no space left on device")
 
 
 @pytest.mark.parametrize("confidence", ["0", "1", "1e-17", "nan"])
