@@ -63,7 +63,7 @@ class AuditReport:
         return max(self.findings, key=_part)
 
     def to_dict(self) -> dict[str, object]:
-        """The report under the names the command prints; checks carry the subject where there are several.
+        """The report under the names the command prints; checks and readings carry the subject where there are several.
 
         Of several findings the bound and the claim are those of the nearest one, and `subject` says so.
         """
@@ -84,6 +84,11 @@ class AuditReport:
                 }
                 for finding in self.findings
                 for check in finding.checks
+            ],
+            "readings": [
+                {"name": f"{finding.subject}: {reading.name}" if several else reading.name, "value": reading.value}
+                for finding in self.findings
+                for reading in finding.readings
             ],
             "findings": [_summary(finding) for finding in self.findings],
         }

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dp.audit.canaries import Observed, Presence, canary, observe
 from dp.audit.confidence import Count, Mistakes, Rule, epsilon_of_shift
-from dp.audit.finding import Check, Correction, Finding, refuted
+from dp.audit.finding import Check, Correction, Finding, Reading, refuted
 from dp.audit.glyphs import Pictures, glyphs
 from dp.audit.guessing import Canaries, ChosenOnHalf, Declared, one_run
 from dp.audit.inversion import invert
@@ -46,6 +46,7 @@ __all__ = [
     "Pictures",
     "Point",
     "Presence",
+    "Reading",
     "Roc",
     "Route",
     "Rule",

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from dp.accountant import probability
 from dp.audit.confidence import Count, Mistakes, Rule, alpha_of
-from dp.audit.finding import Check, Correction, Finding
+from dp.audit.finding import Correction, Finding, Reading
 from dp.clip import require_bound
 from dp.entropy import CHUNK_WORDS, Entropy
 from dp.errors import BadParameters, NonFinite, NotEnoughTrials
@@ -148,10 +148,11 @@ def canary(
         hypotheses=1,
         correction=Correction.NONE,
         seed=seed,
-        checks=(
-            Check("threshold", True, THRESHOLD),
-            Check("false positive rate", True, mistakes.false_positives.rate),
-            Check("false negative rate", True, mistakes.false_negatives.rate),
+        checks=(),
+        readings=(
+            Reading("threshold", THRESHOLD),
+            Reading("false positive rate", mistakes.false_positives.rate),
+            Reading("false negative rate", mistakes.false_negatives.rate),
         ),
     )
 

@@ -55,6 +55,29 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """One number that was measured, or that bounds what can be: nothing is judged by it."""
+
+    name: str
+    value: float
+
+    def __post_init__(self) -> None:
+        _require_name(self.name)
+        if not math.isfinite(self.value):
+            raise BadParameters(f"the value of reading {self.name!r} must be finite, got {self.value}")
+
+    def to_body(self) -> Body:
+        """As it stands in an AUDIT entry."""
+        return {"name": self.name, "value": encode_rational(Fraction(self.value))}
+
+    @classmethod
+    def from_body(cls, body: Body) -> Reading:
+        """The inverse of `to_body`.  Raises: BadParameters."""
+        require_keys(body, "name", "value")
+        return cls(text_of(body, "name"), _float(text_of(body, "value")))
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What one audit found out about one claim.
 
@@ -74,6 +97,7 @@ class Finding:
     correction: Correction
     seed: int | None
     checks: tuple[Check, ...]
+    readings: tuple[Reading, ...] = ()
 
     def __post_init__(self) -> None:
         _require_name(self.audit)
@@ -83,8 +107,8 @@ class Finding:
                 raise BadParameters(f"{name} must be a finite epsilon of at least 0, got {value}")
         if not 0 <= self.delta < 1 or not 0 < self.confidence < 1:
             raise BadParameters(f"delta {self.delta} and confidence {self.confidence} are no probabilities")
-        if self.trials < 1 or self.hypotheses < 1 or len(self.checks) > MOST_CHECKS:
-            raise BadParameters("a finding needs trials, at least one hypothesis, and at most 256 checks")
+        if self.trials < 1 or self.hypotheses < 1 or len(self.checks) + len(self.readings) > MOST_CHECKS:
+            raise BadParameters("a finding needs trials, at least one hypothesis, and at most 256 checks and readings")
         if (self.hypotheses > 1) == (self.correction is Correction.NONE):
             raise BadParameters(f"{self.hypotheses} hypotheses and correction {self.correction.value!r} do not fit")
 
@@ -110,6 +134,7 @@ class Finding:
             "hypotheses": self.hypotheses,
             "correction": self.correction.value,
             "checks": [check.to_body() for check in self.checks],
+            "readings": [reading.to_body() for reading in self.readings],
         }
         if self.claim is not None:
             body["claim"] = encode_rational(Fraction(self.claim))
@@ -123,8 +148,8 @@ class Finding:
     def from_body(cls, body: Body) -> Finding:
         """The inverse of `to_body`.  Raises: BadParameters."""
         optional = [key for key in ("claim", "lower_bound", "seed") if key in body]
-        known = ("audit", "subject", "delta", "confidence", "trials", "hypotheses", "correction", "checks")
-        require_keys(body, *known, *optional)
+        known = ("audit", "subject", "delta", "confidence", "trials", "hypotheses", "correction")
+        require_keys(body, *known, "checks", "readings", *optional)
         try:
             correction = Correction(text_of(body, "correction"))
         except ValueError as unknown:
@@ -140,7 +165,8 @@ class Finding:
             hypotheses=integer_of(body, "hypotheses"),
             correction=correction,
             seed=integer_of(body, "seed") if "seed" in body else None,
-            checks=tuple(map(Check.from_body, _objects(body["checks"]))),
+            checks=tuple(map(Check.from_body, _objects(body, "checks"))),
+            readings=tuple(map(Reading.from_body, _objects(body, "readings"))),
         )
 
 
@@ -157,9 +183,10 @@ def _float(text: str) -> float:
         raise BadParameters(f"{text[:40]} is beyond all doubles") from wrong
 
 
-def _objects(value: Value) -> Sequence[Body]:
+def _objects(body: Body, key: str) -> Sequence[Body]:
+    value = body[key]
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise BadParameters("checks must be a list of objects")
+        raise BadParameters(f"{key} must be a list of objects")
     return value
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from dp.accountant import probability
 from dp.audit.confidence import alpha_of
-from dp.audit.finding import Check, Correction, Finding
+from dp.audit.finding import Correction, Finding, Reading
 from dp.entropy import CHUNK_WORDS, Entropy, Words
 from dp.errors import BadParameters, NonFinite, NotEnoughTrials, UndeclaredHypothesis
 from dp.events import Exact
@@ -175,7 +175,8 @@ def one_run(
         hypotheses=hypotheses,
         correction=correction,
         seed=seed,
-        checks=tuple(check for (r, v) in found for check in _told(r, v, each)),
+        checks=(),
+        readings=tuple(reading for (r, v) in found for reading in _told(r, v, each)),
     )
 
 
@@ -268,10 +269,10 @@ def largest_bound(guesses: int, alpha: float) -> float:
     return math.log(q / (1.0 - q)) if q > 0.5 else 0.0
 
 
-def _told(guesses: int, correct: int, alpha: float) -> tuple[Check, Check]:
+def _told(guesses: int, correct: int, alpha: float) -> tuple[Reading, Reading]:
     return (
-        Check(f"right of {guesses} guesses", True, float(correct)),
-        Check(f"largest bound of {guesses} guesses", True, largest_bound(guesses, alpha)),
+        Reading(f"right of {guesses} guesses", float(correct)),
+        Reading(f"largest bound of {guesses} guesses", largest_bound(guesses, alpha)),
     )
 
 

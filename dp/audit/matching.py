@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from dp.accountant import probability
 from dp.audit.canaries import Observed, Release, Told, observe
 from dp.audit.confidence import Count, Mistakes, Rule, alpha_of
-from dp.audit.finding import Check, Correction, Finding
+from dp.audit.finding import Check, Correction, Finding, Reading
 from dp.errors import BadParameters, NotEnoughTrials
 from dp.events import Exact
 
@@ -166,10 +166,11 @@ def judge(
         hypotheses=len(bounds),
         correction=Correction.NONE if len(bounds) == 1 else Correction.BONFERRONI,
         seed=seed,
-        checks=(
-            *(check for rate, point in zip(rates, measured.points, strict=True) for check in _told(rate, point, each)),
-            Check("area under the curve", True, measured.area),
-            Check("largest area under this noise", True, measured.best_area),
+        checks=tuple(_judged(rate, point) for rate, point in zip(rates, measured.points, strict=True)),
+        readings=(
+            *(told for rate, point in zip(rates, measured.points, strict=True) for told in _told(rate, point, each)),
+            Reading("area under the curve", measured.area),
+            Reading("largest area under this noise", measured.best_area),
         ),
     )
 
@@ -190,14 +191,17 @@ def rounds_needed(rate: float) -> int:
     return math.ceil(5 * FEWEST_ALARMS / rate)
 
 
-def _told(rate: float, point: Point, alpha: float) -> tuple[Check, ...]:
+def _judged(rate: float, point: Point) -> Check:
+    return Check(f"above the optimum at FPR {rate:g}, in standard errors", point.above < SIX_SIGMAS, point.above)
+
+
+def _told(rate: float, point: Point, alpha: float) -> tuple[Reading, ...]:
     low, high = point.bars(alpha)
     return (
-        Check(f"TPR at FPR {rate:g}", True, point.true_positives.rate),
-        Check(f"TPR at FPR {rate:g}, lower end", True, low),
-        Check(f"TPR at FPR {rate:g}, upper end", True, high),
-        Check(f"largest TPR at FPR {rate:g}", True, point.optimum),
-        Check(f"above the optimum at FPR {rate:g}, in standard errors", point.above < SIX_SIGMAS, point.above),
+        Reading(f"TPR at FPR {rate:g}", point.true_positives.rate),
+        Reading(f"TPR at FPR {rate:g}, lower end", low),
+        Reading(f"TPR at FPR {rate:g}, upper end", high),
+        Reading(f"largest TPR at FPR {rate:g}", point.optimum),
     )
 
 

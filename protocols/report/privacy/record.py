@@ -251,6 +251,7 @@ def _finding(seq: int, finding: Finding) -> Json:
         "seed": finding.seed,
         "checks_held": sum(check.passed for check in finding.checks),
         "checks": [{"name": check.name, "passed": check.passed, "value": check.value} for check in finding.checks],
+        "readings": [{"name": reading.name, "value": reading.value} for reading in finding.readings],
     }
 
 

@@ -130,7 +130,7 @@ def test_a_claim_nobody_makes_is_refuted_by_nothing() -> None:
 def test_an_exact_sum_is_told_from_another_as_surely_as_trials_allow() -> None:
     finding = canary(gaussian_sum(1e-9, seed=5), AXIS, 1, claim=4.0, delta=DELTA, rounds=1000, seed=5)
     assert finding.refuted
-    assert [check.value for check in finding.checks] == [0.5, 0.0, 0.0]
+    assert [reading.value for reading in finding.readings] == [0.5, 0.0, 0.0]
 
 
 # --- what is refused ---------------------------------------------------------------------------------------------

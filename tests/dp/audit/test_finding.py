@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp.audit import Check, Correction, Finding, refuted
+from dp.audit import Check, Correction, Finding, Reading, refuted
 from dp.canonical import decode_body, encode_body
 from dp.errors import BadParameters
 
@@ -26,7 +26,8 @@ FINE = Finding(
     hypotheses=1,
     correction=Correction.NONE,
     seed=7,
-    checks=(Check("threshold", True, 0.5),),
+    checks=(Check("variance, in standard errors", True, 0.5),),
+    readings=(Reading("threshold", 0.5),),
 )
 
 
@@ -42,7 +43,7 @@ def test_a_bound_above_the_claim_refutes_it_and_nothing_else_does() -> None:
 
 
 def test_a_failed_check_refutes_too() -> None:
-    assert replace(FINE, checks=(Check("threshold", False, 0.5),)).refuted
+    assert replace(FINE, checks=(Check("variance, in standard errors", False, 9.5),)).refuted
 
 
 @given(
@@ -56,7 +57,9 @@ def test_it_stands_in_a_ledger_exactly_and_canonically(
     claim: float | None, bound: float | None, confidence: float, seed: int | None, values: list[float]
 ) -> None:
     checks = tuple(Check(f"check {place}", place % 2 == 0, value) for place, value in enumerate(values))
+    readings = tuple(Reading(f"reading {place}", value) for place, value in enumerate(values))
     finding = replace(FINE, claim=claim, lower_bound=bound, confidence=confidence, seed=seed, checks=checks)
+    finding = replace(finding, readings=readings)
     assert Finding.from_body(decode_body(encode_body(finding.to_body()))) == finding
 
 
@@ -76,6 +79,7 @@ def test_it_stands_in_a_ledger_exactly_and_canonically(
         {"hypotheses": 2},
         {"correction": Correction.BONFERRONI},
         {"checks": (Check("x", True, 0.0),) * 257},
+        {"readings": (Reading("x", 0.0),) * 256},
     ],
 )
 def test_what_is_no_finding_is_refused(wrong: dict[str, Any]) -> None:
@@ -94,6 +98,8 @@ def test_what_is_no_finding_is_refused(wrong: dict[str, Any]) -> None:
         {"checks": [1]},
         {"checks": [{"name": "x", "passed": 2, "value": "0/1"}]},
         {"checks": [{"name": "x", "passed": 1}]},
+        {"readings": 3},
+        {"readings": [{"name": "x", "value": "0/1", "passed": 1}]},
         {"more": 1},
     ],
 )
@@ -102,7 +108,9 @@ def test_a_body_that_is_no_finding_is_refused(change: dict[str, Any]) -> None:
         Finding.from_body({**FINE.to_body(), **change})
 
 
-def test_a_check_has_a_finite_value_and_a_name() -> None:
+def test_a_check_and_a_reading_have_a_finite_value_and_a_name() -> None:
     for wrong in (("", 0.0), ("x", math.nan), ("x", math.inf)):
         with pytest.raises(BadParameters):
             Check(wrong[0], True, wrong[1])
+        with pytest.raises(BadParameters):
+            Reading(*wrong)

@@ -158,7 +158,7 @@ def test_a_finding_says_everything_a_reader_needs() -> None:
     assert (finding.audit, finding.trials, finding.hypotheses) == ("one-run", 1000, 1)
     assert (finding.correction, finding.seed, finding.claim) == (Correction.NONE, 3, 4.4)
     assert finding.delta == Fraction(1, 100_000)
-    assert [check.name for check in finding.checks] == ["right of 100 guesses", "largest bound of 100 guesses"]
+    assert [reading.name for reading in finding.readings] == ["right of 100 guesses", "largest bound of 100 guesses"]
     assert not finding.refuted
 
 
@@ -173,7 +173,7 @@ def test_declared_numbers_share_the_confidence() -> None:
     assert both.lower_bound == pytest.approx(epsilon_bound(1000, 400, 400, 1e-5, 0.025), rel=1e-9)
     assert alone.lower_bound is not None
     assert both.lower_bound < alone.lower_bound
-    assert len(both.checks) == 4
+    assert len(both.readings) == 4
 
 
 def test_a_number_chosen_on_half_is_tested_on_the_other() -> None:

@@ -93,12 +93,12 @@ def test_the_attack_on_rounds_is_the_attack_on_statistics() -> None:
     assert (finding.audit, finding.trials, finding.hypotheses) == ("membership", 2000, 1)
     assert finding.correction is Correction.NONE
     assert not finding.refuted
-    assert [check.name for check in finding.checks] == [
+    assert [check.name for check in finding.checks] == ["above the optimum at FPR 0.1, in standard errors"]
+    assert [reading.name for reading in finding.readings] == [
         "TPR at FPR 0.1",
         "TPR at FPR 0.1, lower end",
         "TPR at FPR 0.1, upper end",
         "largest TPR at FPR 0.1",
-        "above the optimum at FPR 0.1, in standard errors",
         "area under the curve",
         "largest area under this noise",
     ]

@@ -28,7 +28,7 @@ from protocols.report import progress
 from tests.dp.audit.audit_kit import gaussian_canaries
 
 PROMISED = {"version", "command", "ok", "claimed", "lower_bound", "confidence", "checks"}
-BESIDES = {"subject", "delta", "trials", "findings"}
+BESIDES = {"subject", "delta", "trials", "readings", "findings"}
 FINDING = Finding(
     audit="canary",
     subject="a sum",
@@ -107,6 +107,7 @@ def test_json_has_the_promised_keys_and_nothing_else(command: str, secagg: Secag
     assert set(ran.json) == PROMISED | BESIDES
     assert (ran.json["command"], ran.json["ok"]) == (f"audit {command}", True)
     assert all(set(check) == {"name", "passed", "value"} for check in ran.json["checks"])
+    assert all(set(reading) == {"name", "value"} for reading in ran.json["readings"])
     assert all(set(each) == {"subject", "verdict", "claimed", "lower_bound"} for each in ran.json["findings"])
 
 
@@ -114,7 +115,7 @@ def test_json_has_the_promised_keys_and_nothing_else(command: str, secagg: Secag
 def test_tables_show_the_same(command: str, secagg: Secagg, scores: Path) -> None:
     ran = secagg("audit", command, *FINE[command])
     assert (ran.code, ran.err) == (0, "")
-    for words in (f"secagg audit {command}", "lower bound", "checks", "passed", "verdict", "not refuted"):
+    for words in (f"secagg audit {command}", "lower bound", "verdict", "not refuted"):
         assert words in ran.out
 
 
@@ -191,8 +192,8 @@ def test_several_numbers_of_guesses_are_declared_or_chosen(secagg: Secagg, score
     call = ["audit", "one-run", "--scores", "scores.csv", "--json"]
     all_tested = secagg(*call, "--guesses", "100,400").json
     chosen = secagg(*call, "--choose", "100,400").json
-    assert len(all_tested["checks"]) == 4
-    assert (len(chosen["checks"]), chosen["trials"]) == (2, 500)
+    assert len(all_tested["readings"]) == 4
+    assert (len(chosen["readings"]), chosen["trials"]) == (2, 500)
 
 
 def test_noise_that_fails_the_selftest_ends_by_1(secagg: Secagg, monkeypatch: pytest.MonkeyPatch) -> None:
