@@ -24,7 +24,7 @@ from benchmarks.rows import EFFORTS, Row
 from benchmarks.suites import attacks
 from benchmarks.suites.attacks import VerdictRow
 
-OWN_SUITES = ("masking", "unmasking", "memory", "rounds", "encoding", "sparse", "ledger")
+OWN_SUITES = ("masking", "unmasking", "memory", "rounds", "encoding", "sparse", "ledger", "audits")
 # Those that run in the environment they name; attacks go there by themselves.
 BESIDE = dict.fromkeys(("clients", "servers", "oneshot", "sizes", "rounding", "faults"), "flower")
 BESIDE |= dict.fromkeys(("noise", "accounting", "calibration"), "dp")

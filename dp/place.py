@@ -132,8 +132,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     fresh = path.with_name(path.name + ".new")
     try:
-        with suppress(FileNotFoundError):
-            fresh.unlink()
+        fresh.unlink(missing_ok=True)
         with fresh.open("xb") as file:
             os.fchmod(file.fileno(), 0o600)
             yield file
@@ -143,6 +142,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except OSError as wrong:
         raise StorageRefused(f"cannot store {path}: {wrong.strerror}") from wrong
     finally:
+        # Gone after a success; after a failure that failure is what is told, not the rest it left.
         with suppress(OSError):
             fresh.unlink()
     sync_directory(path.parent)

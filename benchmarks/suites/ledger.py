@@ -15,15 +15,17 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from benchmarks.rows import Effort, Row, Taken, alternate, timed, wall_seconds
-from dp import Budget, GaussianEvent
+from dp import Budget, GaussianEvent, Interval
 from dp.ledger import Charge, Ledger, Outcome
 from dp.ledger.chain import Kind
 from dp.ledger.genesis import clock
 from dp.ledger.log import Said
+from dp.ledger.statement import ClientStatement
 
 BUDGET = Budget(50, "1e-5", "zero-out")
 EVENT = GaussianEvent(sigma2=10**12, l2_squared=10**8, d=1000, components=80, draws=80_000)
@@ -106,7 +108,8 @@ def admission(path: Path, rounds: int) -> Row:
         for number in range(1, rounds - 1):
             ledger.commit(ledger.reserve(charge_of(number)), outcome)
         last = timed(lambda: ledger.reserve(charge_of(rounds)))()
-    return one("admission", f"reserve in round {rounds:,}", last, "the same in round 1", first, LIMIT_ADMISSION)
+    case = f"reserve in round {rounds:,}"
+    return by_figure(case, Taken.once(last), "the same in round 1", Taken.once(first), LIMIT_ADMISSION)
 
 
 def verifying(path: Path) -> Row:
@@ -158,22 +161,22 @@ def replaying(path: Path, rounds: int, effort: Effort) -> Row:
 
 
 def reporting(path: Path, rounds: int, effort: Effort) -> Row:
-    """The page of a statement, beside making the statement."""
+    """The page of a statement with as many clients as a large training has, beside making the statement."""
     from protocols.report.privacy import render
 
     with Ledger.read(path) as ledger:
-        statement = ledger.state()
-        taken, stated = alternate(timed(lambda: render(statement)), timed(ledger.state), min(2, effort.repeats))
-    return Row(
-        suite="ledger",
-        case=f"report of {rounds:,} rounds",
-        unit="s",
-        ours=taken,
-        peer_name="stating the ledger: verify, replay, clients",
-        peer=stated,
-        limit=LIMIT_REPORT,
-        judged="ours",
-        note="CPU seconds",
+        large = replace(ledger.state(), clients=clients_of(min(10_000, effort.dimension // 100)))
+        taken, stated = alternate(timed(lambda: render(large)), timed(ledger.state), min(2, effort.repeats))
+    case = f"report of {rounds:,} rounds, {len(large.clients):,} clients"
+    return by_figure(case, taken, "stating the ledger: verify, replay", stated, LIMIT_REPORT)
+
+
+def clients_of(count: int) -> tuple[ClientStatement, ...]:
+    """Clients that were in one to a thousand rounds."""
+    own = [Interval(epsilon, epsilon, BUDGET.delta, "made up") for epsilon in (1.0, 2.0, 3.0)]
+    return tuple(
+        ClientStatement(sha256(b"%d" % number).digest(), 1 + number % 1000, number % 500, ((1, own[number % 3]),))
+        for number in range(count)
     )
 
 
@@ -187,29 +190,20 @@ def opening(path: Path, entries: int, effort: Effort) -> Row:
         timed(lambda: Ledger.open(path, check="full").close()),
         min(2, effort.repeats),
     )
-    return Row(
-        suite="ledger",
-        case=f"open at a checkpoint, {entries:,} entries",
-        unit="s",
-        ours=tail,
-        peer_name="open from the first entry",
-        peer=full,
-        limit=LIMIT_OPEN,
-        judged="ours",
-        note="CPU seconds",
-    )
+    case = f"open at a checkpoint, {entries:,} entries"
+    return by_figure(case, tail, "open from the first entry", full, LIMIT_OPEN)
 
 
-def one(what: str, case: str, ours: float, peer_name: str, peer: float, limit: float) -> Row:
-    """A row of two single figures in CPU seconds."""
+def by_figure(case: str, ours: Taken, peer_name: str, peer: Taken, limit: float) -> Row:
+    """A row of CPU seconds that is judged by ours alone."""
     return Row(
         suite="ledger",
         case=case,
         unit="s",
-        ours=Taken.once(ours),
+        ours=ours,
         peer_name=peer_name,
-        peer=Taken.once(peer),
+        peer=peer,
         limit=limit,
         judged="ours",
-        note=f"CPU seconds of one {what}",
+        note="CPU seconds",
     )

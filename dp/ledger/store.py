@@ -200,6 +200,7 @@ class Store:
             yield
         finally:
             if connection.in_transaction:
+                # Nothing was written in it, so nothing can be lost with it.
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
 
