@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -38,6 +37,7 @@ from protocols.report import progress
 from protocols.simulate import Simulation
 from secagg.errors import EntropyUnavailable as NoEntropy
 from secagg.errors import SecaggError
+from tests.command import Ran, Secagg, in_this_process
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = "from protocols.cli import main; main()"
@@ -115,49 +115,9 @@ NEEDED = {
 }
 
 
-@dataclass(frozen=True)
-class Ran:
-    """How one call ended."""
-
-    code: object
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, object]:
-        """Stdout as exactly one strict JSON object."""
-
-        def refuse(word: str) -> object:
-            raise AssertionError(f"{word} is no JSON")
-
-        value = json.loads(self.out, parse_constant=refuse)
-        assert isinstance(value, dict)
-        assert self.out.count("\n") == 1
-        assert (value["version"], "command" in value) == (1, True)
-        return value
-
-
-Secagg = Callable[..., Ran]
-
-
 @pytest.fixture
 def secagg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Secagg:
-    """The command in this process: whatever escapes from `main` but SystemExit fails the test."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    for forcing in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(forcing, raising=False)
-
-    def run(*arguments: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["secagg", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Ran(ended.value.code, out, err)
-
-    return run
+    return in_this_process(monkeypatch, capsys, tmp_path)
 
 
 def in_a_process(*arguments: str, before: str = "", cwd: Path) -> Ran:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +19,8 @@ from dp.ledger import Ledger
 from dp.ledger.chain import Kind
 from protocols import auditing
 from protocols.auditing import AuditReport, read_scores
-from protocols.cli import main
 from protocols.report import progress
+from tests.command import Secagg, in_this_process
 from tests.dp.audit.audit_kit import gaussian_canaries
 
 PROMISED = {"version", "command", "ok", "claimed", "lower_bound", "confidence", "checks"}
@@ -44,39 +40,9 @@ FINDING = Finding(
 )
 
 
-@dataclass(frozen=True)
-class Ran:
-    code: object
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        assert self.out.count("\n") == 1
-        value = json.loads(self.out)
-        assert isinstance(value, dict)
-        return value
-
-
-Secagg = Callable[..., Ran]
-
-
 @pytest.fixture
 def secagg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Secagg:
-    """The command in this process: whatever escapes from `main` but SystemExit fails the test."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["secagg", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Ran(ended.value.code, out, err)
-
-    return run
+    return in_this_process(monkeypatch, capsys, tmp_path)
 
 
 def written(path: Path, canaries: Canaries) -> Path:

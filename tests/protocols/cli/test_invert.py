@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from dp.canonical import decode_body
 from dp.ledger import Ledger
 from dp.ledger.chain import Kind
 from dp.noise import GaussianLaw
-from protocols.cli import main
 from protocols.errors import MissingExtra
 from protocols.learning import inverting
+from tests.command import in_this_process
 
 KEYS = {"ok", "claimed", "lower_bound", "confidence", "checks"}
 BESIDES = {"reasons", "source", "seed", "delta", "baseline_psnr", "rows", "rounds"}
@@ -27,16 +26,11 @@ Invert = Callable[..., tuple[object, str, str]]
 @pytest.fixture
 def invert(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Invert:
     """The command in this process: how it ended, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+    command = in_this_process(monkeypatch, capsys, tmp_path)
 
     def run(*more: str) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["secagg", *FINE, *more])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return ended.value.code, out, err
+        ran = command(*FINE, *more)
+        return ran.code, ran.out, ran.err
 
     return run
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
 import shutil
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from dp.ledger.chain import Signer, link, witness_statement
 from dp.ledger.pins import Pin
 from dp.ledger.place import beside, read_key
 from dp.ledger.store import Store
-from protocols.cli import main
+from tests.command import Ran, in_this_process
 from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, edit, finish, outcome, start
 from tests.dp.test_ledger_replay import recording, rewritten
 from tests.dp.test_ledger_vouching import PARTY, PUBLIC
@@ -39,42 +37,14 @@ PROMISED = {
 HEAD = {"version", "command", "ok", "entries", "head", "ledger_id", "signer", "signature", "pin"}
 
 
-@dataclass(frozen=True)
-class Ran:
-    """How one call ended."""
-
-    code: object
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """Stdout as exactly one JSON object."""
-        assert self.out.count("\n") == 1, self.out
-        value = json.loads(self.out)
-        assert isinstance(value, dict)
-        return value
-
-
 Call = Callable[..., Ran]
 
 
 @pytest.fixture
-def secagg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
-    """`secagg ledger ARGUMENTS`, in this process and in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> Ran:
-        out, err = io.StringIO(), io.StringIO()
-        with monkeypatch.context() as patched:
-            patched.setattr(sys, "argv", ["secagg", "ledger", *map(str, arguments)])
-            patched.setattr(sys, "stdout", out)
-            patched.setattr(sys, "stderr", err)
-            with pytest.raises(SystemExit) as ended:
-                main()
-        return Ran(ended.value.code, out.getvalue(), err.getvalue())
-
-    return call
+def secagg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """`secagg ledger ARGUMENTS`."""
+    run = in_this_process(monkeypatch, capsys, tmp_path)
+    return lambda *arguments: run("ledger", *arguments)
 
 
 @pytest.fixture
