@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import os
 import re
 from collections import Counter
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from dp.ledger import Head, Ledger, MerkleProof, Scope, Standing, Terms, Verdict
 from dp.ledger.pins import Pin
 from dp.ledger.terms import Randomness
 from dp.ledger.vouching import Known
+from dp.place import open_regular
 from protocols.errors import Misused
 from protocols.foreign import foreign_epsilon
 
@@ -143,9 +145,10 @@ def proved(ledger: Ledger, seq: int, client: str) -> Values:
 def checked(file: Path, pin: Path) -> Values:
     """That a proof somebody was handed, as `prove` prints it, holds against a head they kept themselves.
 
-    Raises: Misused for a file that is no proof; dp.errors.Corrupt, BadParameters for one that does not hold.
+    Raises: Misused for a file that is no proof; dp.errors.Corrupt, BadParameters for one that does not hold;
+        StorageRefused for a pipe or a device; OSError.
     """
-    with open(file, "rb") as read:
+    with os.fdopen(open_regular(file), "rb") as read:
         raw = read.read(MOST_PROOF_BYTES + 1)
     try:
         said = json.loads(raw) if len(raw) <= MOST_PROOF_BYTES else None

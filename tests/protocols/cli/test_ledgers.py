@@ -418,6 +418,8 @@ def test_a_client_checks_the_proof_it_was_handed_by_itself(secagg: Call, path: P
         Path("proof.json").write_text(json.dumps({**printed["proof"], key: value}), encoding="utf-8")
         bent = secagg("check", "proof.json", "--pin", "kept.pin", "--json")
         assert (bent.code, bent.json["error"]) == (code, error), key
+    os.mkfifo("pipe")
+    assert secagg("check", "pipe", "--pin", "kept.pin", "--json").json["error"] == "StorageRefused"
     for rubbish in ("[]", "{", "[" * 100_000, '{"proof": 3}'):
         Path("proof.json").write_text(rubbish, encoding="utf-8")
         assert secagg("check", "proof.json", "--pin", "kept.pin", "--json").json["error"] == "Misused"
