@@ -15,6 +15,7 @@ checkpoint where opening may begin                              rotation   a key
 exporting  as lines of JSON and back, copies                    replay     every figure computed anew
 stating    everything it says, as values                        statement  those values
 opening    what is expected of one that is opened               records    what stands of one reservation
+erasing    which openings were taken out, signed
 """
 
 from __future__ import annotations
