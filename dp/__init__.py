@@ -5,6 +5,7 @@
     event --accountants--> Interval(lower, upper)              what that release costs     events accountant
     charge --ledger--> admitted or BudgetExceeded              what has been spent         ledger
     event --filter--> admitted or BudgetExceeded               chosen on the way           filters odometer individual
+    system --attack--> lower bound of its epsilon              whether it leaks more       audit
 
 Nothing here knows of parties, messages or secure sums (`protocols`, `secagg`). Names load their module on
 first use: importing the package loads neither scipy nor any accountant. The function `calibrate` is found

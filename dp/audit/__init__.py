@@ -2,7 +2,8 @@
 
     lower_bound > claim    the claim is refuted; anything else proves nothing
 
-selftest          every noise path against its own event, in a second     self_testing tables production shared_routes
+selftest          every noise path against its own event, in a second     self_testing tables
+                  what those paths are, and how production draws them     routes production shared_routes
 across_processes  streams of other processes, and of forked children      processes
 one_run           m canaries, one run of training, guesses about each     guessing
 canary            one client in or out of rounds whose sums are seen      canaries
@@ -10,6 +11,7 @@ membership        the matched filter against the best there can be        matchi
 confidence        from counted mistakes to a lower bound of epsilon
 finding           what an audit says, and how it stands in a ledger
 inversion         pictures read out of sums of gradients: a demonstration that bounds nothing
+                  inverted (what it shows) network imprint (weights, fresh and chosen) glyphs (pictures)
 
 The attacked system is an argument: nothing in here knows how a sum came about.
 """
