@@ -24,7 +24,7 @@ def expected_in_wheel(source: Collection[str], release: str) -> frozenset[str]:
 
 def expected_in_sdist(source: Collection[str], release: str) -> frozenset[str]:
     """The whole source tree, so that what was unpacked can be tested, documented and measured, and its metadata."""
-    return frozenset(f"{release}/{name}" for name in {*source, "PKG-INFO", "LICENSE"})
+    return frozenset(f"{release}/{name}" for name in {*source, "PKG-INFO"})
 
 
 def offences(held: Iterable[str], expected: Collection[str]) -> list[str]:

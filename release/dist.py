@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -80,7 +79,7 @@ def differences(first: Mapping[str, bytes], second: Mapping[str, bytes]) -> list
 
 
 def main(destination: Path) -> int:
-    """0 when both builds agree and hold what they should; then they are in the destination, which held nothing else."""
+    """0 when both builds agree, and hold what they should; what was built is then in the destination."""
     if differs_from_commit():
         print("note: the last commit is built; what was changed here since is not in it", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
@@ -88,8 +87,7 @@ def main(destination: Path) -> int:
     if unequal := differences(first, second):
         print(f"not reproducible: {unequal}")
         return 1
-    shutil.rmtree(destination, ignore_errors=True)
-    destination.mkdir(parents=True)
+    destination.mkdir(parents=True, exist_ok=True)
     wrong = []
     for name, content in sorted(first.items()):
         path = destination / name
