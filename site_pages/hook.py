@@ -12,11 +12,12 @@ from mkdocs.structure.files import File, Files
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from site_pages.navigation import navigation
+from site_pages.reference import reference
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what is made to what is written, and put all of it into the navigation."""
-    made: dict[str, str] = {}
+    made = reference()
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))
     pages = [(file.src_uri, file.content_string) for file in files.documentation_pages()]
