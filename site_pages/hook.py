@@ -12,7 +12,13 @@ from mkdocs.structure.files import File, Files
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from site_pages.navigation import navigation
+from site_pages.protocols import with_diagrams
 from site_pages.reference import reference
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Draw the diagrams that the page asks for."""
+    return with_diagrams(markdown)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
