@@ -59,7 +59,7 @@ class Verdicts:
 
     @classmethod
     def of(cls, file: str, sample: int | None) -> Verdicts:
-        """All mutants of a file, or so many that are drawn by their hashes: as good as at random, and always the same."""
+        """All mutants of a file, or so many that are drawn by their hashes: a uniform sample, always the same."""
         mutants = sorted(mutants_of(file), key=name_of)[:sample]
         path = KEPT / f"{file.replace('/', '.')}.json"
         kept = json.loads(path.read_text()) if path.exists() else {}

@@ -11,7 +11,6 @@ import ast
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,14 +172,8 @@ def _conditions(node: ast.AST) -> list[ast.expr]:
 def _opposed(test: ast.expr) -> bool:
     """Whether another change already turns this condition round."""
     single = isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], OPPOSITE)
-    return single or isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
+    return single or (isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not))
 
 
 def _text(node: ast.expr) -> bool:
-    return isinstance(node, ast.JoinedStr) or isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
-
-
-@cache
-def all_of(file: str) -> frozenset[tuple[str, str, str, str, int]]:
-    """The names of all mutants of a file."""
-    return frozenset(mutant.key for mutant in mutants_of(file))
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str | bytes))

@@ -8,7 +8,6 @@ by an error, or by tests that use ten times the time they need.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import gc
 import json
@@ -29,7 +28,19 @@ from hypothesis import Phase, settings
 from tests.mutation.mutants import ROOT, Mutant
 
 MEMORY = 6 << 30
-QUIET = ["-q", "-s", "--assert=plain", "--tb=no", "-p", "no:cacheprovider", "-p", "no:logging", "-m", "not slow"]
+QUIET = [
+    "-qq",
+    "-s",
+    "--no-summary",
+    "--assert=plain",
+    "--tb=no",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:logging",
+    "-m",
+    "not slow",
+]
 
 
 @dataclass(frozen=True, slots=True)
