@@ -37,7 +37,7 @@ class Scale:
         return "2" * 2
 
     def even(self, weight: int, strict: bool = False) -> bool:
-        return weight % 2 == 0 is bool
+        return (weight % 2 == 0) is strict
 '''
 CHANGES = [
     "7 -> 8",
@@ -58,9 +58,9 @@ CHANGES = [
     "2 -> 1",
     "values.sort() -> pass",
     "return total -> return None",
-    "return weight % 2 == 0 is bool -> return None",
-    "weight % 2 == 0 is bool -> weight % 2 != 0 is True",
-    "weight % 2 == 0 is bool -> weight % 2 == 0 is not bool",
+    "return (weight % 2 == 0) is strict -> return None",
+    "(weight % 2 == 0) is strict -> (weight % 2 == 0) is not strict",
+    "weight % 2 == 0 -> weight % 2 != 0",
     "weight % 2 -> weight // 2",
     "False -> True",
 ]
