@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import json
 import math
 import os
@@ -36,11 +37,11 @@ class Target:
 def targets() -> dict[str, Target]:
     """Those of targets.toml."""
     table = tomllib.loads((HERE / "targets.toml").read_text(encoding="utf-8"))
-    return {
-        name: Target(*([str(p.relative_to(ROOT)) for each in row[part] for p in sorted(ROOT.glob(each))]
-                       for part in ("files", "tests")), row["seconds"])
-        for name, row in table.items()
-    }  # fmt: skip
+    return {name: Target(_files(row["files"]), _files(row["tests"]), row["seconds"]) for name, row in table.items()}
+
+
+def _files(patterns: list[str]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for pattern in patterns for path in sorted(ROOT.glob(pattern))]
 
 
 def judged() -> set[tuple[str, str, str, str, int]]:
@@ -116,6 +117,8 @@ def try_functions(target: Target, into: Path, sample: int | None) -> bool:
 
 def try_modules(target: Target, into: Path, sample: int | None) -> None:
     """This process has imported nothing of ours that is changed; each child imports and collects anew."""
+    for foreign in ("scipy.stats", "hypothesis.strategies", "cryptography.hazmat.primitives.ciphers.aead"):
+        importlib.import_module(foreign)
     reached = reach(into)
     for verdicts, mutant in pending(target.files, sample, in_function=False):
         names = reached.of(mutant, target.seconds)

@@ -54,7 +54,8 @@ class Reach:
         """The tests that reach its line, or its file where it is no line of a function; as many as the time allows."""
         lines = self.tests.get(mutant.file, {})
         reaching = lines.get(mutant.number, frozenset()) if mutant.function else frozenset().union(*lines.values())
-        chosen, spent = [], 0.0
+        chosen: list[str] = []
+        spent = 0.0
         for test in sorted(reaching, key=lambda test: (self.seconds[test], test)):
             spent += self.seconds[test]
             if chosen and spent > most_seconds:
@@ -198,4 +199,5 @@ def import_instead(mutant: Mutant) -> None:
     def get_code(self: SourceFileLoader, fullname: str) -> CodeType | None:
         return compile(mutant.source(), path, "exec") if self.path == path else whole(self, fullname)
 
-    SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+    # In a child of its own, which ends with this mutant.
+    SourceFileLoader.get_code = get_code  # type: ignore[method-assign, assignment]
