@@ -168,4 +168,5 @@ def main() -> None:
     sys.exit(f"under {asked.least} %: {', '.join(low)}" if low else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
