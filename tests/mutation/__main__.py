@@ -104,9 +104,9 @@ def try_functions(target: Target, into: Path, sample: int | None) -> bool:
 
             def survives(mutant: Mutant = mutant, names: list[str] = names) -> bool:
                 put_in(mutant, functions[mutant.file])
-                return runner.all_pass(names)
+                return reached.all_pass(runner, names)
 
-            verdicts.keep(mutant, not in_child(survives, reached.patience(names)))
+            verdicts.keep(mutant, not in_child(survives, TO_COLLECT))
         return True
 
     child = os.fork()
@@ -125,9 +125,9 @@ def try_modules(target: Target, into: Path, sample: int | None) -> None:
 
         def survives(mutant: Mutant = mutant, names: list[str] = names) -> bool:
             import_instead(mutant)
-            return run(sorted({name.split("::")[0] for name in names}), lambda runner: runner.all_pass(names))
+            return run(sorted({name.split("::")[0] for name in names}), lambda runner: reached.all_pass(runner, names))
 
-        verdicts.keep(mutant, not in_child(survives, TO_COLLECT + reached.patience(names)))
+        verdicts.keep(mutant, not in_child(survives, TO_COLLECT))
 
 
 def say(verdicts: Verdicts, rightly: set[tuple[str, str, str, str, int]]) -> tuple[int, int]:

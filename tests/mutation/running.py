@@ -2,7 +2,7 @@
 
 Tests are collected once. A change inside a function is put into the functions that are there, in the child; any
 other is imported anew in a process that has imported nothing of ours yet. A mutant is killed by a test that fails,
-by an error, or by tests that use ten times the time they need.
+by an error, or by a test that uses more than ten times the time it needs.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from hypothesis import Phase, settings
 
 from tests.mutation.mutants import ROOT, Mutant
 
+PATIENCE = 4
 MEMORY = 6 << 30
 QUIET = [
     "-qq",
@@ -63,9 +64,19 @@ class Reach:
             chosen.append(test)
         return chosen
 
-    def patience(self, names: list[str]) -> float:
-        """Seconds after which these tests will not end any more."""
-        return 10 + 10 * sum(self.seconds[name] for name in names)
+    def all_pass(self, runner: Runner, names: Iterable[str]) -> bool:
+        """Whether these tests do, where they are, each in about its time; the first that does not is the last."""
+        for name in names:
+            limit(PATIENCE + 10 * self.seconds[name])
+            if name in runner.items and not runner.passes(name):
+                return False
+        return True
+
+
+def limit(seconds: float) -> None:
+    """This process dies after so much work from now on, or six times as long if it waits."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 6 * seconds)
 
 
 def in_child(work: Callable[[], bool], seconds: float) -> bool:
@@ -77,8 +88,7 @@ def in_child(work: Callable[[], bool], seconds: float) -> bool:
             os.setsid()
             signal.signal(signal.SIGPROF, signal.SIG_DFL)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_PROF, seconds)
-            signal.setitimer(signal.ITIMER_REAL, 6 * seconds)
+            limit(seconds)
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             silence = os.open(os.devnull, os.O_RDWR)
             for stream in range(3):
@@ -122,10 +132,6 @@ class Runner:
         item = self.items[name]
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
         return not self.failed
-
-    def all_pass(self, names: Iterable[str]) -> bool:
-        """Whether these do, where they are; the first that fails is the last."""
-        return all(self.passes(name) for name in names if name in self.items)
 
 
 def run(tests: Iterable[str], work: Callable[[Runner], bool]) -> bool:
