@@ -13,13 +13,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.flower_rounds import Round
-from benchmarks.peers.flower_seam import CLIP, LEVELS, MAX_WEIGHT, MODULUS, Node, flower, pair_key
+from benchmarks.peers.flower_seam import CLIP, LEVELS, MODULUS, Node, flower, pair_key
 from benchmarks.peers.pins import PeerChanged
 from protocols.adversary.scripts import verdicts
 from protocols.adversary.targets import Case, Ended, Floats, Kept, Surroundings, View, vector_of
@@ -116,43 +115,17 @@ class Questioned:
 # --- the target -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Transcript:
-    """A round of two clients after the server has opened client 1's self mask, as the protocol has it do."""
-
-    masked: list[NDArray[np.int64]]
-    self_seed: bytes
-    truth: Floats
-    first: int
-
-
 class Flower:
     """SecAgg+ under every capability."""
 
     def __init__(self) -> None:
         self.name = f"flower {flower().__version__}"
-        self.transcripts: list[Transcript] = []
 
     def mask_keys(self, pairs: int) -> Sequence[bytes]:
         return [folded(seed) for seed in agreed_seeds(pairs)]
 
     def mask(self, key: bytes, bits: int, length: int) -> NDArray[np.uint64]:
         return expanded(key, [(length,)], 1 << bits)[0].astype(np.uint64)
-
-    def overhear(self, rounds: int) -> NDArray[np.uint64]:
-        self.transcripts = [transcript_of(number) for number in range(rounds)]
-        return np.array([transcript.first for transcript in self.transcripts], np.uint64)
-
-    def first_words(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        return first_outputs(keys.astype(np.uint32)).astype(np.uint64)
-
-    def unmasked(self, round: int, key: int) -> Floats:
-        transcript = self.transcripts[round]
-        pair = {2: int(key).to_bytes(4, "little")}
-        return decoded(without_masks(1, transcript.masked, transcript.self_seed, pair))
-
-    def overheard_truth(self, round: int) -> Floats:
-        return self.transcripts[round].truth
 
     def interrogate(self, clients: int) -> Questioned:
         return Questioned(clients, clients, clients // 2)
@@ -213,43 +186,6 @@ def agreed_seeds(pairs: int) -> list[bytes]:
     made = (fl.generate_key_pairs() for _ in range(pairs + 1))
     keys = [(fl.private_key_to_bytes(private), fl.public_key_to_bytes(public)) for private, public in made]
     return [pair_key(keys[place][0], keys[place + 1][1]) for place in range(pairs)]
-
-
-def transcript_of(number: int) -> Transcript:
-    """What a server that follows the protocol has of client 1: its weight is in the clear, its self mask opened."""
-    nodes = {who: Node(who, vector_of(10 * number + who, LENGTH)) for who in (1, 2)}
-    keys = {who: node.set_up(2, 2, 2) for who, node in nodes.items()}
-    sealed = {who: node.share(keys) for who, node in nodes.items()}
-    masked = {who: node.masked({3 - who: sealed[3 - who][who]}) for who, node in nodes.items()}
-    shares = [node.unmask(nodes, ())[1, "seed"] for node in nodes.values()]
-    seed: bytes = flower().combine_shares(shares)
-    [weight, _] = without_masks(1, masked[1], seed, {})
-    # Client 1 subtracted the mask it shares with client 2, and its quantised weight is known.
-    known = round(nodes[1].weight / MAX_WEIGHT * LEVELS)
-    return Transcript(masked[1], seed, nodes[1].vector, (known - int(weight[0])) % MODULUS)
-
-
-def first_outputs(seeds: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """The first output of MT19937 under each of these seeds: three words of the initial state decide it.
-
-    Source: Matsumoto, Nishimura, "Mersenne Twister", 1998; initialisation of 2002 as numpy has it.
-    """
-    state, shifted = seeds.copy(), np.empty_like(seeds)
-    second = state
-    for place in range(1, 398):
-        np.right_shift(state, np.uint32(30), out=shifted)
-        np.bitwise_xor(state, shifted, out=state)
-        np.multiply(state, np.uint32(1812433253), out=state)
-        np.add(state, np.uint32(place), out=state)
-        if place == 1:
-            second = state.copy()
-    joined = seeds & np.uint32(0x80000000) | second & np.uint32(0x7FFFFFFF)
-    word = state ^ joined >> np.uint32(1) ^ (joined & np.uint32(1)) * np.uint32(0x9908B0DF)
-    word ^= word >> np.uint32(11)
-    word ^= word << np.uint32(7) & np.uint32(0x9D2C5680)
-    word ^= word << np.uint32(15) & np.uint32(0xEFC60000)
-    tempered: NDArray[np.uint32] = word ^ word >> np.uint32(18)
-    return tempered
 
 
 def alone(victim: Node) -> Floats:
