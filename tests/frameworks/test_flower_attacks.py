@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("flwr", reason="flwr is not installed here: run `make test-flower`")
 
-from benchmarks.peers import flower, flower_seam, flower_target
+from benchmarks.peers import flower, flower_seam, flower_stage
 from benchmarks.peers.flower_rounds import Round
 from benchmarks.peers.flower_seam import Node, PeerChanged
-from benchmarks.peers.flower_target import Flower, Questioned
+from benchmarks.peers.flower_stage import Flower, Questioned
 from protocols.adversary.inputs import LENGTH, TOLERANCE, alike, mean_error, vectors_of
 from protocols.adversary.scripts import SCRIPTS
 from protocols.adversary.targets import (
@@ -143,9 +143,9 @@ def test_a_vanished_name_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, sym
 
 
 def test_a_generator_that_no_longer_folds_its_seed_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flower_target, "expanded", lambda seed, shapes: [np.frombuffer(seed[:4], np.uint8)])
+    monkeypatch.setattr(flower_stage, "expanded", lambda seed, shapes: [np.frombuffer(seed[:4], np.uint8)])
     with pytest.raises(PeerChanged, match="no longer folds"):
-        flower_target.folded(b"0123456789ab")
+        flower_stage.folded(b"0123456789ab")
 
 
 def test_a_clients_reply_holds_what_the_mod_stores() -> None:
