@@ -32,7 +32,7 @@ def opens_anothers(opened: Floats | None, truth: Floats, files: Sequence[Path], 
     if opened is None or opened.shape != truth.shape:
         return Answer(False, words + readable)
     error = float(np.abs(opened - truth).max())
-    return Answer(error < CLOSE, f"{words}: another's update to {error:.1e}{readable}")
+    return Answer(error < CLOSE, f"{words}: its picture of another's update is off by {error:.1e}{readable}")
 
 
 def survives(endings: Sequence[tuple[str, Ending | str]]) -> Answer:

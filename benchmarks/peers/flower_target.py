@@ -111,7 +111,10 @@ TARGET = Target(
         "D4": "its accountant is dp-accounting's: see there",
         "D5": "it has no Laplace noise",
     },
-    {"F1": ("flower#7522", "flower#7570")},
+    {
+        "F1": ("flower#7522", "flower#7570"),
+        "D1": ("google/differential-privacy#378", "google/differential-privacy#464"),
+    },
 )
 
 if __name__ == "__main__":

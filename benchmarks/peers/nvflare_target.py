@@ -91,9 +91,7 @@ def shared_key() -> Answer:
         upload = names().serialize_nested_dict(encrypted(project.context_of("A"), {"w": update}))
         opened = names().deserialize_nested_dict(upload, project.context_of("B"))["w"].decrypt()
         files = list((project.folder / "B").iterdir())
-        return ciphertexts.opens_anothers(
-            np.array(opened), update, files, "the kit of client B opens client A's upload"
-        )
+        return ciphertexts.opens_anothers(np.array(opened), update, files, "what the kit of client B has")
 
 
 def add_up(message: str) -> None:
