@@ -16,16 +16,9 @@ class Check:
     id: str
     idea: str
 
-    @property
-    def against(self) -> str:
-        """What kind of library it is against."""
-        return AGAINST[self.id[0]]
-
     def __str__(self) -> str:
         return f"{self.id} {self.idea}"
 
-
-AGAINST = {"F": "masked sums", "N": "encrypted sums as deployed", "T": "ciphertexts", "D": "noise and accounting"}
 
 CHECKS = (
     Check("F1", "the key of a mask has fewer bits than a key needs"),
@@ -48,7 +41,7 @@ CHECKS = (
     Check("T1", "bytes that are no ciphertext end the process that reads them"),
     Check("T2", "a size that a message claims is believed"),
     Check("T3", "a bit flipped on the way is summed unnoticed"),
-    Check("T4", "what is released still carries the ciphertext's noise, from which the key follows"),
+    Check("T4", "what is released still carries the ciphertext's noise, from which a key can follow"),
     Check("T5", "a sum wraps around without a word"),
     Check("T6", "standard output carries a library's own notes"),
     Check("D1", "replace-one is accounted like add-or-remove-one"),

@@ -163,7 +163,7 @@ def notes() -> Answer:
 
 PROBES = {
     "N1": anothers,
-    "N2": lambda: ciphertexts.survives([("08 80 20 from one client", refused(HOLLOW))]),
+    "N2": lambda: ciphertexts.survives([("three bytes from one client", refused(HOLLOW))]),
     "N3": layers,
     "N4": poisoned,
     "N5": logs,

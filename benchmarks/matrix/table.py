@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks.matrix.checks import AGAINST, CHECKS
+from benchmarks.matrix.checks import CHECKS
 from benchmarks.matrix.finding import Finding, Outcome
 
 SIGNS = {
@@ -33,10 +34,10 @@ class Matrix:
         return f"{library} {' '.join(sorted(versions))}".strip()
 
     def rich(self) -> Table:
-        table = Table(title="attacks", caption=LEGEND, show_lines=False)
-        table.add_column("check", overflow="fold", min_width=30)
+        table = Table(title="attacks", caption=LEGEND, box=SIMPLE_HEAD)
+        table.add_column("check", overflow="fold", min_width=36)
         for library in self.libraries:
-            table.add_column(self.heading(library), justify="center", overflow="fold")
+            table.add_column(self.heading(library).replace(" ", "\n"), justify="center", overflow="fold")
         for check in self.checks:
             cells = (self.cells[check.id, library] for library in self.libraries)
             table.add_row(str(check), *(f"[{STYLES[cell.outcome]}]{SIGNS[cell.outcome]}[/]" for cell in cells))
@@ -46,8 +47,8 @@ class Matrix:
         """The table, and below it what was seen where a library fell and why others were not asked."""
         head = ("check", *map(self.heading, self.libraries))
         lines = [head, ("---", *(":-:",) * len(self.libraries))]
-        lines += [(str(check), *map(SIGNS.get, self._outcomes(check.id))) for check in self.checks]
-        table = "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+        lines += [(str(check), *(SIGNS[each] for each in self._outcomes(check.id))) for check in self.checks]
+        table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
         return f"{LEGEND}\n\n{table}\n{''.join(map(self._section, self.libraries))}".rstrip() + "\n"
 
     def _outcomes(self, check: str) -> list[Outcome]:
@@ -78,8 +79,3 @@ def escaped(text: str) -> str:
     for mark in ("\\", "|", "<", "*", "_", "[", "]"):
         text = text.replace(mark, f"\\{mark}")
     return text
-
-
-def kinds() -> str:
-    """What the letters of the checks say."""
-    return ", ".join(f"{letter} {what}" for letter, what in AGAINST.items())

@@ -8,7 +8,7 @@ Its SecAgg+ is attacked by the scripts of `protocols.adversary` (`flower_stage`)
 from __future__ import annotations
 
 import importlib
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ def noisy(value: float, count: int) -> Floats:
 
 
 def accountant(relation: str, sampling: str) -> Any:
-    """One of everybody's releases.  Raises: NotInstalled without the accountant that it stands on."""
+    """A new one.  Raises: NotInstalled without the accountant that it stands on."""
     peer = names()
     try:
         importlib.import_module("dp_accounting")
@@ -65,7 +65,12 @@ def accountant(relation: str, sampling: str) -> Any:
     return peer.RdpAccountant(peer.PrivacyConfig(REPEATED.delta, POPULATION, *settings))
 
 
-def spent(made: Any) -> float:
+def spent(relation: str, sampling: str) -> float:
+    return composed(accountant(relation, sampling))
+
+
+def composed(made: Any) -> float:
+    """Epsilon after the releases that every library is asked about."""
     made.compose(names().GaussianPrivacyEvent(REPEATED.noise, POPULATION, POPULATION), REPEATED.steps)
     return float(made.get_epsilon(REPEATED.delta))
 
@@ -74,7 +79,7 @@ def replace_one() -> Answer:
     """Under both of its ways to take everybody."""
     return privacy.replace_one(
         {
-            sampling: privacy.refused_in(lambda each=sampling: spent(accountant("REPLACE_ONE", each)))
+            sampling: privacy.refused_in(partial(spent, "REPLACE_ONE", sampling))
             for sampling in ("NO_AMPLIFICATION", "WITHOUT_REPLACEMENT")
         }
     )
@@ -83,7 +88,7 @@ def replace_one() -> Answer:
 def edited() -> Answer:
     """The state that it stores as JSON, less all but one release."""
     made, restored = (accountant("ADD_OR_REMOVE_ONE", "NO_AMPLIFICATION") for _ in range(2))
-    before = spent(made)
+    before = composed(made)
     state = made.state_dict()
     state["compositions"][0]["count"] = 1
     restored.load_state_dict(state)

@@ -143,7 +143,7 @@ def logs() -> Answer:
 PROBES = {
     "N1": shared_key,
     "N2": lambda: ciphertexts.survives(
-        [("08 80 20 from one client", ending_of(__spec__.name, "add_up", HOLLOW.hex()))]
+        [("three bytes from one client", ending_of(__spec__.name, "add_up", HOLLOW.hex()))]
     ),
     "N3": layers,
     "N4": poisoned,

@@ -113,7 +113,7 @@ def released() -> Answer:
     total = names().ckks_vector(own, integers)
     for _ in range(2):
         total += names().ckks_vector(own, integers)
-    return ciphertexts.carries_noise(np.array(total.decrypt()), 3.0 * integers)
+    return ciphertexts.carries_noise(np.array(total.decrypt()), (3 * integers).astype(np.float64))
 
 
 def overflow() -> Answer:
@@ -133,7 +133,9 @@ def notes() -> Answer:
 
 
 PROBES = {
-    "N2": lambda: ciphertexts.survives([("08 80 20", ending_of(__spec__.name, "add_to_vector", HOLLOW.hex()))]),
+    "N2": lambda: ciphertexts.survives(
+        [("three bytes added to a vector", ending_of(__spec__.name, "add_to_vector", HOLLOW.hex()))]
+    ),
     "T1": no_ciphertext,
     "T2": forged_size,
     "T3": flips,

@@ -1,15 +1,17 @@
 """The attack matrix: every check against this library and against every peer, in an environment of its own.
 
-    python -m benchmarks.suites.attacks [CHECK ...]          F1 F2 ...; `--save` stores the result and writes its page
+    python -m benchmarks.suites.attacks [CHECK ...]        F1 D8 ...; exit 1 where this library falls
 
 A peer that is not installed is named, with the reason. What a row says of a peer was seen in this very run.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from rich.console import Console
 from rich.table import Table
 
 from benchmarks.matrix.checks import BY_ID, CHECKS
@@ -71,3 +73,17 @@ def matrix_of(found: Iterable[VerdictRow]) -> Matrix:
 
 def table_of(found: Iterable[VerdictRow]) -> Table:
     return matrix_of(found).rich()
+
+
+def main() -> int:
+    found = list(rows(tuple(sys.argv[1:])))
+    console = Console(width=170)
+    console.print(table_of(found))
+    for row in found:
+        if row.peer.fell:
+            console.print(f"{row.peer.library} {row.case}: {row.peer.evidence}", markup=False)
+    return 0 if all(row.passed for row in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
