@@ -48,9 +48,10 @@ def upper(run: Run) -> float:
 
 
 def grid() -> Answer:
-    """The interval's own lower end stands for the finest grid."""
+    """The interval states its own error, and its lower end stands for the finest grid."""
     found = interval(FINE)
-    return privacy.grid(found.upper, found.lower or 0.0, None)
+    lower = found.lower or 0.0
+    return privacy.grid(found.upper, lower, told=found.upper - lower)
 
 
 def laplace(scale: float) -> float:
@@ -90,7 +91,7 @@ def less(first: int, last: int, pinned: bool) -> Answer:
     with tempfile.TemporaryDirectory() as folder:
         path, pin = Path(folder) / "run.ledger", Path(folder) / "pin" if pinned else None
         with Ledger.open(path, BUDGET, pin=pin) as ledger:
-            spend(ledger)
+            spend(ledger, REPEATED.steps)
             before = ledger.interval().upper
         take_out(path, first, last)
         try:
@@ -100,9 +101,9 @@ def less(first: int, last: int, pinned: bool) -> Answer:
             return privacy.edited_record(before, None, type(refusal).__name__ + " against its pin" * pinned)
 
 
-def spend(ledger: Ledger) -> None:
+def spend(ledger: Ledger, rounds: int) -> None:
     spent = GaussianEvent(Fraction(REPEATED.noise) ** 2, 1, 1, 0, 0)
-    for number in range(REPEATED.steps):
+    for number in range(rounds):
         context = hashlib.sha256(bytes([number])).digest()
         charge = Charge("matrix", number, "clients", "sum", spent, CLIENTS, context)
         ledger.commit(ledger.reserve(charge), Outcome(CLIENTS, spent, context))

@@ -89,7 +89,7 @@ def grid(default: float, fine: float, told: float | None = None) -> Answer:
     """D2. Its epsilon of `FINE` as it comes, and on the finest grid tried; the error that the first one states."""
     off = default / fine - 1
     within = off <= GRID_SHARE if told is None else default - fine <= told
-    stated = "no error is stated" if told is None else f"it states {told:.2g}"
+    stated = "no error is stated" if told is None else f"it states an error of {told:.2g}"
     return Answer(not within, f"{FINE}: {default:.4f} as it comes, {fine:.4f} on a finer grid ({off:+.1%}); {stated}")
 
 

@@ -53,10 +53,10 @@ class Target:
             return Finding(check, self.library, version, Outcome.NOT_APPLICABLE, str(reason))
         except NotInstalled as reason:
             return Finding(check, self.library, version, Outcome.NOT_INSTALLED, str(reason))
+        evidence = answer.evidence.strip()
         if not answer.fell:
-            return Finding(check, self.library, version, Outcome.WITHSTOOD, answer.evidence)
-        issues = self.upstream.get(check, ())
-        return Finding(check, self.library, version, Outcome.FELL, answer.evidence, issues)
+            return Finding(check, self.library, version, Outcome.WITHSTOOD, evidence)
+        return Finding(check, self.library, version, Outcome.FELL, evidence, self.upstream.get(check, ()))
 
     def main(self) -> None:
         """Run what the command line asks for."""
