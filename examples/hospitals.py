@@ -1,8 +1,9 @@
 """Three hospitals learn under a key that none of them holds: `python examples/hospitals.py [FOLDER]`.
 
-Each hospital has three departments with tumour measurements and holds one of three parts of the key; any two hospitals open a sum. The
-server keeps no key. A `Hospital` here is what runs at one site: it has a folder of its own, and bytes are all that
-enters and leaves it. Between rounds every site is started anew from its folder; in the rounds of `AWAY` one is offline.
+Each hospital has three departments with tumour measurements and holds one of three parts of the key; any two hospitals
+open a sum. The server keeps no key. A `Hospital` here is what runs at one site: it has a folder of its own, and bytes
+are all that enters and leaves it. Between rounds every site is started anew from its folder; in the rounds of `AWAY`
+one is offline.
 
 Two of three assumes that no hospital helps a server that lies. Where one might, all three must open, and none may be
 away: `Keys.recommended(3, openings, corrupt=1)`.
