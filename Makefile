@@ -14,7 +14,7 @@ LEAST_TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/least-tenseal,.venv-least-tens
 PINS = $(1)/bin/python -c 'from benchmarks.peers import pinned; print(*pinned("$(2)"))'
 
 .PHONY: install browser peers environments demo test test-half test-other-half test-slow test-flower test-pfl test-nvflare \
-	test-tenseal lint bench fuzz clean
+	test-tenseal lint bench docs fuzz clean
 
 install: $(STAMP)
 
@@ -112,6 +112,15 @@ $(LEAST_TENSEAL)/.installed: pyproject.toml
 
 test-tenseal: $(LEAST_TENSEAL)/.installed
 	$(LEAST_TENSEAL)/bin/python -m pytest -q tests/secagg/ckks/test_seal.py tests/attacks/test_key_recovery_seal.py
+
+# Into build/site, which reads from disk as it is; a warning, a link or an anchor that leads nowhere ends it.
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	$(BIN)/python -m site_pages.checking build/site
 
 bench: install peers
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
