@@ -134,12 +134,12 @@ dist: install
 	rm -rf dist
 	$(BIN)/python -m release.dist dist
 
-# From the wheel alone: all commands, and two rounds of each protocol; `test-release` plays the whole demo.
+# From the wheel alone: all commands, and two rounds of the demo; `test-release` plays the whole demo of each protocol.
 test-dist: install
-	$(BIN)/python -m release.bare dist/*.whl 2
+	$(BIN)/python -m release.bare dist/*.whl 2 pairwise
 
 test-release: dist
-	$(BIN)/python -m release.bare dist/*.whl
+	$(BIN)/python -m release.bare dist/*.whl 30 pairwise oneshot ckks
 
 # One environment for each extra, gigabytes together; EXTRAS="report flower" makes some.
 check-extras: dist

@@ -1,7 +1,7 @@
 """The command from the wheel alone, in an environment of its own and outside any checkout.
 
-`python -m release.bare WHEEL [ROUNDS]`: with core only, every command that needs no extra works and the demo names the
-one it needs; with `report` the demo trains so many rounds of each protocol, 30 unless said.
+`python -m release.bare WHEEL ROUNDS PROTOCOL ...`: with core only, every command that needs no extra works and the demo
+names the one it needs; with `report` the demo trains so many rounds by each protocol.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from release.environments import install, unknowing
 
-ROUNDS = 30
-PROTOCOLS = ("pairwise", "oneshot", "ckks")
 # What must work without any extra, and the keys of its result that say so.
 CORE: dict[tuple[str, ...], str] = {
     ("simulate", "--clients", "8", "--dim", "1000", "--dropout", "0.2"): "exact",
@@ -49,10 +47,13 @@ def secagg(environment: Path, folder: Path, *arguments: str) -> tuple[int, dict[
         cwd=folder,
         env=unknowing(),
         check=False,
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
-    return done.returncode, json.loads(done.stdout)
+    try:
+        return done.returncode, json.loads(done.stdout)
+    except json.JSONDecodeError as wrong:
+        raise ValueError(f"secagg {' '.join(arguments)} printed no JSON: {done.stdout}{done.stderr}") from wrong
 
 
 def core(environment: Path, folder: Path) -> Iterator[str]:
@@ -79,7 +80,7 @@ def demo(environment: Path, folder: Path, protocol: str, rounds: int) -> Iterato
             yield f"secagg ledger {command}: exit {code}, {result}"
 
 
-def problems(wheel: Path, rounds: int, folder: Path) -> Iterator[str]:
+def problems(wheel: Path, rounds: int, protocols: Iterable[str], folder: Path) -> Iterator[str]:
     """Everything that does not work from this wheel."""
     environment = folder / "environment"
     if refused := install(environment, wheel, None):
@@ -89,20 +90,20 @@ def problems(wheel: Path, rounds: int, folder: Path) -> Iterator[str]:
     if refused := install(environment, wheel, "report"):
         yield refused
         return
-    for protocol in PROTOCOLS:
+    for protocol in protocols:
         yield from demo(environment, folder, protocol, rounds)
 
 
-def main(wheel: Path, rounds: int) -> int:
+def main(wheel: Path, rounds: int, protocols: Sequence[str]) -> int:
     """0 when all works, 1 with what does not."""
     with tempfile.TemporaryDirectory() as folder:
-        found = list(problems(wheel, rounds, Path(folder)))
+        found = list(problems(wheel, rounds, protocols, Path(folder)))
     for problem in found:
         print(problem)
     if not found:
-        print(f"{wheel.name} alone: {len(CORE)} commands, then {rounds} rounds of {', '.join(PROTOCOLS)}")
+        print(f"{wheel.name} alone: {len(CORE)} commands, then {rounds} rounds of {', '.join(protocols)}")
     return 1 if found else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else ROUNDS))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))

@@ -13,14 +13,23 @@ import tempfile
 import venv
 from pathlib import Path
 
-from release.declared import CORE
+from release.declared import CORE, plain
 from release.environments import install, pip, unknowing
 from release.installed import OURS, packages
 from release.source import ROOT
 
 BILLS = (CORE, "all")
 GENERATOR = "cyclonedx-bom>=7,<8"
-ASKED = ("environment", "--mc-type", "library", "--output-reproducible", "--validate", "--spec-version", "1.6")
+ASKED = (
+    "environment",
+    "--output-reproducible",
+    "--validate",
+    "--spec-version",
+    "1.6",
+    "--mc-type",
+    "library",
+    "--pyproject",
+)
 
 
 def generator(folder: Path) -> Path:
@@ -51,7 +60,7 @@ def write(command: Path, environment: Path, bill: Path) -> None:
 
 def missing(bill: Path, environment: Path) -> set[str]:
     """Installed packages that a bill does not name."""
-    named = {component["name"].lower().replace("_", "-") for component in json.loads(bill.read_bytes())["components"]}
+    named = {plain(component["name"]) for component in json.loads(bill.read_bytes())["components"]}
     return {package.name for package in packages(environment)} - named - {OURS}
 
 
