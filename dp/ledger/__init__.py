@@ -15,7 +15,8 @@ checkpoint where opening may begin                              rotation   a key
 exporting  as lines of JSON and back, copies                    replay     every figure computed anew
 stating    everything it says, as values                        statement  those values
 opening    what is expected of one that is opened               records    what stands of one reservation
-erasing    which openings were taken out, signed
+erasing    which openings were taken out, signed                connection what SQLite is told, and its errors
+rows       rows of the file as what they say
 """
 
 from __future__ import annotations

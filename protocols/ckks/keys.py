@@ -9,7 +9,7 @@ that a bystander does not; pieces pass it sealed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -44,7 +44,14 @@ from protocols.party import APP, Blame, Envelope, PartyId, Role, Step, Wait, nam
 from protocols.plan import ContextBytes
 from protocols.verifying import Verifier
 from protocols.wire import U32, Bytes32, Supplied
-from secagg.ckks.ceremony import check_commitment, check_probe, covering_sets, probe_plan, transcript_of
+from secagg.ckks.ceremony import (
+    check_commitment,
+    check_probe,
+    covering_sets,
+    false_dealers,
+    probe_plan,
+    transcript_of,
+)
 from secagg.ckks.plan import Keys, Mode
 from secagg.ckks.share import combine, fits_degree
 from secagg.ckks.wire import check_planes, unpack
@@ -274,7 +281,8 @@ def close_certifying(room: Certifying) -> Step:
     all_of(room)
     company = room.company
     checks = tuple(room.arrived[who] for who in company.holders)
-    if not of_one_dealing([said.value for said in checks], company):
+    values = {holder: said.value for holder, said in enumerate(checks, start=1)}
+    if not fits_degree(values, company.epoch.plan.keys.threshold):
         letter = Envelope(company.holders, Dispute(checks))
         return Disputing(company, checks, {}), [letter, wait(Disputing.__name__, company)]
     certificate = Certificate(company.epoch, room.public, checks)
@@ -321,11 +329,6 @@ def close_probing(room: Probing) -> Step:
     return Certified(room.certificate), [Envelope((APP,), Made(room.certificate))]
 
 
-def of_one_dealing(values: Sequence[int], company: Company) -> bool:
-    """Whether these numbers, one of each holder, lie on one polynomial of degree t - 1."""
-    return fits_degree(dict(enumerate(values, start=1)), company.epoch.plan.keys.threshold)
-
-
 def keep_summands(room: Disputing, who: PartyId, letter: Summands) -> Disputing:
     company = room.company
     if len(letter.values) != len(company.holders):
@@ -342,9 +345,10 @@ def close_disputing(room: Disputing) -> Step:
     silent = tuple(who for who in company.holders if who not in room.arrived)
     if silent:
         raise BadDealing(silent)
-    columns = zip(*(room.arrived[who].values for who in company.holders), strict=True)
-    dealt = zip(company.holders, columns, strict=True)
-    raise BadDealing(tuple(who for who, column in dealt if not of_one_dealing(column, company)))
+    told = {company.place(who): letter.values for who, letter in room.arrived.items()}
+    summands = {holder: dict(enumerate(values, start=1)) for holder, values in told.items()}
+    guilty = false_dealers(summands, company.epoch.plan.keys.threshold)
+    raise BadDealing(tuple(company.holders[dealer - 1] for dealer in guilty))
 
 
 keymaker.room(Probing, Partial, keep=keep_probe, complete=everybody, close=close_probing, name=lambda room: room.name)

@@ -104,19 +104,12 @@ def summand(gamma: Residues, dealt: Dealt) -> int:
     return (inner(gamma, dealt.share.residues) + int(dealt.mask.residues[0])) % PRIME
 
 
-def check_value(gamma: Residues, deals: Iterable[Dealt]) -> int:
-    """y_i: the sum of the summands of all dealers. Whether all y_i fit is `share.check_degree`.
-
-    Guarantee: a sum of deals that is on no polynomial of degree t - 1 passes with probability 1/q.
-    """
-    return sum(summand(gamma, dealt) for dealt in deals) % PRIME
-
-
 def false_dealers(summands: Mapping[int, Mapping[int, int]], threshold: int) -> tuple[int, ...]:
     """Dealers whose summands, by holder and dealer, lie on no polynomial of degree t - 1.
 
-    When the y_i do not fit and every holder's summands add up to its y_i, at least one dealer is named. A holder that
-    lies about one summand gets an honest dealer named: the box that it was sent settles which of the two it is.
+    When the y_i do not fit and every holder's summands add up to its y_i, at least one dealer is named. Whether all
+    y_i fit is `share.check_degree`: a sum of deals on no polynomial of degree t - 1 fits with probability 1/q. A holder
+    that lies about one summand gets an honest dealer named: the box that it was sent settles which of the two it is.
     Raises: BadParameters for fewer holders than t, or holders that name other dealers.
     """
     dealers = sorted({dealer for row in summands.values() for dealer in row})
@@ -124,11 +117,6 @@ def false_dealers(summands: Mapping[int, Mapping[int, int]], threshold: int) -> 
         raise BadParameters("every holder publishes a summand of every dealer")
     columns = {dealer: {holder: row[dealer] for holder, row in summands.items()} for dealer in dealers}
     return tuple(dealer for dealer, column in columns.items() if not fits_degree(column, threshold))
-
-
-def false_holders(values: Mapping[int, int], summands: Mapping[int, Mapping[int, int]]) -> tuple[int, ...]:
-    """Holders whose summands do not add up to the y_i that they published before."""
-    return tuple(i for i in sorted(values) if sum(summands[i].values()) % PRIME != values[i])
 
 
 def probe_plan(plan: CkksPlan) -> CkksPlan:

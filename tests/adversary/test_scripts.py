@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocols import plan as plans
 from protocols.adversary import inputs, ours, passive
 from protocols.adversary.ours import Ours
 from protocols.adversary.scripts import SCRIPTS, verdicts
@@ -27,7 +26,7 @@ from protocols.adversary.targets import (
 from protocols.adversary.verdict import Inexpressible, Outcome, Refused, Script, Verdict
 from protocols.pairwise import client as pairwise_client
 from protocols.party import PartyId
-from protocols.plan import Promise
+from protocols.plan import Promise, proposal
 from secagg import parameters
 from secagg.keys import Seed
 from secagg.masks import Correction, unmask_into
@@ -96,11 +95,11 @@ def test_without_witnesses_and_with_a_low_threshold_a_split_view_opens_a_vector(
 
     monkeypatch.setattr(parameters, "_complete", low)
     monkeypatch.setattr(pairwise_client, "check_witnesses", lambda state, message: None)
-    plans._parameters.cache_clear()
+    proposal._parameters.cache_clear()
     try:
         verdict = SCRIPTS["split_view"].against(Ours())
     finally:
-        plans._parameters.cache_clear()
+        proposal._parameters.cache_clear()
     assert verdict.succeeded, verdict.evidence
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from protocols import plan as plans
 from protocols.errors import CohortTooSmall, ViewMismatch
 from protocols.messages import (
     Inbox,
@@ -33,7 +32,7 @@ from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import session as names
 from protocols.pairwise.session import Session
 from protocols.party import PartyId
-from protocols.plan import Agreement
+from protocols.plan import Agreement, proposal
 from secagg.graph import HararyGraph, Parameters
 from secagg.keys import Context
 from secagg.masks import Correction
@@ -179,7 +178,7 @@ def test_every_client_computes_the_same_ring_and_another_roster_gives_another(
     row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ring = Parameters(4, 3, 1, 5, -40.0, -30.0)
-    monkeypatch.setattr(plans, "_parameters", lambda clients, assumption, graph: ring)
+    monkeypatch.setattr(proposal, "_parameters", lambda clients, assumption, graph: ring)
     stage = Rosters(10, min_cohort=5)
     for who in stage.ids[:8]:
         stage.show(who, range(9))

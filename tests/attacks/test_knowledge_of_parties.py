@@ -11,13 +11,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from protocols import plan as plans
 from protocols.errors import UnsafeUnmask
 from protocols.messages import Survivors, Unmask, Witness
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import session as names
 from protocols.party import PartyId
-from protocols.plan import RoundPlan
+from protocols.plan import RoundPlan, proposal
 from secagg.graph import HararyGraph, Parameters
 from tests.attacks.closure import Knowledge, World, complete, every
 from tests.attacks.liar import Liar
@@ -193,7 +192,7 @@ GAPS, OWN = (0, 1, 2, 7, 8, 9), (1, 8)
 
 def on_a_ring(monkeypatch: pytest.MonkeyPatch) -> tuple[Liar, int]:
     """Fourteen clients with six neighbours each, and the list that cuts them in two."""
-    monkeypatch.setattr(plans, "_parameters", lambda clients, assumption, graph: RING)
+    monkeypatch.setattr(proposal, "_parameters", lambda clients, assumption, graph: RING)
     stage = Stage(14)
     stage.company.plan = RoundPlan.recommend(
         14, dropout=Fraction(1, 7), corrupt=Fraction(1, 7), min_cohort=9, max_weight=8

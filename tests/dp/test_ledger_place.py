@@ -28,6 +28,7 @@ from dp.errors import (
     WrongVersion,
 )
 from dp.ledger import Ledger, Standing, genesis, session, store
+from dp.ledger import connection as connections
 from dp.ledger.charge import Randomness
 from dp.ledger.genesis import Beginning, create
 from dp.ledger.opening import only_budget
@@ -160,8 +161,8 @@ def test_a_network_file_system_is_refused_by_name(
 @rows("L10")
 def test_a_place_without_locks_is_refused(row: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # SQLite's own lockless file layer stands for a file system without locks.
-    real = store._connect
-    monkeypatch.setattr(store, "_connect", lambda p, mode, seconds: real(p, f"{mode}&vfs=unix-none", seconds))
+    real = connections.connect
+    monkeypatch.setattr(connections, "connect", lambda p, mode, seconds: real(p, f"{mode}&vfs=unix-none", seconds))
     with pytest.raises(StorageRefused):
         Ledger.open(path, WIDE)
     assert not path.exists()
@@ -176,13 +177,13 @@ def test_where_the_kernel_is_silent_two_writers_must_exclude_each_other(
     write_rounds(path, 1)
     other = path.with_name("other.ledger")
     write_rounds(other, 1)
-    real, opened = store._connect, []
+    real, opened = connections.connect, []
 
     def second_lands_elsewhere(where: Path, mode: str, seconds: float) -> sqlite3.Connection:
         opened.append(where)
         return real(other if len(opened) == 2 else where, mode, seconds)
 
-    monkeypatch.setattr(store, "_connect", second_lands_elsewhere)
+    monkeypatch.setattr(connections, "connect", second_lands_elsewhere)
     with pytest.raises(StorageRefused, match="two writers"):
         Ledger.open(path)
     assert opened == [path, path]

@@ -16,7 +16,7 @@ from unittest import mock
 
 import numpy as np
 
-from protocols import codec, plan
+from protocols import codec
 from protocols.codec import kind_of
 from protocols.endpoint import Client
 from protocols.errors import TooFewClients
@@ -28,7 +28,7 @@ from protocols.messages import Masked, Roster, Submit, Unmask
 from protocols.pairwise import server as pairwise_server
 from protocols.pairwise.session import Session
 from protocols.party import PartyId
-from protocols.plan import Promise, RoundPlan
+from protocols.plan import Promise, RoundPlan, proposal
 from secagg.errors import NoParameters
 from secagg.graph import Assumption, GraphMode, HararyGraph, Parameters
 from secagg.keys import verify
@@ -41,7 +41,7 @@ MIN_COHORT = 3
 MAX_WEIGHT = 1 << 12
 REMEMBERED = 1 << 15
 
-dense_parameters = plan._parameters
+dense_parameters = proposal._parameters
 
 
 def degree_of(n: int) -> int:
@@ -65,8 +65,8 @@ def stage() -> Iterator[None]:
     """Inside, rings are thin, and what every step computes anew from public bytes is remembered."""
     remembered_verify = functools.lru_cache(REMEMBERED)(verify)
     with (
-        mock.patch.object(plan, "_parameters", small_rings),
-        mock.patch.object(plan, "Encoding", functools.lru_cache(plan.Encoding)),
+        mock.patch.object(proposal, "_parameters", small_rings),
+        mock.patch.object(proposal, "Encoding", functools.lru_cache(proposal.Encoding)),
         mock.patch.object(codec, "verify", remembered_verify),
         mock.patch.object(pairwise_server, "verify", remembered_verify),
     ):

@@ -7,13 +7,14 @@ from functools import partial
 
 import pytest
 
-from protocols import codec, coding, messages, party, plan, wire
+from protocols import codec, coding, messages, party, wire
 from protocols.errors import Malformed
 from protocols.messages import Witness
 from protocols.pairwise import client as pairwise_client
 from protocols.pairwise import recovery, session
 from protocols.pairwise import server as pairwise_server
 from protocols.party import SERVER
+from protocols.plan import agreement, policy, proposal
 from tests.fuzz import loops, targets
 from tests.fuzz.corpus import frame_seeds, recordings
 from tests.fuzz.lines import Target, Watch, guided, unguided
@@ -22,7 +23,8 @@ from tests.fuzz.mutate import Seed
 BUDGET = 20_000
 RUNS = 1500
 NUMBER = 5
-WATCHED = (codec, coding, messages, party, plan, wire, pairwise_client, recovery, session, pairwise_server)
+PLANS = (agreement, policy, proposal)
+WATCHED = (codec, coding, messages, party, *PLANS, wire, pairwise_client, recovery, session, pairwise_server)
 Tell = Callable[[str], None]
 
 

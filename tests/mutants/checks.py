@@ -22,7 +22,7 @@ CHECKED = {
     "protocols/oneshot/convener.py": None,
     "protocols/oneshot/messages.py": None,
     "protocols/oneshot/epoch.py": None,
-    "protocols/plan.py": {"check", "check_parameters", "identity_of"},
+    "protocols/plan/policy.py": {"check", "check_parameters", "identity_of"},
     "protocols/messages.py": {"from_bitmap", "__post_init__"},
     "protocols/codec.py": {"read_header", "open_frame", "decode_body"},
     "protocols/party.py": {"arrive"},

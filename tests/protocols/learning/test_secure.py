@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dp import Budget, Ledger
+from dp import AdaptiveClip, Budget, Ledger
 from dp.events import GaussianEvent
 from protocols.errors import BadPlan, Misused, TooFewClients, WrongUpdate
 from protocols.learning import (
@@ -37,7 +37,7 @@ from protocols.learning import (
     split_sizes,
 )
 from protocols.party import PartyId
-from protocols.plan import AdaptiveClip, Excess, Promise, RoundPlan
+from protocols.plan import Excess, Promise, RoundPlan
 from protocols.private import CohortIncomplete
 from protocols.simulate import Exchange, Fate, FaultPlan, Lost
 from protocols.tensors import Layout
