@@ -148,6 +148,12 @@ def test_the_fastest_tests_come_first_and_one_at_least() -> None:
     ]
 
 
+def test_a_test_that_only_looks_at_a_constant_is_run_too() -> None:
+    mutant = Mutant("f.py", "", "LEAST = 3", "3 -> 4", 1, 1, 0, 1, "4")
+    tests = {"f.py": {5: frozenset({"a"})}, "g.py": {2: frozenset({"b"})}}
+    assert Reach({"a": 1.0, "b": 1.0, "constant": 0.0}, tests).of(mutant, 9.0) == ["a", "constant"]
+
+
 def test_every_survivor_is_still_there_and_judged() -> None:
     known = {file: {mutant.key for mutant in mutants_of(file)} for file in {row["file"] for row in SURVIVORS}}
     keys = [(row["file"], row["function"], row["line"], row["change"], row.get("nth", 1)) for row in SURVIVORS]
