@@ -135,7 +135,8 @@ class Runner:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.items = {item.nodeid: item for item in session.items}
-        self.good = self.work(self)
+        # A file that cannot be collected is an error like any other.
+        self.good = not session.testsfailed and self.work(self)
         return True
 
     def passes(self, name: str) -> bool:
