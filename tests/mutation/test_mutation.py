@@ -90,7 +90,14 @@ def test_a_mutant_is_another_program_in_which_no_line_has_moved(tmp_path: Path) 
 
 
 SMALL = "LEAST = 3\n\ndef enough(count):\n    return count >= LEAST\n\ndef unseen():\n    return 1\n"
-TESTS = "from planted import LEAST, enough\n\nLENGTH = [None][LEAST // 4]\n\ndef test_enough():\n    assert enough(4)\n    assert not enough(1)\n"
+TESTS = """from planted import LEAST, enough
+
+LENGTH = [None][LEAST // 4]
+
+def test_enough():
+    assert enough(4)
+    assert not enough(1)
+"""
 
 
 @pytest.fixture
