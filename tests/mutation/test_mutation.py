@@ -15,7 +15,7 @@ from tests.mutation.running import Reach, Runner, functions_of, import_instead, 
 HERE = Path(__file__).parent
 SURVIVORS = tomllib.loads((HERE / "survivors.toml").read_text(encoding="utf-8"))["survivor"]
 TARGETS = tomllib.loads((HERE / "targets.toml").read_text(encoding="utf-8"))
-JUDGEMENTS = ("equivalent: ", "performance only: ", "chance only: ")
+JUDGEMENTS = ("equivalent: ", "performance only: ", "chance only: ", "message only: ")
 PLANTED = '''"""A docstring of 3 < 4."""
 
 from __future__ import annotations

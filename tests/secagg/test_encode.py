@@ -81,7 +81,7 @@ def test_the_step_is_the_finest_power_of_two_and_the_ring_the_smallest(
 
 
 def test_a_clip_of_one_keeps_all_its_bits_and_a_float_clip_is_its_binary_value() -> None:
-    assert (PLAIN.levels, PLAIN.fraction_bits, PLAIN.step) == (32768, 15, 2.0**-15)
+    assert (PLAIN.levels, PLAIN.fraction_bits, PLAIN.step, PLAIN.noise_bound) == (32768, 15, 2.0**-15, 0)
     assert Encoding(Fraction(1), 16, 1, 100) == PLAIN == Encoding(1, 16, 1, 100)
     assert Encoding(0.1, 16, 1, 100).clip == Fraction(0.1) != Fraction(1, 10)
     assert Encoding(0.1, 16, 1, 100) != Encoding(0.1, 16, 1, 100, rounding=Rounding.NEAREST)
@@ -164,6 +164,20 @@ def test_rounding_is_unbiased_and_nearest_is_not(part: float) -> None:
     assert abs(np.mean(rounding_of(PLAIN, x)) - (7 + part)) < five_errors
     nearest = Encoding(1.0, 16, 1, 100, rounding=Rounding.NEAREST)
     assert abs(np.mean(rounding_of(nearest, x)) - (7 + part)) > five_errors
+
+
+def test_uniform_numbers_have_24_bits() -> None:
+    keystream = Cipher(algorithms.AES(SEED.expose()), modes.CTR(bytes(16))).encryptor().update(bytes(4 * 1000))
+    uniform = (np.frombuffer(keystream, "<u4") >> 8) / 2.0**24
+    # The least y that is rounded up by each of them, and a y that is less by half of their last bit.
+    assert set(rounding_of(PLAIN, (1 - uniform) * PLAIN.step)) == {1}
+    assert set(rounding_of(PLAIN, (1 - uniform - 2.0**-25) * PLAIN.step)) == {0}
+
+
+@pytest.mark.parametrize("weight", [1, 2, 3, 5])
+def test_the_weight_multiplies_the_rounded_integer(weight: int) -> None:
+    encoding, x = Encoding(1.0, 16, 5, 10), np.linspace(-1, 1, 77)
+    assert rounding_of(encoding, x, weight) == [weight * z for z in rounding_of(encoding, x, 1)]
 
 
 def test_the_errors_of_stochastic_rounding_are_as_promised() -> None:
@@ -385,8 +399,9 @@ def test_nothing_broadcasts(length: int) -> None:
         PLAIN.encode_into(PLAIN.ring.zeros(3), np.ones(3), 1, SEED, -1, 3)
     with pytest.raises(BadParameters, match="expected one row"):
         PLAIN.encode_into(np.zeros(3, "<u8"), np.ones(3), 1, SEED)
-    with pytest.raises(BadParameters, match="expected one row"):
-        PLAIN.decode(np.zeros(3, "<u8"), 1)
+    for size in (0, 3):
+        with pytest.raises(BadParameters, match="expected one row"):
+            PLAIN.decode(np.zeros(size, "<u8"), 1)
 
 
 def test_an_empty_vector_is_encoded_as_nothing() -> None:
