@@ -87,9 +87,13 @@ def source_hash(file: str) -> str:
 
 
 def pending(files: list[str], sample: int | None, in_function: bool) -> list[tuple[Verdicts, Mutant]]:
-    """Every mutant not yet killed that stands in a function, or in none."""
-    every = [Verdicts.of(file, sample) for file in files]
-    return [(each, mutant) for each in every for mutant in each.survivors() if bool(mutant.function) == in_function]
+    """Every mutant neither killed nor judged that stands in a function, or in none.
+
+    In the order of their hashes: what a run that is cut has seen is a sample.
+    """
+    every, rightly = [Verdicts.of(file, sample) for file in files], judged()
+    left = [(each, mutant) for each in every for mutant in each.survivors() if mutant.key not in rightly]
+    return sorted((pair for pair in left if bool(pair[1].function) == in_function), key=lambda pair: name_of(pair[1]))
 
 
 def try_functions(target: Target, into: Path, sample: int | None) -> bool:
