@@ -13,8 +13,8 @@ NVFLARE := $(if $(PEERS_HOME),$(PEERS_HOME)/nvflare,.venv-nvflare)
 LEAST_TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/least-tenseal,.venv-least-tenseal)
 PINS = $(1)/bin/python -c 'from benchmarks.peers import pinned; print(*pinned("$(2)"))'
 
-.PHONY: install browser peers environments demo test test-half test-other-half test-slow test-flower test-pfl test-nvflare \
-	test-tenseal lint bench fuzz clean
+.PHONY: install browser peers environments demo test test-half test-other-half test-slow coverage coverage-half \
+	coverage-other-half test-flower test-pfl test-nvflare test-tenseal lint bench fuzz clean
 
 install: $(STAMP)
 
@@ -50,6 +50,19 @@ test-other-half:
 
 test-slow: install
 	$(BIN)/python -m pytest -q -m slow
+
+# Every branch of what pyproject.toml lists under [tool.coverage.report], by the tests of `make test`; it names what is not.
+coverage: install
+	$(BIN)/coverage erase
+	$(MAKE) --no-print-directory --jobs=2 coverage-half coverage-other-half
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+coverage-half:
+	$(BIN)/coverage run -m pytest -q -m "not slow" $(HALF)
+
+coverage-other-half:
+	$(BIN)/coverage run -m pytest -q -m "not slow" tests $(addprefix --ignore=,$(HALF))
 
 lint: install
 	$(BIN)/ruff check .
