@@ -249,13 +249,16 @@ def test_where_the_kernel_is_silent_another_refusal_than_of_the_second_lock_is_t
     write_rounds(path, 1)
     real, opened = connections.connect, []
 
-    def second_is_for_reading(where: Path, mode: str, seconds: float) -> sqlite3.Connection:
+    def second_is_interrupted(where: Path, mode: str, seconds: float) -> sqlite3.Connection:
         opened.append(where)
-        return real(where, "ro" if len(opened) == 2 else mode, seconds)
+        found = real(where, mode, seconds)
+        if len(opened) == 2:
+            found.set_progress_handler(lambda: 1, 1)
+        return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(connections, "connect", second_is_for_reading)
-        with pytest.raises(StorageRefused, match="readonly"):
+        patch.setattr(connections, "connect", second_is_interrupted)
+        with pytest.raises(StorageRefused, match="interrupted"):
             Ledger.open(path)
     with Ledger.open(path) as ledger:
         assert ledger.verify().ok
