@@ -16,6 +16,7 @@ PINS = $(1)/bin/python -c 'from benchmarks.peers import pinned; print(*pinned("$
 .PHONY: install browser peers environments demo test test-half test-other-half test-slow test-flower test-pfl test-nvflare \
 	test-tenseal lint bench fuzz clean
 .PHONY: docs mutation
+.PHONY: coverage coverage-half coverage-other-half
 
 install: $(STAMP)
 
@@ -55,6 +56,19 @@ test-slow: install
 # Hours, at night; a run that was cut goes on where it was. TARGETS="prg masks" for some, SAMPLE=10 for ten mutants a file.
 mutation: install
 	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m tests.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(TARGETS)
+
+# Every branch of what pyproject.toml lists under [tool.coverage.report], by the tests of `make test`; it names what is not.
+coverage: install
+	$(BIN)/coverage erase
+	$(MAKE) --no-print-directory --jobs=2 coverage-half coverage-other-half
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+coverage-half:
+	$(BIN)/coverage run -m pytest -q -m "not slow" $(HALF)
+
+coverage-other-half:
+	$(BIN)/coverage run -m pytest -q -m "not slow" tests $(addprefix --ignore=,$(HALF))
 
 lint: install
 	$(BIN)/ruff check .
