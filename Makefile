@@ -15,6 +15,7 @@ PINS = $(1)/bin/python -c 'from benchmarks.peers import pinned; print(*pinned("$
 
 .PHONY: install browser peers environments demo test test-half test-other-half test-slow test-flower test-pfl test-nvflare \
 	test-tenseal lint bench fuzz clean
+.PHONY: docs mutation
 
 install: $(STAMP)
 
@@ -50,6 +51,10 @@ test-other-half:
 
 test-slow: install
 	$(BIN)/python -m pytest -q -m slow
+
+# Hours, at night; a run that was cut goes on where it was. TARGETS="prg masks" for some, SAMPLE=10 for ten mutants a file.
+mutation: install
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m tests.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(TARGETS)
 
 lint: install
 	$(BIN)/ruff check .
@@ -112,6 +117,15 @@ $(LEAST_TENSEAL)/.installed: pyproject.toml
 
 test-tenseal: $(LEAST_TENSEAL)/.installed
 	$(LEAST_TENSEAL)/bin/python -m pytest -q tests/secagg/ckks/test_seal.py tests/attacks/test_key_recovery_seal.py
+
+# Into build/site, which reads from disk as it is; a warning, a link or an anchor that leads nowhere ends it.
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	$(BIN)/python -m site_pages.checking build/site
 
 bench: install peers
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.learning`: how the server's rules learn where clients differ; into docs/learning.md.
+"""`python -m benchmarks.learning`: how the server's rules learn where clients differ; into docs/explanation/learning.md.
 
 20 clients share real digits, dealt evenly or by Dirichlet(0.1) labels; two fixed groups of 10, one of them at random in
 each round. Every mean goes through the ideal functionality, which no protocol differs from in a bit: one run is made
@@ -62,7 +62,7 @@ SECURE = ("FedAdam(0.1)", "Dirichlet(0.1)", SEEDS[0])
 # A mean accuracy that differs by less is the same: it is seven of the 1347 images that three runs are tested on.
 MATCH = 0.005
 RESULT = pages.RESULTS / "learning.json"
-DOCS = pages.DOCS / "learning.md"
+DOCS = pages.DOCS / "explanation/learning.md"
 COMMAND = "python -m benchmarks.learning"
 PLAN = RoundPlan.recommend(GROUP, dropout=0.2, corrupt=0.1, clip=4, task="learning")
 

@@ -1,7 +1,7 @@
 """Tables inside documents, written from stored results and never by hand.
 
 python -m benchmarks --suite compression --save     results/<date>-compression.json, and the table in its page
-python -m benchmarks.learning                       results/learning.json, and the table in docs/learning.md
+python -m benchmarks.learning                       results/learning.json, and the table in docs/explanation/learning.md
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from benchmarks.rows import Row
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = {"compression": "compression.md"}
+PAGES = {"compression": "explanation/compression.md"}
 COMMAND = "python -m benchmarks --suite {suite} --save"
 BEGIN = "<!-- from here on: {command} -->"
 END = "<!-- to here -->"

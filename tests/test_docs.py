@@ -123,7 +123,7 @@ def test_no_document_has_a_placeholder(name: str) -> None:
 
 
 def test_the_federation_on_the_page_about_the_loop_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (ROOT / "docs/learning.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/explanation/learning.md").read_text(encoding="utf-8")
     snippets = re.findall(r"^```python\n(.+?)^```", page, flags=re.MULTILINE | re.DOTALL)
     (snippet,) = [snippet for snippet in snippets if "Federation(" in snippet]
     found: dict[str, Any] = {}
@@ -140,7 +140,7 @@ def test_the_page_about_the_loop_names_what_there_is() -> None:
     import protocols.learning
     import protocols.tensors
 
-    page = (ROOT / "docs/learning.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/explanation/learning.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([A-Z]\w+)", page)) - {"DifferenceOfRounds"}
     homes = (protocols.learning, protocols.errors, protocols.tensors, protocols.budgets, dp.events)
     assert len(named) > 20

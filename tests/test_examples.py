@@ -14,7 +14,7 @@ import pytest
 
 from dp import Budget, BudgetExceeded, Ledger
 from protocols import DurableClient, RoundPlan, Server, secure_mean
-from protocols.errors import MissingExtra, TooFewClients
+from protocols.errors import MissingExtra, TooFewClients, TooFewMembers
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -150,6 +150,38 @@ def test_the_encrypted_example_opens_the_mean_though_a_holder_dies_and_another_i
     # Rounding alone: one step of the lattice, 2^-15 of the clip.
     assert np.abs(mean - np.mean([0.1 * who for who in range(6)])).max() < 2.0**-15
     assert capsys.readouterr().out == "the sum of 6 clients was opened by 4 of 5 holders\n"
+
+
+def test_three_hospitals_learn_though_one_is_away_and_keep_no_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn", reason="extra 'report' is not installed")
+    accuracy = load("hospitals").main(tmp_path)
+    # Three of five measurements are benign: that much is right without learning anything.
+    assert accuracy > 0.85
+    said = capsys.readouterr().out
+    assert "any 2 of 3 hospitals open a sum" in said
+    assert (said.count("9 departments, nobody away"), said.count("6 departments, west away")) == (3, 2)
+    assert "6 departments, north away" in said
+    assert "0 parts of the key are left" in said
+
+
+def test_with_two_of_three_hospitals_away_no_sum_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn", reason="extra 'report' is not installed")
+    hospitals = load("hospitals")
+    heard = hospitals.Hospital.hear
+    # They upload, and then their holders are silent: one part of the key opens nothing.
+    silent = {hospitals.HOLDERS["south"], hospitals.HOLDERS["west"]}
+    asked: list[int] = []
+
+    def hear(self: Any, who: int, data: bytes, weights: np.ndarray) -> list[bytes]:
+        asked.append(who)
+        ceremony_is_over = set(hospitals.CLIENTS) & set(asked)
+        return [] if who in silent and ceremony_is_over else heard(self, who, data, weights)
+
+    monkeypatch.setattr(hospitals.Hospital, "hear", hear)
+    with pytest.raises(TooFewMembers):
+        hospitals.main(tmp_path)
 
 
 def test_the_one_shot_example_opens_the_mean_though_clients_and_members_vanish(

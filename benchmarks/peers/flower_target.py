@@ -1,310 +1,126 @@
-"""Flower's SecAgg+ as a target of `protocols.adversary`; run in the environment of the peer.
+"""Flower under the checks of `benchmarks.matrix`; run in the environment of the peer.
 
-    <env>/bin/python -m benchmarks.peers.flower_target '{"scripts": ["asks_both_shares"]}'
-    last line of stdout: {"peer": "flower", "version": "1.41.0", "verdicts": [...]}
+    <env>/bin/python -m benchmarks.peers.flower_target '{"checks": ["F2"]}'
 
-Clients are real `secaggplus_mod`s that are handed real messages; whole rounds are driven by the real
-`SecAggPlusWorkflow`. Nothing of Flower is replaced or patched. Its settings are its defaults, every client is
-everybody's neighbour, and the threshold is half of the shares where a script does not choose it.
+Its SecAgg+ is attacked by the scripts of `protocols.adversary` (`flower_stage`), its noise and its accountant here.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import importlib
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.peers.flower_rounds import Round
-from benchmarks.peers.flower_seam import CLIP, LEVELS, MAX_WEIGHT, MODULUS, Node, flower, pair_key
-from benchmarks.peers.pins import PeerChanged
-from protocols.adversary.scripts import verdicts
-from protocols.adversary.targets import Case, Ended, Floats, Kept, Surroundings, View, vector_of
-from protocols.adversary.verdict import Refused
+from benchmarks.matrix import privacy
+from benchmarks.matrix.checks import ids
+from benchmarks.matrix.finding import Answer, NotInstalled
+from benchmarks.matrix.masks import probes_of
+from benchmarks.matrix.privacy import DEVIATION, DRAWS, REPEATED, Floats
+from benchmarks.matrix.target import Target, for_all
+from benchmarks.peers.flower_seam import flower
+from benchmarks.peers.flower_stage import Flower
+from benchmarks.peers.pins import names_of
 
-NAME = "flower"
-LENGTH = 40
-# What a client of Flower raises when a message does not fit; its runtime answers with an error message.
-CLIENT_ERRORS = (LookupError, ValueError, TypeError, ArithmeticError, AssertionError)
-
-# --- what a server computes -------------------------------------------------------------------------------
-
-
-def folded(seed: bytes) -> bytes:
-    """The 32 bits that `pseudo_rand_gen` makes of a seed: the XOR of its words.
-
-    Raises: PeerChanged when the mask of the folded seed is not that of the seed.
-    """
-    words = np.frombuffer(seed, "<u4")
-    key = np.bitwise_xor.reduce(words).astype("<u4").tobytes()
-    if not np.array_equal(expanded(seed, [(4,)])[0], expanded(key, [(4,)])[0]):
-        raise PeerChanged("pseudo_rand_gen no longer folds its seed to 32 bits")
-    return bytes(key)
+SYMBOLS = {
+    "flwr.supercore.differential_privacy": ("add_gaussian_noise_inplace",),
+    "flwr.supercore.privacy_accounting": (
+        "GaussianPrivacyEvent",
+        "NeighboringRelation",
+        "PrivacyConfig",
+        "SamplingMethod",
+    ),
+    "flwr.supercore.privacy_accounting.rdp_accountant": ("RdpAccountant",),
+}
+POPULATION = 100
 
 
-def expanded(seed: bytes, shapes: Sequence[tuple[int, ...]], modulus: int = MODULUS) -> list[NDArray[np.int64]]:
-    masks: list[NDArray[np.int64]] = flower().pseudo_rand_gen(seed, modulus, list(shapes))
-    return masks
+def version() -> str:
+    found: str = flower().__version__
+    return found
 
 
-def without_masks(
-    who: int, masked: Sequence[NDArray[np.int64]], self_seed: bytes, pair_seeds: Mapping[int, bytes]
-) -> list[NDArray[np.int64]]:
-    """One client's quantised weight and vector, its self mask and its pairwise masks taken away."""
-    shapes = [part.shape for part in masked]
-    total = [part - mask for part, mask in zip(masked, expanded(self_seed, shapes), strict=True)]
-    for peer, seed in pair_seeds.items():
-        sign = -1 if who > peer else 1
-        total = [part + sign * mask for part, mask in zip(total, expanded(seed, shapes), strict=True)]
-    return [part & (MODULUS - 1) for part in total]
+@cache
+def names() -> Any:
+    """Names that need no more than Flower itself."""
+    return names_of("flwr", version(), SYMBOLS)
 
 
-def decoded(parts: Sequence[NDArray[np.int64]]) -> Floats:
-    """One client's vector from its quantised weight and weighted vector."""
-    weight = int(parts[0][0])
-    [vector] = flower().dequantize(list(parts[1:]), CLIP, LEVELS)
-    return np.asarray(vector * (LEVELS / weight), dtype=np.float64)
+def noisy(value: float, count: int) -> Floats:
+    """As its strategies and its local mod add noise."""
+    outputs = np.full(count, value)
+    names().add_gaussian_noise_inplace([outputs], DEVIATION)
+    return outputs
 
 
-class Questioned:
-    """A round whose vectors are all in; everybody is everybody's neighbour."""
-
-    def __init__(self, clients: int, shares: int, threshold: int) -> None:
-        self.threshold = threshold
-        self.nodes = {who: Node(who, vector_of(who, LENGTH)) for who in range(1, clients + 1)}
-        self.keys = {who: node.set_up(clients, shares, threshold) for who, node in self.nodes.items()}
-        sealed = {who: node.share(self.keys) for who, node in self.nodes.items()}
-        self.masked = {
-            who: node.masked({source: boxes[who] for source, boxes in sealed.items() if source != who})
-            for who, node in self.nodes.items()
-        }
-        self.answers: dict[int, dict[tuple[int, str], bytes]] = {}
-
-    @property
-    def ids(self) -> Sequence[int]:
-        return tuple(self.nodes)
-
-    def truth(self, victim: int) -> Floats:
-        return self.nodes[victim].vector
-
-    def ask(self, views: Mapping[int, View]) -> Mapping[int, str]:
-        refusals: dict[int, str] = {}
-        for who, view in views.items():
-            try:
-                self.answers[who] = self.nodes[who].unmask(view.alive, view.dead)
-            except CLIENT_ERRORS as error:
-                refusals[who] = type(error).__name__
-        return refusals
-
-    def recovered(self, victim: int) -> Floats:
-        seed = self.secret(victim, "seed")
-        private = self.secret(victim, "key")
-        pairs = {peer: pair_key(private, keys[0]) for peer, keys in self.keys.items() if peer != victim}
-        return decoded(without_masks(victim, self.masked[victim], seed, pairs))
-
-    def secret(self, victim: int, kind: str) -> bytes:
-        shares = [given[victim, kind] for given in self.answers.values() if (victim, kind) in given]
-        if len(shares) < self.threshold:
-            raise Refused(f"{len(shares)} shares of the victim's {kind}, {self.threshold} are needed")
-        rebuilt: bytes = flower().combine_shares(shares[: self.threshold])
-        return rebuilt
-
-
-# --- the target -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Transcript:
-    """A round of two clients after the server has opened client 1's self mask, as the protocol has it do."""
-
-    masked: list[NDArray[np.int64]]
-    self_seed: bytes
-    truth: Floats
-    first: int
-
-
-class Flower:
-    """SecAgg+ under every capability."""
-
-    def __init__(self) -> None:
-        self.name = f"flower {flower().__version__}"
-        self.transcripts: list[Transcript] = []
-
-    def mask_keys(self, pairs: int) -> Sequence[bytes]:
-        return [folded(seed) for seed in agreed_seeds(pairs)]
-
-    def mask(self, key: bytes, bits: int, length: int) -> NDArray[np.uint64]:
-        return expanded(key, [(length,)], 1 << bits)[0].astype(np.uint64)
-
-    def overhear(self, rounds: int) -> NDArray[np.uint64]:
-        self.transcripts = [transcript_of(number) for number in range(rounds)]
-        return np.array([transcript.first for transcript in self.transcripts], np.uint64)
-
-    def first_words(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        return first_outputs(keys.astype(np.uint32)).astype(np.uint64)
-
-    def unmasked(self, round: int, key: int) -> Floats:
-        transcript = self.transcripts[round]
-        pair = {2: int(key).to_bytes(4, "little")}
-        return decoded(without_masks(1, transcript.masked, transcript.self_seed, pair))
-
-    def overheard_truth(self, round: int) -> Floats:
-        return self.transcripts[round].truth
-
-    def interrogate(self, clients: int) -> Questioned:
-        return Questioned(clients, clients, clients // 2)
-
-    def surround(self, how: Surroundings) -> tuple[Floats, Floats]:
-        victim = Node(1, vector_of(1, LENGTH))
-        try:
-            match how:
-                case Surroundings.ALONE:
-                    return alone(victim), victim.vector
-                case Surroundings.SYBILS:
-                    return among_sybils(victim), victim.vector
-                case Surroundings.ONE_SHARE:
-                    return threshold_of_one()
-        except CLIENT_ERRORS as error:
-            raise Refused(type(error).__name__) from error
-
-    def run(self, case: Case) -> Ended:
-        nodes = {who + 1: Node(who + 1, case.vectors[who], case.weights[who]) for who in case.vectors}
-        return played(nodes, case)
-
-    def after_round(self) -> Kept:
-        nodes = {who: Node(who, vector_of(who, LENGTH)) for who in range(1, 6)}
-        case = Case({who - 1: node.vector for who, node in nodes.items()}, {who - 1: 500 for who in nodes})
-        played(nodes, case)
-        stored = nodes[1].stored
-        secrets = {"private key 1": stored["sk1"], "private key 2": stored["sk2"], "self seed": stored["rd_seed"]}
-        owned = zip(stored["sk1_share_dict:K"], stored["sk1_share_dict:V"], strict=True)
-        secrets |= {f"share of a neighbour: {who}": share for who, share in owned if who != 1}
-        state = flower().recorddict_to_proto(nodes[1].context.state).SerializeToString()
-        return Kept(secrets, state)
-
-
-def played(nodes: Mapping[int, Node], case: Case) -> Ended:
-    """One round of Flower's own workflow; node w of Flower is client w - 1 of the case."""
-    round = Round(nodes, {who + 1: step for who, step in case.lost.items()}, CLIENT_ERRORS)
-    why = ""
+def accountant(relation: str, sampling: str) -> Any:
+    """A new one.  Raises: NotInstalled without the accountant that it stands on."""
+    peer = names()
     try:
-        with np.errstate(all="ignore"):
-            round.play(1.0 if case.shares is None else case.shares, 0.5, float(case.max_weight))
-    except (*CLIENT_ERRORS, RuntimeError, AttributeError) as error:
-        why = f"the workflow raises {type(error).__name__}: {error}"
-    if round.mean is None and not why:
-        reasons = sorted(set(round.errors.values()))
-        why = f"{', '.join(reasons)} in the clients" if reasons else "the workflow halts without a result"
-    return Ended(
-        mean=round.mean,
-        counted=frozenset(who - 1 for who in round.counted),
-        why=why,
-        refusals={who - 1: error for who, error in round.errors.items()},
-        uploads={who - 1: data for who, data in round.uploads.items()},
+        importlib.import_module("dp_accounting")
+    except ModuleNotFoundError as missing:
+        raise NotInstalled(f"its accountant needs {missing.name}, which is not in this environment") from missing
+    settings = peer.NeighboringRelation[relation], peer.SamplingMethod[sampling]
+    return peer.RdpAccountant(peer.PrivacyConfig(REPEATED.delta, POPULATION, *settings))
+
+
+def spent(relation: str, sampling: str) -> float:
+    return composed(accountant(relation, sampling))
+
+
+def composed(made: Any) -> float:
+    """Epsilon after the releases that every library is asked about."""
+    made.compose(names().GaussianPrivacyEvent(REPEATED.noise, POPULATION, POPULATION), REPEATED.steps)
+    return float(made.get_epsilon(REPEATED.delta))
+
+
+def replace_one() -> Answer:
+    """Under both of its ways to take everybody."""
+    return privacy.replace_one(
+        {
+            sampling: privacy.refused_in(partial(spent, "REPLACE_ONE", sampling))
+            for sampling in ("NO_AMPLIFICATION", "WITHOUT_REPLACEMENT")
+        }
     )
 
 
-def agreed_seeds(pairs: int) -> list[bytes]:
-    """Pairwise seeds of so many pairs of fresh keys."""
-    fl = flower()
-    made = (fl.generate_key_pairs() for _ in range(pairs + 1))
-    keys = [(fl.private_key_to_bytes(private), fl.public_key_to_bytes(public)) for private, public in made]
-    return [pair_key(keys[place][0], keys[place + 1][1]) for place in range(pairs)]
+def edited() -> Answer:
+    """The state that it stores as JSON, less all but one release."""
+    made, restored = (accountant("ADD_OR_REMOVE_ONE", "NO_AMPLIFICATION") for _ in range(2))
+    before = composed(made)
+    state = made.state_dict()
+    state["compositions"][0]["count"] = 1
+    restored.load_state_dict(state)
+    after = float(restored.get_epsilon(REPEATED.delta))
+    return privacy.edited_record(before, after, f"load_state_dict takes 1 release for {REPEATED.steps}")
 
 
-def transcript_of(number: int) -> Transcript:
-    """What a server that follows the protocol has of client 1: its weight is in the clear, its self mask opened."""
-    nodes = {who: Node(who, vector_of(10 * number + who, LENGTH)) for who in (1, 2)}
-    keys = {who: node.set_up(2, 2, 2) for who, node in nodes.items()}
-    sealed = {who: node.share(keys) for who, node in nodes.items()}
-    masked = {who: node.masked({3 - who: sealed[3 - who][who]}) for who, node in nodes.items()}
-    shares = [node.unmask(nodes, ())[1, "seed"] for node in nodes.values()]
-    seed: bytes = flower().combine_shares(shares)
-    [weight, _] = without_masks(1, masked[1], seed, {})
-    # Client 1 subtracted the mask it shares with client 2, and its quantised weight is known.
-    known = round(nodes[1].weight / MAX_WEIGHT * LEVELS)
-    return Transcript(masked[1], seed, nodes[1].vector, (known - int(weight[0])) % MODULUS)
-
-
-def first_outputs(seeds: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """The first output of MT19937 under each of these seeds: three words of the initial state decide it.
-
-    Source: Matsumoto, Nishimura, "Mersenne Twister", 1998; initialisation of 2002 as numpy has it.
-    """
-    state, shifted = seeds.copy(), np.empty_like(seeds)
-    second = state
-    for place in range(1, 398):
-        np.right_shift(state, np.uint32(30), out=shifted)
-        np.bitwise_xor(state, shifted, out=state)
-        np.multiply(state, np.uint32(1812433253), out=state)
-        np.add(state, np.uint32(place), out=state)
-        if place == 1:
-            second = state.copy()
-    joined = seeds & np.uint32(0x80000000) | second & np.uint32(0x7FFFFFFF)
-    word = state ^ joined >> np.uint32(1) ^ (joined & np.uint32(1)) * np.uint32(0x9908B0DF)
-    word ^= word >> np.uint32(11)
-    word ^= word << np.uint32(7) & np.uint32(0x9D2C5680)
-    word ^= word << np.uint32(15) & np.uint32(0xEFC60000)
-    tempered: NDArray[np.uint32] = word ^ word >> np.uint32(18)
-    return tempered
-
-
-def alone(victim: Node) -> Floats:
-    """A cohort of one and a threshold of one: the victim itself holds the only share."""
-    keys = victim.set_up(1, 1, 1)
-    victim.share({1: keys})
-    masked = victim.masked({})
-    given = victim.unmask({1}, ())
-    return decoded(without_masks(1, masked, flower().combine_shares([given[1, "seed"]]), {}))
-
-
-def among_sybils(victim: Node) -> Floats:
-    """Four neighbours whose keys the server made: it opens the boxes meant for them and shares every mask."""
-    fl = flower()
-    made = {who: (fl.generate_key_pairs(), fl.generate_key_pairs()) for who in range(2, 6)}
-    public = {who: [fl.public_key_to_bytes(pair[1]) for pair in pairs] for who, pairs in made.items()}
-    private = {who: [fl.private_key_to_bytes(pair[0]) for pair in pairs] for who, pairs in made.items()}
-    own = victim.set_up(5, 5, 3)
-    boxes = victim.share({1: own, **public})
-    opened = [
-        fl.share_keys_plaintext_separate(fl.decrypt(pair_key(private[who][1], own[1]), box))
-        for who, box in boxes.items()
-    ]
-    # The server never dealt shares of its own, so each box it forwards carries rubbish of the right form.
-    sealed = {who: forwarded(who, pair_key(private[who][1], own[1])) for who in made}
-    masked = victim.masked(sealed)
-    seed = fl.combine_shares([seed_share for _, _, seed_share, _ in opened][:3])
-    pairs = {who: pair_key(keys[0], own[0]) for who, keys in private.items()}
-    return decoded(without_masks(1, masked, seed, pairs))
-
-
-def forwarded(source: int, key: bytes) -> bytes:
-    """A box from the server's own client `source` to client 1."""
-    fl = flower()
-    sealed: bytes = fl.encrypt(key, fl.share_keys_plaintext_concat(source, 1, b"share", b"share"))
-    return sealed
-
-
-def threshold_of_one() -> tuple[Floats, Floats]:
-    """Ten honest clients under a threshold of one: one neighbour is told of a survivor, another of a loss."""
-    room = Questioned(10, 10, 1)
-    victim, believer, doubter, *_ = room.ids
-    room.ask({believer: View(frozenset(room.ids)), doubter: View(frozenset(room.ids) - {victim}, frozenset({victim}))})
-    return room.recovered(victim), room.truth(victim)
-
-
-def main() -> None:
-    wanted = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
-    found = verdicts(Flower(), tuple(wanted.get("scripts", ())))
-    print(
-        json.dumps(
-            {"peer": NAME, "version": flower().__version__, "verdicts": [verdict.to_dict() for verdict in found]}
-        )
-    )
-
+PROBES = {
+    **probes_of(Flower),
+    "D1": replace_one,
+    "D6": lambda: privacy.noise_as_asked(noisy(0.0, DRAWS), DEVIATION),
+    "D8": lambda: privacy.granularity(noisy),
+    "D9": lambda: privacy.forked(lambda: noisy(0.0, 8).tobytes()),
+    "D10": edited,
+}
+TARGET = Target(
+    "flower",
+    version,
+    PROBES,
+    for_all(ids("N", "T"), "it masks and does not encrypt")
+    | {
+        "N4": "it masks and does not encrypt; F7 is this check under masks",
+        "D2": "its accountant has no grid",
+        "D3": "its accountant is dp-accounting's: see there",
+        "D4": "its accountant is dp-accounting's: see there",
+        "D5": "it has no Laplace noise",
+    },
+    {
+        "F1": ("flower#7522", "flower#7570"),
+        "D1": ("google/differential-privacy#378", "google/differential-privacy#464"),
+    },
+)
 
 if __name__ == "__main__":
-    main()
+    TARGET.main()

@@ -10,5 +10,6 @@
     one_shot.py  these rounds as a target
 
 A script is the idea ("one client is listed alive and dead"); a target says how its library's messages
-express the idea, or that they cannot.
+express the idea, or that they cannot. They are checks: each shows that a property fails, on vectors and parties made
+here, and none searches for a key.
 """

@@ -47,8 +47,7 @@ REGISTERED: Mapping[int, bytes] = MappingProxyType({})
 class OneShot:
     """The one-shot protocol with its usual committee.
 
-    Every capability but MakesMasks and Overheard: a mask has no key of its own that a generator would expand, and what
-    a server overhears of a round is noise under a key of 2048 numbers.
+    Every capability but MakesMasks: a mask has no key of its own that a generator would expand.
     """
 
     root: Seed = field(default_factory=lambda: Seed(NOTHING))

@@ -38,7 +38,7 @@ VERIFIER = remembering()
 class Ours:
     """The pairwise protocol. `promise` is what the server offers and what the clients insist on.
 
-    Every capability but Overheard: the scripts that would search find nothing to count through.
+    It offers every capability.
     """
 
     promise: Promise = Promise.ACTIVE

@@ -1,7 +1,6 @@
 """What a library under attack must offer a script. A target offers as many of these as it can.
 
     MakesMasks      what keys a mask, and the mask it makes                          seed_entropy, top_value
-    Overheard       what a server that follows the protocol holds of many rounds     seed_entropy
     AnswersServer   clients that have sent their vectors and answer the villain      asks_both_shares, split_view
     Surroundable    a victim whose whole neighbourhood the villain chooses           cohort_of_one
     RunsRounds      a whole round on given inputs, weights, drop-outs                the accidents and inputs
@@ -44,23 +43,6 @@ class MakesMasks(Protocol):
 
     def mask(self, key: bytes, bits: int, length: int) -> NDArray[np.uint64]:
         """The mask that this key makes, modulo 2^bits."""
-
-
-@runtime_checkable
-class Overheard(Protocol):
-    """Rounds of two clients, as a server that follows the protocol to the letter sees them."""
-
-    def overhear(self, rounds: int) -> NDArray[np.uint64]:
-        """Play the rounds; the first mask word of each, where what the server holds determines it."""
-
-    def first_words(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """The first mask word under each of these keys (little-endian integers)."""
-
-    def unmasked(self, round: int, key: int) -> Floats:
-        """Client 0's update of that round as this key opens it."""
-
-    def overheard_truth(self, round: int) -> Floats:
-        """Client 0's update of that round."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,26 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class Decades(Scale):
+    """The same for values above 0 that span powers of ten: equal ratios are equally far apart."""
+
+    def at(self, value: float) -> float:
+        within = min(max(value, self.low), self.high)
+        share = math.log(within / self.low) / math.log(self.high / self.low)
+        return self.first + share * (self.last - self.first)
+
+    def ticks(self) -> list[float]:
+        """Powers of ten in the range, where there is but one its halves and fifths too, at most seven."""
+        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+        powers = [10.0**power for power in range(first, last + 1)]
+        whole = [power for power in powers if self.low <= power <= self.high]
+        if len(whole) > 1:
+            return whole[:: -(-len(whole) // 7)]
+        finer = [factor * power for power in powers for factor in (1, 2, 5)]
+        return [tick for tick in finer if self.low <= tick <= self.high]
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """The two scales of a plot."""
 

@@ -16,7 +16,6 @@ from protocols.adversary.targets import (
     Case,
     KeepsState,
     MakesMasks,
-    Overheard,
     RunsRounds,
     Step,
     Surroundable,
@@ -59,7 +58,6 @@ def test_the_target_offers_what_it_claims_and_works_where_nobody_attacks() -> No
     for capability in (AnswersServer, Surroundable, RunsRounds, KeepsState):
         assert isinstance(OneShot(), capability)
     assert not isinstance(OneShot(), MakesMasks)
-    assert not isinstance(OneShot(), Overheard)
     vectors, weights = inputs.vectors_of(10), inputs.alike(10, 500)
     ended = OneShot().run(Case(vectors, weights, lost={3: Step.VECTOR, 4: Step.UNMASK}))
     assert inputs.mean_error(ended, vectors, weights) < inputs.TOLERANCE

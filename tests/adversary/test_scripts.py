@@ -19,7 +19,6 @@ from protocols.adversary.targets import (
     Case,
     KeepsState,
     MakesMasks,
-    Overheard,
     RunsRounds,
     Surroundable,
     Surroundings,
@@ -34,7 +33,9 @@ from secagg.masks import Correction, unmask_into
 from tests.adversary.toy import LENGTH, Toy
 
 WITHSTOOD = [
-    pytest.param("seed_entropy", Outcome.FAILED, "256 of 256 key bits .* no search is set up", id="K5-K7-seed_entropy"),
+    pytest.param(
+        "seed_entropy", Outcome.FAILED, "^256 of 256 key bits vary and change the mask", id="K5-K7-seed_entropy"
+    ),
     pytest.param("top_value", Outcome.FAILED, "each value", id="K7-top_value"),
     pytest.param("clear_metadata", Outcome.FAILED, "nowhere in the", id="clear_metadata"),
     pytest.param("leftover_secrets", Outcome.FAILED, "0 of 7 secrets", id="K1-K2-leftover_secrets"),
@@ -122,8 +123,9 @@ def test_a_generator_that_reads_two_bytes_of_its_key_is_found_out(monkeypatch: A
         unmask_into(total, ring, cut, *rest)
 
     monkeypatch.setattr(ours, "unmask_into", short)
-    with pytest.raises(Inexpressible, match="16 of 256 key bits vary"):
-        passive.seed_entropy(Ours())
+    finding = passive.seed_entropy(Ours())
+    assert finding.succeeded
+    assert finding.evidence.startswith("16 of 256 key bits vary")
 
 
 def test_a_client_that_still_holds_its_round_is_found_out(monkeypatch: Any) -> None:
@@ -176,8 +178,6 @@ def test_targets_offer_what_they_claim() -> None:
     for capability in (MakesMasks, AnswersServer, Surroundable, RunsRounds, KeepsState):
         assert isinstance(Ours(), capability)
         assert isinstance(Toy(), capability)
-    assert isinstance(Toy(), Overheard)
-    assert not isinstance(Ours(), Overheard)
 
 
 @pytest.mark.parametrize(
@@ -195,11 +195,6 @@ def test_a_verdict_survives_the_way_to_another_process(outcome: Outcome) -> None
     verdict = Verdict("top_value", "toy", outcome, "modulo 16")
     assert Verdict.from_dict(verdict.to_dict()) == verdict
     assert verdict.succeeded is (outcome is Outcome.SUCCEEDED)
-
-
-def test_a_key_space_is_counted_through_by_spreading_a_counter() -> None:
-    spread = passive.spread(np.arange(8, dtype=np.uint64), [0, 3, 9])
-    assert spread.tolist() == [0, 1, 8, 9, 512, 513, 520, 521]
 
 
 def test_only_the_chosen_scripts_are_played() -> None:

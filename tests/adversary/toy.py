@@ -90,22 +90,6 @@ class Toy:
     def mask(self, key: bytes, bits: int, length: int) -> NDArray[np.uint64]:
         return mask_of(int.from_bytes(key, "little"), length, 1 << bits).astype(np.uint64)
 
-    def overhear(self, rounds: int) -> NDArray[np.uint64]:
-        """Round r is between clients 2 r and 2 r + 1; its first coordinate is the weight, sent in the clear too."""
-        uploads = [masked(2 * r, (2 * r + 1,), vector_of(2 * r, LENGTH), WEIGHT) for r in range(rounds)]
-        opened = [upload - mask_of(self_seed(2 * r), LENGTH + 1) for r, upload in enumerate(uploads)]
-        self.opened = opened
-        return np.array([(int(each[0]) - WEIGHT) % MODULUS for each in opened], np.uint64)
-
-    def first_words(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        return np.array([mask_of(int(key), 1)[0] for key in keys], np.uint64)
-
-    def unmasked(self, round: int, key: int) -> Floats:
-        return decoded((self.opened[round] - mask_of(key, LENGTH + 1)) % MODULUS)
-
-    def overheard_truth(self, round: int) -> Floats:
-        return vector_of(2 * round, LENGTH)
-
     def interrogate(self, clients: int) -> Room:
         return Room(clients)
 

@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("flwr", reason="flwr is not installed here: run `make test-flower`")
 
-from benchmarks.peers import flower, flower_seam, flower_target
+from benchmarks.peers import flower, flower_seam, flower_stage
 from benchmarks.peers.flower_rounds import Round
 from benchmarks.peers.flower_seam import Node, PeerChanged
-from benchmarks.peers.flower_target import Flower, Questioned, first_outputs
+from benchmarks.peers.flower_stage import Flower, Questioned
 from protocols.adversary.inputs import LENGTH, TOLERANCE, alike, mean_error, vectors_of
 from protocols.adversary.scripts import SCRIPTS
 from protocols.adversary.targets import (
@@ -22,7 +22,6 @@ from protocols.adversary.targets import (
     Case,
     KeepsState,
     MakesMasks,
-    Overheard,
     RunsRounds,
     Step,
     Surroundable,
@@ -58,7 +57,7 @@ def test_flower_falls_to(name: str) -> None:
 
 
 def test_the_target_offers_every_capability() -> None:
-    for capability in (MakesMasks, Overheard, AnswersServer, Surroundable, RunsRounds, KeepsState):
+    for capability in (MakesMasks, AnswersServer, Surroundable, RunsRounds, KeepsState):
         assert isinstance(Flower(), capability)
 
 
@@ -112,12 +111,6 @@ def test_a_client_refuses_to_unmask_below_the_threshold() -> None:
     assert room.ask({1: View(frozenset({1, 2}))}) == {1: "ValueError"}
 
 
-def test_the_first_word_of_many_seeds_is_that_of_numpys_generator() -> None:
-    seeds = np.array([0, 1, 5, 2**31 - 1, 2**31, 2**32 - 1], np.uint32)
-    known = [np.random.RandomState(int(seed)).randint(0, 2**32 - 1, dtype=np.int64) for seed in seeds]
-    assert first_outputs(seeds).tolist() == known
-
-
 def test_another_version_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flower_seam, "VERSIONS", ("0.0.0",))
     with pytest.raises(PeerChanged, match=r"flwr 1\.4\d\.\d is installed, 0\.0\.0 is measured here"):
@@ -150,9 +143,9 @@ def test_a_vanished_name_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, sym
 
 
 def test_a_generator_that_no_longer_folds_its_seed_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flower_target, "expanded", lambda seed, shapes: [np.frombuffer(seed[:4], np.uint8)])
+    monkeypatch.setattr(flower_stage, "expanded", lambda seed, shapes: [np.frombuffer(seed[:4], np.uint8)])
     with pytest.raises(PeerChanged, match="no longer folds"):
-        flower_target.folded(b"0123456789ab")
+        flower_stage.folded(b"0123456789ab")
 
 
 def test_a_clients_reply_holds_what_the_mod_stores() -> None:

@@ -17,9 +17,9 @@ from scipy import stats
 from secagg import masks
 from secagg.errors import BadParameters
 from secagg.keys import Seed
-from secagg.masks import Correction, mask_into, unmask_into
+from secagg.masks import Correction, mask_and_pack, mask_into, unmask_into
 from secagg.ring import Ring, RingVector
-from secagg.workers import SEGMENT, shards
+from secagg.workers import SEGMENT, Inline, Workers, shards
 from tests.rows import rows
 
 CONTEXT = bytes(range(32))
@@ -156,6 +156,18 @@ def test_batches_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (masked(Ring(23), 300) == whole).all()
 
 
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(("bits", "d"), [(16, 0), (1, 7), (23, 1000), (32, 2 * SEGMENT + 1001), (64, SEGMENT + 40_003)])
+def test_masking_and_packing_at_once_gives_the_bytes_of_one_after_the_other(bits: int, d: int, count: int) -> None:
+    ring = Ring(bits)
+    x = np.random.default_rng(bits).integers(0, 2**63, d, dtype=np.uint64).astype(ring.dtype)
+    total, before = x.copy(), x.copy()
+    mask_into(total, ring, SELF, PAIRS, 5, CONTEXT, 3, d)
+    workers = Workers(Inline(), count)
+    assert mask_and_pack(x, ring, SELF, PAIRS, 5, CONTEXT, 3, d, workers) == ring.pack(total)
+    assert np.array_equal(x, before)
+
+
 @given(st.integers(0, 5 * SEGMENT), st.integers(1, 9))
 def test_shards_are_adjacent_and_cover_the_vector_once(length: int, count: int) -> None:
     ranges = shards(length, count)
@@ -256,9 +268,17 @@ def test_a_section_without_a_number_is_refused(section: int) -> None:
         mask_into(Ring(23).zeros(5), Ring(23), SELF, PAIRS, 5, CONTEXT, section, 5)
 
 
+@pytest.mark.parametrize("section", [0, 2**31, 2**32 - 1])
+def test_every_section_of_32_bits_has_streams_of_its_own(section: int) -> None:
+    expected = stream_slowly(SELF, CONTEXT, section, 32, 5)
+    assert masked(Ring(32), 5, pairs={}, section=section).tolist() == expected
+
+
 def test_another_word_is_refused() -> None:
     with pytest.raises(BadParameters, match="expected one row"):
         mask_into(Ring(36).zeros(5), Ring(23), SELF, PAIRS, 5, CONTEXT, 0, 5)
+    with pytest.raises(BadParameters, match="expected one row"):
+        mask_and_pack(Ring(36).zeros(5), Ring(23), SELF, PAIRS, 5, CONTEXT, 0, 5)
 
 
 def test_a_context_that_is_no_hash_is_refused() -> None:

@@ -4,12 +4,12 @@
 
 facts      what is derived: sums, groups, histograms           noise      deviations of the laws in events
 record     the JSON object                                      values     rationals, intervals, heads in it
-page       the file as a whole, in ten parts                   style      its style
+page       the file as a whole, in ten parts
 opening    1 verdict, 3 views                                  claiming   2 claim
 plots      4 epsilon, clients, survivors, clip, noise          working    5 mechanisms, 6 trust model
 evidence   7 audits, 9 exceptions                              inverting  8 pictures read out of gradients
 totals     all budgets of a data set together                  reference  10 questions and glossary
-parts      sections, lists, tables, figures                    words      how numbers and terms are said
+words      how numbers and terms are said
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from dp.ledger.charge import Randomness, Scope
 from dp.ledger.records import Standing
 from dp.ledger.statement import BudgetStatement, Release, Statement
 from protocols.report.markup import Markup, Piece, element, join
+from protocols.report.parts import SHOWN, code, commas, left_out, paragraph, quiet, section
 from protocols.report.privacy.facts import Facts, Span, either
-from protocols.report.privacy.parts import SHOWN, code, commas, left_out, paragraph, quiet, section
 from protocols.report.privacy.words import (
     EVERY_DATA_SET,
     WHO_LOOKS,

@@ -10,8 +10,7 @@ from dp.audit.finding import Correction, Finding
 from dp.ledger.charge import Randomness
 from dp.ledger.statement import BudgetStatement, Release, Statement
 from protocols.report.markup import NOTHING, Markup, Piece, element, join
-from protocols.report.privacy.facts import Facts
-from protocols.report.privacy.parts import (
+from protocols.report.parts import (
     LISTED,
     SHOWN,
     code,
@@ -26,6 +25,7 @@ from protocols.report.privacy.parts import (
     stranger,
     table,
 )
+from protocols.report.privacy.facts import Facts
 from protocols.report.privacy.words import above, below, confidence, count, interval, near
 from protocols.report.svg import WIDTH, Scale, number, picture
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dp.audit.finding import Finding
 from dp.audit.inverted import RECOVERED_DB, Inversion, InversionRow, Panel
 from protocols.report.markup import Markup, Piece, element, join
+from protocols.report.parts import SHOWN, code, figures, left_out, paragraph, quiet, section, table
 from protocols.report.png import data_uri
-from protocols.report.privacy.parts import SHOWN, code, figures, left_out, paragraph, quiet, section, table
 from protocols.report.privacy.words import above, count, near
 
 INVERT = "invert"

@@ -11,9 +11,7 @@ from dp.ledger.charge import Scope
 from dp.ledger.statement import BudgetStatement
 from dp.ledger.verdict import Verdict
 from protocols.report.markup import NOTHING, Markup, Piece, element, join
-from protocols.report.privacy.facts import Facts
-from protocols.report.privacy.noise import sampled_by
-from protocols.report.privacy.parts import (
+from protocols.report.parts import (
     LISTED,
     SHOWN,
     code,
@@ -28,6 +26,8 @@ from protocols.report.privacy.parts import (
     stranger,
     table,
 )
+from protocols.report.privacy.facts import Facts
+from protocols.report.privacy.noise import sampled_by
 from protocols.report.privacy.totals import Total
 from protocols.report.privacy.words import (
     A_PARTY,

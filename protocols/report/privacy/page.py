@@ -6,18 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from protocols.report.markup import Markup, Piece, element, join
+from protocols.report.parts import code, document, hexadecimal, quiet
 from protocols.report.privacy.claiming import claims
 from protocols.report.privacy.evidence import audits, exceptions
 from protocols.report.privacy.facts import Facts
 from protocols.report.privacy.opening import verdict, views
-from protocols.report.privacy.parts import code, hexadecimal, quiet
 from protocols.report.privacy.plots import plots
 from protocols.report.privacy.reference import reference
-from protocols.report.privacy.style import STYLE
 from protocols.report.privacy.working import mechanisms, trust
-
-# No script and no address at all: a stranger's text that got past the escaping could still load and run nothing.
-SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 CONTENTS = (
     ("verdict", "Verdict"),
@@ -48,19 +44,7 @@ def page(known: Facts, sentences: Sequence[str], pictures: Markup, generated: da
         reference(known),
     )
     body = element("body", _header(known, generated), element("main", *parts), _footer())
-    return f"<!DOCTYPE html>\n{element('html', _head(known), body, lang='en').source}\n"
-
-
-def _head(known: Facts) -> Markup:
-    return element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=SECURITY_POLICY),
-        element("meta", name="viewport", content="width=device-width,initial-scale=1"),
-        element("meta", name="referrer", content="no-referrer"),
-        element("title", f"Privacy report {known.statement.ledger_id.hex()}"),
-        element("style", Markup(STYLE)),
-    )
+    return document(f"Privacy report {known.statement.ledger_id.hex()}", body)
 
 
 def _header(known: Facts, generated: datetime | None) -> Markup:

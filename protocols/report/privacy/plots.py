@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from dp.ledger.statement import BudgetStatement, Erased, Release
 from protocols.report.markup import NOTHING, Markup, element
+from protocols.report.parts import SHOWN, figure, left_out, paragraph, remark, section
 from protocols.report.privacy.facts import Clients, Facts, Histogram, finite_ends
 from protocols.report.privacy.noise import deviation, noise_of
-from protocols.report.privacy.parts import SHOWN, figure, left_out, paragraph, remark, section
 from protocols.report.privacy.words import above, below, count, counted, float_of, near
 from protocols.report.svg import Frame, Point, axis, band, bars, line, picture, rule
 

@@ -10,8 +10,8 @@ import math
 
 from dp.accountant import View
 from protocols.report.markup import Markup, Piece, element, join
+from protocols.report.parts import quiet, section, table
 from protocols.report.privacy.facts import Facts
-from protocols.report.privacy.parts import quiet, section, table
 from protocols.report.privacy.words import WHO_LOOKS, above, count, counted, unit_of
 from protocols.report.privacy.working import adds_in_one_place
 

@@ -10,9 +10,7 @@ from dp.accountant import DRAW_DISTANCE, View
 from dp.events import Event, FixedSize, Poisson, Sampled, Sampling, leaves, takes_everyone, without_sampling
 from dp.ledger.charge import Setting
 from protocols.report.markup import Markup, Piece, element, join
-from protocols.report.privacy.facts import Facts, Mechanism, Span, either
-from protocols.report.privacy.noise import laws_of, sampled_by
-from protocols.report.privacy.parts import (
+from protocols.report.parts import (
     LISTED,
     SHOWN,
     code,
@@ -25,6 +23,8 @@ from protocols.report.privacy.parts import (
     remark,
     section,
 )
+from protocols.report.privacy.facts import Facts, Mechanism, Span, either
+from protocols.report.privacy.noise import laws_of, sampled_by
 from protocols.report.privacy.words import WHO_LOOKS, above, count, counted, near, rational
 
 NO_RELEASE = "No release is on record."

@@ -415,7 +415,7 @@ def test_a_gradient_is_clipped_to_the_norm_that_epsilon_is_about() -> None:
 
 
 def test_the_snippet_on_the_page_about_audits_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (Path(__file__).resolve().parents[3] / "docs/audits.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[3] / "docs/how-to/audits.md").read_text(encoding="utf-8")
     snippets = re.findall(r"^```python\n(.+?)^```", page, flags=re.MULTILINE | re.DOTALL)
     [snippet] = [snippet for snippet in snippets if "inversion = invert(" in snippet]
     exec(snippet, {})

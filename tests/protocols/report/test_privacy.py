@@ -24,7 +24,7 @@ from dp.ledger.records import Standing
 from dp.ledger.statement import Opinion, Point
 from dp.ledger.verdict import Verdict
 from protocols.report.privacy import render
-from protocols.report.privacy.style import STYLE
+from protocols.report.style import STYLE
 from tests.protocols.report import statement_kit as kit
 from tests.protocols.report.page_kit import read
 from tests.protocols.report.schema_kit import SCHEMA, faults

@@ -1,11 +1,11 @@
-"""The building blocks of the page: sections, lists of facts, tables that become cards on a telephone, figures."""
+"""The building blocks of a page: sections, lists of facts, tables that become cards on a telephone, figures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from protocols.report.markup import NOTHING, Markup, Piece, element, join
-from protocols.report.privacy.words import count
+from protocols.report.style import STYLE
 
 # A page for people; the JSON record has all of everything.
 SHOWN = 24
@@ -14,8 +14,26 @@ LISTED = 100
 Row = Sequence[Piece]
 
 
+# No script and no address at all: a stranger's text that got past the escaping could still load and run nothing.
+SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def document(title: str, body: Markup) -> str:
+    """The whole file around a body: one style, nothing loaded from anywhere."""
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=SECURITY_POLICY),
+        element("meta", name="viewport", content="width=device-width,initial-scale=1"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", title),
+        element("style", Markup(STYLE)),
+    )
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en').source}\n"
+
+
 def section(number: int, key: str, title: str, *pieces: Piece) -> Markup:
-    """One numbered part of the report."""
+    """One numbered part of the page."""
     heading = element("h2", element("span", str(number), cls="number"), title, id=f"{key}-heading")
     return element("section", heading, *pieces, id=key, aria_labelledby=f"{key}-heading")
 
@@ -94,7 +112,7 @@ def left_out(total: int, shown: int, what: str) -> Markup:
     """That there are more; nothing when there are not."""
     if total <= shown:
         return NOTHING
-    return quiet(f"{count(total - shown)} more {what} are in the JSON record, not on this page.")
+    return quiet(f"{total - shown:,} more {what} are in the JSON record, not on this page.")
 
 
 def commas(pieces: Sequence[Piece]) -> Markup:

@@ -1,0 +1,74 @@
+"""Pages as a reader sees them: fenced blocks, and what the page's front matter says about running them.
+
+One page is one namespace and one folder; its blocks run from top to bottom. The convention is in CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# What the page's environment must be able to import.
+ENVIRONMENTS = {"flower": "flwr", "nvflare": "nvflare", "pfl": "pfl"}
+FENCE = re.compile(
+    r"(?:^<!-- reader: (?P<reader>\w+) -->\n)?"
+    r"^(?P<indent> *)```(?P<head>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
+)
+TITLE = re.compile(r'title="([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block: its language, the file it is to be saved as, who the reader is, and where it begins."""
+
+    language: str
+    title: str
+    reader: str
+    text: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page with its blocks; `path` is relative to the checkout."""
+
+    path: str
+    environment: str
+    slow: bool
+    blocks: tuple[Block, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.path}-{self.environment}" if self.environment else self.path
+
+
+def front_matter(text: str) -> dict[str, str]:
+    """The `key: value` lines between the leading rules."""
+    found = re.match(r"---\n(.*?)^---\n", text, re.MULTILINE | re.DOTALL)
+    return dict(re.findall(r"^(\w+): *(.+)$", found[1], re.MULTILINE)) if found else {}
+
+
+def blocks_of(text: str) -> tuple[Block, ...]:
+    found = []
+    for match in FENCE.finditer(text):
+        head, indent = match["head"].strip(), match["indent"]
+        language, _, rest = head.partition(" ")
+        title = TITLE.search(rest)
+        body = re.sub(f"^{indent}", "", match["body"], flags=re.MULTILINE)
+        line = text.count("\n", 0, match.start("body")) + 1
+        found.append(Block(language, title[1] if title else "", match["reader"] or "", body, line))
+    return tuple(found)
+
+
+def page_of(path: str, text: str) -> Page:
+    settings = front_matter(text)
+    return Page(path, settings.get("environment", ""), settings.get("slow") == "true", blocks_of(text))
+
+
+def pages() -> list[Page]:
+    """Every written page of the site."""
+    paths = sorted((ROOT / "docs").rglob("*.md"))
+    return [page_of(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in paths]

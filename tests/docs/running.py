@@ -1,0 +1,151 @@
+"""Runs the blocks of a page: python in one namespace, commands by bash, files written where a title names them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.docs.page import ROOT, Block, Page
+
+READERS = Path(__file__).parent / "readers"
+EXACTLY = "# exactly"
+EXIT = re.compile(r"# exit (\d+)$")
+
+
+class Enough(Exception):
+    """What a reader's stand-in raises to leave an endless loop: it has seen as much of the block as it wanted."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a console block: the code it must end with, and its output where that is compared."""
+
+    text: str
+    code: int
+    output: str | None
+
+
+def commands_of(text: str) -> Iterator[Command]:
+    """`$ command`, then `# exit 1` or `# exactly` if they matter, then the output.
+
+    Raises: ValueError where something stands before the first command.
+    """
+    before, *parts = re.split(r"^\$ ", text, flags=re.MULTILINE)
+    if before.strip() or not parts:
+        raise ValueError(f"a console block begins with '$ ': {text!r}")
+    for part in parts:
+        lines = part.splitlines()
+        last = next(number for number, line in enumerate(lines) if not line.endswith("\\"))
+        command, rest = "\n".join(lines[: last + 1]), lines[last + 1 :]
+        code = EXIT.match(rest[0]) if rest else None
+        rest = rest[1:] if code else rest
+        exact = bool(rest) and rest[0] == EXACTLY
+        yield Command(command, int(code[1]) if code else 0, "\n".join(rest[1:]).strip() if exact else None)
+
+
+@dataclass
+class Run:
+    """A page being read: its names, its folder, and the processes it left running."""
+
+    page: Page
+    folder: Path
+    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__", "Enough": Enough})
+    started: list[int] = field(default_factory=list)
+
+    def block(self, block: Block) -> None:
+        """Run one block.  Raises: whatever it raises, AssertionError where a command fails or says something else."""
+        if block.reader:
+            path = READERS / f"{block.reader}.py"
+            exec(compile(path.read_text("utf-8"), str(path), "exec"), self.names)
+        if block.title:
+            self.save(block)
+        elif block.language == "python":
+            self.python(block)
+        elif block.language == "console":
+            for command in commands_of(block.text):
+                self.command(command)
+        elif block.language == "bash":
+            self.command(Command(f"set -euo pipefail\n{block.text}", 0, None))
+        else:
+            PARSED[block.language](block.text)
+
+    def save(self, block: Block) -> None:
+        target = Path(block.title)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        PARSED.get(block.language, str)(block.text)
+        target.write_text(block.text, encoding="utf-8")
+
+    def python(self, block: Block) -> None:
+        # Lines of a traceback are those of the page.
+        source = "\n" * (block.line - 1) + block.text
+        try:
+            exec(compile(source, str(ROOT / self.page.path), "exec"), self.names)
+        except Enough:
+            return
+
+    def command(self, command: Command) -> None:
+        here, out = self.folder / ".here", self.folder / ".out"
+        script = f"{command.text}\nended=$?; pwd > {here}; exit $ended"
+        with out.open("w", encoding="utf-8") as stream:
+            process = subprocess.Popen(
+                ["bash", "-c", script],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self.started.append(process.pid)
+            code = process.wait()
+        said = out.read_text("utf-8")
+        assert code == command.code, f"{self.page.path}: $ {command.text}\nended with {code}:\n{said}"
+        if command.output is not None:
+            assert said.strip() == command.output, f"{self.page.path}: $ {command.text}"
+        # A reader who changed the folder stays there, also for what comes in python.
+        if here.exists():
+            os.chdir(here.read_text("utf-8").strip())
+
+
+PARSED = {
+    "text": str,
+    "json": json.loads,
+    "toml": tomllib.loads,
+    "python": lambda text: compile(text, "saved", "exec"),
+    "bash": str,
+}
+RUN = {"python", "console", "bash"}
+
+
+@contextmanager
+def reading(page: Page, folder: Path) -> Iterator[Run]:
+    """In the page's folder, with this interpreter's commands first on the path; what was left running is ended."""
+    kept, before = dict(os.environ), Path.cwd()
+    os.environ.update(
+        PATH=f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
+        PYTHONPATH=str(ROOT),
+        HOME=str(folder),
+        COLUMNS="120",
+        NO_COLOR="1",
+    )
+    os.chdir(folder)
+    run = Run(page, folder)
+    try:
+        yield run
+    finally:
+        os.chdir(before)
+        os.environ.clear()
+        os.environ.update(kept)
+        for leader in run.started:
+            try:
+                os.killpg(leader, signal.SIGKILL)
+            except ProcessLookupError:
+                continue

@@ -1,0 +1,109 @@
+"""Every block of the site runs as it stands, from top to bottom of its page."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.docs.page import ENVIRONMENTS, Page, blocks_of, page_of, pages
+from tests.docs.running import PARSED, RUN, Command, commands_of, reading
+
+PAGES = pages()
+RUNNING = [page for page in PAGES if any(block.language in RUN for block in page.blocks)]
+
+
+def marked(page: Page) -> object:
+    return pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.slow else [])
+
+
+@pytest.mark.parametrize("page", [marked(page) for page in RUNNING])
+def test_the_blocks_of_the_page_run(page: Page, tmp_path: Path) -> None:
+    needed = ENVIRONMENTS.get(page.environment)
+    if needed is not None and importlib.util.find_spec(needed) is None:
+        pytest.skip(f"NOT CHECKED: {page.path} is run by `make test-{page.environment}`")
+    with reading(page, tmp_path) as run:
+        for block in page.blocks:
+            run.block(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
+def test_every_block_is_of_a_kind_that_is_run_or_read(page: Page) -> None:
+    for block in page.blocks:
+        known = block.language in RUN or block.language in PARSED
+        assert known, f"{page.path}, line {block.line}: {block.language!r}; what is not run is ```text"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
+def test_a_page_asks_for_an_environment_there_is(page: Page) -> None:
+    assert page.environment == "" or page.environment in ENVIRONMENTS
+
+
+# --- the harness itself -----------------------------------------------------------------------------
+
+
+def played(text: str, folder: Path) -> dict[str, object]:
+    page = page_of("planted.md", text)
+    with reading(page, folder) as run:
+        for block in page.blocks:
+            run.block(block)
+    return run.names
+
+
+def test_python_blocks_share_names_and_commands_share_their_folder(tmp_path: Path) -> None:
+    first, second = "```python\nx = 1\n```\n", "```console\n$ mkdir in && cd in\n```\n"
+    page = f"{first}{second}```python\nfrom pathlib import Path\ny = Path.cwd().name\nx += 1\n```\n"
+    names = played(page, tmp_path)
+    assert (names["x"], names["y"]) == (2, "in")
+
+
+def test_a_titled_block_becomes_a_file(tmp_path: Path) -> None:
+    page = '```python title="sub/two.py"\nprint(2)\n```\n\n```console\n$ python sub/two.py\n# exactly\n2\n```\n'
+    played(page, tmp_path)
+    assert (tmp_path / "sub/two.py").read_text("utf-8") == "print(2)\n"
+
+
+@pytest.mark.parametrize(
+    ("page", "error"),
+    [
+        ("```python\nraise KeyError\n```\n", KeyError),
+        ("```console\n$ false\n```\n", AssertionError),
+        ("```console\n$ true\n# exit 1\n```\n", AssertionError),
+        ("```console\n$ echo one\n# exactly\ntwo\n```\n", AssertionError),
+        ("```console\necho one\n```\n", ValueError),
+        ("```bash\nfalse\ntrue\n```\n", AssertionError),
+        ("```json\n{\n```\n", ValueError),
+        ('```python title="x.py"\n)\n```\n', SyntaxError),
+        ("```yaml\nx\n```\n", KeyError),
+        ("<!-- reader: nobody -->\n```python\n1\n```\n", FileNotFoundError),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else value.partition("\n")[0],
+)
+def test_what_does_not_hold_is_found(page: str, error: type[Exception], tmp_path: Path) -> None:
+    with pytest.raises(error):
+        played(page, tmp_path)
+
+
+def test_a_process_left_running_ends_with_the_page(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    played("```console\n$ sleep 600 > pipe &\n```\n", tmp_path)
+    # Blocks for as long as somebody holds the other end.
+    os.set_blocking(reader, True)
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
+def test_commands_keep_their_continuation_lines() -> None:
+    assert list(commands_of("$ a \\\n    b\n# exit 2\n# exactly\nout\n$ c\nanything\n")) == [
+        Command("a \\\n    b", 2, "out"),
+        Command("c", 0, None),
+    ]
+
+
+def test_indented_blocks_lose_their_indent() -> None:
+    (block,) = blocks_of("1. so\n\n    ```python\n    if x:\n        y\n    ```\n")
+    assert block.text == "if x:\n    y\n"
+    assert block.line == 4
