@@ -101,8 +101,9 @@ def rows_beside(environment: str, suite: str, effort: str) -> list[Row] | Skippe
     fault = fault_of(environment)
     if fault is not None:
         return Skipped(suite, environment, fault)
+    python = Path(sys.executable) if environment in APART else interpreter_of(environment)
     measured = subprocess.run(
-        [sys.executable if environment in APART else interpreter_of(environment), "-m", "benchmarks.peers", suite, effort],
+        [python, "-m", "benchmarks.peers", suite, effort],
         cwd=CHECKOUT,
         stdout=subprocess.PIPE,
         text=True,

@@ -5,7 +5,7 @@
     python<version> of the PATH -> venv -> one pip call after the other -> every peer imported -> .installed
 
 What a machine cannot do is no failure of the project: a missing interpreter, an installation or an import that
-fails is a `Skipped` with the last thing that was said. The stamp is written last, so what was interrupted is made again.
+fails is a `Skipped` with the last thing that was said. The stamp is written last: what was interrupted is made again.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class Environment:
         """What this project brings into it."""
         project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         given = {argument for call in self.requirements for argument in call}
-        brought = [project["dependencies"]] if given & {OURS[1], OURS_WITH_SEAL[1]} else []
-        extras = project["optional-dependencies"]
-        return sum(brought + [extras[extra] for extra in extras if f".[{extra}]" in given], [])
+        brought = list(project["dependencies"]) if given & {OURS[1], OURS_WITH_SEAL[1]} else []
+        extras = project["optional-dependencies"].items()
+        return brought + [each for extra, wanted in extras if f".[{extra}]" in given for each in wanted]
 
 
 def for_peers(name: str, first: tuple[str, ...], python: str = "3.11") -> Environment:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.peers.versions NAME...`, inside an environment: distribution -> version, as one line of JSON."""
+"""`python -m benchmarks.peers.versions NAME...`, inside an environment: distribution -> version, one line of JSON."""
 
 from __future__ import annotations
 
