@@ -13,12 +13,11 @@ A curve begins at its smallest point, which the others are beside: `ratio` is ho
 from __future__ import annotations
 
 import re
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.resident import sampled_peak
-from benchmarks.rows import Effort, Row, Taken, on_cores, spread_of
+from benchmarks.rows import Effort, Row, Taken, on_cores
 from protocols.trial import Trial, TrialReport, plan_for, run_trial
 from secagg.ckks.cipher import Fft
 
@@ -72,7 +71,7 @@ def rows(effort: Effort) -> Iterator[Row]:
     with on_cores(1):
         for protocol in PROTOCOLS:
             for axis in AXES:
-                yield from curve(points(protocol, axis, effort))
+                yield from curve(points(protocol, axis, effort), min(REPEATS, effort.repeats))
 
 
 def points(protocol: str, axis: str, effort: Effort) -> list[Point]:
@@ -86,10 +85,10 @@ def points(protocol: str, axis: str, effort: Effort) -> list[Point]:
     return every if effort.repeats > 1 else every[:2]
 
 
-def curve(along: list[Point]) -> Iterator[Row]:
-    first = figures(along[0])
+def curve(along: list[Point], repeats: int) -> Iterator[Row]:
+    first = figures(along[0], repeats)
     for point in along:
-        taken = first if point is along[0] else figures(point)
+        taken = first if point is along[0] else figures(point, repeats)
         growth = LIMIT_LOST if point.axis == "dropout" else LIMIT * point.x / along[0].x
         for quantity, unit in QUANTITIES.items():
             yield Row(
@@ -105,17 +104,17 @@ def curve(along: list[Point]) -> Iterator[Row]:
             )
 
 
-def figures(point: Point) -> dict[str, Taken]:
+def figures(point: Point, repeats: int) -> dict[str, Taken]:
     """Every quantity of the point.  Raises: AssertionError where a round was not exact."""
-    reports = [played(point) for _ in range(REPEATS)]
+    reports = [played(point) for _ in range(repeats)]
     peak = sampled_peak(lambda: played(point))
     seconds = {
         "client": [report.client_seconds_median for report in reports],
         "server": [report.server_seconds for report in reports],
     }
     counted = {"upload": float(reports[0].upload_bytes_per_client), "memory": peak / MEBIBYTE}
-    median = {name: Taken(statistics.median(s), statistics.median(s), len(s), spread_of(s)) for name, s in seconds.items()}
-    return median | {name: Taken.once(figure) for name, figure in counted.items()}
+    taken = {name: Taken.of(values) for name, values in seconds.items()}
+    return taken | {name: Taken.once(figure) for name, figure in counted.items()}
 
 
 def played(point: Point) -> TrialReport:
