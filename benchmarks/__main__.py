@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--suite NAME ...] [--peers] [--smoke] [--json] [--save] [--page FILE] [OUT]`, or `secagg bench`.
+"""`python -m benchmarks [--suite NAME ...] [--peers] [--smoke] [--json] [--save] [--page FILE] [OUT]`: `secagg bench`.
 
 Without `--peers`, what needs nothing but this project; with it, everything, beside libraries that are installed into
 environments of their own where they are missing. A suite may be a module of it. Exit code 1 when a limit is broken, a

@@ -1,7 +1,8 @@
 """The scoreboard: what was promised beside each peer, and what this run measured.
 
 A goal finds its rows by suite and case, and judges a figure made of them. A row that is
-missing is "not measured", with the reason; nothing is guessed. Cases name their sizes, so small runs measure none of it.
+missing is "not measured", with the reason; nothing is guessed. Cases name their sizes, so small runs
+measure none of it.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def bars(suite: str, rows: Sequence[Plain]) -> Markup:
     shapes: list[Piece] = []
     y = LINE
     for row in rows:
-        words = f"{row['case']}; beside {row['peer_name']}: {number(float(f'{row["ratio"]:.3g}'))}"
+        words = f"{row['case']}; beside {row['peer_name']}: {row['ratio']:.3g}"
         for part in textwrap.wrap(words, LETTERS):
             shapes.append(element("text", part, x=8, y=round(y, 1), cls="name"))
             y += LINE

@@ -1,6 +1,6 @@
 """How a round grows: with the clients n, with the dimension d, with the share that drops out; for each protocol.
 
-Real rounds of real endpoints in one process, as `secagg simulate` plays them; each sum is checked against the ideal one.
+Real rounds of real endpoints in one process, as `secagg simulate` plays them; each sum is checked against the ideal.
 
     client, server seconds    CPU, the client's by the median of those who stay
     upload                    all frames of a client that stays

@@ -1,4 +1,4 @@
-"""What privacy costs in accuracy: epsilon from 1 to 8 and no noise, with all coordinates and with fewer, on real digits.
+"""What privacy costs in accuracy: epsilon from 1 to 8 and no noise, all coordinates and fewer, on real digits.
 
     data        the bundled digits, dealt evenly to 100 clients; softmax regression on public features, the demo's rule
     budget      epsilon at delta 1e-4 towards the server, for all 30 rounds together; the noise is calibrated to it
@@ -109,7 +109,7 @@ def row(trained: Trained, exact: Trained) -> Row:
         peer=exact.taken,
         limit=LIMITS[trained.epsilon],
         judged="ours",
-        note=f"{len(trained.errors)} seeds, {min(trained.errors):.3f} to {max(trained.errors):.3f}; ideal functionality",
+        note=f"{len(trained.errors)} seeds, {min(trained.errors):.3f} to {max(trained.errors):.3f}; ideal rounds",
     )
 
 
