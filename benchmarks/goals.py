@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.rows import Row
+from benchmarks.rows import Row, Taken
 from benchmarks.scoreboard import Goal, Wanted, ours, ratio, share, times
 
 FLOWER, NVFLARE, OPENFHE = "Flower", "NVFlare", "OpenFHE"
@@ -29,13 +29,13 @@ def apart(rows: list[Row]) -> float:
 
 
 def whole_encrypted_round(rows: list[Row]) -> float:
-    """Ours / peer of ten clients, their additions, and one opening; all in ns per value."""
-    clients, server, opening = rows[0], rows[1], rows[-1]
-    mine, theirs = (
-        CKKS_CLIENTS * (side(clients) + side(server)) + side(opening)
-        for side in (lambda row: row.ours.least, lambda row: row.peer.least)
-    )
-    return mine / theirs
+    """Ours / peer of all clients, their additions, and one opening; all in ns per value."""
+    clients, server, *_, opening = rows
+    return encrypted(clients.ours, server.ours, opening.ours) / encrypted(clients.peer, server.peer, opening.peer)
+
+
+def encrypted(client_takes: Taken, server_takes: Taken, opening: Taken) -> float:
+    return CKKS_CLIENTS * (client_takes.least + server_takes.least) + opening.least
 
 
 def agreement(rows: list[Row]) -> float:

@@ -44,12 +44,27 @@ def bench(
     for name, path in (("OUT", out), ("--page", page)):
         if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
             raise typer.BadParameter(f"{name} is {path}, which is no file that can be written: make its folder first")
+    for name in suite or ():
+        if name not in known():
+            raise typer.BadParameter(f"--suite is {name!r}, expected one of {', '.join(known())}")
     words = [word for name in suite or () for word in ("--suite", name)]
     flags = {"--peers": peers, "--smoke": smoke, "--json": json, "--save": save}
     words += [flag for flag, wanted in flags.items() if wanted]
     words += [] if page is None else ["--page", str(page.absolute())]
     words += [] if out is None else [str(out.absolute())]
     raise typer.Exit(run(words))
+
+
+def known() -> tuple[str, ...]:
+    """The suites and modules of this checkout, as its benchmarks name them."""
+    asked = subprocess.run(
+        [sys.executable, "-c", "from benchmarks.suites import names; print(*names())"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return tuple(asked.stdout.split())
 
 
 def run(words: list[str]) -> int:
