@@ -114,8 +114,7 @@ test-tenseal: $(LEAST_TENSEAL)/.installed
 	$(LEAST_TENSEAL)/bin/python -m pytest -q tests/secagg/ckks/test_seal.py tests/attacks/test_key_recovery_seal.py
 
 bench: install peers
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks --peers
+	$(BIN)/secagg bench --peers
 
 # Coverage-guided, beyond what `make test` runs; finds and crashes are kept in build/fuzz. Minutes; more runs for a night.
 FUZZ_RUNS ?= 50000

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.suites import SUITES
+from protocols.cli.bench import SuiteName
 from tests.command import Secagg, in_this_process
 
 MODULE = "protocols.cli.bench"
@@ -64,6 +66,10 @@ def test_wrong_use_ends_in_two_before_anything_runs(
     told = secagg("bench", *words, "--json")
     assert (told.code, told.json["error"]) == (2, "UsageError")
     assert started == []
+
+
+def test_the_suites_are_those_of_the_benchmarks() -> None:
+    assert [name.value for name in SuiteName] == list(SUITES)
 
 
 def test_a_suite_that_there_is_not_is_wrong_use(secagg: Secagg, started: list[dict[str, Any]]) -> None:
