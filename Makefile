@@ -142,8 +142,7 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m site_pages.checking build/site
 
 bench: install peers
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks --peers
+	$(BIN)/secagg bench --peers
 
 # Coverage-guided, beyond what `make test` runs; finds and crashes are kept in build/fuzz. Minutes; more runs for a night.
 FUZZ_RUNS ?= 50000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from protocols.cli.audits import audits
+from protocols.cli.bench import bench
 from protocols.cli.budgets import calibrate, epsilon
 from protocols.cli.inverting import invert
 from protocols.cli.keeping import KEEPING
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
 )
-for command in (demo, simulate, plan, epsilon, calibrate):
+for command in (demo, simulate, plan, epsilon, calibrate, bench):
     app.command()(command)
 for name, kept in KEEPING.items():
     ledgers.command(name)(kept)
