@@ -43,7 +43,7 @@ def test_a_column_of_another_type_names_its_entry(
 @pytest.mark.parametrize("change", [-1, 1])
 def test_a_hash_signature_or_key_id_of_another_length_is_corrupt(column: int, change: int) -> None:
     wrong = bytes(len(ENTRY[column]) + change)  # type: ignore[arg-type]  # these columns are bytes
-    with pytest.raises(Corrupt, match="entry 7 holds .* wrong length"):
+    with pytest.raises(Corrupt, match=r"entry 7 holds .* wrong length"):
         entry_of((*ENTRY[:column], wrong, *ENTRY[column + 1 :]))
 
 

@@ -147,6 +147,14 @@ def say(verdicts: Verdicts, rightly: set[tuple[str, str, str, str, int]]) -> tup
     return killed, counted
 
 
+def interval(killed: int, counted: int) -> str:
+    """Where the share of all lies with 95 %.  Source: Wilson, JASA 22, 1927."""
+    z2, share = 1.96**2, killed / max(1, counted)
+    middle = (killed + z2 / 2) / (counted + z2)
+    off = math.sqrt(z2 * counted * share * (1 - share) + z2**2 / 4) / (counted + z2)
+    return f"{100 * (middle - off):.1f} to {100 * (middle + off):.1f} % with 95 %"
+
+
 def main() -> None:
     """Run, print, and fail under the least score."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
@@ -166,8 +174,7 @@ def main() -> None:
         counts = [say(Verdicts.of(file, asked.sample), judged()) for file in target.files]
         killed, counted = map(sum, zip(*counts, strict=True))
         share = killed / max(1, counted)
-        off = 196 * math.sqrt(share * (1 - share) / max(1, counted)) if asked.sample else 0.0
-        print(f"{name}: {100 * share:.1f} %" + (f" +- {off:.1f} (a sample, 95 %)" if asked.sample else ""))
+        print(f"{name}: {100 * share:.1f} %" + (f", a sample: {interval(killed, counted)}" if asked.sample else ""))
         low += [name] if 100 * share < asked.least else []
     sys.exit(f"under {asked.least} %: {', '.join(low)}" if low else 0)
 
