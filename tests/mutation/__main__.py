@@ -174,7 +174,7 @@ def main() -> None:
         counts = [say(Verdicts.of(file, asked.sample), judged()) for file in target.files]
         killed, counted = map(sum, zip(*counts, strict=True))
         share = killed / max(1, counted)
-        print(f"{name}: {100 * share:.1f} %, were it a sample: {interval(killed, counted)}")
+        print(f"{name}: {100 * share:.1f} %; as a sample of more: {interval(killed, counted)}")
         low += [name] if 100 * share < asked.least else []
     sys.exit(f"under {asked.least} %: {', '.join(low)}" if low else 0)
 
