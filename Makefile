@@ -11,10 +11,12 @@ TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/tenseal,.venv-tenseal)
 PFL := $(if $(PEERS_HOME),$(PEERS_HOME)/pfl,.venv-pfl)
 NVFLARE := $(if $(PEERS_HOME),$(PEERS_HOME)/nvflare,.venv-nvflare)
 LEAST_TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/least-tenseal,.venv-least-tenseal)
+LOWEST := $(if $(PEERS_HOME),$(PEERS_HOME)/lowest,.venv-lowest)
+EXTRAS_HOME := $(if $(PEERS_HOME),$(PEERS_HOME)/extras,build/extras)
 PINS = $(1)/bin/python -c 'from benchmarks.peers import pinned; print(*pinned("$(2)"))'
 
 .PHONY: install browser peers environments demo test test-half test-other-half test-slow test-flower test-pfl test-nvflare \
-	test-tenseal lint bench fuzz clean
+	test-tenseal test-lowest dist test-dist test-release check-extras dependencies sbom lint bench fuzz clean
 .PHONY: docs mutation
 .PHONY: coverage coverage-half coverage-other-half
 
@@ -132,6 +134,37 @@ $(LEAST_TENSEAL)/.installed: pyproject.toml
 test-tenseal: $(LEAST_TENSEAL)/.installed
 	$(LEAST_TENSEAL)/bin/python -m pytest -q tests/secagg/ckks/test_seal.py tests/attacks/test_key_recovery_seal.py
 
+# The lowest versions of the ranges in pyproject.toml; `make test` has the newest.
+$(LOWEST)/.installed: pyproject.toml release/declared.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check $$($(PYTHON) -m release.declared) pytest hypothesis
+	touch $@
+
+test-lowest: $(LOWEST)/.installed
+	PYTHONPATH=. $(LOWEST)/bin/python -m pytest -q -m "not slow" tests/secagg tests/dp tests/protocols/pairwise tests/test_cli.py
+
+# Wheel and sdist of the last commit, built twice and compared byte for byte.
+dist: install
+	rm -rf dist
+	$(BIN)/python -m release.dist dist
+
+# From the wheel alone: all commands, and two rounds of each protocol; `test-release` plays the whole demo.
+test-dist: install
+	$(BIN)/python -m release.bare dist/*.whl 2
+
+test-release: dist
+	$(BIN)/python -m release.bare dist/*.whl
+
+# One environment for each extra, gigabytes together; EXTRAS="report flower" makes some.
+check-extras: dist
+	$(BIN)/python -m release.extras dist/*.whl $(EXTRAS_HOME) $(EXTRAS)
+
+dependencies: check-extras
+	$(BIN)/python -m release.dependencies $(EXTRAS_HOME) docs/reference/dependencies.md
+
+sbom: dist
+	$(BIN)/python -m release.sbom dist/*.whl build
+
 # Into build/site, which reads from disk as it is; a warning, a link or an anchor that leads nowhere ends it.
 $(VENV)/.docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
@@ -153,4 +186,4 @@ fuzz: install
 	$(BIN)/python -m tests.fuzz.guided -runs=$(FUZZ_RUNS) -max_len=4096 -artifact_prefix=build/fuzz/ build/fuzz/found
 
 clean:
-	rm -rf $(VENV) .venv-flower .venv-dp .venv-tenseal .venv-least-tenseal .venv-pfl .venv-nvflare build dist *.egg-info
+	rm -rf $(VENV) .venv-flower .venv-dp .venv-tenseal .venv-least-tenseal .venv-lowest .venv-pfl .venv-nvflare build dist *.egg-info

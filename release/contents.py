@@ -17,7 +17,7 @@ TYPED = frozenset(f"{package}/py.typed" for package in PACKAGES)
 
 
 def expected_in_wheel(source: Collection[str], release: str) -> frozenset[str]:
-    """The packages' files, markers of typing and licence among them; `release` is name and version, such as secagg-1.0."""
+    """The packages' files, typing markers and licence among them; `release` is name and version, such as secagg-1.0."""
     packages = {name for name in source if PurePosixPath(name).parts[0] in PACKAGES}
     return frozenset(packages | TYPED | {f"{release}.dist-info/{name}" for name in DIST_INFO})
 

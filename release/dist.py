@@ -1,4 +1,4 @@
-"""Build wheel and sdist of the last commit twice under different circumstances, and keep them if they are the same bytes.
+"""Build wheel and sdist of the last commit twice, under different circumstances, and keep them if they are equal.
 
 `python -m release.dist FOLDER`. The two builds differ in folder, modes and times of the files, umask, locale, time
 zone and hash seed; and one makes its wheel from the sdist, the other from the tree. What stays equal is the commit,

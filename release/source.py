@@ -17,7 +17,9 @@ def git(*arguments: str) -> bytes:
 
 def tracked() -> frozenset[str]:
     """Paths of the last commit's files, relative to the root."""
-    return frozenset(name for name in git("ls-tree", "-r", "-z", "--name-only", "HEAD").decode("utf-8").split("\0") if name)
+    return frozenset(
+        name for name in git("ls-tree", "-r", "-z", "--name-only", "HEAD").decode("utf-8").split("\0") if name
+    )
 
 
 def last_change() -> int:
