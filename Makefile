@@ -103,7 +103,7 @@ $(TENSEAL)/.installed: pyproject.toml benchmarks/peers/tenseal.py
 
 test-flower: $(FLOWER)/.installed
 	@test -d tests/frameworks || echo "no tests/frameworks in this checkout: nothing to test beside Flower"
-	test ! -d tests/frameworks || $(FLOWER)/bin/python -m pytest -q tests/frameworks tests/protocols/adapters -k flower
+	test ! -d tests/frameworks || $(FLOWER)/bin/python -m pytest -q tests/frameworks tests/protocols/adapters tests/docs/test_blocks.py -k flower
 
 # torch first and from constraints.txt: what pfl would bring by itself may be another.
 $(PFL)/.installed: pyproject.toml constraints.txt
@@ -113,7 +113,7 @@ $(PFL)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 test-pfl: $(PFL)/.installed
-	$(PFL)/bin/python -m pytest -q tests/frameworks/test_pfl.py
+	$(PFL)/bin/python -m pytest -q tests/frameworks/test_pfl.py tests/docs/test_blocks.py -k pfl
 
 $(NVFLARE)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(NVFLARE)
@@ -122,7 +122,7 @@ $(NVFLARE)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 test-nvflare: $(NVFLARE)/.installed
-	$(NVFLARE)/bin/python -m pytest -q tests/frameworks/test_nvflare.py
+	$(NVFLARE)/bin/python -m pytest -q tests/frameworks/test_nvflare.py tests/docs/test_blocks.py -k nvflare
 
 # The oldest tenseal that is taken, which nvflare[he] pins; `make test` has the newest.
 $(LEAST_TENSEAL)/.installed: pyproject.toml
