@@ -1,4 +1,4 @@
-"""The site is whole: pages in the menu, arrows drawn, names on a page, commands that exist, links that hold.
+"""The site is whole: pages in the menu, arrows drawn, names on a page, commands that exist, links that hold."""
 
 from __future__ import annotations
 
