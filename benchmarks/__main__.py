@@ -28,7 +28,7 @@ OWN_SUITES = ("masking", "unmasking", "memory", "rounds", "encoding", "sparse", 
 # Those that run in the environment they name; attacks go there by themselves.
 BESIDE = dict.fromkeys(("clients", "servers", "oneshot", "sizes", "rounding", "faults"), "flower")
 BESIDE |= dict.fromkeys(("noise", "accounting", "calibration"), "dp")
-BESIDE |= {"ckks": "tenseal"}
+BESIDE |= {"ckks": "tenseal", "nvflare_he": "nvflare", "openfhe": "openfhe", "jax_privacy": "jax_privacy", "pfl": "pfl"}
 PEER_SUITES = (*BESIDE, "attacks")
 # Only where they are named: one starts a framework's engine, the others train for minutes or need torch.
 BESIDE |= {"flower_loop": "flower"}

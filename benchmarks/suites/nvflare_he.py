@@ -47,7 +47,7 @@ def rows(effort: Effort) -> Iterator[Row]:
             yield from one_round(ours, peer, effort)
     width = SMALL_WIDTH if effort.dimension < 1_000_000 else WIDTH
     for name, shapes in (
-        ("one tensor", {"w": (effort.dimension,)}),
+        ("one vector", {"w": (effort.dimension,)}),
         ("LeNet-5", lenet5()),
         (f"ResNet-18 with {width} channels", resnet18(width)),
     ):
@@ -221,7 +221,7 @@ def weights(name: str, shapes: Shapes, peer_bytes: int) -> Iterator[Row]:
     for way, size in our_bytes(dimension).items():
         yield Row(
             suite="nvflare_he",
-            case=f"upload, {name}, {dimension:,} parameters in {len(shapes)} tensors; {way}",
+            case=f"upload, {name}, {dimension:,} parameters, tensors: {len(shapes)}; {way}",
             unit="bytes per parameter",
             ours=Taken.once(size / dimension),
             peer_name=f"{nvflare.TITLE}: {peer_bytes / 1e6:,.1f} MB",
