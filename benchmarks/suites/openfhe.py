@@ -27,6 +27,8 @@ MOST_REPEATS = 3
 # How much shorter the vectors are of which a whole round is played on the peer's side for its error.
 SHORTER = 10
 
+Errors = tuple[float | None, float | None]
+
 
 def rows(effort: Effort) -> Iterator[Row]:
     with on_cores(1), Standing("openfhe", "openfhe") as peer:
@@ -81,14 +83,7 @@ class Round:
         if digest != hashlib.sha256(self._update.tobytes()).hexdigest():
             raise AssertionError("the two processes were not given the same update")
 
-    def _row(
-        self,
-        part: str,
-        times: float,
-        ours: Taken,
-        peer: Taken,
-        errors: tuple[float | None, float | None] = (None, None),
-    ) -> Row:
+    def _row(self, part: str, times: float, ours: Taken, peer: Taken, errors: Errors = (None, None)) -> Row:
         nanoseconds = self._dimension * 1e-9
         return Row(
             suite="openfhe",
