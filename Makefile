@@ -11,11 +11,14 @@ TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/tenseal,.venv-tenseal)
 PFL := $(if $(PEERS_HOME),$(PEERS_HOME)/pfl,.venv-pfl)
 NVFLARE := $(if $(PEERS_HOME),$(PEERS_HOME)/nvflare,.venv-nvflare)
 LEAST_TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/least-tenseal,.venv-least-tenseal)
+LOWEST := $(if $(PEERS_HOME),$(PEERS_HOME)/lowest,.venv-lowest)
+EXTRAS_HOME := $(if $(PEERS_HOME),$(PEERS_HOME)/extras,build/extras)
 PINS = $(1)/bin/python -c 'from benchmarks.peers import pinned; print(*pinned("$(2)"))'
 
 .PHONY: install browser peers environments demo test test-half test-other-half test-slow test-flower test-pfl test-nvflare \
-	test-tenseal lint bench fuzz clean
+	test-tenseal test-lowest dist test-dist test-release check-extras dependencies sbom lint bench fuzz clean
 .PHONY: docs mutation
+.PHONY: coverage coverage-half coverage-other-half
 
 install: $(STAMP)
 
@@ -56,6 +59,19 @@ test-slow: install
 mutation: install
 	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m tests.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(TARGETS)
 
+# Every branch of what pyproject.toml lists under [tool.coverage.report], by the tests of `make test`; it names what is not.
+coverage: install
+	$(BIN)/coverage erase
+	$(MAKE) --no-print-directory --jobs=2 coverage-half coverage-other-half
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+coverage-half:
+	$(BIN)/coverage run -m pytest -q -m "not slow" $(HALF)
+
+coverage-other-half:
+	$(BIN)/coverage run -m pytest -q -m "not slow" tests $(addprefix --ignore=,$(HALF))
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -87,7 +103,7 @@ $(TENSEAL)/.installed: pyproject.toml benchmarks/peers/tenseal.py
 
 test-flower: $(FLOWER)/.installed
 	@test -d tests/frameworks || echo "no tests/frameworks in this checkout: nothing to test beside Flower"
-	test ! -d tests/frameworks || $(FLOWER)/bin/python -m pytest -q tests/frameworks tests/protocols/adapters -k flower
+	test ! -d tests/frameworks || $(FLOWER)/bin/python -m pytest -q tests/frameworks tests/protocols/adapters tests/docs/test_blocks.py -k flower
 
 # torch first and from constraints.txt: what pfl would bring by itself may be another.
 $(PFL)/.installed: pyproject.toml constraints.txt
@@ -97,7 +113,7 @@ $(PFL)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 test-pfl: $(PFL)/.installed
-	$(PFL)/bin/python -m pytest -q tests/frameworks/test_pfl.py
+	$(PFL)/bin/python -m pytest -q tests/frameworks/test_pfl.py tests/docs/test_blocks.py -k pfl
 
 $(NVFLARE)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(NVFLARE)
@@ -106,7 +122,7 @@ $(NVFLARE)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 test-nvflare: $(NVFLARE)/.installed
-	$(NVFLARE)/bin/python -m pytest -q tests/frameworks/test_nvflare.py
+	$(NVFLARE)/bin/python -m pytest -q tests/frameworks/test_nvflare.py tests/docs/test_blocks.py -k nvflare
 
 # The oldest tenseal that is taken, which nvflare[he] pins; `make test` has the newest.
 $(LEAST_TENSEAL)/.installed: pyproject.toml
@@ -118,6 +134,37 @@ $(LEAST_TENSEAL)/.installed: pyproject.toml
 test-tenseal: $(LEAST_TENSEAL)/.installed
 	$(LEAST_TENSEAL)/bin/python -m pytest -q tests/secagg/ckks/test_seal.py tests/attacks/test_key_recovery_seal.py
 
+# The lowest versions of the ranges in pyproject.toml; `make test` has the newest.
+$(LOWEST)/.installed: pyproject.toml release/declared.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check $$($(PYTHON) -m release.declared) pytest hypothesis
+	touch $@
+
+test-lowest: $(LOWEST)/.installed
+	PYTHONPATH=. $(LOWEST)/bin/python -m pytest -q -m "not slow" tests/secagg tests/dp tests/protocols/pairwise tests/test_cli.py
+
+# Wheel and sdist of the last commit, built twice and compared byte for byte.
+dist: install
+	rm -rf dist
+	$(BIN)/python -m release.dist dist
+
+# From the wheel alone: all commands, and two rounds of each protocol; `test-release` plays the whole demo.
+test-dist: install
+	$(BIN)/python -m release.bare dist/*.whl 2
+
+test-release: dist
+	$(BIN)/python -m release.bare dist/*.whl
+
+# One environment for each extra, gigabytes together; EXTRAS="report flower" makes some.
+check-extras: dist
+	$(BIN)/python -m release.extras dist/*.whl $(EXTRAS_HOME) $(EXTRAS)
+
+dependencies: check-extras
+	$(BIN)/python -m release.dependencies $(EXTRAS_HOME) docs/reference/dependencies.md
+
+sbom: dist
+	$(BIN)/python -m release.sbom dist/*.whl build
+
 # Into build/site, which reads from disk as it is; a warning, a link or an anchor that leads nowhere ends it.
 $(VENV)/.docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
@@ -128,8 +175,7 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m site_pages.checking build/site
 
 bench: install peers
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks --peers
+	$(BIN)/secagg bench --peers
 
 # Coverage-guided, beyond what `make test` runs; finds and crashes are kept in build/fuzz. Minutes; more runs for a night.
 FUZZ_RUNS ?= 50000
@@ -140,4 +186,4 @@ fuzz: install
 	$(BIN)/python -m tests.fuzz.guided -runs=$(FUZZ_RUNS) -max_len=4096 -artifact_prefix=build/fuzz/ build/fuzz/found
 
 clean:
-	rm -rf $(VENV) .venv-flower .venv-dp .venv-tenseal .venv-least-tenseal .venv-pfl .venv-nvflare build dist *.egg-info
+	rm -rf $(VENV) .venv-flower .venv-dp .venv-tenseal .venv-least-tenseal .venv-lowest .venv-pfl .venv-nvflare build dist *.egg-info

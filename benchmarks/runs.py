@@ -113,5 +113,7 @@ def ask(run: Run, ours: Callable[[Run], float], peer: Callable[[Run], float], re
 
 
 def together(taken: list[Taken]) -> Taken:
-    """What all of them took, one after the other."""
-    return Taken(sum(t.least for t in taken), sum(t.median for t in taken), taken[0].repeats)
+    """What all of them took, one after the other; as a spread the sum of theirs, which is the most it can be."""
+    spreads = [t.spread for t in taken if t.spread is not None]
+    spread = sum(spreads) if len(spreads) == len(taken) else None
+    return Taken(sum(t.least for t in taken), sum(t.median for t in taken), taken[0].repeats, spread)

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from benchmarks import encrypted, pages
-from benchmarks.__main__ import BESIDE
 from benchmarks.inputs import mean_of, rms
 from benchmarks.oneshot import play
 from benchmarks.peers import PEERS, Skipped, pinned, rows_beside, tenseal
 from benchmarks.peers.pins import PeerChanged, names_of
 from benchmarks.rows import SMOKE, Row, Taken
-from benchmarks.suites import ckks, compression, sparse
+from benchmarks.suites import BESIDE, ckks, compression, sparse
 from benchmarks.suites.encoding import off
 from benchmarks.suites.noise import gap
 from dp import NoiseShare

@@ -1,0 +1,77 @@
+"""Software bills of materials, in CycloneDX 1.6 as JSON, of what the core and `all` install.
+
+`python -m release.sbom WHEEL FOLDER`. CycloneDX's own generator reads the environments, from one of its own, and
+checks what it wrote against the schema.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+from release.declared import CORE
+from release.environments import install, pip, unknowing
+from release.installed import OURS, packages
+from release.source import ROOT
+
+BILLS = (CORE, "all")
+GENERATOR = "cyclonedx-bom>=7,<8"
+ASKED = ("environment", "--mc-type", "library", "--output-reproducible", "--validate", "--spec-version", "1.6")
+
+
+def generator(folder: Path) -> Path:
+    """The generator's command, freshly installed.  Raises: RuntimeError with what pip said."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    done = pip(folder, "install", "--quiet", GENERATOR)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
+    return folder / "bin" / "cyclonedx-py"
+
+
+def write(command: Path, environment: Path, bill: Path) -> None:
+    """The bill of one environment, validated.  Raises: CalledProcessError."""
+    subprocess.run(
+        [
+            command,
+            *ASKED,
+            "--pyproject",
+            ROOT / "pyproject.toml",
+            "--output-file",
+            bill,
+            environment / "bin" / "python",
+        ],
+        env=unknowing(),
+        check=True,
+    )
+
+
+def missing(bill: Path, environment: Path) -> set[str]:
+    """Installed packages that a bill does not name."""
+    named = {component["name"].lower().replace("_", "-") for component in json.loads(bill.read_bytes())["components"]}
+    return {package.name for package in packages(environment)} - named - {OURS}
+
+
+def main(wheel: Path, folder: Path) -> int:
+    """0 when each bill is written, valid and complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        command = generator(Path(place) / "generator")
+        for extra in BILLS:
+            environment, bill = Path(place) / extra, folder / f"sbom-{extra}.cdx.json"
+            if refused := install(environment, wheel, None if extra == CORE else extra):
+                print(refused)
+                return 1
+            write(command, environment, bill)
+            if absent := missing(bill, environment):
+                print(f"{bill.name} lacks {sorted(absent)}")
+                return 1
+            print(f"{bill}: {len(packages(environment))} packages")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

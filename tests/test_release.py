@@ -1,0 +1,248 @@
+"""What a release is held to, as far as it can be said without building one: its metadata, its files, its workflows."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from release import (
+    contents,
+    declared,
+    dependencies,
+    dist,
+    licences,
+)
+from release import tagged as tagging
+from release.declared import CORE, Requirement
+from release.installed import Package
+from tests.command import in_this_process
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PAGE = ROOT / "docs" / "reference" / "dependencies.md"
+SOMETHING = Package("something", "1.0", 1.5, "MIT", (), "", frozenset())
+
+# --- one version, one set of interpreters
+
+
+def test_version_citation_and_changelog_agree() -> None:
+    assert set(tagging.versions().values()) == {PROJECT["version"]}
+    assert tagging.main(f"v{PROJECT['version']}") == 0
+
+
+@pytest.mark.parametrize("tag", ["v0.0.0", "v", "latest"])
+def test_a_tag_that_is_not_the_version_is_refused(tag: str) -> None:
+    assert tagging.main(tag) == 1
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "CITATION.cff", "CHANGELOG.md"])
+def test_a_file_that_names_another_version_is_noticed(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pyproject.toml", "CITATION.cff", "CHANGELOG.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(text.replace(PROJECT["version"], "9.9.9") if name == file else text, "utf-8")
+    monkeypatch.setattr(declared, "ROOT", tmp_path)
+    monkeypatch.setattr(tagging, "ROOT", tmp_path)
+    assert tagging.main(f"v{PROJECT['version']}") == 1
+
+
+def test_the_citation_is_of_this_project() -> None:
+    cited = dict(re.findall(r"^([a-z-]+): (\S.*)$", (ROOT / "CITATION.cff").read_text("utf-8"), flags=re.MULTILINE))
+    assert cited["cff-version"] == "1.2.0"
+    assert cited["license"] == PROJECT["license"]
+    assert PROJECT["description"].lower() in cited["title"].lower()
+
+
+def classified() -> list[str]:
+    """Python versions that the metadata names."""
+    return [found[1] for line in PROJECT["classifiers"] if (found := re.fullmatch(r".*:: Python :: (3\.\d+)", line))]
+
+
+@pytest.mark.parametrize("workflow", ["ci.yml", "release.yml"])
+def test_the_workflows_test_the_python_versions_that_the_metadata_names(workflow: str) -> None:
+    text = (ROOT / ".github" / "workflows" / workflow).read_text(encoding="utf-8")
+    (matrix,) = re.findall(r"^ +python: \[(.*)\]$", text, flags=re.MULTILINE)
+    assert re.findall(r'"([\d.]+)"', matrix) == classified()
+    assert PROJECT["requires-python"] == f">={classified()[0]}"
+
+
+def test_the_command_says_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = in_this_process(monkeypatch, capsys, tmp_path)("--version")
+    assert (ran.code, ran.out, ran.err) == (0, f"secagg {PROJECT['version']}\n", "")
+
+
+# --- workflows
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_may_read_and_no_more_unless_a_job_says_so(workflow: Path) -> None:
+    text = workflow.read_text(encoding="utf-8")
+    assert re.search(r"^permissions:\n  contents: read\n", text, flags=re.MULTILINE)
+    assert "write-all" not in text
+    assert "secrets." not in text
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_pins_its_actions_and_calls_targets_that_there_are(workflow: Path) -> None:
+    text, makefile = workflow.read_text(encoding="utf-8"), (ROOT / "Makefile").read_text(encoding="utf-8")
+    used = re.findall(r"uses: (\S+)", text)
+    assert used
+    assert [action for action in used if not re.fullmatch(r"[\w./-]+@(v\d+|release/v1|[0-9a-f]{40})", action)] == []
+    frameworks = re.findall(r"framework: \[(.*)\]", text)
+    spelled = text.replace(
+        "test-${{ matrix.framework }}", " ".join(f"test-{name}" for name in re.findall(r"\w+", "".join(frameworks)))
+    )
+    targets = {target for line in re.findall(r"run: make (.*)", spelled) for target in line.split()}
+    assert targets
+    assert [target for target in sorted(targets) if not re.search(rf"^{target}:", makefile, flags=re.MULTILINE)] == []
+
+
+# --- what is asked for, and why
+
+
+def test_each_requirement_has_its_reason_and_no_reason_is_left_over() -> None:
+    asked = {extra: {one.name for one in lines} for extra, lines in declared.requirements().items()}
+    assert {extra: set(packages) for extra, packages in declared.reasons().items()} == asked
+    assert all(len(reason) > 10 for packages in declared.reasons().values() for reason in packages.values())
+
+
+def test_the_core_has_a_lowest_version_of_each() -> None:
+    assert [line.partition("==")[0] for line in declared.lowest()] == [
+        one.name for one in declared.requirements()[CORE]
+    ]
+
+
+def test_a_range_without_a_lowest_version_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(declared, "requirements", lambda: {CORE: (Requirement("numpy", (), "<3"),)})
+    with pytest.raises(ValueError, match="numpy<3"):
+        declared.lowest()
+
+
+@pytest.mark.parametrize(
+    ("line", "parsed"),
+    [
+        ("numpy>=1.26", Requirement("numpy", (), ">=1.26")),
+        ("flwr[simulation]>=1.41,<1.43", Requirement("flwr", ("simulation",), ">=1.41,<1.43")),
+        ("Some_Package", Requirement("some-package", (), "")),
+    ],
+)
+def test_requirements_are_read(line: str, parsed: Requirement) -> None:
+    assert Requirement.parse(line) == parsed
+
+
+@pytest.mark.parametrize("line", ["numpy @ https://example.org/numpy.whl", "numpy; python_version < '3'", ""])
+def test_a_requirement_of_another_form_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match="no requirement"):
+        Requirement.parse(line)
+
+
+@pytest.mark.parametrize(
+    ("package", "expression"),
+    [
+        (SOMETHING, "MIT"),
+        (replace(SOMETHING, expression="", classifiers=("License :: OSI Approved :: MIT License",)), "MIT"),
+        (replace(SOMETHING, expression="", licence="Apache 2.0"), "Apache-2.0"),
+        (replace(SOMETHING, expression="", name="pfl"), "Apache-2.0"),
+        (replace(SOMETHING, expression=""), None),
+        (replace(SOMETHING, expression="", licence="ask us first"), None),
+        (replace(SOMETHING, expression="", classifiers=("License :: OSI Approved :: Some Other License",)), None),
+    ],
+)
+def test_licences_are_read_from_what_packages_declare(package: Package, expression: str | None) -> None:
+    assert licences.spdx(package) == expression
+
+
+@pytest.mark.parametrize(
+    "expression", ["MIT", "(MIT OR Apache-2.0) AND BSD-3-Clause", "Apache-2.0 WITH LLVM-exception"]
+)
+def test_licences_that_go_with_ours(expression: str) -> None:
+    assert licences.is_compatible(expression)
+
+
+@pytest.mark.parametrize("expression", ["GPL-3.0-only", "MIT AND AGPL-3.0-or-later", "LicenseRef-Proprietary"])
+def test_a_licence_that_does_not_or_that_nobody_read_ends_the_page(expression: str) -> None:
+    assert not licences.is_compatible(expression)
+    with pytest.raises(dependencies.Unclear, match=r"something 1\.0"):
+        dependencies.licence(replace(SOMETHING, expression=expression))
+
+
+def test_the_page_of_dependencies_has_each_requirement_with_its_reason() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for extra, lines in declared.requirements().items():
+        if extra == "all":
+            continue
+        heading = "## Core" if extra == CORE else f"## Extra `{extra}`"
+        section = page.partition(heading + "\n")[2].partition("\n## ")[0]
+        for one in lines:
+            assert re.search(
+                rf"^\| {one.name} \| .* \| {re.escape(declared.reasons()[extra][one.name])} \|$", section, re.M
+            )
+
+
+# --- what archives hold
+
+SOURCE = ("secagg/__init__.py", "dp/x.py", "protocols/cli/app.py", "tests/test_x.py", "LICENSE", ".ci/run")
+GOOD_WHEEL = sorted(contents.expected_in_wheel(SOURCE, "secagg-1"))
+
+
+def test_a_wheel_holds_the_packages_typed_with_the_licence() -> None:
+    assert {"secagg/py.typed", "dp/py.typed", "protocols/py.typed"} <= set(GOOD_WHEEL)
+    assert "secagg-1.dist-info/licenses/LICENSE" in GOOD_WHEEL
+    assert not any(name.startswith(("tests", ".ci")) for name in GOOD_WHEEL)
+
+
+@pytest.mark.parametrize(
+    ("held", "offence"),
+    [
+        ([*GOOD_WHEEL, "tests/test_x.py"], "does not belong: tests/test_x.py"),
+        ([*GOOD_WHEEL, "dp/__pycache__/x.pyc"], "does not belong: dp/__pycache__/x.pyc"),
+        ([*GOOD_WHEEL, "dp/x.py"], "2 times: dp/x.py"),
+        ([name for name in GOOD_WHEEL if name != "dp/py.typed"], "missing: dp/py.typed"),
+        ([name for name in GOOD_WHEEL if "LICENSE" not in name], "missing: secagg-1.dist-info/licenses/LICENSE"),
+    ],
+)
+def test_each_file_too_many_or_too_few_is_named(held: list[str], offence: str) -> None:
+    assert contents.offences(GOOD_WHEEL, GOOD_WHEEL) == []
+    assert contents.offences(held, contents.expected_in_wheel(SOURCE, "secagg-1")) == [offence]
+
+
+def test_archives_are_compared_with_what_is_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "tracked", lambda: frozenset(SOURCE))
+    wheel, sdist = tmp_path / "secagg-1-py3-none-any.whl", tmp_path / "secagg-1.tar.gz"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in [*GOOD_WHEEL, "stray.txt"]:
+            archive.writestr(name, "")
+    (tmp_path / "link").symlink_to("elsewhere")
+    with tarfile.open(sdist, "w:gz") as packed:
+        for name in (*SOURCE, "PKG-INFO"):
+            packed.addfile(tarfile.TarInfo(f"secagg-1/{name}"))
+        packed.add(tmp_path / "link", "secagg-1/link")
+    assert contents.wheel_offences(wheel) == ["does not belong: stray.txt"]
+    assert contents.sdist_offences(sdist) == ["not a plain file: secagg-1/link", "does not belong: secagg-1/link"]
+
+
+def test_builds_that_differ_in_a_byte_or_a_file_are_named() -> None:
+    assert dist.differences({"a": b"1", "b": b"2"}, {"a": b"1", "b": b"2"}) == []
+    assert dist.differences({"a": b"1", "b": b"2"}, {"a": b"1", "b": b"3"}) == ["b"]
+    assert dist.differences({"a": b"1", "b": b"2"}, {"a": b"1"}) == ["b"]
+
+
+def test_the_two_builds_share_no_circumstance() -> None:
+    one, other = dist.CIRCUMSTANCES
+    assert one.folder != other.folder
+    assert one.umask != other.umask
+    assert one.keeps_times != other.keeps_times
+    assert all(value != other.environment[name] for name, value in one.environment.items())
+    assert set(one.environment) == set(other.environment)
