@@ -9,6 +9,7 @@ from itertools import count
 
 from benchmarks.rows import Taken, alternate, timed
 from dp import Event, GaussianEvent, Poisson, Repeated, Sampled, Unit
+from dp.pld import PldAccountant
 
 UNIT = Unit("add-or-remove-one")
 _numbers = count(1)
@@ -80,6 +81,13 @@ RUNS = (
     run_of("9/10", "5", 50, "1e-5"),
 )
 MILLION = run_of("1/1000", "1", 1_000_000, "1e-6")
+
+
+def told_of(run: Run) -> PldAccountant:
+    """Our accountant, once it has heard of the whole run."""
+    accountant = PldAccountant(UNIT)
+    accountant.compose(run.event)
+    return accountant
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 # Which modules of this package each environment holds the peer of; one per environment where versions quarrel.
 PEERS = {
     "flower": ("flower",),
-    "dp": ("dp_accounting", "opacus", "opendp", "prv"),
+    "dp": ("dp_accounting", "opacus", "opendp", "prv", "autodp"),
     "tenseal": ("tenseal",),
     "nvflare": ("nvflare",),
     "pfl": ("pfl",),

@@ -8,11 +8,11 @@ from __future__ import annotations
 SUITES: dict[str, tuple[str, ...]] = {
     "masks": ("masking", "unmasking", "memory", "encoding", "clients", "servers", "rounding"),
     "rounds": ("rounds", "scaling", "faults", "oneshot", "flower_loop"),
-    "ckks": ("ckks", "nvflare_he"),
+    "ckks": ("ckks", "nvflare_he", "openfhe"),
     "noise": ("noise",),
-    "accounting": ("accounting", "calibration", "ledger", "audits"),
+    "accounting": ("accounting", "calibration", "ledger", "audits", "jax_privacy"),
     "bytes": ("sizes", "sparse", "compression"),
-    "utility": ("utility",),
+    "utility": ("utility", "pfl"),
     "attacks": ("attacks",),
 }
 BESIDE = {
@@ -20,6 +20,9 @@ BESIDE = {
     **dict.fromkeys(("noise", "accounting", "calibration"), "dp"),
     "ckks": "tenseal",
     "nvflare_he": "nvflare",
+    "openfhe": "openfhe",
+    "jax_privacy": "jax_privacy",
+    "pfl": "pfl",
 }
 # Attacks go to the peers by themselves, so they are beside peers as well.
 NEEDS_PEERS = frozenset({*BESIDE, "attacks"})
