@@ -18,6 +18,7 @@ PINS = $(1)/bin/python -c 'from benchmarks.peers import pinned; print(*pinned("$
 .PHONY: install browser peers environments demo test test-half test-other-half test-slow test-flower test-pfl test-nvflare \
 	test-tenseal test-lowest dist test-dist test-release check-extras dependencies sbom lint bench fuzz clean
 .PHONY: docs mutation
+.PHONY: coverage coverage-half coverage-other-half
 
 install: $(STAMP)
 
@@ -58,6 +59,19 @@ test-slow: install
 mutation: install
 	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m tests.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(TARGETS)
 
+# Every branch of what pyproject.toml lists under [tool.coverage.report], by the tests of `make test`; it names what is not.
+coverage: install
+	$(BIN)/coverage erase
+	$(MAKE) --no-print-directory --jobs=2 coverage-half coverage-other-half
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+coverage-half:
+	$(BIN)/coverage run -m pytest -q -m "not slow" $(HALF)
+
+coverage-other-half:
+	$(BIN)/coverage run -m pytest -q -m "not slow" tests $(addprefix --ignore=,$(HALF))
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -89,7 +103,7 @@ $(TENSEAL)/.installed: pyproject.toml benchmarks/peers/tenseal.py
 
 test-flower: $(FLOWER)/.installed
 	@test -d tests/frameworks || echo "no tests/frameworks in this checkout: nothing to test beside Flower"
-	test ! -d tests/frameworks || $(FLOWER)/bin/python -m pytest -q tests/frameworks tests/protocols/adapters -k flower
+	test ! -d tests/frameworks || $(FLOWER)/bin/python -m pytest -q tests/frameworks tests/protocols/adapters tests/docs/test_blocks.py -k flower
 
 # torch first and from constraints.txt: what pfl would bring by itself may be another.
 $(PFL)/.installed: pyproject.toml constraints.txt
@@ -99,7 +113,7 @@ $(PFL)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 test-pfl: $(PFL)/.installed
-	$(PFL)/bin/python -m pytest -q tests/frameworks/test_pfl.py
+	$(PFL)/bin/python -m pytest -q tests/frameworks/test_pfl.py tests/docs/test_blocks.py -k pfl
 
 $(NVFLARE)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(NVFLARE)
@@ -108,7 +122,7 @@ $(NVFLARE)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 test-nvflare: $(NVFLARE)/.installed
-	$(NVFLARE)/bin/python -m pytest -q tests/frameworks/test_nvflare.py
+	$(NVFLARE)/bin/python -m pytest -q tests/frameworks/test_nvflare.py tests/docs/test_blocks.py -k nvflare
 
 # The oldest tenseal that is taken, which nvflare[he] pins; `make test` has the newest.
 $(LEAST_TENSEAL)/.installed: pyproject.toml
@@ -161,8 +175,7 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m site_pages.checking build/site
 
 bench: install peers
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks --peers
+	$(BIN)/secagg bench --peers
 
 # Coverage-guided, beyond what `make test` runs; finds and crashes are kept in build/fuzz. Minutes; more runs for a night.
 FUZZ_RUNS ?= 50000

@@ -14,6 +14,8 @@ def is_right(row: dict) -> bool:
 
 with open(sys.argv[1], encoding="utf-8") as file:
     result = json.load(file)
+if result["failed"]:
+    sys.exit(f"failed: {result['failed']}")
 wrong = [f"{row['suite']}: {row['case']}" for row in result["rows"] if not is_right(row)]
 if result["skipped"] or not result["rows"] or wrong:
     sys.exit(f"skipped: {result['skipped']}; wrong: {wrong}; {len(result['rows'])} rows")

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.learning`: how the server's rules learn where clients differ; into docs/explanation/learning.md.
+"""`python -m benchmarks.learning`: how server rules learn where clients differ; into docs/explanation/learning.md.
 
 20 clients share real digits, dealt evenly or by Dirichlet(0.1) labels; two fixed groups of 10, one of them at random in
 each round. Every mean goes through the ideal functionality, which no protocol differs from in a bit: one run is made

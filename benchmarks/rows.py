@@ -61,15 +61,19 @@ EFFORTS = {"full": FULL, "smoke": SMOKE}
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one side took: the least, which is compared, and the median, which tells how quiet it was."""
+    """What one side took: the least, which is compared; the median and the spread, which tell how quiet it was.
+
+    `spread` is the interquartile range; None where there is one figure only, or where it was not kept.
+    """
 
     least: float
     median: float
     repeats: int = 1
+    spread: float | None = None
 
     @classmethod
     def of(cls, figures: list[float]) -> Taken:
-        return cls(min(figures), statistics.median(figures), len(figures))
+        return cls(min(figures), statistics.median(figures), len(figures), spread_of(figures))
 
     @classmethod
     def once(cls, figure: float) -> Taken:
@@ -78,11 +82,20 @@ class Taken:
 
     def plus(self, seconds: float) -> Taken:
         """The same with a constant more (or less) on every repetition."""
-        return Taken(self.least + seconds, self.median + seconds, self.repeats)
+        return Taken(self.least + seconds, self.median + seconds, self.repeats, self.spread)
 
     def per(self, count: float) -> Taken:
         """The same for one of `count` equal parts."""
-        return Taken(self.least / count, self.median / count, self.repeats)
+        spread = None if self.spread is None else self.spread / count
+        return Taken(self.least / count, self.median / count, self.repeats, spread)
+
+
+def spread_of(figures: list[float]) -> float | None:
+    """The interquartile range, None of less than two figures."""
+    if len(figures) < 2:
+        return None
+    first, _, third = statistics.quantiles(figures, n=4, method="inclusive")
+    return third - first
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +140,16 @@ class Row:
         for side in ("ours", "peer"):
             taken: Taken = plain[side]
             plain |= {side: taken.least, f"{side}_median": taken.median, f"{side}_repeats": taken.repeats}
+            plain |= {f"{side}_spread": taken.spread}
         return plain | {"ratio": self.ratio if math.isfinite(self.ratio) else None, "passed": self.passed}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Row:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`; older results have no spread."""
         values = {field.name: plain[field.name] for field in fields(cls)}
         for side in ("ours", "peer"):
-            values[side] = Taken(plain[side], plain[f"{side}_median"], plain[f"{side}_repeats"])
+            spread = plain.get(f"{side}_spread")
+            values[side] = Taken(plain[side], plain[f"{side}_median"], plain[f"{side}_repeats"], spread)
         return cls(**values)
 
 

@@ -9,6 +9,7 @@ from itertools import count
 
 from benchmarks.rows import Taken, alternate, timed
 from dp import Event, GaussianEvent, Poisson, Repeated, Sampled, Unit
+from dp.pld import PldAccountant
 
 UNIT = Unit("add-or-remove-one")
 _numbers = count(1)
@@ -82,6 +83,13 @@ RUNS = (
 MILLION = run_of("1/1000", "1", 1_000_000, "1e-6")
 
 
+def told_of(run: Run) -> PldAccountant:
+    """Our accountant, once it has heard of the whole run."""
+    accountant = PldAccountant(UNIT)
+    accountant.compose(run.event)
+    return accountant
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What both sides took for one run, and what they answered to the run itself."""
@@ -105,5 +113,7 @@ def ask(run: Run, ours: Callable[[Run], float], peer: Callable[[Run], float], re
 
 
 def together(taken: list[Taken]) -> Taken:
-    """What all of them took, one after the other."""
-    return Taken(sum(t.least for t in taken), sum(t.median for t in taken), taken[0].repeats)
+    """What all of them took, one after the other; as a spread the sum of theirs, which is the most it can be."""
+    spreads = [t.spread for t in taken if t.spread is not None]
+    spread = sum(spreads) if len(spreads) == len(taken) else None
+    return Taken(sum(t.least for t in taken), sum(t.median for t in taken), taken[0].repeats, spread)

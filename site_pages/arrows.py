@@ -1,8 +1,7 @@
 """Where the arrows of a role lead: read from the table and from the code of each arrow.
 
 A table says (state, message) -> function; which states the function can return is not in it. They are the states that
-the function builds itself, or has built by functions that return a step or a state. Tests hold this against played rounds:
-no party moves where no arrow is drawn.
+the function builds itself, or has built by functions that return a step or a state.
 """
 
 from __future__ import annotations

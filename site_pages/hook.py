@@ -11,6 +11,7 @@ from mkdocs.structure.files import File, Files
 # mkdocs loads a hook as a lone file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from site_pages.commands import page as command_page
 from site_pages.navigation import navigation
 from site_pages.protocols import with_diagrams
 from site_pages.reference import reference
@@ -23,7 +24,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what is made to what is written, and put all of it into the navigation."""
-    made = reference()
+    made = {**reference(), "reference/command.md": command_page()}
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))
     pages = [(file.src_uri, file.content_string) for file in files.documentation_pages()]

@@ -1,4 +1,4 @@
-"""State diagrams inside written pages: a line `<!-- states: pairwise -->` becomes those of all roles of that protocol."""
+"""State diagrams inside written pages: a line `<!-- states: pairwise -->` becomes those of the protocol's roles."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ A name stands once, on the first page of `PAGES` that has it; other pages point 
 from __future__ import annotations
 
 import ast
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,7 @@ PAGES = {
 }
 
 
+@functools.cache
 def source_of(module: str) -> ast.Module:
     """The tree of a module or of a package's first page.  Raises: FileNotFoundError."""
     path = ROOT / module.replace(".", "/")
@@ -61,11 +63,12 @@ def source_of(module: str) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
-def imported(tree: ast.Module) -> dict[str, str]:
+@functools.cache
+def imported(module: str) -> dict[str, str]:
     """name -> module, of what is taken from our own packages, also for type checkers alone."""
     return {
         alias.asname or alias.name: node.module
-        for node in ast.walk(tree)
+        for node in ast.walk(source_of(module))
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in ("secagg", "dp", "protocols")
         for alias in node.names
         if node.module is not None
@@ -92,7 +95,7 @@ def public_names(module: str) -> list[str]:
 
 def home_of(module: str, name: str) -> str:
     """The full name under which `name`, found in `module`, is defined."""
-    origin = imported(source_of(module)).get(name)
+    origin = imported(module).get(name)
     return f"{module}.{name}" if origin is None else home_of(origin, name)
 
 

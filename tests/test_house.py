@@ -113,7 +113,7 @@ ORDER = (
     "cli",
 )
 # Files of the command line; nothing else knows typer.
-COMMANDS = ("app", "audits", "budgets", "inverting", "keeping", "ledgers", "options", "process", "rounds")
+COMMANDS = ("app", "audits", "bench", "budgets", "inverting", "keeping", "ledgers", "options", "process", "rounds")
 # Their first page says what the files are about, and imports nothing.
 PACKAGES_OF_ROLES = ("protocols.pairwise", "protocols.ckks", "protocols.oneshot")
 # A party has no clock, no wire and no thread: `party` to `endpoint` of the list above.

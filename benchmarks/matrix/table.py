@@ -69,9 +69,9 @@ class Matrix:
 
 
 def told(cell: Finding) -> str:
-    """The evidence, and the public issue where there is one."""
-    cited = f" Upstream: {', '.join(cell.upstream)}." if cell.upstream else ""
-    return f"{escaped(cell.evidence)}.{cited}"
+    """The evidence, and of a fall the public issue or that none is known."""
+    cited = f" Upstream: {', '.join(cell.upstream)}." if cell.upstream else " No public issue is known to us."
+    return f"{escaped(cell.evidence)}.{cited if cell.fell else ''}"
 
 
 def escaped(text: str) -> str:

@@ -89,7 +89,7 @@ TARGET = Target(
     PROBES,
     for_all(ids("F", "N", "T"), "it trains in one place and neither masks nor encrypts")
     | {"D1": "its accountants take no relation", "D5": "it has no Laplace noise"},
-    {"D4": ("opacus#601", "opacus#604", "opacus#637")},
+    {"D4": ("opacus#637",)},
 )
 
 if __name__ == "__main__":

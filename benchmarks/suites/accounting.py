@@ -1,4 +1,4 @@
-"""Epsilon of one run, beside dp-accounting and prv-accountant.
+"""Epsilon of one run, beside dp-accounting, prv-accountant and autodp.
 
 equal mesh    the same discretisation on both sides: what is left is how fast it is composed
 interval      both ends at a mesh of our own choosing, and how far they are apart
@@ -7,11 +7,11 @@ online        a further round, and epsilon after it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from benchmarks.peers import dp_accounting, prv
+from benchmarks.peers import autodp, dp_accounting, prv
 from benchmarks.rows import Effort, Row, Taken, alternate, faster, on_cores, timed
-from benchmarks.runs import MILLION, RUNS, UNIT, Asked, Run, ask, together
+from benchmarks.runs import MILLION, RUNS, UNIT, Asked, Run, ask, together, told_of
 from dp import Interval, RdpAccountant
 from dp.pld import PldAccountant
 
@@ -37,7 +37,8 @@ def rows(effort: Effort) -> Iterator[Row]:
         yield from intervals(runs, repeats)
         yield million(repeats)
         yield online(RUNS[0], effort)
-        yield renyi(runs, repeats)
+        yield renyi(runs, repeats, f"{dp_accounting.TITLE}, RDP", dp_accounting.rdp_epsilon)
+        yield renyi(runs, repeats, f"{autodp.TITLE}, RDP", autodp.epsilon)
 
 
 def equal_mesh(runs: tuple[Run, ...], repeats: int) -> Row:
@@ -150,22 +151,22 @@ def online(run: Run, effort: Effort) -> Row:
     )
 
 
-def renyi(runs: tuple[Run, ...], repeats: int) -> Row:
-    """The run that takes us longest. dp-accounting's fractional orders are too large, so its answer is above."""
+def renyi(runs: tuple[Run, ...], repeats: int, title: str, peer: Callable[[float, float, int, float], float]) -> Row:
+    """The run that takes us longest. Both peers have fewer orders, or too large ones, so their answers are above."""
 
     def ours(run: Run) -> float:
         accountant = RdpAccountant(UNIT)
         accountant.compose(run.event)
         return accountant.epsilon(run.delta)
 
-    asked = [ask(run, ours, lambda run: dp_accounting.rdp_epsilon(*run.plain), repeats) for run in runs]
+    asked = [ask(run, ours, lambda run: peer(*run.plain), repeats) for run in runs]
     slowest = max(asked, key=lambda one: one.ours.least)
     return Row(
         suite="accounting",
         case=f"Renyi, every order, slowest of {len(runs)} runs: {slowest.run}",
         unit="s",
         ours=slowest.ours,
-        peer_name=f"{dp_accounting.TITLE}, RDP",
+        peer_name=title,
         peer=slowest.peer,
         limit=LIMIT_RDP_SECONDS,
         judged="ours",
@@ -183,12 +184,6 @@ def upper_on_mesh(run: Run) -> float:
 def interval(run: Run) -> Interval:
     """Both ends at the mesh that our accountant chooses."""
     return told_of(run).interval(run.delta)
-
-
-def told_of(run: Run) -> PldAccountant:
-    accountant = PldAccountant(UNIT)
-    accountant.compose(run.event)
-    return accountant
 
 
 def width(found: Interval) -> float:

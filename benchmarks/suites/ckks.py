@@ -13,42 +13,37 @@ import hashlib
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 
 import numpy as np
 
-from benchmarks.inputs import Floats, mean_of, rms, update_of
+from benchmarks.encrypted import (
+    CLIENTS,
+    CONTEXT,
+    STEP,
+    Federated,
+    Ours,
+    Shared,
+    error_of,
+    levels,
+)
+from benchmarks.inputs import update_of
 from benchmarks.peers import tenseal
 from benchmarks.peers.tenseal import Encryption, Federation
 from benchmarks.rows import Effort, Row, Taken, Threads, alternate, faster, on_cores, timed
 from secagg.ckks.binding import Knapsack
-from secagg.ckks.cipher import (
-    Engine,
-    Fft,
-    Opened,
-    PublicKey,
-    Upload,
-    add_into,
-    add_planes_into,
-    encrypt,
-    encrypt_seeded,
-    open_exact,
-)
-from secagg.ckks.plan import CkksPlan, Keys, Mode, plan
-from secagg.ckks.sample import key_gaussian, ternary, uniform_mod_q
+from secagg.ckks.cipher import Engine, Fft, Upload, add_planes_into, encrypt
+from secagg.ckks.plan import Keys, Mode
 from secagg.ckks.seal import SealEngine, SealPool
-from secagg.ckks.share import combine, deal, lagrange, partial, public_share
 from secagg.ckks.wire import check_planes
-from secagg.keys import Seed, derive
-from secagg.negacyclic import Integers, N, Residues, reduced, transform
-from secagg.prg import Stream
+from secagg.keys import Seed
+from secagg.negacyclic import N
 from secagg.workers import ALONE, Workers
 
-CLIENTS, SEEDED_CLIENTS = 10, 100
-VALUE_BITS = 16
-STEP = 2.0 ** (1 - VALUE_BITS)
+SEEDED_CLIENTS = 100
+PUBLIC_BYTES = 32
 TIMES_FFT_PUBLIC, TIMES_FFT_SYMMETRIC = 12.0, 7.0
 TIMES_SEAL, TIMES_SEAL_TWO = 3.0, 5.0
 TIMES_SERVER = 5.0
@@ -58,8 +53,6 @@ LIMIT_ADD_NS, LIMIT_OPEN_NS = 10.0, 1000 / 1.5
 LIMIT_HASH_NS = 1000 / 6
 LIMIT_BYTES, LIMIT_SEEDED_BYTES = 1 / 5, 1 / 9
 LIMIT_MEMORY_MB = 16.0
-LABEL = b"secagg/benchmarks/ckks"
-CONTEXT = bytes(32)
 
 
 def rows(effort: Effort) -> Iterator[Row]:
@@ -77,82 +70,6 @@ def rows(effort: Effort) -> Iterator[Row]:
     yield bytes_per_value(ours, public)
     yield seeded_bytes_per_value(public)
     yield memory(ours)
-
-
-# --- both sides -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Federated:
-    """A plan, the collective key, and each holder's share of what opens it."""
-
-    plan: CkksPlan
-    key: PublicKey
-    shares: dict[int, Residues] = field(repr=False)
-
-    @classmethod
-    def agreed(cls, keys: Keys, dimension: int) -> Federated:
-        a, holders = uniform_mod_q(stream(b"a"), N), range(keys.holders)
-        secrets = [reduced(key_gaussian(stream(b"secret", holder), N)) for holder in holders]
-        b = np.zeros(N, np.uint64)
-        shares = np.zeros((keys.holders, N), np.uint64)
-        for holder, secret in enumerate(secrets):
-            add_into(b, public_share(secret, a, stream(b"error", holder)))
-            add_into(shares, deal(secret, keys.threshold, keys.holders, stream(b"deal", holder)))
-        agreed = plan(CLIENTS, sum_bits(CLIENTS), dimension, keys)
-        return cls(agreed, PublicKey(a, b), {holder + 1: shares[holder] for holder in holders})
-
-    def open(self, c0: Residues, c1: Residues) -> Opened:
-        """Partial decryptions by the first holders that are enough, and what they open."""
-        points = sorted(self.shares)[: self.plan.keys.threshold]
-        smudging = self.plan.noise.smudging
-        partials = [
-            partial(self.shares[point], c1, weight, smudging, seed(b"smudge", point))
-            for point, weight in lagrange(points).items()
-        ]
-        return open_exact(self.plan, combine(c0, partials))
-
-
-@dataclass(frozen=True)
-class Ours:
-    """What our clients and our server do."""
-
-    federated: Federated
-
-    @property
-    def plan(self) -> CkksPlan:
-        return self.federated.plan
-
-    def upload(self, update: Floats, engine: Engine, workers: Workers = ALONE) -> Upload:
-        """float32 to the bytes of a ciphertext."""
-        return encrypt(self.plan, self.federated.key, levels(update), Seed(bytes(32)), CONTEXT, engine, workers)
-
-    def add(self, totals: tuple[Residues, Residues], upload: Upload) -> None:
-        """One client's share of the server's work: planes to residues, their ranges, addition."""
-        count = self.plan.blocks * N
-        for total, planes, width in zip(
-            totals, (upload.c0, upload.c1), (self.plan.width0, self.plan.width1), strict=True
-        ):
-            check_planes(planes, count, width)
-            add_planes_into(total, planes, count, width)
-
-    def zeros(self) -> tuple[Residues, Residues]:
-        return np.zeros(self.plan.blocks * N, np.uint64), np.zeros(self.plan.blocks * N, np.uint64)
-
-    def summed(self, engine: Engine, workers: Workers = ALONE) -> tuple[Residues, Residues]:
-        """The ciphertext of all clients' sum."""
-        totals = self.zeros()
-        for who in range(CLIENTS):
-            self.add(totals, self.upload(update_of(who, self.plan.dimension), engine, workers))
-        c0, c1 = (total.reshape(self.plan.blocks, N) for total in totals)
-        return c0, c1
-
-    def mean(self, engine: Engine, workers: Workers = ALONE) -> Floats:
-        """What is opened. Raises: AssertionError when it is not exactly the sum of the integers."""
-        opened = self.federated.open(*self.summed(engine, workers)).values
-        if not np.array_equal(opened, sum(levels(update_of(who, self.plan.dimension)) for who in range(CLIENTS))):
-            raise AssertionError("the opened sum is not that of the clients' integers")
-        return opened * (STEP / CLIENTS)
 
 
 @dataclass(frozen=True)
@@ -182,32 +99,6 @@ class Peer:
         for who in range(1, CLIENTS):
             self.federation.add(total, self.federation.upload(update_of(who, self.dimension)))
         return error_of(self.federation.mean(total, CLIENTS))
-
-
-def seed(what: bytes, holder: int = 0) -> Seed:
-    """Fixed bytes for each purpose: seconds do not depend on them."""
-    return derive(Seed(bytes(32)), LABEL, CONTEXT, what, bytes([holder]))
-
-
-def stream(what: bytes, holder: int = 0) -> Stream:
-    return Stream(seed(what, holder))
-
-
-def levels(update: Floats) -> Integers:
-    """Values within [-1, 1] as integers of 16 bits."""
-    return np.rint(update * np.float32(1 / STEP)).astype(np.int64)
-
-
-def sum_bits(clients: int) -> int:
-    """Bits of a sum, sign included."""
-    return (clients << VALUE_BITS).bit_length()
-
-
-def error_of(mean: Floats) -> float:
-    return rms(mean - mean_of(list(range(CLIENTS)), mean.size))
-
-
-# --- rows -------------------------------------------------------------------------------------------------------
 
 
 def client(ours: Ours, engine: Engine, peer: Peer, times: float, effort: Effort, workers: Workers = ALONE) -> Row:
@@ -316,11 +207,8 @@ def bytes_per_value(ours: Ours, peer: Peer) -> Row:
 
 
 def seeded_bytes_per_value(peer: Peer) -> Row:
-    agreed = plan(SEEDED_CLIENTS, sum_bits(SEEDED_CLIENTS), peer.dimension, Keys(Mode.SEEDED))
-    secret = transform(ternary(stream(b"seeded"), N))
-    public = bytes(32)
-    upload = encrypt_seeded(agreed, secret, levels(update_of(0, peer.dimension)), Seed(bytes(32)), CONTEXT, public)
-    return sizes(f"{SEEDED_CLIENTS} clients, seeded", len(upload) + len(public), peer, LIMIT_SEEDED_BYTES)
+    upload = Shared(SEEDED_CLIENTS, peer.dimension).upload(update_of(0, peer.dimension))
+    return sizes(f"{SEEDED_CLIENTS} clients, seeded", len(upload) + PUBLIC_BYTES, peer, LIMIT_SEEDED_BYTES)
 
 
 def sizes(case: str, size: int, peer: Peer, limit: float) -> Row:

@@ -7,26 +7,20 @@ memory    from the invitation to the last answer, over what was held before, the
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
-import os
-import sys
-import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.inputs import update_of
 from benchmarks.peers import flower
 from benchmarks.recording import FIRST, plan_of, record
+from benchmarks.resident import sampled_peak
 from benchmarks.rows import Effort, Row, Taken, on_cores
 from protocols.coding import coding_of
 
 MOST_UPLOAD = 3.0
 MASKS = 11
-SAMPLE_SECONDS = 0.002
 MEBIBYTE = 1 << 20
 
 
@@ -91,43 +85,10 @@ class Peak:
 
 def peak_of(act: Callable[[], object]) -> Peak:
     """The peak of `act` as Python's allocator and as the operating system saw it, in two runs of it."""
-    with sampled() as highest:
-        before = resident_bytes()
-        act()
-        highest.append(resident_bytes())
-    resident = max(highest) - before
+    resident = sampled_peak(act)
     gc.collect()
     tracemalloc.start()
     act()
     _, traced = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return Peak(traced, resident)
-
-
-@contextlib.contextmanager
-def sampled() -> Iterator[list[int]]:
-    """The resident set every two milliseconds, from a state in which free memory was given back."""
-    gc.collect()
-    if sys.platform == "linux":
-        # Otherwise the peak would hide in what earlier rows left to the allocator.
-        ctypes.CDLL(None).malloc_trim(0)
-    samples: list[int] = []
-    stop = threading.Event()
-
-    def sample() -> None:
-        while not stop.wait(SAMPLE_SECONDS):
-            samples.append(resident_bytes())
-
-    sampler = threading.Thread(target=sample, daemon=True)
-    sampler.start()
-    try:
-        yield samples
-    finally:
-        stop.set()
-        sampler.join()
-
-
-def resident_bytes() -> int:
-    """The resident set now. Linux only: elsewhere there is no cheap way to ask."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -136,6 +136,8 @@ class Uninvited:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
+    """I have committed to my part of the key, before anybody has shown theirs."""
+
     own: Self
     root: Seed
     epoch: Epoch

@@ -122,17 +122,23 @@ class OfEverybody:
 
 @dataclass(frozen=True, slots=True)
 class Committing(OfEverybody):
+    """Holders commit to their part of the key. `arrived` grows in place."""
+
     arrived: dict[PartyId, Commit]
 
 
 @dataclass(frozen=True, slots=True)
 class Revealing(OfEverybody):
+    """All are committed; now each part of the key is shown. `arrived` grows in place."""
+
     commits: Mapping[PartyId, Commit]
     arrived: dict[PartyId, Reveal]
 
 
 @dataclass(frozen=True, slots=True)
 class Certifying(OfEverybody):
+    """The key is the sum of the parts; holders check what they were dealt and sign. `arrived` grows in place."""
+
     public: names.Polynomial
     transcript: Bytes32
     arrived: dict[PartyId, Checked]

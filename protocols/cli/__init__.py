@@ -5,6 +5,7 @@ Results go to stdout (`--json`: exactly one object), progress and notes to stder
 
 rounds   demo, simulate, plan          ledgers   ledger show, verify, replay, report, ...
 budgets  epsilon, calibrate            audits    audit selftest, one-run, canary, membership, invert
+bench    bench: runs the benchmarks of a checkout
 options  what several commands share   app       all of them under their names        process  what runs them
 """
 

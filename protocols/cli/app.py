@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from protocols.cli.audits import audits
+from protocols.cli.bench import bench
 from protocols.cli.budgets import calibrate, epsilon
 from protocols.cli.inverting import invert
 from protocols.cli.keeping import KEEPING
@@ -40,7 +41,7 @@ def common(
     """Secure aggregation and exact differential privacy for federated learning."""
 
 
-for command in (demo, simulate, plan, epsilon, calibrate):
+for command in (demo, simulate, plan, epsilon, calibrate, bench):
     app.command()(command)
 for name, kept in KEEPING.items():
     ledgers.command(name)(kept)

@@ -99,6 +99,8 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Advertised:
+    """My keys of this round are signed and said; the roster has to show them unaltered."""
+
     own: Self
     root: Seed
     agreement: Agreement
@@ -175,6 +177,8 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Witnessed:
+    """I signed the survivors I was shown, and answer only when a quorum has signed the same."""
+
     own: Self
     session: Session
     members: Bitmap

@@ -9,7 +9,8 @@ Here the released integers determine m alone; M = 2^g m + e with e unknown, and 
     whole     c1 s             = M - c0                  slots with their imaginary parts
     real      c1 s + c1* s*    = M + M* - c0 - c0*       real parts of slots; x*(X) = x(1/X), two sums give s and s*
 
-A candidate is judged by itself: a key is short, and a wrong quotient is uniform modulo q.
+A candidate is judged by itself: a key is short, and a wrong quotient is uniform modulo q. This is for sums in our one
+ring; whoever runs it before a release keeps the verdict alone. It divides, and searches for nothing.
 
 Source: Li, Micciancio, EUROCRYPT 2021 (the key from approximate results); Li, Micciancio, Schultz, Sorrell,
 CRYPTO 2022 (what it takes to publish them).

@@ -1,4 +1,8 @@
-"""Somebody solves for the decryption key: from approximate results, from ours, and by a ciphertext of its own."""
+"""Somebody solves for the decryption key: from approximate results, from ours, and by a ciphertext of its own.
+
+The attack is the published one of Li and Micciancio (EUROCRYPT 2021), linear algebra on keys that are made here and
+forgotten here; nothing is searched for, and nothing of it is shipped but the guard that runs it on our own releases.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Somebody solves for the key of the peer's own library: SEAL by itself, and TenSEAL's vectors as NVFlare sets them up.
 
-The peers draw, encrypt, add, decrypt and decode; the villain has their ciphertexts and what they publish.
+The peers draw, encrypt, add, decrypt and decode; the villain has their ciphertexts and what they publish. The attack is
+the published one of Li and Micciancio (EUROCRYPT 2021), linear algebra on keys that are made here and forgotten here;
+nothing is searched for, and nothing of it is shipped.
 """
 
 from __future__ import annotations

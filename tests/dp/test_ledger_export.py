@@ -15,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp.errors import Corrupt, LedgerError, StorageRefused
-from dp.ledger import Ledger
-from dp.ledger.exporting import FORMAT, MAX_LINE_BYTES
+from dp.ledger import Ledger, exporting
+from dp.ledger.chain import Head
+from dp.ledger.exporting import FORMAT, MAX_LINE_BYTES, export_lines
 from dp.ledger.place import beside
+from dp.ledger.store import Store
 from tests.dp.ledger_kit import EVENT, WIDE, charge, edit, outcome, write_rounds
 from tests.dp.test_ledger_vouching import PUBLIC, seen_by_party
 
@@ -60,6 +62,41 @@ def test_every_field_comes_back(ledger_file: Path, tmp_path: Path) -> None:
     with Ledger.read(tmp_path / "back.ledger") as after:
         after.export(again)
     assert again.read_bytes() == out.read_bytes()
+
+
+def test_an_import_that_is_written_in_many_pieces_is_the_same(
+    ledger_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "WRITTEN_AT_ONCE", 4)
+    Ledger.import_lines(exported(ledger_file), tmp_path / "back.ledger")
+    with Ledger.read(ledger_file) as before, Ledger.read(tmp_path / "back.ledger") as after:
+        assert list(after.entries()) == list(before.entries())
+        assert list(after._log.store.openings()) == list(before._log.store.openings())
+
+
+def test_what_comes_after_the_head_is_not_exported(ledger_file: Path, tmp_path: Path) -> None:
+    with Ledger.open(ledger_file) as ledger:
+        head = ledger.head()
+        ledger.note("later")
+        export_lines(ledger._log.store, head, tmp_path / "early.jsonl")
+    Ledger.import_lines(tmp_path / "early.jsonl", tmp_path / "back.ledger")
+    with Ledger.read(tmp_path / "back.ledger") as early:
+        assert early.head() == head
+        assert early.verify().ok
+
+
+def test_a_ledger_without_entries_has_no_first_line(tmp_path: Path) -> None:
+    empty = Store.create(tmp_path / "empty", 1.0)
+    with pytest.raises(Corrupt, match="not even a GENESIS"):
+        export_lines(empty, Head(0, bytes(32), bytes(64)), tmp_path / "out.jsonl")
+    empty.close()
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_an_import_into_no_folder_is_refused_by_name(ledger_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageRefused, match=r"cannot store .*No such file"):
+        Ledger.import_lines(exported(ledger_file), tmp_path / "nowhere" / "back.ledger")
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_rehearsal_comes_back_as_one(tmp_path: Path) -> None:

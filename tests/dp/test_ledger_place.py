@@ -32,7 +32,16 @@ from dp.ledger import connection as connections
 from dp.ledger.charge import Randomness
 from dp.ledger.genesis import Beginning, create
 from dp.ledger.opening import only_budget
-from dp.ledger.place import Keys, beside, directory_lock, read_key, write_key
+from dp.ledger.place import (
+    Keys,
+    beside,
+    directory_lock,
+    read_key,
+    require_not_of_a_ledger,
+    require_one_name,
+    require_plain_tails,
+    write_key,
+)
 from dp.ledger.session import Owner, Session
 from dp.place import file_system_of, sync_directory
 from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, epsilon_of, finish, outcome, start, write_rounds
@@ -204,6 +213,55 @@ def test_a_directory_a_fifo_and_a_missing_file_are_refused(tmp_path: Path) -> No
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageRefused):
         Ledger.open(tmp_path / "file" / "run.ledger", WIDE)
+
+
+# The longest name Linux takes has 255 bytes.
+LONGEST = "x" * 255
+
+
+def test_a_name_so_long_that_its_tail_has_none_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
+    with pytest.raises(StorageRefused, match="File name too long"):
+        require_plain_tails(tmp_path / LONGEST)
+    with pytest.raises(StorageRefused, match="File name too long"):
+        require_one_name(tmp_path / f"{LONGEST}x")
+    with pytest.raises(StorageRefused, match=r"cannot see what .* File name too long"):
+        require_not_of_a_ledger(tmp_path / f"{LONGEST}x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_database_that_keeps_no_write_ahead_log_is_refused(path: Path) -> None:
+    with (
+        connections.connecting(Path(":memory:"), "memory", 1.0) as connection,
+        pytest.raises(StorageRefused, match="cannot keep a write-ahead log"),
+    ):
+        connections.make_durable(path, connection)
+
+
+def test_damaged_names_in_a_complaint_of_sqlite_are_damage_of_the_ledger(path: Path) -> None:
+    with pytest.raises(Corrupt, match="its schema is no text"), connections.named_errors(path):
+        b"\xff".decode("utf-8")
+
+
+def test_where_the_kernel_is_silent_another_refusal_than_of_the_second_lock_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "MOUNTS", path.parent / "no such file")
+    write_rounds(path, 1)
+    real, opened = connections.connect, []
+
+    def second_is_interrupted(where: Path, mode: str, seconds: float) -> sqlite3.Connection:
+        opened.append(where)
+        found = real(where, mode, seconds)
+        if len(opened) == 2:
+            found.set_progress_handler(lambda: 1, 1)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connections, "connect", second_is_interrupted)
+        with pytest.raises(StorageRefused, match="interrupted"):
+            Ledger.open(path)
+    with Ledger.open(path) as ledger:
+        assert ledger.verify().ok
 
 
 def test_a_read_only_directory_is_refused_for_writing_and_fine_for_reading(outside: Path) -> None:
@@ -445,6 +503,35 @@ def test_a_forked_child_may_neither_use_nor_reopen_the_ledger(path: Path) -> Non
         assert ledger.verify().ok
     with Ledger.read(path) as ledger:
         assert ledger.verify().entries == 4
+
+
+def test_what_a_forked_child_does_first_gives_up_what_its_parent_holds(path: Path) -> None:
+    """The same in one process: what runs in the child right after fork, and an id that is not the opener's."""
+    ledger = Ledger.open(path, WIDE)
+    try:
+        store._leave_to_parent()
+        session._leave_to_parent()
+        with pytest.raises(StorageRefused, match="when this process was forked"):
+            Ledger.read(path)
+        assert not list(store._open_stores)
+        assert not list(session._open_sessions)
+    finally:
+        connections.left_by_parent.clear()
+        ledger.close()
+    with Ledger.read(path) as again:
+        assert again.verify().ok
+
+
+def test_another_process_id_than_the_openers_is_refused_by_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rounds(path, 1)
+    held = store.Store.open(path, 1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: held._process + 1)
+        assert not held.is_usable
+        with pytest.raises(StorageRefused, match="does not survive fork"):
+            list(held.entries())
+    assert held.is_usable
+    held.close()
 
 
 def test_a_child_of_a_process_that_closed_the_ledger_may_open_it(path: Path) -> None:
@@ -692,6 +779,16 @@ def test_without_such_locks_the_process_id_decides(
     assert me.is_dead(Owner("ab" * 16, gone))
     assert not me.is_dead(Owner("ab" * 16, os.getpid()))
     assert as_nobody(lambda: os._exit(session._exists(1) is False)) == 0
+
+
+def test_a_process_that_may_not_be_asked_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbids(pid: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    (tmp_path / "key").write_bytes(b"x")
+    monkeypatch.setattr(session, "_SET", None)
+    monkeypatch.setattr(os, "kill", forbids)
+    assert not Session(tmp_path / "key").is_dead(Owner("ab" * 16, 1))
 
 
 def test_an_owner_comes_back_from_its_body_and_is_checked() -> None:

@@ -16,8 +16,8 @@ from dp.ledger import rotation as rotation_file
 from dp.ledger.chain import Entry, Head, Kind, Signed, Signer, link
 from dp.ledger.log import Log
 from dp.ledger.pins import Pin
-from dp.ledger.place import Keys, beside, read_key
-from dp.ledger.rotation import rotated, rotation_body
+from dp.ledger.place import Keys, beside, read_key, write_key
+from dp.ledger.rotation import keys_of, rotated, rotation_body
 from dp.ledger.store import Store
 from dp.ledger.vouching import Known
 from tests.dp.ledger_kit import WIDE, charge, finish, outcome, start, write_rounds
@@ -30,6 +30,18 @@ AFTER = Head(7, b"\x07" * 32, bytes(64))
 
 def round_of(ledger: Ledger, number: int) -> Head:
     return ledger.commit(ledger.reserve(charge(number)), outcome())
+
+
+def test_keys_that_another_process_took_over_meanwhile_are_read_again(tmp_path: Path) -> None:
+    path, old, new = tmp_path / "run.ledger", Keys(bytes([1] * 32), bytes(32)), Keys(bytes([2] * 32), bytes(32))
+    write_key(beside(path, ".key"), old)
+
+    def signer_while_the_other_finishes() -> bytes:
+        write_key(beside(path, ".key"), new)
+        return NEW.public
+
+    assert keys_of(path, signer_while_the_other_finishes, 1.0) == new
+    assert read_key(beside(path, ".key")) == new
 
 
 # --- in a file --------------------------------------------------------------------------------------------

@@ -107,6 +107,9 @@ def test_the_page_says_what_was_seen_and_cites_what_is_public() -> None:
     text = Matrix([OURS, FELL, missing]).markdown()
     assert "| F1 the key of a mask has fewer bits than a key needs | ✓ | ✗ | ? |" in text
     assert "### flower 1.41.0\n\n- **F1 fell.** 28 of 32 key bits. Upstream: flower#7522." in text
+    assert "- **F1 withstood.** 256 of 256 key bits.\n" in text
+    unknown = Matrix([replace(FELL, upstream=())]).markdown()
+    assert "28 of 32 key bits. No public issue is known to us.\n" in unknown
     assert "### pfl\n\n- F1 not installed: no environment at /x" in text
 
 

@@ -87,9 +87,13 @@ def source_hash(file: str) -> str:
 
 
 def pending(files: list[str], sample: int | None, in_function: bool) -> list[tuple[Verdicts, Mutant]]:
-    """Every mutant not yet killed that stands in a function, or in none."""
-    every = [Verdicts.of(file, sample) for file in files]
-    return [(each, mutant) for each in every for mutant in each.survivors() if bool(mutant.function) == in_function]
+    """Every mutant neither killed nor judged that stands in a function, or in none.
+
+    In the order of their hashes: what a run that is cut has seen is a sample.
+    """
+    every, rightly = [Verdicts.of(file, sample) for file in files], judged()
+    left = [(each, mutant) for each in every for mutant in each.survivors() if mutant.key not in rightly]
+    return sorted((pair for pair in left if bool(pair[1].function) == in_function), key=lambda pair: name_of(pair[1]))
 
 
 def try_functions(target: Target, into: Path, sample: int | None) -> bool:
@@ -131,16 +135,24 @@ def try_modules(target: Target, into: Path, sample: int | None) -> None:
 
 
 def say(verdicts: Verdicts, rightly: set[tuple[str, str, str, str, int]]) -> tuple[int, int]:
-    """(killed, all but what survives rightly), and a line of both with every survivor that is not judged."""
-    survivors = verdicts.survivors()
+    """(killed, tried but for what survives rightly), and a line of both with every survivor that is not judged."""
+    tried = [mutant for mutant in verdicts.mutants if name_of(mutant) in verdicts.kept]
+    survivors = [mutant for mutant in verdicts.survivors() if mutant in tried]
     missed = [mutant for mutant in survivors if mutant.key not in rightly]
-    everything = len(verdicts.mutants)
-    counted, killed = everything - len(survivors) + len(missed), everything - len(survivors)
-    print(f"{verdicts.file:32} {killed:5} of {everything:5} killed, {len(survivors) - len(missed):4} judged, "
-          f"{100 * killed / max(1, counted):5.1f} %")  # fmt: skip
+    killed, judged_right = len(tried) - len(survivors), len(survivors) - len(missed)
+    share = 100 * killed / max(1, killed + len(missed))
+    print(f"{verdicts.file:32} {killed:5} of {len(tried):5} killed, {judged_right:4} judged, {share:5.1f} %")
     for mutant in missed:
         print(f"    {mutant.number} {mutant.function}: {mutant.line}\n        {mutant.change} (nth = {mutant.nth})")
-    return killed, counted
+    return killed, killed + len(missed)
+
+
+def interval(killed: int, counted: int) -> str:
+    """Where the share of all lies with 95 %.  Source: Wilson, JASA 22, 1927."""
+    z2, share = 1.96**2, killed / max(1, counted)
+    middle = (killed + z2 / 2) / (counted + z2)
+    off = math.sqrt(z2 * counted * share * (1 - share) + z2**2 / 4) / (counted + z2)
+    return f"{100 * (middle - off):.1f} to {100 * (middle + off):.1f} % with 95 %"
 
 
 def main() -> None:
@@ -162,8 +174,7 @@ def main() -> None:
         counts = [say(Verdicts.of(file, asked.sample), judged()) for file in target.files]
         killed, counted = map(sum, zip(*counts, strict=True))
         share = killed / max(1, counted)
-        off = 196 * math.sqrt(share * (1 - share) / max(1, counted)) if asked.sample else 0.0
-        print(f"{name}: {100 * share:.1f} %" + (f" +- {off:.1f} (a sample, 95 %)" if asked.sample else ""))
+        print(f"{name}: {100 * share:.1f} %; as a sample of more: {interval(killed, counted)}")
         low += [name] if 100 * share < asked.least else []
     sys.exit(f"under {asked.least} %: {', '.join(low)}" if low else 0)
 

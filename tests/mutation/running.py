@@ -15,7 +15,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -52,12 +52,23 @@ class Reach:
     tests: dict[str, dict[int, frozenset[str]]]
 
     def of(self, mutant: Mutant, most_seconds: float) -> list[str]:
-        """The tests that reach its line, or its file where it is no line of a function; as many as the time allows."""
+        """The tests that reach its line, as many as the time allows.
+
+        What is no line of a function is run by importing it: there, the tests that reach the file, and those that reach
+        no line of any, but may look at a constant.
+        """
         lines = self.tests.get(mutant.file, {})
-        reaching = lines.get(mutant.number, frozenset()) if mutant.function else frozenset().union(*lines.values())
+        if mutant.function:
+            return self._within(most_seconds, lines.get(mutant.number, frozenset()))
+        every = frozenset().union(*(tests for reached in self.tests.values() for tests in reached.values()))
+        reaching = self._within(most_seconds, frozenset().union(*lines.values()))
+        return reaching + self._within(most_seconds, self.seconds.keys() - every)
+
+    def _within(self, most_seconds: float, tests: Set[str]) -> list[str]:
+        """The fastest of them, one at least."""
         chosen: list[str] = []
         spent = 0.0
-        for test in sorted(reaching, key=lambda test: (self.seconds[test], test)):
+        for test in sorted(tests, key=lambda test: (self.seconds[test], test)):
             spent += self.seconds[test]
             if chosen and spent > most_seconds:
                 break
@@ -124,7 +135,8 @@ class Runner:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.items = {item.nodeid: item for item in session.items}
-        self.good = self.work(self)
+        # A file that cannot be collected is an error like any other.
+        self.good = not session.testsfailed and self.work(self)
         return True
 
     def passes(self, name: str) -> bool:

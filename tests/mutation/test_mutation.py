@@ -15,7 +15,7 @@ from tests.mutation.running import Reach, Runner, functions_of, import_instead, 
 HERE = Path(__file__).parent
 SURVIVORS = tomllib.loads((HERE / "survivors.toml").read_text(encoding="utf-8"))["survivor"]
 TARGETS = tomllib.loads((HERE / "targets.toml").read_text(encoding="utf-8"))
-JUDGEMENTS = ("equivalent: ", "performance only: ", "chance only: ")
+JUDGEMENTS = ("equivalent: ", "performance only: ", "chance only: ", "message only: ")
 PLANTED = '''"""A docstring of 3 < 4."""
 
 from __future__ import annotations
@@ -90,7 +90,14 @@ def test_a_mutant_is_another_program_in_which_no_line_has_moved(tmp_path: Path) 
 
 
 SMALL = "LEAST = 3\n\ndef enough(count):\n    return count >= LEAST\n\ndef unseen():\n    return 1\n"
-TESTS = "from planted import enough\n\ndef test_enough():\n    assert enough(4)\n    assert not enough(1)\n"
+TESTS = """from planted import LEAST, enough
+
+LENGTH = [None][LEAST // 4]
+
+def test_enough():
+    assert enough(4)
+    assert not enough(1)
+"""
 
 
 @pytest.fixture
@@ -126,7 +133,7 @@ def test_what_no_test_sees_survives_and_what_one_sees_is_killed(small: tuple[str
 
     left = {mutant.change for mutant in mutants_of(file) if in_child(partial(survives, mutant), 60)}
     unseen = {"return 1 -> return None", "1 -> 2", "1 -> 0"}
-    assert left == unseen | {"count >= LEAST -> count > LEAST", "3 -> 4", "3 -> 2"}
+    assert left == unseen | {"count >= LEAST -> count > LEAST", "3 -> 2"}
 
 
 def test_a_mutant_without_end_is_killed() -> None:
@@ -146,6 +153,12 @@ def test_the_fastest_tests_come_first_and_one_at_least() -> None:
         ["fast", "slow"],
         ["fast", "slow", "slower"],
     ]
+
+
+def test_a_test_that_only_looks_at_a_constant_is_run_too() -> None:
+    mutant = Mutant("f.py", "", "LEAST = 3", "3 -> 4", 1, 1, 0, 1, "4")
+    tests = {"f.py": {5: frozenset({"a"})}, "g.py": {2: frozenset({"b"})}}
+    assert Reach({"a": 1.0, "b": 1.0, "constant": 0.0}, tests).of(mutant, 9.0) == ["a", "constant"]
 
 
 def test_every_survivor_is_still_there_and_judged() -> None:

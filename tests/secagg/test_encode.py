@@ -81,10 +81,26 @@ def test_the_step_is_the_finest_power_of_two_and_the_ring_the_smallest(
 
 
 def test_a_clip_of_one_keeps_all_its_bits_and_a_float_clip_is_its_binary_value() -> None:
-    assert (PLAIN.levels, PLAIN.fraction_bits, PLAIN.step) == (32768, 15, 2.0**-15)
+    assert (PLAIN.levels, PLAIN.fraction_bits, PLAIN.step, PLAIN.noise_bound) == (32768, 15, 2.0**-15, 0)
     assert Encoding(Fraction(1), 16, 1, 100) == PLAIN == Encoding(1, 16, 1, 100)
     assert Encoding(0.1, 16, 1, 100).clip == Fraction(0.1) != Fraction(1, 10)
     assert Encoding(0.1, 16, 1, 100) != Encoding(0.1, 16, 1, 100, rounding=Rounding.NEAREST)
+
+
+@pytest.mark.parametrize(
+    ("clip", "fraction_bits", "levels"),
+    [(0.3, 8, 77), (0.7, 7, 90), (1, 7, 128), (1.01, 6, 65), (3, 5, 96), (100, 0, 100), (128, 0, 128), (129, -1, 65)],
+)
+def test_the_step_of_eight_bits_by_hand(clip: float, fraction_bits: int, levels: int) -> None:
+    encoding = Encoding(clip, 8, 1, 1)
+    assert (encoding.fraction_bits, encoding.levels) == (fraction_bits, levels)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_step_is_from_2_to_minus_1000_to_2_to_1000(sign: int) -> None:
+    assert Encoding(Fraction(2) ** (15 - 1000 * sign), 16, 1, 1).fraction_bits == 1000 * sign
+    with pytest.raises(BadParameters, match="float64 is exact"):
+        Encoding(Fraction(2) ** (15 - 1001 * sign), 16, 1, 1)
 
 
 # --- rounding
@@ -148,6 +164,39 @@ def test_rounding_is_unbiased_and_nearest_is_not(part: float) -> None:
     assert abs(np.mean(rounding_of(PLAIN, x)) - (7 + part)) < five_errors
     nearest = Encoding(1.0, 16, 1, 100, rounding=Rounding.NEAREST)
     assert abs(np.mean(rounding_of(nearest, x)) - (7 + part)) > five_errors
+
+
+def test_uniform_numbers_have_24_bits() -> None:
+    keystream = Cipher(algorithms.AES(SEED.expose()), modes.CTR(bytes(16))).encryptor().update(bytes(4 * 1000))
+    uniform = (np.frombuffer(keystream, "<u4") >> 8) / 2.0**24
+    # The least y that is rounded up by each of them, and a y that is less by half of their last bit.
+    assert set(rounding_of(PLAIN, (1 - uniform) * PLAIN.step)) == {1}
+    assert set(rounding_of(PLAIN, (1 - uniform - 2.0**-25) * PLAIN.step)) == {0}
+
+
+@pytest.mark.parametrize("weight", [1, 2, 3, 5])
+def test_the_weight_multiplies_the_rounded_integer(weight: int) -> None:
+    encoding, x = Encoding(1.0, 16, 5, 10), np.linspace(-1, 1, 77)
+    assert rounding_of(encoding, x, weight) == [weight * z for z in rounding_of(encoding, x, 1)]
+
+
+def test_the_errors_of_stochastic_rounding_are_as_promised() -> None:
+    assert PLAIN.rms_error(1) == 2.0**-15 / math.sqrt(6)
+    assert PLAIN.rms_error(100) == pytest.approx(PLAIN.rms_error(1) / 10, rel=1e-12)
+    assert [PLAIN.worst_rms_error(n) for n in (1, 4, 100)] == [2.0**-16, 2.0**-17, 2.0**-16 / 10]
+    # Half-way between two levels every error is half a step; over all fractions the mean square is step^2 / 6.
+    halves = np.full(1000, 2.0**-16)
+    assert set(np.abs(PLAIN.decode(PLAIN.encode(halves, 1, SEED)[0], 1) - halves)) == {PLAIN.worst_rms_error(1)}
+    x = np.arange(100_000) / 100_000 * 2.0**-15
+    errors = PLAIN.decode(PLAIN.encode(x, 1, SEED)[0], 1) - x
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(PLAIN.rms_error(1), rel=0.01)
+
+
+@pytest.mark.parametrize("clients", [0, -1, 101, 1.0])
+def test_the_error_of_nobody_or_of_too_many_is_refused(clients: int) -> None:
+    for error in (PLAIN.rms_error, PLAIN.worst_rms_error):
+        with pytest.raises(BadParameters, match="clients is"):
+            error(clients)
 
 
 def test_nearest_rounds_half_to_even_and_reads_no_stream() -> None:
@@ -346,10 +395,13 @@ def test_nothing_broadcasts(length: int) -> None:
         PLAIN.encode_into(PLAIN.ring.zeros(3), np.ones(length), 1, SEED)
     with pytest.raises(BadParameters, match="range"):
         PLAIN.encode_into(PLAIN.ring.zeros(3), np.ones(3), 1, SEED, 2, 4)
+    with pytest.raises(BadParameters, match="range"):
+        PLAIN.encode_into(PLAIN.ring.zeros(3), np.ones(3), 1, SEED, -1, 3)
     with pytest.raises(BadParameters, match="expected one row"):
         PLAIN.encode_into(np.zeros(3, "<u8"), np.ones(3), 1, SEED)
-    with pytest.raises(BadParameters, match="expected one row"):
-        PLAIN.decode(np.zeros(3, "<u8"), 1)
+    for size in (0, 3):
+        with pytest.raises(BadParameters, match="expected one row"):
+            PLAIN.decode(np.zeros(size, "<u8"), 1)
 
 
 def test_an_empty_vector_is_encoded_as_nothing() -> None:

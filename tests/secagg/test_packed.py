@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from secagg import shamir
 from secagg.errors import BadParameters, BadShare
 from secagg.keys import Seed
 from secagg.prg import Stream
@@ -17,6 +18,7 @@ from secagg.quorum import Quorum
 from secagg.shamir import (
     MOST_PACKED,
     PACKED_PRIME,
+    Words,
     add_share_into,
     check_share,
     combine_packed,
@@ -27,6 +29,7 @@ from secagg.shamir import (
     packed_rows,
     reduced,
     secret_points,
+    transfer,
 )
 from tests.contracts.uniform import FALSE_ALARM, chi_square
 
@@ -354,6 +357,48 @@ def test_a_sum_is_kept_in_wide_words(total: NDArray[np.uint64]) -> None:
         add_share_into(total, np.zeros(2, np.uint32))
     with pytest.raises(BadParameters, match="one row of uint64"):
         add_share_into(np.zeros((1, 2), np.uint64), np.zeros(2, np.uint32))
+
+
+def test_nothing_secret_is_left_in_the_memory_that_was_worked_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, worked_in = integers(3, -4, 5), []
+
+    def watched(nodes: tuple[int, ...], places: tuple[int, ...], known: Words) -> Words:
+        moved = transfer(nodes, places, known)
+        worked_in.append((known, known.copy(), moved, moved.copy()))
+        return moved
+
+    monkeypatch.setattr(shamir, "transfer", watched)
+    shares = held(deal_packed(values, SMALL, stream("forgotten")))
+    assert np.array_equal(combine_packed(shares, SMALL, 3), values)
+    (known, secret, *_), (_, _, residues, opened) = worked_in
+    assert secret.any()
+    assert not known.any()
+    assert opened.any()
+    assert not residues.any()
+
+
+def test_factors_kept_for_all_callers_cannot_be_written_to() -> None:
+    factors = lagrange((1, 2), (-1,))
+    with pytest.raises(ValueError, match="read-only"):
+        factors[0, 0] = 1
+
+
+def test_as_many_rows_as_nodes_are_moved() -> None:
+    for rows in (1, 3):
+        with pytest.raises(ValueError, match=r"shorter|longer"):
+            transfer((1, 2), (-1,), np.zeros((rows, 1), np.uint64))
+
+
+def test_no_product_is_left_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, plain = [], np.empty_like
+
+    def watched(like: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        made.append(plain(like))
+        return made[-1]
+
+    monkeypatch.setattr(np, "empty_like", watched)
+    assert transfer((1, 2), (-1,), np.array([[4], [1]], np.uint64)).tolist() == [[10]]
+    assert [term.any() for term in made] == [False]
 
 
 def test_what_is_dealt_leaves_the_values_alone() -> None:

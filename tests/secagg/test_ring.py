@@ -156,6 +156,16 @@ def test_centring_inverts_reduction(bits: int) -> None:
     assert ring.centre(words).tolist() == integers.tolist()
 
 
+@pytest.mark.parametrize("bits", [1, 5, 8, 13, 16, 23, 32, 33, 63, 64])
+def test_the_sum_of_representatives_is_that_of_python_integers_modulo_2_to_the_64(bits: int) -> None:
+    ring = Ring(bits)
+    half = 2 ** (bits - 1)
+    lowest = np.full(CHUNK + 3, half, np.uint64).astype(ring.dtype)
+    for x in (ring.zeros(0), words_of(ring, 1), words_of(ring, 2 * CHUNK + 5), lowest):
+        exact = sum((word + half) % 2**bits - half for word in x.tolist())
+        assert ring.sum_centred(x) == (exact + 2**63) % 2**64 - 2**63
+
+
 @given(st.integers(1, 64), st.integers(0, 99))
 def test_words_add_and_subtract_like_residues_even_when_unreduced(bits: int, seed: int) -> None:
     ring = Ring(bits)

@@ -483,6 +483,15 @@ def test_a_vector_of_another_shape_is_refused(shape: Any) -> None:
         conceal(KahePlan(20, 10, 100), values, draw_secret(seed(0)), seed(0), CONTEXT)
 
 
+@pytest.mark.parametrize("shape", ["u4", "i8", (1, 100)])
+def test_a_vector_alone_in_its_coefficients_is_as_strictly_checked(shape: Any) -> None:
+    plan = KahePlan(41, 100, 100)
+    assert plan.per_coefficient == 1
+    values = np.zeros(100, shape) if isinstance(shape, str) else np.zeros(shape, "u8")
+    with pytest.raises(BadParameters, match="expected one row"):
+        conceal(plan, values, draw_secret(seed(0)), seed(0), CONTEXT)
+
+
 @pytest.mark.parametrize("total", [np.zeros(N + 1, "u8"), np.zeros(0, "u8"), np.zeros(N, "u4"), np.zeros((1, N), "u8")])
 def test_a_sum_of_another_shape_is_refused(total: Any) -> None:
     with pytest.raises(BadParameters):
@@ -562,6 +571,31 @@ def test_the_reach_bounds_the_exact_tail_of_a_sum() -> None:
             assert Fraction(2 * sum(total[middle + reach - 2 :]), scale) * coefficients > Fraction(1, 2**40)
 
 
+@pytest.mark.parametrize("summed", [1, 7, 4000, 2**20])
+@pytest.mark.parametrize("coefficients", [1, N, 2**30])
+def test_the_reach_is_the_least_with_the_stated_tail(coefficients: int, summed: int) -> None:
+    reach, width = rlwe._reach(coefficients, summed), SIGMA * math.sqrt(2 * summed)
+    tails = [coefficients * math.erfc((reach - back) / width) for back in (1, 2)]
+    assert tails[0] < 2.0**-40 <= tails[1]
+
+
+@pytest.mark.parametrize("summed", [1, 7, 4000])
+def test_sizes_and_norms_are_admitted_up_to_the_stated_bounds_and_no_further(summed: int) -> None:
+    doubt, mean, reach = 40 * math.log(2), SIGMA**2 * summed, rlwe._reach(N, summed)
+    most = math.floor(mean * (N + 2 * math.sqrt(N * doubt) + 2 * doubt))
+    least = math.ceil(mean * (N - math.sqrt(6 * N * doubt)))
+    for largest, squares in ((0, least), (0, most), (reach - 1, most)):
+        rlwe._check_gaussian("these are", largest, squares, N, summed)
+    for largest, squares in ((0, least - 1), (0, most + 1), (reach, most)):
+        with pytest.raises(BadCiphertext, match="these are not that of"):
+            rlwe._check_gaussian("these are", largest, squares, N, summed)
+
+
+def test_the_centred_low_bits_by_hand() -> None:
+    words = np.array([0, 1, 7, 8, 9, 15, 16, 31, 2**63 + 8], np.uint64)
+    assert rlwe._error_in(words, 8).tolist() == [-8, -7, -1, 0, 1, 7, -8, 7, 0]
+
+
 def test_sums_of_secrets_stay_below_what_would_hide_in_the_high_bits() -> None:
     for clients in (1, 10, 100, 4000, 2**20):
         for summed in {1, clients // 2 or 1, clients}:
@@ -600,6 +634,10 @@ def test_many_clients_are_summed_exactly() -> None:
 def test_what_does_not_fit_is_refused_and_says_what_to_lower(bits: int, clients: int) -> None:
     with pytest.raises(NoParameters, match="lower the bits or the clients"):
         KahePlan(bits, clients, MILLION)
+
+
+def test_the_longest_vector_fits_one_call_of_the_library() -> None:
+    assert 8 * KahePlan(8, 10, 2**28 - 1).length < 2**31 <= 8 * (rlwe.MOST_VALUES + 1)
 
 
 def test_the_last_bits_that_fit() -> None:

@@ -106,6 +106,30 @@ def test_shares_are_values_of_the_polynomial_drawn_from_the_stream() -> None:
         assert share.y == sum(c * share.x**i for i, c in enumerate([2**256 - 1, *kept[:3]])) % PRIME
 
 
+class Planned(Stream):
+    """A stream whose bytes are written out beforehand."""
+
+    __slots__ = ("_plain",)
+
+    def __init__(self, plain: bytes) -> None:
+        super().__init__(Seed(bytes(32)))
+        self._plain = plain
+
+    def bytes(self, offset: int, count: int) -> bytes:
+        return self._plain[offset : offset + count]
+
+
+def test_a_draw_of_the_prime_itself_is_rejected_and_one_below_is_not() -> None:
+    draws = (PRIME, PRIME - 1, 2**257 - 1, 0)
+    assert draw_elements(Planned(b"".join(draw.to_bytes(33, "little") for draw in draws)), 2) == [PRIME - 1, 0]
+
+
+def test_as_many_values_as_points_are_interpolated() -> None:
+    for ys in ([1], [1, 0, 2]):
+        with pytest.raises(ValueError, match=r"shorter|longer"):
+            interpolate((1, 3), ys, 7)
+
+
 # --- secrecy and recovery
 
 
@@ -181,6 +205,12 @@ def test_bytes_that_are_no_field_element_are_refused(data: bytes) -> None:
 def test_no_holder_sits_at_zero(x: int) -> None:
     with pytest.raises(BadShare, match="x is at least 1"):
         Share(x, 5)
+
+
+@pytest.mark.parametrize("y", [-1, PRIME])
+def test_a_value_outside_the_field_is_no_share(y: int) -> None:
+    with pytest.raises(BadShare, match="holder 7 is not a field element"):
+        Share(7, y)
 
 
 # --- refusals

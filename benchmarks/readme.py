@@ -1,0 +1,109 @@
+"""`python -m benchmarks.readme`: README's section "Measured", made from the newest full result beside peers alone.
+
+    secagg bench --peers --save        benchmarks/results/<date>-peers.json, half an hour on a quiet machine
+    python -m benchmarks.readme        the section, between its marks
+
+Everything in the section up to the next one is replaced, so nothing is written there by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.pages import BEGIN, END, RESULTS
+from benchmarks.scoreboard import Cell
+from benchmarks.suites import SUITES, suite_of
+
+README = Path(__file__).parents[1] / "README.md"
+COMMAND = "python -m benchmarks.readme"
+HEADING = "## Measured\n"
+# Curves and attacks have pages of their own; most suites beside peers fill a screen each.
+SHOWN = ("masks", "rounds", "ckks", "noise", "accounting", "bytes", "utility")
+NOT_IN_TABLES = ("scaling", "compression", "attacks")
+
+Plain = Mapping[str, Any]
+
+
+def newest() -> dict[str, Any] | None:
+    """The newest stored result of a full run beside peers; None where there is none.
+
+    Raises: ValueError for one that was not measured in full, which README may not quote.
+    """
+    found = sorted(RESULTS.glob("*-peers.json"))
+    if not found:
+        return None
+    result: dict[str, Any] = json.loads(found[-1].read_text(encoding="utf-8"))
+    if result["effort"] != "full":
+        raise ValueError(f"{found[-1].name} is of a {result['effort']} run: README quotes full ones only")
+    return result
+
+
+def section(result: Plain) -> str:
+    """What stands between the marks."""
+    return "\n".join([*opening(result), "", *goals(result["scoreboard"]), *tables(result["rows"])])
+
+
+def opening(result: Plain) -> Iterator[str]:
+    about = result["machine"]
+    when, minutes = result["date"][:10], result["seconds"] / 60
+    yield f"`secagg bench --peers`, {when}, {minutes:.0f} minutes on {about['cores']} cores of {about['processor']}"
+    yield f"({about['system']}, Python {about['python']}). Ours and the peer's took turns; ratios travel between"
+    yield "machines, times do not."
+    peers = ", ".join(
+        f"{name} {version}"
+        for place, found in result["versions"].items()
+        if place != "here"
+        for name, version in found.items()
+        if version
+    )
+    yield f"Peers: {peers}."
+
+
+def goals(cells: Iterable[Plain]) -> Iterator[str]:
+    lines = [Cell(**plain) for plain in cells]
+    yield from table(
+        ("goal", "beside", "measured", "wanted", ""),
+        [(c.row, c.against, f"{c.measured}: {c.why}" if c.why else c.measured, c.goal, c.verdict) for c in lines],
+    )
+
+
+def tables(rows: Sequence[Plain]) -> Iterator[str]:
+    for suite in SHOWN:
+        within = [row for row in rows if suite_of(row["suite"]) == suite and row["suite"] not in NOT_IN_TABLES]
+        if within:
+            yield from ("", f"### {suite}: {', '.join(m for m in SUITES[suite] if m not in NOT_IN_TABLES)}", "")
+            yield from table(("what", "ours", "beside", "ours / beside"), [line(row) for row in within])
+
+
+def line(row: Plain) -> tuple[str, ...]:
+    ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
+    ours = f"{row['ours']:.3g} {row['unit']}"
+    return row["case"], ours, f"{row['peer']:.3g}, {row['peer_name']}", ratio + ("" if row["passed"] else ", MISSED")
+
+
+def table(head: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    for cells in (head, ("---",) * len(head), *lines):
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def with_section(text: str, made: str) -> str:
+    """The page with this section.  Raises: ValueError for a page without its heading."""
+    before, found, rest = text.partition(f"\n{HEADING}")
+    if not found:
+        raise ValueError(f"the page has no heading {HEADING.strip()!r}")
+    _, following, after = rest.partition("\n## ")
+    return f"{before}{found}\n{BEGIN.format(command=COMMAND)}\n\n{made}\n\n{END}\n{following}{after}"
+
+
+def main() -> None:
+    result = newest()
+    if result is None:
+        raise SystemExit("there is no full result beside peers: secagg bench --peers --save")
+    README.write_text(with_section(README.read_text(encoding="utf-8"), section(result)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""`bench`: the benchmarks of a checkout, which are no part of what is installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from protocols.cli.options import Json
+from protocols.errors import Misused
+
+
+class SuiteName(StrEnum):
+    """What can be asked for; `python -m benchmarks` knows each suite's modules too."""
+
+    MASKS = "masks"
+    ROUNDS = "rounds"
+    CKKS = "ckks"
+    NOISE = "noise"
+    ACCOUNTING = "accounting"
+    BYTES = "bytes"
+    UTILITY = "utility"
+    ATTACKS = "attacks"
+
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def bench(
+    out: Annotated[
+        Path | None, typer.Argument(help="a file that receives the JSON object too, its page beside it")
+    ] = None,
+    suite: Annotated[
+        list[SuiteName] | None, typer.Option(help="what to measure, all unless said; may be given several times")
+    ] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="beside other libraries, each installed in an environment of its own")
+    ] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="measure little, and judge nothing but failures")] = False,
+    page: Annotated[Path | None, typer.Option(help="a page with plots; beside OUT unless given")] = None,
+    save: Annotated[bool, typer.Option("--save", help="keep the result in benchmarks/results")] = False,
+    json: Json = False,
+) -> None:
+    """What everything costs, beside other libraries; which goals hold. Needs a checkout; with --peers half an hour."""
+    if not (CHECKOUT / "benchmarks" / "__main__.py").is_file():
+        raise Misused(
+            "the benchmarks are not installed with the command: run it from a checkout of the repository, "
+            "pip install -c constraints.txt -e '.[report]'"
+        )
+    # As they are where it was typed; the benchmarks run in the checkout.
+    for name, path in (("OUT", out), ("--page", page)):
+        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise typer.BadParameter(f"{name} is {path}, which is no file that can be written: make its folder first")
+    words = [word for name in suite or () for word in ("--suite", name.value)]
+    flags = {"--peers": peers, "--smoke": smoke, "--json": json, "--save": save}
+    words += [flag for flag, wanted in flags.items() if wanted]
+    words += [] if page is None else ["--page", str(page.absolute())]
+    words += [] if out is None else [str(out.absolute())]
+    raise typer.Exit(run(words))
+
+
+def run(words: list[str]) -> int:
+    """The benchmarks in a process of their own, on our streams; its exit code."""
+    sys.stdout.flush()
+    surroundings = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words], cwd=CHECKOUT, env=surroundings, check=False
+    ).returncode

@@ -1,0 +1,190 @@
+"""What `python -m benchmarks` prints and keeps, and what README may say of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import readme, suites
+from benchmarks.measuring import Measured, measured
+from benchmarks.peers import PEERS
+from benchmarks.rows import Taken
+from benchmarks.showing import holds, result_of
+from benchmarks.suites import BESIDE, NEEDS_PEERS, ON_DEMAND, SUITES, modules_of, names, scaling, suite_of, utility
+from tests.benchmarks import kit
+
+KEYS = {
+    *("version", "command", "suite", "effort", "date", "commit", "machine", "versions", "seconds", "modules"),
+    *("scoreboard", "skipped", "failed", "rows"),
+}
+ROW_KEYS = {"suite", "case", "unit", "ours", "peer", "peer_name", "ratio", "limit", "judged", "passed", "note"} | {
+    f"{side}_{what}" for side in ("ours", "peer") for what in ("median", "repeats", "spread", "error")
+}
+
+
+def test_every_module_belongs_to_one_suite_or_is_run_on_demand() -> None:
+    folder = Path(suites.__file__).parent
+    modules = [module for within in SUITES.values() for module in within]
+    assert sorted([*modules, *ON_DEMAND]) == sorted(
+        path.stem for path in folder.glob("*.py") if path.stem != "__init__"
+    )
+    assert set(BESIDE) <= set(modules)
+    assert set(BESIDE.values()) == set(PEERS)
+
+
+def test_without_peers_only_what_needs_none_is_run_and_with_them_everything() -> None:
+    own = [module for _, module in modules_of([], peers=False)]
+    assert own
+    assert not NEEDS_PEERS & set(own)
+    everything = [module for _, module in modules_of([], peers=True)]
+    assert everything == [module for within in SUITES.values() for module in within]
+
+
+def test_a_suite_or_a_module_is_asked_for_by_its_name() -> None:
+    assert modules_of(["masks"], peers=False) == [
+        ("masks", module) for module in ("masking", "unmasking", "memory", "encoding")
+    ]
+    # Both are nothing without their peers, and are asked for by name.
+    assert modules_of(["ckks", "oneshot"], peers=False) == [("ckks", "ckks"), ("oneshot", "oneshot")]
+    assert set(names()) == {*SUITES, *ON_DEMAND} | {module for within in SUITES.values() for module in within}
+    assert (suite_of("oneshot"), suite_of("inversion")) == ("rounds", "inversion")
+
+
+def test_the_keys_of_a_result_are_these() -> None:
+    result = result_of([Measured("masks", "masking", 1.5, kit.ROWS[:1])], "full")
+    assert set(result) == KEYS == set(kit.result())
+    assert set(result["rows"][0]) == ROW_KEYS | {"error_limit"}
+    assert (result["version"], result["command"], result["suite"], result["seconds"]) == (1, "bench", ["masks"], 1.5)
+    assert {"processor", "cores", "memory_bytes", "system", "python"} <= set(result["machine"])
+    assert {"numpy", "cryptography", "openssl", "tenseal"} <= set(result["versions"]["here"])
+    json.dumps(result, allow_nan=False)
+
+
+def test_a_ratio_that_is_no_number_is_null() -> None:
+    result = result_of([Measured("masks", "masking", 1.0, (kit.row("masking", "x", 1.0, 0.0),))], "full")
+    assert result["rows"][0]["ratio"] is None
+    json.dumps(result, allow_nan=False)
+
+
+def test_a_result_holds_until_a_row_a_goal_or_a_module_does_not() -> None:
+    fine = result_of([Measured("masks", "masking", 1.0, (kit.row("masking", "x"),))], "full")
+    assert holds(fine)
+    assert not holds({**fine, "failed": ["masking: ended with code 1"]})
+    assert not holds({**fine, "rows": [{**fine["rows"][0], "passed": False}]})
+    assert not holds({**fine, "scoreboard": [{**fine["scoreboard"][0], "passed": False}]})
+
+
+def test_a_module_that_fails_is_named_and_costs_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rows_here(module: str, effort: str) -> list[object]:
+        if module == "masking":
+            raise subprocess.CalledProcessError(3, "python")
+        return [kit.row(module, "x")]
+
+    monkeypatch.setattr("benchmarks.measuring.rows_here", rows_here)
+    broken, fine = measured([("masks", "masking"), ("masks", "memory")], "smoke")
+    assert (broken.rows, broken.failed) == ((), "ended with code 3; what it said stands above")
+    assert (len(fine.rows), fine.failed) == (1, "")
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "[1 of 2, 0 s so far] masks: masking" in told.err
+    assert "FAILED masking" in told.err
+
+
+@pytest.mark.parametrize(("limit", "smoke", "code"), [(1.0, [], 0), (0.1, [], 1), (0.1, ["--smoke"], 0)])
+def test_the_object_is_printed_and_kept_with_its_page(
+    limit: float,
+    smoke: list[str],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    row = replace(kit.row("masking", "x"), limit=limit)
+    monkeypatch.setattr(command, "measured", lambda modules, effort: [Measured("masks", "masking", 1.0, (row,))])
+    kept = tmp_path / "out.json"
+    assert command.main(["--suite", "masks", "--json", *smoke, str(kept)]) == code
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert printed == kept.read_text(encoding="utf-8")
+    assert set(json.loads(printed)) == KEYS
+    assert (tmp_path / "out.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize("words", [["--suite", "nothing"], ["missing/out.json"], ["--page", "missing/x.html"]])
+def test_wrong_use_ends_in_two_before_anything_is_measured(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(command, "measured")
+    with pytest.raises(SystemExit) as ended:
+        command.main(words)
+    assert ended.value.code == 2
+
+
+def test_a_spread_is_the_interquartile_range_and_none_of_one_figure() -> None:
+    assert Taken.of([4.0, 1.0, 2.0, 3.0, 5.0]) == Taken(1.0, 3.0, 5, 2.0)
+    assert Taken.of([4.0, 1.0, 2.0, 3.0, 5.0]).per(2).spread == 1.0
+    assert Taken.of([1.0]).spread is None
+
+
+@pytest.mark.parametrize("protocol", scaling.PROTOCOLS)
+def test_a_point_of_a_curve_is_read_from_its_case(protocol: str) -> None:
+    for axis in scaling.AXES:
+        for point in scaling.points(protocol, axis, replace(scaling_effort(), repeats=3)):
+            assert scaling.point_of(point.case("upload")) == (point, "upload")
+    assert scaling.point_of("something else") is None
+    assert scaling.point_of(point.case("colour")) is None
+
+
+def scaling_effort() -> scaling.Effort:
+    from benchmarks.rows import FULL
+
+    return FULL
+
+
+def test_a_training_is_read_from_its_case() -> None:
+    for rule in utility.RULES:
+        for epsilon in utility.EPSILONS:
+            assert utility.point_of(utility.case_of(rule, epsilon)) == (rule, epsilon)
+    assert utility.point_of("something else") is None
+
+
+def test_every_protocol_ends_in_the_model_of_the_ideal_functionality() -> None:
+    pytest.importorskip("sklearn", reason="extra 'report' is not installed")
+    assert all(utility.equal(protocol).passed for protocol in utility.PROTOCOLS)
+
+
+# --- README ----------------------------------------------------------------------------------------------------------
+
+
+def test_readme_says_what_the_newest_full_result_says_and_nothing_else() -> None:
+    text, result = readme.README.read_text(encoding="utf-8"), readme.newest()
+    if result is None:
+        assert readme.COMMAND not in text
+    else:
+        assert readme.with_section(text, readme.section(result)) == text
+
+
+def test_the_section_is_made_of_the_result_and_may_be_made_again() -> None:
+    text = "# x\n\n## Measured\n\nby hand\n\n## Next\n\nkept\n"
+    made = readme.with_section(text, readme.section(kit.result()))
+    assert "by hand" not in made
+    assert made.endswith("\n\n## Next\n\nkept\n")
+    assert "client seconds, d = 1,000,000, 3 masks | Flower | 7 times less | >= 6 times less | passed |" in made
+    assert readme.with_section(made, readme.section(kit.result())) == made
+    with pytest.raises(ValueError, match="no heading"):
+        readme.with_section("# x\n", "")
+
+
+def test_readme_quotes_full_results_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readme, "RESULTS", tmp_path)
+    assert readme.newest() is None
+    (tmp_path / "2026-01-02-peers.json").write_text(json.dumps(kit.result()), encoding="utf-8")
+    assert readme.newest() == kit.result()
+    (tmp_path / "2026-01-03-peers.json").write_text(json.dumps({**kit.result(), "effort": "smoke"}), encoding="utf-8")
+    with pytest.raises(ValueError, match="full ones only"):
+        readme.newest()

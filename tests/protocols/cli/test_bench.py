@@ -1,0 +1,79 @@
+"""`secagg bench`: what was typed reaches the benchmarks of the checkout, and outside of one it says what it needs."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks.suites import SUITES
+from protocols.cli.bench import SuiteName
+from tests.command import Secagg, in_this_process
+
+MODULE = "protocols.cli.bench"
+
+
+@pytest.fixture
+def secagg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Secagg:
+    return in_this_process(monkeypatch, capsys, tmp_path)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The processes that the command starts, none of which runs; each would end in 1."""
+    calls: list[dict[str, Any]] = []
+
+    def run(words: list[str], **how: Any) -> SimpleNamespace:
+        calls.append({"words": words, **how})
+        return SimpleNamespace(returncode=1)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return calls
+
+
+def test_what_was_typed_is_run_in_the_checkout_and_its_code_is_ours(
+    secagg: Secagg, started: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    ran = secagg("bench", "--peers", "--suite", "masks", "--suite", "ckks", "--json", "out.json", "--page", "p.html")
+    assert (ran.code, ran.out, ran.err) == (1, "", "")
+    [call] = started
+    program, *words = call["words"]
+    assert Path(program).name.startswith("python")
+    expected = ["-m", "benchmarks", "--suite", "masks", "--suite", "ckks", "--peers", "--json"]
+    assert words == [*expected, "--page", str(tmp_path / "p.html"), str(tmp_path / "out.json")]
+    assert (call["cwd"] / "benchmarks" / "__main__.py").is_file()
+    assert call["env"]["OMP_NUM_THREADS"] == "1"
+
+
+def test_outside_of_a_checkout_it_says_that_it_needs_one(
+    secagg: Secagg, started: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{MODULE}.CHECKOUT", tmp_path)
+    told = secagg("bench", "--json")
+    assert (told.code, told.json["command"], told.json["error"]) == (2, "bench", "Misused")
+    assert "from a checkout" in told.json["message"]
+    assert "Misused: " in secagg("bench").err
+    assert started == []
+
+
+@pytest.mark.parametrize("words", [["missing/out.json"], ["."], ["--page=missing/page.html"], ["--frobnicate"]])
+def test_wrong_use_ends_in_two_before_anything_runs(
+    words: list[str], secagg: Secagg, started: list[dict[str, Any]]
+) -> None:
+    told = secagg("bench", *words, "--json")
+    assert (told.code, told.json["error"]) == (2, "UsageError")
+    assert started == []
+
+
+def test_the_suites_are_those_of_the_benchmarks() -> None:
+    assert [name.value for name in SuiteName] == list(SUITES)
+
+
+def test_a_suite_that_there_is_not_is_wrong_use(secagg: Secagg, started: list[dict[str, Any]]) -> None:
+    told = secagg("bench", "--suite=nothing", "--json")
+    assert (told.code, told.json["error"]) == (2, "UsageError")
+    assert "masks" in told.json["message"]
+    assert started == []
