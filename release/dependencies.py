@@ -18,9 +18,9 @@ HEAD = """# Dependencies
 What `pip install secagg` brings, and what each extra adds to it: version, licence, installed size in megabytes without
 compiled bytecode, and the reason. Made by `make dependencies` from the metadata of environments on Linux x86-64 with
 Python {python}; other platforms may take other versions. Licences are as the packages declare them, in SPDX's terms; of
-those that declare none it is the one that lies in the package or its repository. All of them let a program under
-Apache-2.0 import the package. MPL-2.0 asks besides that changes to the package's own files stay under it; we change
-none.
+those that declare none it is the one that lies in the package or its repository, and BSD is that of two or of three
+clauses. All of them let a program under Apache-2.0 import the package. MPL-2.0 asks besides that changes to the package's own
+files stay under it; we change none.
 
 `build` makes wheels and sdists in an environment of its own, with `hatchling` (MIT).
 """
@@ -43,11 +43,10 @@ def licence(package: Package) -> str:
 def rows(extra: str, found: Iterable[Package], known: frozenset[str]) -> Iterator[str]:
     """One line for each package that the core has not; those we ask for first."""
     direct = {one.name: reasons()[extra].get(one.name, "") for one in requirements()[extra]}
-    parents = needed_by(found, direct)
+    parents = needed_by(found)
     for package in sorted(found, key=lambda package: (package.name not in direct, package.name)):
         if package.name in known and package.name not in direct:
             continue
-        # Of those that only name a package for an extra that nobody asked for, some may be listed too.
         why = direct.get(package.name) or "for " + ", ".join(parents.get(package.name, ())[:4])
         size = f"{package.megabytes:.1f}"
         yield f"| {package.name} | {package.version} | {licence(package)} | {size} | {why} |"

@@ -17,7 +17,7 @@ OURS = "secagg"
 
 @dataclass(frozen=True)
 class Package:
-    """One installed package other than ours; `needs` are names in its metadata, whether or not they apply here."""
+    """One installed package but ours; `needs` are packages it names, `may_need` those it names for extras of its own."""
 
     name: str
     version: str
@@ -26,6 +26,7 @@ class Package:
     classifiers: tuple[str, ...]
     licence: str
     needs: frozenset[str]
+    may_need: frozenset[str]
 
 
 def packages(environment: Path) -> tuple[Package, ...]:
@@ -37,23 +38,33 @@ def packages(environment: Path) -> tuple[Package, ...]:
 def described(one: Distribution) -> Package:
     """What is asked of a package; its size is that of the files in its RECORD, in 10^6 bytes, without bytecode."""
     said = one.metadata
+
+    def only(field: str) -> str:
+        return next(iter(said.get_all(field) or ()), "")
+
     return Package(
         name=plain(said["Name"]),
         version=one.version,
         megabytes=sum(file.size or 0 for file in one.files or ()) / 1e6,
-        expression=said.get("License-Expression", ""),
-        classifiers=tuple(line for line in said.get_all("Classifier", ()) if line.startswith("License ::")),
-        licence=said.get("License", ""),
-        needs=frozenset(plain(found[0]) for line in one.requires or () if (found := re.match(r"[\w.-]+", line))),
+        expression=only("License-Expression"),
+        classifiers=tuple(line for line in said.get_all("Classifier") or () if line.startswith("License ::")),
+        licence=only("License"),
+        needs=named(line for line in one.requires or () if "extra ==" not in line),
+        may_need=named(line for line in one.requires or () if "extra ==" in line),
     )
 
 
-def needed_by(found: Iterable[Package], direct: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
-    """For each package the others of this environment that name it, or ours first where we ask for it ourselves."""
-    parents: defaultdict[str, list[str]] = defaultdict(list)
-    for name in direct:
-        parents[name].append(OURS)
+def named(lines: Iterable[str]) -> frozenset[str]:
+    """The packages that requirements begin with."""
+    return frozenset(plain(found[0]) for line in lines if (found := re.match(r"[\w.-]+", line)))
+
+
+def needed_by(found: Iterable[Package]) -> Mapping[str, tuple[str, ...]]:
+    """For each package the others of this environment that name it; those with an extra for it, where no other does."""
+    always: defaultdict[str, list[str]] = defaultdict(list)
+    perhaps: defaultdict[str, list[str]] = defaultdict(list)
     for package in found:
-        for name in package.needs:
-            parents[name].append(package.name)
-    return {name: tuple(askers) for name, askers in parents.items()}
+        for parents, names in ((always, package.needs), (perhaps, package.may_need - {package.name})):
+            for name in names:
+                parents[name].append(package.name)
+    return {name: tuple(always.get(name) or perhaps[name]) for name in {*always, *perhaps}}

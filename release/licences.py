@@ -15,6 +15,7 @@ COMPATIBLE = frozenset(
     (
         "0BSD",
         "Apache-2.0",
+        "BSD",
         "BSD-2-Clause",
         "BSD-3-Clause",
         "BSL-1.0",
@@ -32,7 +33,7 @@ COMPATIBLE = frozenset(
         "Zlib",
     )
 )
-# What older metadata says instead of SPDX. "BSD License" leaves open which of them; each is in the set above.
+# What older metadata says instead of SPDX, which knows no BSD without the number of its clauses: two or three.
 SPOKEN = {
     "MIT License": "MIT",
     "MIT": "MIT",
@@ -40,9 +41,9 @@ SPOKEN = {
     "Apache License 2.0": "Apache-2.0",
     "Apache License, Version 2.0": "Apache-2.0",
     "Apache 2.0": "Apache-2.0",
-    "BSD License": "BSD-3-Clause OR BSD-2-Clause",
+    "BSD License": "BSD",
     "3-Clause BSD License": "BSD-3-Clause",
-    "BSD": "BSD-3-Clause OR BSD-2-Clause",
+    "BSD": "BSD",
     "ISC License (ISCL)": "ISC",
     "Python Software Foundation License": "PSF-2.0",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",

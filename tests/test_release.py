@@ -18,6 +18,7 @@ from release import (
     declared,
     dependencies,
     dist,
+    installed,
     licences,
 )
 from release import tagged as tagging
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 PAGE = ROOT / "docs" / "reference" / "dependencies.md"
-SOMETHING = Package("something", "1.0", 1.5, "MIT", (), "", frozenset())
+SOMETHING = Package("something", "1.0", 1.5, "MIT", (), "", frozenset(), frozenset())
 
 # --- one version, one set of interpreters
 
@@ -189,6 +190,12 @@ def test_the_page_of_dependencies_has_each_requirement_with_its_reason() -> None
             assert re.search(
                 rf"^\| {one.name} \| .* \| {re.escape(declared.reasons()[extra][one.name])} \|$", section, re.M
             )
+
+
+def test_a_package_is_there_for_those_that_need_it_and_else_for_those_with_an_extra_for_it() -> None:
+    grid = replace(SOMETHING, name="grid", may_need=frozenset({"grid", "cluster", "plots"}))
+    page = replace(SOMETHING, name="page", needs=frozenset({"plots"}))
+    assert installed.needed_by([grid, page]) == {"plots": ("page",), "cluster": ("grid",)}
 
 
 # --- what archives hold
