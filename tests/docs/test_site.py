@@ -1,4 +1,4 @@
-"""The site is whole: pages in the menu, arrows in the diagrams, names on a page, commands that exist, links that hold."""
+"""The site is whole: pages in the menu, arrows drawn, names on a page, commands that exist, links that hold."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_menu_follows_the_order_that_pages_give_and_then_their_names() -> No
 
 
 def test_a_page_outside_the_sections_is_refused() -> None:
-    with pytest.raises(ValueError, match="lost/page.md"):
+    with pytest.raises(ValueError, match=r"lost/page\.md"):
         navigation([("lost/page.md", "")])
 
 
@@ -243,7 +243,9 @@ def test_a_page_that_loads_from_elsewhere_or_links_badly_is_found(element: str, 
 
 
 def test_a_page_that_holds_all_it_needs_is_fine(tmp_path: Path) -> None:
-    body = '<link rel="canonical" href="https://a.example.org/"><script src="x.js"></script><a href="https://a.b/c">x</a>'
+    body = (
+        '<link rel="canonical" href="https://a.example.org/"><script src="x.js"></script><a href="https://a.b/c">x</a>'
+    )
     (tmp_path / "page.html").write_text(body, encoding="utf-8")
     assert list(problems_of(tmp_path)) == []
 
