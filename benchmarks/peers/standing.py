@@ -42,7 +42,7 @@ class Standing:
     """
 
     def __init__(self, environment: str, module: str) -> None:
-        self._command = [interpreter_of(environment), "-m", "benchmarks.peers.standing", module]
+        self._command = [str(interpreter_of(environment)), "-m", "benchmarks.peers.standing", module]
 
     def __enter__(self) -> Standing:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
