@@ -5,15 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # Peers are installed in environments of their own, under PEERS_HOME if it is given.
-FLOWER := $(if $(PEERS_HOME),$(PEERS_HOME)/flower,.venv-flower)
-DP := $(if $(PEERS_HOME),$(PEERS_HOME)/dp,.venv-dp)
-TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/tenseal,.venv-tenseal)
-PFL := $(if $(PEERS_HOME),$(PEERS_HOME)/pfl,.venv-pfl)
-NVFLARE := $(if $(PEERS_HOME),$(PEERS_HOME)/nvflare,.venv-nvflare)
-LEAST_TENSEAL := $(if $(PEERS_HOME),$(PEERS_HOME)/least-tenseal,.venv-least-tenseal)
+PEER = $(if $(PEERS_HOME),$(PEERS_HOME)/$(1),.venv-$(1))/bin/python
 LOWEST := $(if $(PEERS_HOME),$(PEERS_HOME)/lowest,.venv-lowest)
 EXTRAS_HOME := $(if $(PEERS_HOME),$(PEERS_HOME)/extras,build/extras)
-PINS = $(1)/bin/python -c 'from benchmarks.peers import pinned; print(*pinned("$(2)"))'
 
 .PHONY: install browser peers environments demo test test-half test-other-half test-slow test-flower test-pfl test-nvflare \
 	test-tenseal test-lowest dist test-dist test-release check-extras dependencies sbom lint bench fuzz clean
@@ -77,62 +71,32 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-peers: $(FLOWER)/.installed $(DP)/.installed $(TENSEAL)/.installed
+# Whatever figures are told beside; `benchmarks/peers/environments.py` has their interpreters and pins.
+peers: $(addprefix environment-,flower dp tenseal nvflare pfl jax_privacy openfhe)
 
 # All that cannot share one; with --jobs=2 two are made at a time.
-environments: peers $(NVFLARE)/.installed $(PFL)/.installed $(LEAST_TENSEAL)/.installed
+environments: peers environment-least-tenseal
 
-$(FLOWER)/.installed: pyproject.toml benchmarks/peers/flower.py
-	$(PYTHON) -m venv $(FLOWER)
-	$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest hypothesis scikit-learn
-	$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check $$($(call PINS,$(FLOWER),flower))
-	touch $@
+environment-%: install
+	$(BIN)/python -m benchmarks.peers.environments $*
 
-# torch first and from constraints.txt: what Opacus would bring by itself may be another.
-$(DP)/.installed: pyproject.toml constraints.txt $(addprefix benchmarks/peers/,dp_accounting.py opacus.py opendp.py prv.py)
-	$(PYTHON) -m venv $(DP)
-	$(DP)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch -e .
-	$(DP)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $$($(call PINS,$(DP),dp))
-	touch $@
+# It wants Python 3.10, which a machine need not have: then its rows are skipped, and say so.
+environment-openfhe: install
+	-$(BIN)/python -m benchmarks.peers.environments openfhe
 
-$(TENSEAL)/.installed: pyproject.toml benchmarks/peers/tenseal.py
-	$(PYTHON) -m venv $(TENSEAL)
-	$(TENSEAL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[seal-fast]'
-	$(TENSEAL)/bin/python -m pip install --quiet --disable-pip-version-check $$($(call PINS,$(TENSEAL),tenseal))
-	touch $@
-
-test-flower: $(FLOWER)/.installed
+test-flower: environment-flower
 	@test -d tests/frameworks || echo "no tests/frameworks in this checkout: nothing to test beside Flower"
-	test ! -d tests/frameworks || $(FLOWER)/bin/python -m pytest -q tests/frameworks tests/protocols/adapters tests/docs/test_blocks.py -k flower
+	test ! -d tests/frameworks || $(call PEER,flower) -m pytest -q tests/frameworks tests/protocols/adapters tests/docs/test_blocks.py -k flower
 
-# torch first and from constraints.txt: what pfl would bring by itself may be another.
-$(PFL)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(PFL)
-	$(PFL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch -e . scikit-learn pytest hypothesis
-	$(PFL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pfl==0.6.0
-	touch $@
+test-pfl: environment-pfl
+	$(call PEER,pfl) -m pytest -q tests/frameworks/test_pfl.py tests/docs/test_blocks.py -k pfl
 
-test-pfl: $(PFL)/.installed
-	$(PFL)/bin/python -m pytest -q tests/frameworks/test_pfl.py tests/docs/test_blocks.py -k pfl
-
-$(NVFLARE)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(NVFLARE)
-	$(NVFLARE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . scikit-learn pytest hypothesis
-	$(NVFLARE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt nvflare==2.9.0
-	touch $@
-
-test-nvflare: $(NVFLARE)/.installed
-	$(NVFLARE)/bin/python -m pytest -q tests/frameworks/test_nvflare.py tests/docs/test_blocks.py -k nvflare
+test-nvflare: environment-nvflare
+	$(call PEER,nvflare) -m pytest -q tests/frameworks/test_nvflare.py tests/docs/test_blocks.py -k nvflare
 
 # The oldest tenseal that is taken, which nvflare[he] pins; `make test` has the newest.
-$(LEAST_TENSEAL)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(LEAST_TENSEAL)
-	$(LEAST_TENSEAL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[seal-fast]' \
-		$$(sed -n 's/.*"tenseal>=\([0-9.]*\)".*/tenseal==\1/p' pyproject.toml) pytest hypothesis
-	touch $@
-
-test-tenseal: $(LEAST_TENSEAL)/.installed
-	$(LEAST_TENSEAL)/bin/python -m pytest -q tests/secagg/ckks/test_seal.py tests/attacks/test_key_recovery_seal.py
+test-tenseal: environment-least-tenseal
+	$(call PEER,least-tenseal) -m pytest -q tests/secagg/ckks/test_seal.py tests/attacks/test_key_recovery_seal.py
 
 # The lowest versions of the ranges in pyproject.toml; `make test` has the newest.
 $(LOWEST)/.installed: pyproject.toml release/declared.py
@@ -186,4 +150,4 @@ fuzz: install
 	$(BIN)/python -m tests.fuzz.guided -runs=$(FUZZ_RUNS) -max_len=4096 -artifact_prefix=build/fuzz/ build/fuzz/found
 
 clean:
-	rm -rf $(VENV) .venv-flower .venv-dp .venv-tenseal .venv-least-tenseal .venv-lowest .venv-pfl .venv-nvflare build dist *.egg-info
+	rm -rf $(VENV) .venv-* build dist *.egg-info

@@ -1,9 +1,11 @@
-"""Check that no suite beside a peer was skipped, and that none of their answers was wrong."""
+"""Check that no suite was skipped whose peer every machine can have, and that none of their answers was wrong."""
 
 import json
 import sys
 
 SUMS_LIMIT = 1e-4
+# It wants an interpreter of its own, which a machine need not have.
+MAY_BE_MISSING = "skipped openfhe, "
 
 
 def is_right(row: dict) -> bool:
@@ -17,6 +19,8 @@ with open(sys.argv[1], encoding="utf-8") as file:
 if result["failed"]:
     sys.exit(f"failed: {result['failed']}")
 wrong = [f"{row['suite']}: {row['case']}" for row in result["rows"] if not is_right(row)]
-if result["skipped"] or not result["rows"] or wrong:
-    sys.exit(f"skipped: {result['skipped']}; wrong: {wrong}; {len(result['rows'])} rows")
-print(f"{len(result['rows'])} rows beside peers, none skipped, every answer right")
+missing = [skip for skip in result["skipped"] if not skip.startswith(MAY_BE_MISSING)]
+if missing or not result["rows"] or wrong:
+    sys.exit(f"skipped: {missing}; wrong: {wrong}; {len(result['rows'])} rows")
+print(*result["skipped"], sep="\n")
+print(f"{len(result['rows'])} rows beside peers, none skipped that can be measured here, every answer right")

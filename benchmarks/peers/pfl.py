@@ -76,8 +76,9 @@ class Training:
 def softmax_of(features: int, classes: int) -> Any:
     """One layer, started at zero, with the two methods that pfl asks of a model."""
     peer = names()
+    module: Any = peer.nn.Module
 
-    class Softmax(peer.nn.Module):  # type: ignore[misc]  # torch is installed in the peer's environment alone
+    class Softmax(module):  # type: ignore[misc]  # of the torch in the peer's environment, which is not typed here
         def __init__(self) -> None:
             super().__init__()
             self.layer = peer.nn.Linear(features, classes)

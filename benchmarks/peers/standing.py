@@ -1,11 +1,11 @@
 """A peer in a process of its own, for peers that cannot share our interpreter: it stands, and is asked in turns.
 
-    ours                                     python -m benchmarks.peers.standing PEER, in the peer's environment
-    {"act": "encrypt", "given": {...}}  ->   calls stand().encrypt(**given) of benchmarks.peers.PEER
+    ours                                     python -m benchmarks.peers.standing MODULE, in the peer's environment
+    {"act": "encrypt", "given": {...}}  ->   calls stand().encrypt(**given) of MODULE
                                         <-   {"seconds": CPU seconds of that call, "told": what it returned}
 
-One line each way. What the peer makes stays with it: acts are methods of one object that `stand()` returns, and tell
-numbers. Both processes wait for each other, so that only one of them works at a time.
+One line each way. What the peer makes stays with it: acts are methods of the one object that `stand()` of its module
+returns, and tell what JSON can. Both processes wait for each other, so that only one of them works at a time.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Standing:
     Raises: PeerFailed from every question once the process has ended.
     """
 
-    def __init__(self, environment: str, peer: str) -> None:
-        self._command = [interpreter_of(environment), "-m", "benchmarks.peers.standing", peer]
+    def __init__(self, environment: str, module: str) -> None:
+        self._command = [str(interpreter_of(environment)), "-m", "benchmarks.peers.standing", module]
 
     def __enter__(self) -> Standing:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -76,11 +76,11 @@ class Standing:
         return self.ask(act, **given).seconds
 
 
-def serve(peer: str) -> None:
+def serve(module: str) -> None:
     """Answers line after line until there are no more; what the peer prints by itself goes to stderr."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    stands = importlib.import_module(f"benchmarks.peers.{peer}").stand()
+    stands = importlib.import_module(module).stand()
     for line in sys.stdin:
         asked = json.loads(line)
         act = getattr(stands, asked["act"])

@@ -37,7 +37,9 @@ TIMES_TOTAL, TIMES_PART = 3.0, 3.0
 LIMIT_OPENING = 6.0
 MOST_REPEATS = 5
 # Of theirs, by what hides our vectors. Two masked values weigh less than one encrypted one.
-LIMITS = {"4 of 5 holders": 1 / 4, "shared key": 1 / 9, "one-shot masks": 1 / 9, "pairwise masks": 1 / 9}
+HELD, GIVEN, ONE_SHOT, MASKED = "4 of 5 holders", "shared key", "one-shot masks", "pairwise masks"
+LIMITS = {HELD: 1 / 4, GIVEN: 1 / 9, ONE_SHOT: 1 / 9, MASKED: 1 / 9}
+MANY_CLIENTS, LIMIT_MANY = 100, 0.06
 # The first stage of ResNet-18, and of one that small inputs are made of.
 WIDTH, SMALL_WIDTH = 64, 4
 
@@ -47,9 +49,11 @@ def rows(effort: Effort) -> Iterator[Row]:
     for ours in (Held(effort.dimension), Given(effort.dimension)):
         with on_cores(1):
             yield from one_round(ours, peer, effort)
+    flat = {"w": (effort.dimension,)}
+    yield among_many(effort.dimension, peer.upload_bytes(flat))
     width = SMALL_WIDTH if effort.dimension < 1_000_000 else WIDTH
     for name, shapes in (
-        ("one vector", {"w": (effort.dimension,)}),
+        ("one vector", flat),
         ("LeNet-5", lenet5()),
         (f"ResNet-18 with {width} channels", resnet18(width)),
     ):
@@ -81,7 +85,7 @@ class Side(Protocol):
 class Held:
     """Ours, under a key that holders share: all that the four of them do is counted."""
 
-    name = "4 of 5 holders"
+    name = HELD
 
     def __init__(self, dimension: int) -> None:
         self._parties, self._engine = Ours(Federated.agreed(Keys.recommended(HOLDERS, 1), dimension)), Fft()
@@ -107,7 +111,7 @@ class Held:
 class Given:
     """Ours, under a key that clients were given: each expands every second half for itself before it opens."""
 
-    name = "shared key"
+    name = GIVEN
 
     def __init__(self, dimension: int) -> None:
         self._parties, self._update = Shared(CLIENTS, dimension), update_of(0, dimension)
@@ -223,32 +227,54 @@ def one_round(ours: Side, peer: Side, effort: Effort) -> Iterator[Row]:
 
 
 def weights(name: str, shapes: Shapes, peer_bytes: int) -> Iterator[Row]:
-    """An upload of each kind beside NVFlare's, in bytes per parameter; float32 in the clear is 4."""
+    """An upload of each kind beside NVFlare's, which weighs the same however many clients there are."""
     dimension = sum(map(math.prod, shapes.values()))
-    for way, size in our_bytes(dimension).items():
-        yield Row(
-            suite="nvflare_he",
-            case=f"upload, {name}, {dimension:,} parameters, tensors: {len(shapes)}; {way}",
-            unit="bytes per parameter",
-            ours=Taken.once(size / dimension),
-            peer_name=f"{nvflare.TITLE}: {peer_bytes / 1e6:,.1f} MB",
-            peer=Taken.once(peer_bytes / dimension),
-            limit=LIMITS[way],
-            judged="ratio",
-            note=f"16 bits, {CLIENTS} clients; ours is {size / 1e6:,.2f} MB",
-        )
+    for way, size in our_bytes(dimension, CLIENTS).items():
+        case = f"upload, {name}, {dimension:,} parameters, tensors: {len(shapes)}; {way}"
+        yield weight(case, CLIENTS, Sent(dimension, size, peer_bytes), LIMITS[way])
 
 
-def our_bytes(dimension: int) -> dict[str, int]:
-    """Whole uploads of one client, by what hides them."""
-    protocols = plan_round(Request(CLIENTS, Fraction(1, 10), Fraction(0), dimension)).protocols
+def among_many(dimension: int, peer_bytes: int) -> Row:
+    """Masked values are the wider, the more of them are added."""
+    case = f"upload, 16 bits, {MANY_CLIENTS} clients, {dimension:,} parameters; {MASKED}"
+    size = our_bytes(dimension, MANY_CLIENTS)[MASKED]
+    return weight(case, MANY_CLIENTS, Sent(dimension, size, peer_bytes), LIMIT_MANY)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Parameters, and the bytes that carry them on either side."""
+
+    dimension: int
+    ours: int
+    peer: int
+
+
+def weight(case: str, clients: int, sent: Sent, limit: float) -> Row:
+    """In bytes per parameter; float32 in the clear is 4."""
+    return Row(
+        suite="nvflare_he",
+        case=case,
+        unit="bytes per parameter",
+        ours=Taken.once(sent.ours / sent.dimension),
+        peer_name=f"{nvflare.TITLE}: {sent.peer / 1e6:,.1f} MB",
+        peer=Taken.once(sent.peer / sent.dimension),
+        limit=limit,
+        judged="ratio",
+        note=f"16 bits, {clients} clients; ours is {sent.ours / 1e6:,.2f} MB",
+    )
+
+
+def our_bytes(dimension: int, clients: int) -> dict[str, int]:
+    """Whole uploads of one client, by what hides them, where it can: no client is assumed to help the server."""
+    protocols = plan_round(Request(clients, Fraction(1, 10), Fraction(0), dimension)).protocols
     encrypted = protocols["ckks"]
     [shared] = [choice for choice in encrypted.variants if choice.mode == Mode.SEEDED.value]
     chosen = {
-        "4 of 5 holders": encrypted.choice,
-        "shared key": shared,
-        "one-shot masks": protocols["oneshot"].choice,
-        "pairwise masks": protocols["pairwise"].choice,
+        HELD: encrypted.choice,
+        GIVEN: shared,
+        ONE_SHOT: protocols["oneshot"].choice,
+        MASKED: protocols["pairwise"].choice,
     }
     found = {way: choice.upload_bytes_per_client for way, choice in chosen.items()}
     return {way: size for way, size in found.items() if size is not None}

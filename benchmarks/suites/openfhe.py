@@ -31,7 +31,7 @@ Errors = tuple[float | None, float | None]
 
 
 def rows(effort: Effort) -> Iterator[Row]:
-    with on_cores(1), Standing("openfhe", "openfhe") as peer:
+    with on_cores(1), Standing("openfhe", openfhe.__name__) as peer:
         ours = Ours(Federated.agreed(Keys(Mode.THRESHOLD, HOLDERS, HOLDERS), effort.dimension))
         yield from Round(ours, peer, effort).rows()
 
@@ -58,7 +58,7 @@ class Round:
         )
         yield self._row("server per client, bytes into the sum", TIMES_SERVER, *self._turns(self._add, "add"))
         yield self._row(
-            f"opening by {HOLDERS} of {HOLDERS}, all parts added up",
+            f"opening by {HOLDERS} of {HOLDERS} holders, all parts added up",
             TIMES_OPENING,
             *self._turns(self._open, "open_together"),
             (error, theirs),
@@ -104,7 +104,7 @@ class Round:
         size = len(self._sent.c0) + len(self._sent.c1)
         return Row(
             suite="openfhe",
-            case=f"upload, {HOLDERS} of {HOLDERS}, d = {self._dimension:,}",
+            case=f"upload, {HOLDERS} of {HOLDERS} holders, d = {self._dimension:,}",
             unit="bytes per value",
             ours=Taken.once(size / self._dimension),
             peer_name=f"{openfhe.TITLE}, ring of {self._peer.ask('ring').value:,}",
