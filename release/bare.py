@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from release.environments import install, unknowing
+from release.environments import contradictions, install, unknowing
 
 # What must work without any extra, and the keys of its result that say so.
 CORE: dict[tuple[str, ...], str] = {
@@ -83,11 +83,11 @@ def demo(environment: Path, folder: Path, protocol: str, rounds: int) -> Iterato
 def problems(wheel: Path, rounds: int, protocols: Iterable[str], folder: Path) -> Iterator[str]:
     """Everything that does not work from this wheel."""
     environment = folder / "environment"
-    if refused := install(environment, wheel, None):
+    if refused := install(environment, wheel, None) or contradictions(environment):
         yield refused
         return
     yield from core(environment, folder)
-    if refused := install(environment, wheel, "report"):
+    if refused := install(environment, wheel, "report") or contradictions(environment):
         yield refused
         return
     for protocol in protocols:

@@ -19,8 +19,8 @@ What `pip install secagg` brings, and what each extra adds to it: version, licen
 compiled bytecode, and the reason. Made by `make dependencies` from the metadata of environments on Linux x86-64 with
 Python {python}; other platforms may take other versions. Licences are as the packages declare them, in SPDX's terms; of
 those that declare none it is the one that lies in the package or its repository, and BSD is that of two or of three
-clauses. All of them let a program under Apache-2.0 import the package. MPL-2.0 asks besides that changes to the package's own
-files stay under it; we change none.
+clauses. All of them let a program under Apache-2.0 import the package. MPL-2.0 asks besides that changes to the
+package's own files stay under it; we change none.
 
 `build` makes wheels and sdists in an environment of its own, with `hatchling` (MIT).
 """

@@ -36,6 +36,12 @@ def install(environment: Path, wheel: Path, extra: str | None) -> str | None:
     return None if done.returncode == 0 else done.stderr.strip()
 
 
+def contradictions(environment: Path) -> str:
+    """What `pip check` finds wrong with the requirements of all that is installed; empty when they agree."""
+    done = pip(environment, "check")
+    return "" if done.returncode == 0 else (done.stdout + done.stderr).strip()
+
+
 def site_packages(environment: Path) -> Path:
     """Where an environment's packages are; this interpreter made it, so it names the folder as this one does."""
     return environment / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"

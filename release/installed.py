@@ -17,7 +17,7 @@ OURS = "secagg"
 
 @dataclass(frozen=True)
 class Package:
-    """One installed package but ours; `needs` are packages it names, `may_need` those it names for extras of its own."""
+    """One installed package, not ours; `needs` are packages it names, `may_need` those for extras of its own."""
 
     name: str
     version: str
