@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from benchmarks.peers import CHECKOUT, interpreter_of, pinned
+from benchmarks.peers import CHECKOUT, interpreter_of
+from benchmarks.peers.environments import versions as versions_in
 
 LIBRARIES = ("numpy", "scipy", "cryptography", "tenseal")
-# Runs in a peer's environment, where nothing of ours need be installed.
-ASK = """
-import importlib.metadata as metadata, json, sys
-def version(name):
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-print(json.dumps({name: version(name) for name in sys.argv[1:]}))
-"""
 
 
 def machine() -> dict[str, object]:
@@ -57,26 +47,13 @@ def system() -> str:
     return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {kernel}" if described.exists() else kernel
 
 
-def versions(environments: Iterable[str]) -> dict[str, dict[str, str | None]]:
-    """Of our own libraries as `here`, and of the peers in each environment, as they were found installed.
-
-    None is a peer that is not installed there.
-    """
+def versions(environments: Iterable[str]) -> dict[str, Mapping[str, str]]:
+    """Of our own libraries as `here`, and of what each environment was made for, as it was found installed there."""
     from cryptography.hazmat.backends.openssl import backend
 
-    here: dict[str, str | None] = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    found = {"here": here | {"openssl": backend.openssl_version_text()}}
+    here = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    found: dict[str, Mapping[str, str]] = {"here": here | {"openssl": backend.openssl_version_text()}}
     return found | {name: versions_in(name) for name in environments if interpreter_of(name).exists()}
-
-
-def versions_in(environment: str) -> dict[str, str | None]:
-    """Of the peers that this environment is made for."""
-    wanted = [pin.partition("==")[0].partition("[")[0] for pin in pinned(environment)]
-    asked = subprocess.run(
-        [interpreter_of(environment), "-c", ASK, *wanted], capture_output=True, text=True, check=True, cwd=CHECKOUT
-    )
-    answer: dict[str, str | None] = json.loads(asked.stdout)
-    return answer
 
 
 def commit() -> str | None:

@@ -166,7 +166,8 @@ def versions(name: str) -> Mapping[str, str]:
 
     Raises: CalledProcessError when there is no such environment.
     """
-    wanted = [*ALWAYS_TOLD, *(name_of(each) for call in ENVIRONMENTS[name].requirements for each in call)]
+    asked_for = (name_of(each) for call in ENVIRONMENTS[name].requirements for each in call if each not in TESTS)
+    wanted = [*ALWAYS_TOLD, *asked_for]
     told = subprocess.run(
         [interpreter_of(name), "-m", "benchmarks.peers.versions", *(each for each in wanted if each)],
         cwd=CHECKOUT,
