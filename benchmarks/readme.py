@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import BEGIN, END, RESULTS
+from benchmarks.peers import PEERS, pinned
+from benchmarks.peers.environments import name_of
 from benchmarks.scoreboard import Cell
 from benchmarks.suites import SUITES, suite_of
 
@@ -55,11 +57,16 @@ def opening(result: Plain) -> Iterator[str]:
     peers = ", ".join(
         f"{name} {version}"
         for place, found in result["versions"].items()
-        if place != "here"
+        if place in PEERS
         for name, version in found.items()
-        if version
+        if name in peers_of(place)
     )
     yield f"Peers: {peers}."
+
+
+def peers_of(place: str) -> set[str]:
+    """The distributions that an environment is made for, without what they are measured with."""
+    return {name_of(pin) for pin in pinned(place)}
 
 
 def goals(cells: Iterable[Plain]) -> Iterator[str]:

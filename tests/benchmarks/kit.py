@@ -50,7 +50,7 @@ def result(rows: tuple[Row, ...] = ROWS, attacks: tuple[dict[str, Any], ...] = (
         "date": "2026-01-02T03:04:05+00:00",
         "commit": None,
         "machine": {"processor": HOSTILE, "cores": 2, "system": "Linux", "python": "3.11.7"},
-        "versions": {"here": {"numpy": "2"}, "flower": {"flwr": "1.41.0", "gone": None}},
+        "versions": {"here": {"numpy": "2"}, "flower": {"python": "3.11.7", "flwr": "1.41.0", "gone": None}},
         "seconds": 61.0,
         "modules": [Measured("masks", "clients", 60.0).to_dict()],
         "scoreboard": [cell.to_dict() for cell in scoreboard(rows, attacks)],

@@ -191,3 +191,8 @@ def test_readme_quotes_full_results_only(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "2026-01-03-peers.json").write_text(json.dumps({**kit.result(), "effort": "smoke"}), encoding="utf-8")
     with pytest.raises(ValueError, match="full ones only"):
         readme.newest()
+
+
+def test_readme_names_the_peers_and_not_what_they_are_measured_with() -> None:
+    *_, last = readme.opening(kit.result())
+    assert last == "Peers: flwr 1.41.0."
