@@ -155,6 +155,7 @@ def test_a_requirement_of_another_form_is_refused(line: str) -> None:
         (SOMETHING, "MIT"),
         (replace(SOMETHING, expression="", classifiers=("License :: OSI Approved :: MIT License",)), "MIT"),
         (replace(SOMETHING, expression="", licence="Apache 2.0"), "Apache-2.0"),
+        (replace(SOMETHING, expression="", licence="Apache-2.0 OR BSD-3-Clause"), "Apache-2.0 OR BSD-3-Clause"),
         (replace(SOMETHING, expression="", name="pfl"), "Apache-2.0"),
         (replace(SOMETHING, expression=""), None),
         (replace(SOMETHING, expression="", licence="ask us first"), None),
