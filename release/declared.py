@@ -1,6 +1,6 @@
 """What pyproject.toml asks for, by extra, and the reason for each, which reasons.toml holds.
 
-`python -m release.declared` prints the core at its lowest versions; it needs nothing but Python.
+`python -m release.declared` prints core and `report` at their lowest versions; it needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -61,9 +61,10 @@ def reasons() -> dict[str, dict[str, str]]:
 
 
 def lowest() -> tuple[str, ...]:
-    """The core at the lowest versions of its ranges, as pip takes them.  Raises: ValueError where there is none."""
+    """Core and `report` at the lowest versions of their ranges, as pip takes them.  Raises: ValueError without one."""
     pinned = []
-    for one in requirements()[CORE]:
+    asked = requirements()
+    for one in (*asked[CORE], *asked["report"]):
         if (found := re.match(r">=([0-9.]+)", one.versions)) is None:
             raise ValueError(f"{one.name}{one.versions} does not begin with its lowest version")
         pinned.append(f"{one.name}=={found[1]}")

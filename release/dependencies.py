@@ -59,7 +59,8 @@ def section(extra: str, environment: Path, core: Path) -> Iterator[str]:
     added = [package for package in found if package.name not in known]
     total = sum(package.megabytes for package in added)
     yield f"\n## {extra.capitalize() if extra == CORE else f'Extra `{extra}`'}\n"
-    yield f"{len(added)} packages{'' if extra == CORE else ' more'}, {total:.0f} MB.\n"
+    what = "packages" if extra == CORE else "more"
+    yield f"{len(added)} {what}, {total:.0f} MB.\n"
     yield from COLUMNS
     yield from rows(extra, found, known)
 

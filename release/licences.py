@@ -52,6 +52,7 @@ SPOKEN = {
 }
 # Packages whose metadata says nothing: read off the licence that lies in the package or its repository.
 READ = {
+    "atheris": "Apache-2.0",
     "pfl": "Apache-2.0",
     "prv-accountant": "MIT",
 }
@@ -62,12 +63,11 @@ def spdx(package: Package) -> str | None:
     if package.expression:
         return package.expression
     spoken = [line.rpartition(" :: ")[2] for line in package.classifiers] or [package.licence.strip()]
-    known = [SPOKEN.get(words, words if words in COMPATIBLE else None) for words in spoken]
-    declared = [licence for licence in known if licence is not None]
-    return " AND ".join(declared) if declared and len(declared) == len(known) else READ.get(package.name)
+    known = [SPOKEN.get(words, words) for words in spoken]
+    return ", ".join(known) if all(map(is_compatible, known)) else READ.get(package.name)
 
 
 def is_compatible(expression: str) -> bool:
     """Whether each licence of an SPDX expression, alternatives included, is one of the known compatible ones."""
     names = re.findall(r"[A-Za-z0-9.+-]+", expression)
-    return set(names) - {"AND", "OR", "WITH"} <= COMPATIBLE
+    return bool(names) and set(names) - {"AND", "OR", "WITH"} <= COMPATIBLE

@@ -21,14 +21,8 @@ from release.source import ROOT
 BILLS = (CORE, "all")
 GENERATOR = "cyclonedx-bom>=7,<8"
 ASKED = (
-    "environment",
-    "--output-reproducible",
-    "--validate",
-    "--spec-version",
-    "1.6",
-    "--mc-type",
-    "library",
-    "--pyproject",
+    *("environment", "--output-reproducible", "--validate", "--spec-version", "1.6", "--output-format", "JSON"),
+    *("--mc-type", "library", "--pyproject"),
 )
 
 
@@ -44,15 +38,7 @@ def generator(folder: Path) -> Path:
 def write(command: Path, environment: Path, bill: Path) -> None:
     """The bill of one environment, validated.  Raises: CalledProcessError."""
     subprocess.run(
-        [
-            command,
-            *ASKED,
-            "--pyproject",
-            ROOT / "pyproject.toml",
-            "--output-file",
-            bill,
-            environment / "bin" / "python",
-        ],
+        [command, *ASKED, ROOT / "pyproject.toml", "--output-file", bill, environment / "bin" / "python"],
         env=unknowing(),
         check=True,
     )

@@ -119,14 +119,14 @@ def test_each_requirement_has_its_reason_and_no_reason_is_left_over() -> None:
     assert all(len(reason) > 10 for packages in declared.reasons().values() for reason in packages.values())
 
 
-def test_the_core_has_a_lowest_version_of_each() -> None:
-    assert [line.partition("==")[0] for line in declared.lowest()] == [
-        one.name for one in declared.requirements()[CORE]
-    ]
+def test_core_and_report_have_a_lowest_version_of_each() -> None:
+    asked = declared.requirements()
+    names = [one.name for extra in (CORE, "report") for one in asked[extra]]
+    assert [line.partition("==")[0] for line in declared.lowest()] == names
 
 
 def test_a_range_without_a_lowest_version_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(declared, "requirements", lambda: {CORE: (Requirement("numpy", (), "<3"),)})
+    monkeypatch.setattr(declared, "requirements", lambda: {CORE: (Requirement("numpy", (), "<3"),), "report": ()})
     with pytest.raises(ValueError, match="numpy<3"):
         declared.lowest()
 
@@ -155,6 +155,7 @@ def test_a_requirement_of_another_form_is_refused(line: str) -> None:
         (SOMETHING, "MIT"),
         (replace(SOMETHING, expression="", classifiers=("License :: OSI Approved :: MIT License",)), "MIT"),
         (replace(SOMETHING, expression="", licence="Apache 2.0"), "Apache-2.0"),
+        (replace(SOMETHING, expression="", licence="Apache-2.0 OR BSD-3-Clause"), "Apache-2.0 OR BSD-3-Clause"),
         (replace(SOMETHING, expression="", name="pfl"), "Apache-2.0"),
         (replace(SOMETHING, expression=""), None),
         (replace(SOMETHING, expression="", licence="ask us first"), None),
