@@ -49,7 +49,7 @@ def bench(
     """What everything costs, beside other libraries; which goals hold. Needs a checkout; with --peers half an hour."""
     if not (CHECKOUT / "benchmarks" / "__main__.py").is_file():
         raise Misused(
-            "the benchmarks are not installed with the command: it must be that of a checkout, installed there with -e: "
+            "the benchmarks come with a checkout of the repository only; if this is one, install it there with -e: "
             "pip install -c constraints.txt -e '.[report]'"
         )
     # As they are where it was typed; the benchmarks run in the checkout.
