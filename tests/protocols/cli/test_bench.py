@@ -54,7 +54,7 @@ def test_outside_of_a_checkout_it_says_that_it_needs_one(
     monkeypatch.setattr(f"{MODULE}.CHECKOUT", tmp_path)
     told = secagg("bench", "--json")
     assert (told.code, told.json["command"], told.json["error"]) == (2, "bench", "Misused")
-    assert "from a checkout" in told.json["message"]
+    assert "with a checkout" in told.json["message"]
     assert "Misused: " in secagg("bench").err
     assert started == []
 
