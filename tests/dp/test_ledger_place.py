@@ -31,7 +31,7 @@ from dp.ledger import Ledger, Standing, genesis, session, store
 from dp.ledger import connection as connections
 from dp.ledger.charge import Randomness
 from dp.ledger.genesis import Beginning, create
-from dp.ledger.opening import only_budget
+from dp.ledger.opening import only_budget, require_seconds
 from dp.ledger.place import (
     Keys,
     beside,
@@ -834,3 +834,23 @@ def test_an_open_ledger_settles_others_when_asked(path: Path) -> None:
     with Ledger.open(path, WIDE) as ledger:
         assert [ledger.standing(charge(number)) for number in range(3)] == [Standing.SETTLED] * 3
         assert ledger.verify().ok
+
+
+def test_one_row_may_hold_four_of_the_longest_bodies(path: Path) -> None:
+    write_rounds(path, 1)
+    connection = connections.connect(path, "ro", 0.0)
+    assert connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) == 4 * connections.MAX_BODY_BYTES
+    connection.close()
+
+
+def test_a_file_that_is_not_there_is_empty_and_an_error_without_a_number_is_none_of_sqlites(path: Path) -> None:
+    assert connections.size_of(path) == 0
+    assert connections._primary(sqlite3.OperationalError("of Python's own")) == 0
+
+
+def test_a_wait_is_from_none_to_an_hour() -> None:
+    for seconds in (0.0, 3600.0):
+        require_seconds(seconds)
+    for seconds in (-0.001, 3600.001, float("nan")):
+        with pytest.raises(BadParameters, match="from 0 to 3600"):
+            require_seconds(seconds)

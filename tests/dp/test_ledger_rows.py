@@ -5,20 +5,27 @@ And what stands in them: outcomes, ends of intervals, counts of events.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
 
+from dp.accountant import Interval
 from dp.errors import BadParameters, Corrupt
 from dp.ledger import budgets
 from dp.ledger.charge import Ends, Outcome
+from dp.ledger.cohorts import Opening, Pseudonyms
+from dp.ledger.erasing import Run, runs_of
 from dp.ledger.rows import entry_of, opening_of, require_further, witness_of
+from dp.ledger.terms import LONGEST_TEXT, require_text
 from tests.dp.ledger_kit import EVENT
 
 ENTRY = (7, b"COMMIT", b"{}", bytes(32), bytes(32), bytes(64), bytes(16))
 OPENING = (7, 1, bytes(32), bytes(16))
+DELTA = Fraction(1, 10**6)
 WITNESS = (7, bytes(32), bytes(64))
 KINDS = [
     (entry_of, ENTRY, "entry"),
@@ -86,3 +93,33 @@ def test_of_equal_events_one_at_a_time_is_taken_away() -> None:
     for left in ({EVENT: 2}, {EVENT: 1}, {}):
         budgets._remove(counts, EVENT)
         assert dict(counts) == left
+
+
+def test_the_salt_of_a_result_is_what_the_format_says() -> None:
+    secret = bytes(range(32))
+    said = hmac.digest(secret, b"secagg/v1/ledger/salt" + (258).to_bytes(8, "little"), hashlib.sha256)
+    assert Pseudonyms(secret).result_salt(258) == said
+
+
+def test_neighbouring_places_of_one_entry_are_one_run() -> None:
+    places = [(4, 0), (4, 1), (4, 2), (4, 4), (5, 5), (5, 6)]
+    openings = [Opening(seq, at, bytes(32), b"") for seq, at in places]
+    assert runs_of(openings) == [Run(4, 0, 2), Run(4, 4, 4), Run(5, 5, 6)]
+
+
+def test_a_text_has_at_most_2000_characters() -> None:
+    assert LONGEST_TEXT == 2000
+    assert require_text("why", "x" * 2000) == "x" * 2000
+    for wrong in ("", "x" * 2001, 7):
+        with pytest.raises(BadParameters, match="why must be 1 to 2000"):
+            require_text("why", wrong)
+
+
+def test_an_outcome_is_unpaid_only_beyond_rounding() -> None:
+    def found(upper: float, paid: float) -> str:
+        return budgets.unpaid(Interval(0.0, paid, DELTA, "paid"), Interval(None, upper, DELTA, "realised"), 2.0**-20)
+
+    assert found(1 + 2.0**-20, 1.0) == ""
+    assert "but 1 was charged" in found(1 + 2.0**-19, 1.0)
+    assert found(2.0**-20, 0.0) == ""
+    assert "but 0 was charged" in found(2.0**-19, 0.0)

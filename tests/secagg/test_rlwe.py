@@ -611,6 +611,7 @@ def test_every_plan_is_within_reach_of_exact_products() -> None:
         assert digits_needed(largest, norm) == 2
         assert largest == 54 or digits_needed(largest + 1, norm) is None
     assert rlwe._most_modulus_bits(4000) == 54 > rlwe._most_modulus_bits(2**20)
+    assert [rlwe._most_modulus_bits(clients) for clients in (4500, 18_000, 70_000, 300_000)] == [52, 50, 48, 46]
 
 
 def test_many_clients_are_summed_exactly() -> None:
