@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "secagg needs Python 3.11 or newer: make PYTHON=python3.11")'
 	@echo "making $(VENV): downloading and installing takes a minute or two"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,torch,report,verify,seal-fast]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,torch,report,verify,seal-fast]'
 	touch $@
 
 # What the tests of the privacy report look at it with; without one they are skipped, and say so.
@@ -130,11 +130,7 @@ sbom: dist
 	$(BIN)/python -m release.sbom dist/*.whl build
 
 # Into build/site, which reads from disk as it is; a warning, a link or an anchor that leads nowhere ends it.
-$(VENV)/.docs: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	touch $@
-
-docs: $(VENV)/.docs
+docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	$(BIN)/python -m site_pages.checking build/site
 
