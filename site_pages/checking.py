@@ -54,6 +54,13 @@ def problems_of(folder: Path) -> Iterator[str]:
         yield from (f"{page.relative_to(folder)} {problem}" for problem in reader.problems)
 
 
+def main(folder: Path) -> int:
+    """0 where nothing is wrong; else 1, and one line for each problem."""
+    found = list(problems_of(folder))
+    for problem in found:
+        print(problem)
+    return 1 if found else 0
+
+
 if __name__ == "__main__":
-    found = list(problems_of(Path(sys.argv[1])))
-    sys.exit("\n".join(found))
+    sys.exit(main(Path(sys.argv[1])))

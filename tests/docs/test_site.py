@@ -12,6 +12,7 @@ import pytest
 
 from protocols.party import Role
 from site_pages.arrows import ROLES, moves_of, roles_of
+from site_pages.checking import main as checked
 from site_pages.checking import problems_of, well_formed
 from site_pages.commands import commands, options_of
 from site_pages.docstrings import as_markdown
@@ -253,3 +254,12 @@ def test_a_page_that_holds_all_it_needs_is_fine(tmp_path: Path) -> None:
 def test_no_site_is_no_success(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no page"):
         list(problems_of(tmp_path))
+
+
+def test_the_check_ends_well_where_nothing_is_wrong_and_names_what_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "page.html").write_text('<a href="other.html">fine</a>', encoding="utf-8")
+    assert (checked(tmp_path), capsys.readouterr().out) == (0, "")
+    (tmp_path / "page.html").write_text('<script src="https://elsewhere.example/a.js"></script>', encoding="utf-8")
+    assert (checked(tmp_path), capsys.readouterr().out) == (1, "page.html loads https://elsewhere.example/a.js\n")
