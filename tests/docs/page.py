@@ -69,6 +69,6 @@ def page_of(path: str, text: str) -> Page:
 
 
 def pages() -> list[Page]:
-    """Every written page of the site."""
-    paths = sorted((ROOT / "docs").rglob("*.md"))
+    """The front page, and every written page of the site."""
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     return [page_of(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in paths]

@@ -227,9 +227,11 @@ def test_replacing_at_a_clip_costs_what_adding_costs_at_twice_the_clip() -> None
     assert gdp_cost(Sampled(one, FixedSize(9, 9)), replace) == gdp_cost(one, replace)
 
 
-def test_the_snippet_of_the_readme_spends_nearly_all_of_its_budget(capsys: pytest.CaptureFixture[str]) -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    [snippet] = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "GdpFilter" in block]
+def test_the_snippet_of_the_page_about_epsilon_spends_nearly_all_of_its_budget(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/how-to/epsilon.md").read_text(encoding="utf-8")
+    [snippet] = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "GdpFilter" in block]
     exec(snippet, {})
     assert 0.99 < float(capsys.readouterr().out) <= 1
 
