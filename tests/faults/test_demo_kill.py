@@ -275,10 +275,18 @@ def killed_at(moment: Moment, runs: Path) -> Left | None:
     return judged(runs)
 
 
+# How many changes are seen before a round depends on who else uses the machine: these come once it has begun.
+LATER = [Moment(changes, 0.0) for changes in range(26, 90, 8)]
+
+
 def test_kills_at_a_dozen_moments_never_release_uncharged(tmp_path: Path) -> None:
-    left = [killed_at(moment, tmp_path / str(number)) for number, moment in enumerate(MOMENTS)]
+    places = set()
+    for number, moment in enumerate([*MOMENTS, *LATER]):
+        if number >= len(MOMENTS) and len(places) >= 3:
+            break
+        left = killed_at(moment, tmp_path / str(number))
+        places.add(None if left is None else (len(left.standing), len(left.handed_out)))
     # The test of the test: the kills did not all land in one place.
-    places = {None if one is None else (len(one.standing), len(one.handed_out)) for one in left}
     assert len(places) >= 3, places
 
 

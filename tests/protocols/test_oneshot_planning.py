@@ -296,7 +296,7 @@ def test_a_choice_says_of_members_what_it_cannot_say_of_a_graph_or_a_key() -> No
 
 
 def test_the_known_upload_of_ten_clients_and_a_million_values() -> None:
-    """24 bits a value, as the page on one-shot sums says; for each of ten members 1,024 words of four bytes, a tag and a length."""
+    """24 bits a value, as the page on one-shot sums says; for each of ten members 1,024 words, a tag and a length."""
     choice = shown(10, 0, dimension=1_000_000)
     assert choice.modulus_bits == 48
     blocks = -(-(1_000_000 + 3 * 64) // (2 * 2048))
