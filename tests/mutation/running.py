@@ -156,7 +156,8 @@ def run(tests: Iterable[str], work: Callable[[Runner], bool]) -> bool:
 def measure(runner: Runner, files: list[str], into: Path) -> bool:
     """Write what is reached by each test that passes; caches are emptied before each, so that all reach their own."""
     cover = coverage.Coverage(data_file=None, include=[str(ROOT / file) for file in files], config_file=False)
-    cached = [each for each in gc.get_objects() if isinstance(each, functools._lru_cache_wrapper)]
+    # Not `isinstance`, which asks objects for their class: some libraries warn when asked.
+    cached = [each for each in gc.get_objects() if type(each) is functools._lru_cache_wrapper]
     seconds = {}
     cover.start()
     for name in runner.items:
@@ -188,7 +189,7 @@ def functions_of(file: str) -> dict[str, list[FunctionType]]:
     """Every function of a file that is alive, by its name within the module."""
     found: dict[str, list[FunctionType]] = {}
     for each in gc.get_objects():
-        if isinstance(each, FunctionType) and each.__code__.co_filename == str(ROOT / file):
+        if type(each) is FunctionType and each.__code__.co_filename == str(ROOT / file):
             found.setdefault(each.__code__.co_qualname, []).append(each)
     return found
 
