@@ -99,9 +99,9 @@ test-tenseal: environment-least-tenseal
 	$(call PEER,least-tenseal) -m pytest -q tests/secagg/ckks/test_seal.py tests/attacks/test_key_recovery_seal.py
 
 # The lowest versions of the ranges in pyproject.toml; `make test` has the newest.
-$(LOWEST)/.installed: pyproject.toml release/declared.py
+$(LOWEST)/.installed: pyproject.toml tools/release/declared.py
 	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check $$($(PYTHON) -m release.declared) pytest hypothesis
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check $$($(PYTHON) -m tools.release.declared) pytest hypothesis
 	touch $@
 
 test-lowest: $(LOWEST)/.installed
@@ -110,29 +110,29 @@ test-lowest: $(LOWEST)/.installed
 # Wheel and sdist of the last commit, built twice and compared byte for byte.
 dist: install
 	rm -rf dist
-	$(BIN)/python -m release.dist dist
+	$(BIN)/python -m tools.release.dist dist
 
 # From the wheel alone: all commands, and two rounds of the demo; `test-release` plays the whole demo of each protocol.
 test-dist: install
-	$(BIN)/python -m release.bare dist/*.whl 2 pairwise
+	$(BIN)/python -m tools.release.bare dist/*.whl 2 pairwise
 
 test-release: dist
-	$(BIN)/python -m release.bare dist/*.whl 30 pairwise oneshot ckks
+	$(BIN)/python -m tools.release.bare dist/*.whl 30 pairwise oneshot ckks
 
 # One environment for each extra, gigabytes together; EXTRAS="report flower" makes some.
 check-extras: dist
-	$(BIN)/python -m release.extras dist/*.whl $(EXTRAS_HOME) $(EXTRAS)
+	$(BIN)/python -m tools.release.extras dist/*.whl $(EXTRAS_HOME) $(EXTRAS)
 
 dependencies: check-extras
-	$(BIN)/python -m release.dependencies $(EXTRAS_HOME) docs/reference/dependencies.md
+	$(BIN)/python -m tools.release.dependencies $(EXTRAS_HOME) docs/reference/dependencies.md
 
 sbom: dist
-	$(BIN)/python -m release.sbom dist/*.whl build
+	$(BIN)/python -m tools.release.sbom dist/*.whl build
 
 # Into build/site, which reads from disk as it is; a warning, a link or an anchor that leads nowhere ends it.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
-	$(BIN)/python -m site_pages.checking build/site
+	$(BIN)/python -m tools.site_pages.checking build/site
 
 bench: install peers
 	$(BIN)/secagg bench --peers

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from release import (
+from tests.command import in_this_process
+from tools.release import (
     contents,
     declared,
     dependencies,
@@ -21,10 +22,9 @@ from release import (
     installed,
     licences,
 )
-from release import tagged as tagging
-from release.declared import CORE, Requirement
-from release.installed import Package
-from tests.command import in_this_process
+from tools.release import tagged as tagging
+from tools.release.declared import CORE, Requirement
+from tools.release.installed import Package
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from protocols.party import Role
-from site_pages.arrows import ROLES, moves_of, roles_of
-from site_pages.checking import main as checked
-from site_pages.checking import problems_of, well_formed
-from site_pages.commands import commands, options_of
-from site_pages.docstrings import as_markdown
-from site_pages.drawing import drawn
-from site_pages.navigation import navigation
-from site_pages.protocols import with_diagrams
-from site_pages.reference import PAGES, home_of, public_names, reference
+from tools.site_pages.arrows import ROLES, moves_of, roles_of
+from tools.site_pages.checking import main as checked
+from tools.site_pages.checking import problems_of, well_formed
+from tools.site_pages.commands import commands, options_of
+from tools.site_pages.docstrings import as_markdown
+from tools.site_pages.drawing import drawn
+from tools.site_pages.navigation import navigation
+from tools.site_pages.protocols import with_diagrams
+from tools.site_pages.reference import PAGES, home_of, public_names, reference
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))

@@ -1,4 +1,4 @@
-"""`python -m site_pages.checking build/site`: nothing that a page loads lies elsewhere, and links outwards have a form.
+"""Nothing a page loads lies elsewhere, and links outwards have a form: `python -m tools.site_pages.checking FOLDER`.
 
 Links inside are mkdocs' own check (`validation` in mkdocs.yml). Nobody is asked over the network here.
 """

@@ -1,6 +1,6 @@
 """Software bills of materials, in CycloneDX 1.6 as JSON, of what the core and `all` install.
 
-`python -m release.sbom WHEEL FOLDER`. CycloneDX's own generator reads the environments, from one of its own, and
+`python -m tools.release.sbom WHEEL FOLDER`. CycloneDX's own generator reads the environments, from one of its own, and
 checks what it wrote against the schema.
 """
 
@@ -13,10 +13,10 @@ import tempfile
 import venv
 from pathlib import Path
 
-from release.declared import CORE, plain
-from release.environments import install, pip, unknowing
-from release.installed import OURS, packages
-from release.source import ROOT
+from tools.release.declared import CORE, plain
+from tools.release.environments import install, pip, unknowing
+from tools.release.installed import OURS, packages
+from tools.release.source import ROOT
 
 BILLS = (CORE, "all")
 GENERATOR = "cyclonedx-bom>=7,<8"

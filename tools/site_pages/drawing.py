@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from site_pages.arrows import Move
+from tools.site_pages.arrows import Move
 
 BAR = 380
 ROW = 22

@@ -17,7 +17,7 @@ import typer.main
 
 from protocols.cli import app
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # Short runs whose one JSON object shows the keys; from top to bottom, in one folder.
 SHOWN = (
     "demo --clients 10 --rounds 1 --iid",

@@ -1,6 +1,6 @@
 """What pyproject.toml asks for, by extra, and the reason for each, which reasons.toml holds.
 
-`python -m release.declared` prints core and `report` at their lowest versions; it needs nothing but Python.
+`python -m tools.release.declared` prints core and `report` at their lowest versions; it needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 
-from release.source import ROOT
+from tools.release.source import ROOT
 
 CORE = "core"
 
@@ -56,7 +56,9 @@ def reasons() -> dict[str, dict[str, str]]:
     """Why each is needed, by extra and package."""
     return {
         extra: {plain(name): reason for name, reason in packages.items()}
-        for extra, packages in tomllib.loads((ROOT / "release" / "reasons.toml").read_text(encoding="utf-8")).items()
+        for extra, packages in tomllib.loads(
+            (ROOT / "tools" / "release" / "reasons.toml").read_text(encoding="utf-8")
+        ).items()
     }
 
 

@@ -9,12 +9,12 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 # mkdocs loads a hook as a lone file.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from site_pages.commands import page as command_page
-from site_pages.navigation import navigation
-from site_pages.protocols import with_diagrams
-from site_pages.reference import reference
+from tools.site_pages.commands import page as command_page
+from tools.site_pages.navigation import navigation
+from tools.site_pages.protocols import with_diagrams
+from tools.site_pages.reference import reference
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:

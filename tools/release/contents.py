@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
-from release.source import tracked
+from tools.release.source import tracked
 
 PACKAGES = ("secagg", "dp", "protocols")
 # What every wheel says of itself (PEP 427, PEP 639).

@@ -1,8 +1,8 @@
 """Build wheel and sdist of the last commit twice, under different circumstances, and keep them if they are equal.
 
-`python -m release.dist FOLDER`. The two builds differ in folder, modes and times of the files, umask, locale, time
-zone and hash seed; and one makes its wheel from the sdist, the other from the tree. What stays equal is the commit,
-whose time every file bears (SOURCE_DATE_EPOCH), and the builder that constraints.txt pins.
+`python -m tools.release.dist FOLDER`. The two builds differ in folder, modes and times of the files, umask, locale,
+time zone and hash seed; and one makes its wheel from the sdist, the other from the tree. What stays equal is the
+commit, whose time every file bears (SOURCE_DATE_EPOCH), and the builder that constraints.txt pins.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from release.contents import sdist_offences, wheel_offences
-from release.source import ROOT, differs_from_commit, export, last_change
+from tools.release.contents import sdist_offences, wheel_offences
+from tools.release.source import ROOT, differs_from_commit, export, last_change
 
 
 @dataclass(frozen=True)

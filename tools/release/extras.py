@@ -1,6 +1,6 @@
 """Whether what the core and each extra bring agrees with itself: one environment for each, and `pip check` in it.
 
-`python -m release.extras WHEEL FOLDER [EXTRA ...]` makes FOLDER/EXTRA from the wheel (all extras unless some are
+`python -m tools.release.extras WHEEL FOLDER [EXTRA ...]` makes FOLDER/EXTRA from the wheel (all extras unless some are
 named), prints a table and ends with 1 when one could not be installed or its requirements contradict each other.
 """
 
@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from release.declared import CORE, requirements
-from release.environments import contradictions, install
-from release.installed import packages
+from tools.release.declared import CORE, requirements
+from tools.release.environments import contradictions, install
+from tools.release.installed import packages
 
 
 @dataclass(frozen=True)

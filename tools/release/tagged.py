@@ -1,6 +1,6 @@
 """A tag may be released when it is the version that pyproject.toml, CITATION.cff and the changelog name.
 
-`python -m release.tagged v1.2.3`; it needs nothing but Python.
+`python -m tools.release.tagged v1.2.3`; it needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import sys
 
-from release.declared import project
-from release.source import ROOT
+from tools.release.declared import project
+from tools.release.source import ROOT
 
 
 def versions() -> dict[str, str]:

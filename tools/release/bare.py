@@ -1,7 +1,7 @@
 """The command from the wheel alone, in an environment of its own and outside any checkout.
 
-`python -m release.bare WHEEL ROUNDS PROTOCOL ...`: with core only, every command that needs no extra works and the demo
-names the one it needs; with `report` the demo trains so many rounds by each protocol.
+`python -m tools.release.bare WHEEL ROUNDS PROTOCOL ...`: with core only, every command that needs no extra works and
+the demo names the one it needs; with `report` the demo trains so many rounds by each protocol.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from release.environments import contradictions, install, unknowing
+from tools.release.environments import contradictions, install, unknowing
 
 # What must work without any extra, and the keys of its result that say so.
 CORE: dict[tuple[str, ...], str] = {

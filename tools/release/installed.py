@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
-from release.declared import plain
-from release.environments import site_packages
+from tools.release.declared import plain
+from tools.release.environments import site_packages
 
 OURS = "secagg"
 

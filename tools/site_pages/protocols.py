@@ -6,8 +6,8 @@ import inspect
 import re
 
 from protocols.party import Blame, Role
-from site_pages.arrows import moves_of, roles_of, state_types
-from site_pages.drawing import drawn, states_of
+from tools.site_pages.arrows import moves_of, roles_of, state_types
+from tools.site_pages.drawing import drawn, states_of
 
 MARK = re.compile(r"^<!-- states: (\w+) -->$", re.MULTILINE)
 ENDS = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from release.installed import Package
+from tools.release.installed import Package
 
 # Licences that ask for a notice at most, and MPL-2.0, which also asks for the source of its own files when changed.
 COMPATIBLE = frozenset(

@@ -1,6 +1,6 @@
 """The page that lists what is installed with the core and with each extra: version, licence, size and reason.
 
-`python -m release.dependencies ENVIRONMENTS PAGE` reads the environments that `release.extras` made.
+`python -m tools.release.dependencies ENVIRONMENTS PAGE` reads the environments that `tools.release.extras` made.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from release.declared import CORE, reasons, requirements
-from release.installed import Package, needed_by, packages
-from release.licences import is_compatible, spdx
+from tools.release.declared import CORE, reasons, requirements
+from tools.release.installed import Package, needed_by, packages
+from tools.release.licences import is_compatible, spdx
 
 HEAD = """# Dependencies
 

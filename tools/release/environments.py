@@ -8,7 +8,7 @@ import sys
 import venv
 from pathlib import Path
 
-from release.source import ROOT
+from tools.release.source import ROOT
 
 
 def unknowing() -> dict[str, str]:
