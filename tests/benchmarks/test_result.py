@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import readme, suites
+from benchmarks import quoted, suites
 from benchmarks.measuring import Measured, measured
+from benchmarks.pages import with_table
 from benchmarks.peers import PEERS
 from benchmarks.rows import Taken
 from benchmarks.showing import holds, result_of
@@ -161,38 +162,45 @@ def test_every_protocol_ends_in_the_model_of_the_ideal_functionality() -> None:
     assert all(utility.equal(protocol).passed for protocol in utility.PROTOCOLS)
 
 
-# --- README ----------------------------------------------------------------------------------------------------------
+# --- what is quoted -------------------------------------------------------------------------------------------------
 
 
-def test_readme_says_what_the_newest_full_result_says_and_nothing_else() -> None:
-    text, result = readme.README.read_text(encoding="utf-8"), readme.newest()
-    if result is None:
-        assert readme.COMMAND not in text
-    else:
-        assert readme.with_section(text, readme.section(result)) == text
+def test_readme_and_the_page_say_what_the_newest_full_result_says_and_nothing_else() -> None:
+    readme, page = (path.read_text(encoding="utf-8") for path in (quoted.README, quoted.PAGE))
+    result = quoted.newest()
+    assert result is not None
+    assert quoted.with_section(readme, quoted.section(result)) == readme
+    assert with_table(page, quoted.COMMAND, quoted.figures(result)) == page
+
+
+def test_the_page_has_every_row_of_the_suites_it_shows() -> None:
+    made = quoted.figures(kit.result())
+    shown = [row for row in kit.ROWS if row.suite not in quoted.NOT_IN_TABLES]
+    assert shown
+    assert all(f"| {row.case} | {row.ours.least:.3g} {row.unit} |" in made for row in shown)
 
 
 def test_the_section_is_made_of_the_result_and_may_be_made_again() -> None:
     text = "# x\n\n## Measured\n\nby hand\n\n## Next\n\nkept\n"
-    made = readme.with_section(text, readme.section(kit.result()))
+    made = quoted.with_section(text, quoted.section(kit.result()))
     assert "by hand" not in made
     assert made.endswith("\n\n## Next\n\nkept\n")
     assert "client seconds, d = 1,000,000, 3 masks | Flower | 7 times less | >= 6 times less | passed |" in made
-    assert readme.with_section(made, readme.section(kit.result())) == made
+    assert quoted.with_section(made, quoted.section(kit.result())) == made
     with pytest.raises(ValueError, match="no heading"):
-        readme.with_section("# x\n", "")
+        quoted.with_section("# x\n", "")
 
 
-def test_readme_quotes_full_results_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readme, "RESULTS", tmp_path)
-    assert readme.newest() is None
+def test_only_full_results_are_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quoted, "RESULTS", tmp_path)
+    assert quoted.newest() is None
     (tmp_path / "2026-01-02-peers.json").write_text(json.dumps(kit.result()), encoding="utf-8")
-    assert readme.newest() == kit.result()
+    assert quoted.newest() == kit.result()
     (tmp_path / "2026-01-03-peers.json").write_text(json.dumps({**kit.result(), "effort": "smoke"}), encoding="utf-8")
     with pytest.raises(ValueError, match="full ones only"):
-        readme.newest()
+        quoted.newest()
 
 
-def test_readme_names_the_peers_and_not_what_they_are_measured_with() -> None:
-    *_, last = readme.opening(kit.result())
+def test_the_peers_are_named_and_not_what_they_are_measured_with() -> None:
+    *_, last = quoted.opening(kit.result())
     assert last == "Peers: flwr 1.41.0."

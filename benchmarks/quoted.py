@@ -1,9 +1,9 @@
-"""`python -m benchmarks.readme`: README's section "Measured", made from the newest full result beside peers alone.
+"""`python -m benchmarks.quoted`: what the newest full result beside peers says, where it is quoted.
 
     secagg bench --peers --save        benchmarks/results/<date>-peers.json, half an hour on a quiet machine
-    python -m benchmarks.readme        the section, between its marks
+    python -m benchmarks.quoted      the goals into README's section "Measured", every figure into the page
 
-Everything in the section up to the next one is replaced, so nothing is written there by hand.
+Everything in the section up to the next one is replaced, and the page between its marks: nothing there is by hand.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import BEGIN, END, RESULTS
+from benchmarks.pages import BEGIN, DOCS, END, RESULTS, with_table
 from benchmarks.peers import PEERS, pinned
 from benchmarks.peers.environments import name_of
 from benchmarks.scoreboard import Cell
 from benchmarks.suites import SUITES, suite_of
 
 README = Path(__file__).parents[1] / "README.md"
-COMMAND = "python -m benchmarks.readme"
+PAGE = DOCS / "reference" / "measured.md"
+COMMAND = "python -m benchmarks.quoted"
 HEADING = "## Measured\n"
-# Curves and attacks have pages of their own; most suites beside peers fill a screen each.
+# Curves are for the result's own page; what attacks and compression say stands in theirs.
 SHOWN = ("masks", "rounds", "ckks", "noise", "accounting", "bytes", "utility")
 NOT_IN_TABLES = ("scaling", "compression", "attacks")
 
@@ -32,20 +33,26 @@ Plain = Mapping[str, Any]
 def newest() -> dict[str, Any] | None:
     """The newest stored result of a full run beside peers; None where there is none.
 
-    Raises: ValueError for one that was not measured in full, which README may not quote.
+    Raises: ValueError for one that was not measured in full, which nobody may quote.
     """
     found = sorted(RESULTS.glob("*-peers.json"))
     if not found:
         return None
     result: dict[str, Any] = json.loads(found[-1].read_text(encoding="utf-8"))
     if result["effort"] != "full":
-        raise ValueError(f"{found[-1].name} is of a {result['effort']} run: README quotes full ones only")
+        raise ValueError(f"{found[-1].name} is of a {result['effort']} run: only full ones are quoted")
     return result
 
 
 def section(result: Plain) -> str:
-    """What stands between the marks."""
-    return "\n".join([*opening(result), "", *goals(result["scoreboard"]), *tables(result["rows"])])
+    """README's: where it was measured, and which goals hold."""
+    every = "Every figure: [measured](docs/reference/measured.md)."
+    return "\n".join([*opening(result), "", *goals(result["scoreboard"]), "", every])
+
+
+def figures(result: Plain) -> str:
+    """The page's: every row."""
+    return "\n".join([*opening(result), *tables(result["rows"])]) + "\n"
 
 
 def opening(result: Plain) -> Iterator[str]:
@@ -81,7 +88,7 @@ def tables(rows: Sequence[Plain]) -> Iterator[str]:
     for suite in SHOWN:
         within = [row for row in rows if suite_of(row["suite"]) == suite and row["suite"] not in NOT_IN_TABLES]
         if within:
-            yield from ("", f"### {suite}: {', '.join(m for m in SUITES[suite] if m not in NOT_IN_TABLES)}", "")
+            yield from ("", f"## {suite}: {', '.join(m for m in SUITES[suite] if m not in NOT_IN_TABLES)}", "")
             yield from table(("what", "ours", "beside", "ours / beside"), [line(row) for row in within])
 
 
@@ -110,6 +117,7 @@ def main() -> None:
     if result is None:
         raise SystemExit("there is no full result beside peers: secagg bench --peers --save")
     README.write_text(with_section(README.read_text(encoding="utf-8"), section(result)), encoding="utf-8")
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), COMMAND, figures(result)), encoding="utf-8")
 
 
 if __name__ == "__main__":
