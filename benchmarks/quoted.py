@@ -40,7 +40,7 @@ def newest() -> dict[str, Any] | None:
         return None
     result: dict[str, Any] = json.loads(found[-1].read_text(encoding="utf-8"))
     if result["effort"] != "full":
-        raise ValueError(f"{found[-1].name} is of a {result['effort']} run: only full ones are quoted")
+        raise ValueError(f"{found[-1].name} is of a {result['effort']} run: full ones only are quoted")
     return result
 
 

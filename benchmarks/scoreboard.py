@@ -40,7 +40,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One line of the scoreboard. `passed` is None, and `why` says so, where a row was not measured."""
+    """One line of the scoreboard. `passed` is None where a row was not measured; `why` is of those and of misses."""
 
     row: str
     against: str
@@ -61,7 +61,7 @@ class Cell:
 class Goal:
     """`figure` of the wanted rows, one list for all of them in order, must be at most `limit`.
 
-    `said` turns the figure into words.
+    `said` turns the figure into words; `known` is why it is missed, where that is known.
     """
 
     row: str
@@ -71,6 +71,7 @@ class Goal:
     figure: Figure
     limit: float
     said: Callable[[float], str]
+    known: str = ""
 
     def cell(self, rows: Sequence[Row]) -> Cell:
         found: list[Row] = []
@@ -81,7 +82,8 @@ class Goal:
             found += matching
         value = self.figure(found)
         # A figure that is no number has been measured, and is within no limit.
-        return Cell(self.row, self.against, self.said(value), self.goal, value <= self.limit)
+        passed = value <= self.limit
+        return Cell(self.row, self.against, self.said(value), self.goal, passed, "" if passed else self.known)
 
 
 def scoreboard(rows: Sequence[Row], verdicts: Sequence[dict[str, Any]]) -> list[Cell]:
@@ -97,8 +99,10 @@ def attacks_cell(verdicts: Sequence[dict[str, Any]]) -> Cell:
     row, goal = "attacks that succeed", "0"
     if not verdicts:
         return Cell(row, "every peer", "not measured", goal, None, "the suite attacks was not run")
-    fell = [str(verdict["case"]) for verdict in verdicts if not verdict["passed"]]
-    return Cell(row, "every peer", f"{len(fell)} of {len(verdicts)}", goal, not fell, ", ".join(fell))
+    # A check has a row for each peer, and ours is the same in all of them.
+    checks = {str(verdict["case"]) for verdict in verdicts}
+    fell = sorted({str(verdict["case"]) for verdict in verdicts if not verdict["passed"]})
+    return Cell(row, "every peer", f"{len(fell)} of {len(checks)}", goal, not fell, ", ".join(fell))
 
 
 # --- figures ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.peers import CHECKOUT, PEERS, Skipped, fault_of, folder_of, interpreter_of, last_words, pinned
+from benchmarks.peers import (
+    CHECKOUT,
+    PEERS,
+    Skipped,
+    dp_accounting,
+    fault_of,
+    folder_of,
+    interpreter_of,
+    last_words,
+    pinned,
+)
 
 CONSTRAINTS = CHECKOUT / "constraints.txt"
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(CONSTRAINTS))
@@ -78,7 +88,8 @@ def least_tenseal() -> str:
 ENVIRONMENTS = {
     environment.name: environment
     for environment in (
-        for_peers("flower", (*OURS, *TESTS, "scikit-learn")),
+        # Flower's accountant is dp-accounting, which it does not bring.
+        for_peers("flower", (*OURS, *TESTS, "scikit-learn", *dp_accounting.PIP)),
         for_peers("dp", ("torch", *OURS)),
         for_peers("tenseal", OURS_WITH_SEAL),
         for_peers("nvflare", (*OURS, *TESTS, "scikit-learn")),

@@ -4,7 +4,8 @@
     Flower   FedAvg, the same clients and the same updates in the clear
 
 Both run by the wall clock on all cores, each in a simulation of its own, whose first round, in which ray starts and a
-committee is convened, is left out. On demand (`--suite flower_loop`): it takes a minute, and wants a quiet machine.
+committee is convened, is left out. Flower asks for replies every tenth of a second, so that a round takes one such
+turn more or less by luck: medians are compared, not the least. It wants a quiet machine.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from protocols.plan import RoundPlan
 
 CLIENTS = 10
 LIMIT_SECONDS = 0.5
+ROUNDS_PER_REPETITION = 4
 BITS = 16
 ENVIRONMENT = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_DISABLE_DASHBOARD": "1", "PYTHONWARNINGS": "ignore"}
 
@@ -32,7 +35,7 @@ ENVIRONMENT = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_DISABLE_DASHBOARD": "1", "PYT
 def rows(effort: Effort) -> Iterator[Row]:
     os.environ.update(ENVIRONMENT)
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    dimension, rounds = effort.dimension // 10, effort.repeats
+    dimension, rounds = effort.dimension // 10, ROUNDS_PER_REPETITION * effort.repeats
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FLWR_HOME"] = folder
         plain, plain_error = simulated(dimension, rounds, None)
@@ -42,16 +45,21 @@ def rows(effort: Effort) -> Iterator[Row]:
         suite="flower_loop",
         case=f"added to a simulated round, {CLIENTS} clients, d = {dimension:,}",
         unit="s",
-        ours=secure.plus(-plain.least),
+        ours=usual(secure).plus(-plain.median),
         peer_name="plain FedAvg, the whole round",
-        peer=plain,
+        peer=usual(plain),
         limit=LIMIT_SECONDS,
         judged="ours",
         ours_error=error,
         peer_error=plain_error,
         error_limit=rounds * 2 / 2**BITS,
-        note=f"wall clock, {os.cpu_count()} cores",
+        note=f"wall clock, {os.cpu_count()} cores, medians",
     )
+
+
+def usual(taken: Taken) -> Taken:
+    """The same, to be compared by its median."""
+    return replace(taken, least=taken.median)
 
 
 def update_of(who: int, dimension: int) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.goals import GOALS
@@ -20,6 +22,11 @@ def measured(ours: float, peer: float, case: str = "3 masks, all", name: str = "
 def test_a_goal_is_passed_at_its_limit_and_missed_beyond_it(ours: float, passed: bool) -> None:
     cell = GOAL.cell([measured(ours, 6.0)])
     assert (cell.passed, cell.verdict) == (passed, "passed" if passed else "MISSED")
+
+
+def test_why_a_goal_is_missed_is_said_where_it_is_missed_alone() -> None:
+    goal = replace(GOAL, known="what does not grow is most of it")
+    assert [goal.cell([measured(ours, 6.0)]).why for ours in (1.0, 1.01)] == ["", goal.known]
 
 
 def test_the_worst_of_several_rows_is_judged() -> None:
@@ -52,6 +59,11 @@ def test_attacks_that_succeed_are_counted_and_named(fell: int, measured: str) ->
     verdicts = [{**ATTACK, "case": f"a{number}", "passed": number >= fell} for number in range(2)]
     cell = scoreboard([], verdicts)[-1]
     assert (cell.measured, cell.passed, cell.why) == (measured, fell == 0, "a0" if fell else "")
+
+
+def test_an_attack_counts_once_however_many_peers_it_is_played_against() -> None:
+    verdicts = [{**ATTACK, "peer_name": peer, "passed": False} for peer in ("Flower", "NVFlare")]
+    assert scoreboard([], verdicts)[-1].measured == "1 of 1"
 
 
 def test_a_cell_is_what_is_stored() -> None:

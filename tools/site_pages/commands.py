@@ -103,9 +103,8 @@ def spelled(part: Any, hint: Any) -> str:
     if part.is_flag:
         return ", ".join((*part.opts, *part.secondary_opts))
     # Optional ones and lists of one kind are of that kind.
-    kind = next((inner for inner in (*get_args(hint), hint) if isinstance(inner, type)), hint)
-    enumerated = list(kind.__members__.values()) if issubclass(kind, Enum) else []
-    choices = " or ".join(str(choice.value) for choice in enumerated)
+    kind: type = next((inner for inner in (*get_args(hint), hint) if isinstance(inner, type)), hint)
+    choices = " or ".join(str(choice.value) for choice in kind) if issubclass(kind, Enum) else ""
     return f"{', '.join(part.opts)} {choices or part.metavar or kind.__name__.upper()}"
 
 
