@@ -59,8 +59,8 @@ def opening(result: Plain) -> Iterator[str]:
     about = result["machine"]
     when, minutes = result["date"][:10], result["seconds"] / 60
     yield f"`secagg bench --peers`, {when}, {minutes:.0f} minutes on {about['cores']} cores of {about['processor']}"
-    yield f"({about['system']}, Python {about['python']}). Ours and the peer's took turns; ratios travel between"
-    yield "machines, times do not."
+    yield f"({about['system'].partition(',')[0]}, Python {about['python']})."
+    yield "Ours and the peer's took turns; ratios travel between machines, times do not."
     peers = ", ".join(
         f"{name} {version}"
         for place, found in result["versions"].items()
