@@ -7,7 +7,7 @@ from __future__ import annotations
 
 SUITES: dict[str, tuple[str, ...]] = {
     "masks": ("masking", "unmasking", "memory", "encoding", "clients", "servers", "rounding"),
-    "rounds": ("rounds", "scaling", "faults", "oneshot", "flower_loop"),
+    "rounds": ("rounds", "scaling", "estimates", "faults", "oneshot", "flower_loop"),
     "ckks": ("ckks", "nvflare_he", "openfhe"),
     "noise": ("noise",),
     "accounting": ("accounting", "calibration", "ledger", "audits", "jax_privacy"),

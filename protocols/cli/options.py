@@ -92,7 +92,7 @@ ModeChoice = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON object on stdout")]
 Clients = Annotated[int, typer.Option(min=3, max=1024, help="number of clients")]
 ManyClients = Annotated[int, typer.Option(min=3, max=100_000, help="number of clients")]
-Dropout = Annotated[float, typer.Option(min=0, max=1, help="fraction of clients that vanish in a round")]
+Dropout = Annotated[float, typer.Option(min=0, max=1, help="fraction of clients that vanish in a round, below 1")]
 Bits = Annotated[int, typer.Option(min=2, max=24, help="precision of one coordinate")]
 Delta = Annotated[str, typer.Option(help="failure probability of the guarantee", metavar="NUMBER")]
 SamplingRate = Annotated[

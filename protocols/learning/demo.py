@@ -78,6 +78,14 @@ class Demo:
 
 
 @dataclass(frozen=True, slots=True)
+class DemoStart:
+    """Nothing hinders a first round; `epsilon` is what earlier runs spent of the ledger, None without noise."""
+
+    folder: str
+    epsilon: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class DemoRound:
     """One round as it ended; `lost` names the error of a round without a sum."""
 
@@ -190,8 +198,8 @@ class SecureAggregation:
         return Aggregated(report.mean, report.survivors)
 
 
-def run_demo(demo: Demo) -> Iterator[DemoRound | DemoResult]:
-    """Run both trainings in step; yield every round, then the result. Files appear as the run goes on.
+def run_demo(demo: Demo) -> Iterator[DemoStart | DemoRound | DemoResult]:
+    """Run both trainings in step; yield the start, every round, the result. Files appear as the run goes on.
 
     Raises: MissingExtra without scikit-learn; Misused where no folder can be made, or the ledger to continue is
         not there; dp.BudgetExceeded and LedgerError from the ledger, with all rounds so far on disk.
@@ -209,6 +217,7 @@ def run_demo(demo: Demo) -> Iterator[DemoRound | DemoResult]:
             path = demo.ledger or folder / LEDGER
             ledger = stack.enter_context(Ledger.open(path, BUDGET, pin=folder / PIN))
         secure = SecureAggregation(demo, plan, ledger)
+        yield DemoStart(str(folder), None if ledger is None else ledger.interval().upper)
         rounds: list[DemoRound] = []
         for record, plain in in_step(federation, secure):
             rounds.append(_round_of(record, plain, secure))

@@ -8,25 +8,31 @@ from contextlib import contextmanager
 from rich.live import Live
 from rich.table import Table
 
-from protocols.learning.demo import Demo, DemoResult, DemoRound
+from protocols.learning.demo import Demo, DemoResult, DemoRound, DemoStart
 from protocols.report.tables import NOTES
 
 
-def follow(steps: Iterator[DemoRound | DemoResult], settings: Demo) -> DemoResult:
-    """Show every round when it ends; return the result, which comes last.
+def follow(steps: Iterator[DemoStart | DemoRound | DemoResult], settings: Demo) -> DemoResult:
+    """Show where it goes, and every round when it ends; return the result, which comes last.
 
     Raises: whatever the run raises.
     """
+    # What is wrong from the start is said before anything is shown.
+    start = next(steps)
+    if not isinstance(start, DemoStart):
+        raise RuntimeError("the demo began without saying where")
+    for line in opening_words(start):
+        NOTES.print(line, markup=False, highlight=False)
     table = Table(title=f"{settings.clients} clients, {settings.rounds} rounds, drop-out {settings.dropout:g}")
     for column in ("round", "survivors", "accuracy", "without privacy", "epsilon spent", "kB up", "exact"):
         table.add_column(column, justify="right")
     result: DemoResult | None = None
     with lines_of_their_own(), Live(table, console=NOTES, refresh_per_second=4):
         for step in steps:
-            if isinstance(step, DemoResult):
-                result = step
-            else:
+            if isinstance(step, DemoRound):
                 table.add_row(*row_of(step))
+            elif isinstance(step, DemoResult):
+                result = step
     if result is None:
         raise RuntimeError("the demo ended without a result")
     for line in closing_words(result):
@@ -42,6 +48,16 @@ def lines_of_their_own() -> Iterator[None]:
     finally:
         if not NOTES.is_terminal:
             NOTES.line()
+
+
+def opening_words(start: DemoStart) -> Iterator[str]:
+    """Where the run leaves what it makes, and what its ledger has spent before."""
+    yield f"this run is kept in {start.folder}"
+    if start.epsilon:
+        yield (
+            f"the ledger has spent epsilon {start.epsilon:.3f} in earlier runs: the training begins anew, and what its "
+            "rounds cost comes on top"
+        )
 
 
 def row_of(step: DemoRound) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ ROOT = Path(__file__).resolve().parents[2]
 # What the page's environment must be able to import.
 ENVIRONMENTS = {"flower": "flwr", "nvflare": "nvflare", "pfl": "pfl"}
 FENCE = re.compile(
-    r"(?:^<!-- reader: (?P<reader>\w+) -->\n)?"
     r"^(?P<indent> *)```(?P<head>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -22,11 +21,10 @@ TITLE = re.compile(r'title="([^"]+)"')
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block: its language, the file it is to be saved as, who the reader is, and where it begins."""
+    """One fenced block: its language, the file it is to be saved as, and where it begins."""
 
     language: str
     title: str
-    reader: str
     text: str
     line: int
 
@@ -59,7 +57,7 @@ def blocks_of(text: str) -> tuple[Block, ...]:
         title = TITLE.search(rest)
         body = re.sub(f"^{indent}", "", match["body"], flags=re.MULTILINE)
         line = text.count("\n", 0, match.start("body")) + 1
-        found.append(Block(language, title[1] if title else "", match["reader"] or "", body, line))
+        found.append(Block(language, title[1] if title else "", body, line))
     return tuple(found)
 
 

@@ -17,13 +17,8 @@ from typing import Any
 
 from tests.docs.page import ROOT, Block, Page
 
-READERS = Path(__file__).parent / "readers"
 EXACTLY = "# exactly"
 EXIT = re.compile(r"# exit (\d+)$")
-
-
-class Enough(Exception):
-    """What a reader's stand-in raises to leave an endless loop: it has seen as much of the block as it wanted."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +54,11 @@ class Run:
 
     page: Page
     folder: Path
-    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__", "Enough": Enough})
+    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
     started: list[int] = field(default_factory=list)
 
     def block(self, block: Block) -> None:
         """Run one block.  Raises: whatever it raises, AssertionError where a command fails or says something else."""
-        if block.reader:
-            path = READERS / f"{block.reader}.py"
-            exec(compile(path.read_text("utf-8"), str(path), "exec"), self.names)
         if block.title:
             self.save(block)
         elif block.language == "python":
@@ -88,10 +80,7 @@ class Run:
     def python(self, block: Block) -> None:
         # Lines of a traceback are those of the page.
         source = "\n" * (block.line - 1) + block.text
-        try:
-            exec(compile(source, str(ROOT / self.page.path), "exec"), self.names)
-        except Enough:
-            return
+        exec(compile(source, str(ROOT / self.page.path), "exec"), self.names)
 
     def command(self, command: Command) -> None:
         here, out = self.folder / ".here", self.folder / ".out"

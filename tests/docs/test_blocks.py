@@ -77,7 +77,6 @@ def test_a_titled_block_becomes_a_file(tmp_path: Path) -> None:
         ("```json\n{\n```\n", ValueError),
         ('```python title="x.py"\n)\n```\n', SyntaxError),
         ("```yaml\nx\n```\n", KeyError),
-        ("<!-- reader: nobody -->\n```python\n1\n```\n", FileNotFoundError),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else value.partition("\n")[0],
 )

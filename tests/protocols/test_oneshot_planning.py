@@ -19,7 +19,7 @@ from protocols import oneshot_costs
 from protocols.choices import Choice, Request
 from protocols.codec import kind_of
 from protocols.committee import MEMBERS
-from protocols.costs import NO_STEPS, timed_steps
+from protocols.costs import NO_STEPS
 from protocols.endpoint import Client, Task
 from protocols.errors import PolicyViolation
 from protocols.heads import NO_LEDGER
@@ -236,20 +236,6 @@ def test_a_part_of_any_mask_is_a_mask(clients: int, bits: int, length: int, bloc
     assert sample.blocks <= whole.blocks
     assert sample.length <= whole.length
     assert sample.guard_bits <= whole.guard_bits
-
-
-@pytest.mark.parametrize(("clients", "length"), [(5, 1000), (20, 200_000)])
-def test_the_estimate_is_within_a_factor_of_three_of_a_played_round(clients: int, length: int) -> None:
-    plan = plan_for(clients, 0.0, 16, ONE_SHOT)
-    shape = shape_of(plan, clients, length)
-    each = OneShotSteps(timed_steps(plan.encoding), timed_mask_steps(sample_of(shape.mask), TEN))
-    # Of a few rounds the fastest: what else the machine does only makes them slower.
-    played = [run_trial(Trial(plan, clients, length, 0.0), seed) for seed in range(3)]
-    for estimated, took in (
-        (masking_client(shape).seconds(each), min(report.client_seconds_median for report in played)),
-        (opening_server(shape).seconds(each), min(report.server_seconds for report in played)),
-    ):
-        assert took / 3 < estimated < 3 * took
 
 
 # --- the choice

@@ -25,6 +25,7 @@ from protocols.learning.demo import (
     Demo,
     DemoResult,
     DemoRound,
+    DemoStart,
     SecureAggregation,
     federation_of,
     in_step,
@@ -58,7 +59,8 @@ def small(folder: Path, **changes: object) -> Demo:
 
 
 def played(demo: Demo) -> tuple[list[DemoRound], DemoResult]:
-    *rounds, result = run_demo(demo)
+    start, *rounds, result = run_demo(demo)
+    assert isinstance(start, DemoStart)
     assert isinstance(result, DemoResult)
     assert all(isinstance(step, DemoRound) for step in rounds)
     return rounds, result  # type: ignore[return-value]
@@ -304,9 +306,10 @@ def opened(path: Path) -> Path:
 def test_a_stopped_run_is_continued_until_the_budget_is_spent_and_its_rounds_stay_on_disk(tmp_path: Path) -> None:
     path = opened(tmp_path / "shared.ledger")
     stopped = run_demo(small(tmp_path / "first", rounds=4, ledger=path))
+    assert isinstance(next(stopped), DemoStart)
     assert isinstance(next(stopped), DemoRound)
     stopped.close()  # type: ignore[attr-defined]
-    steps: list[DemoRound | DemoResult] = []
+    steps: list[DemoStart | DemoRound | DemoResult] = []
     with pytest.raises(BudgetExceeded, match=r"the limit is epsilon 6 .*nothing was written"):
         steps.extend(run_demo(small(tmp_path / "second", rounds=4, ledger=path)))
     (folder,) = (tmp_path / "second").iterdir()
@@ -315,6 +318,10 @@ def test_a_stopped_run_is_continued_until_the_budget_is_spent_and_its_rounds_sta
     assert {found.name for found in folder.iterdir()} == {"rounds.jsonl", "model.npz", "run.pin"}
     assert load_model(folder / "model.npz")
     assert kinds(path) == ["RESERVE", "COMMIT"] * 4
+    start, *_ = steps
+    assert isinstance(start, DemoStart)
+    assert start.epsilon is not None
+    assert 0 < start.epsilon < 6
     with Ledger.open(path, BUDGET) as ledger:
         assert 5.8 < ledger.interval().upper <= 6
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from protocols.errors import BadPlan
-from protocols.learning.demo import Demo, DemoResult, DemoRound
-from protocols.report.live import closing_words, follow, row_of
+from protocols.learning.demo import Demo, DemoResult, DemoRound, DemoStart
+from protocols.report.live import closing_words, follow, opening_words, row_of
 
 SETTINGS = Demo(
     protocol="pairwise",
@@ -55,6 +55,8 @@ RESULT = DemoResult(
     folder="runs/[/now]",
 )
 
+START = DemoStart(folder="runs/[/now]", epsilon=0.0)
+
 
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +66,7 @@ def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rounds_and_closing_words_go_to_stderr_and_the_result_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
-    assert follow(iter([ROUND, LOST, RESULT]), SETTINGS) is RESULT
+    assert follow(iter([START, ROUND, LOST, RESULT]), SETTINGS) is RESULT
     out, err = capsys.readouterr()
     assert out == ""
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in err.splitlines() if line.startswith("│")]
@@ -72,6 +74,7 @@ def test_rounds_and_closing_words_go_to_stderr_and_the_result_comes_back(capsys:
         ["1", "7", "0.500", "0.750", "1.250", "5.2", "yes"],
         ["2", "TooFewClients", "0.500", "0.750", "1.250", "0.0", "-"],
     ]
+    assert err.splitlines()[0] == "this run is kept in runs/[/now]"
     assert "8 clients, 2 rounds, drop-out 0.125" in err
     assert "last line of the ledger: 5 COMMIT abcd" in err.splitlines()
     # A folder may hold what the terminal library takes for markup.
@@ -79,7 +82,8 @@ def test_rounds_and_closing_words_go_to_stderr_and_the_result_comes_back(capsys:
 
 
 def test_a_failure_keeps_the_rounds_so_far_on_screen_and_ends_their_line(capsys: pytest.CaptureFixture[str]) -> None:
-    def stopped() -> Iterator[DemoRound | DemoResult]:
+    def stopped() -> Iterator[DemoStart | DemoRound | DemoResult]:
+        yield START
         yield ROUND
         raise BadPlan("spent")
 
@@ -91,9 +95,30 @@ def test_a_failure_keeps_the_rounds_so_far_on_screen_and_ends_their_line(capsys:
     assert err.endswith("\n")
 
 
-def test_a_run_without_a_result_is_a_bug_of_ours() -> None:
-    with pytest.raises(RuntimeError, match="without a result"):
-        follow(iter([ROUND]), SETTINGS)
+def test_what_is_wrong_from_the_start_is_said_before_anything_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    def refused() -> Iterator[DemoStart | DemoRound | DemoResult]:
+        raise BadPlan("from the start")
+        yield START
+
+    with pytest.raises(BadPlan, match="from the start"):
+        follow(refused(), SETTINGS)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_ledger_spent_before_is_said_and_nothing_of_a_new_one() -> None:
+    assert list(opening_words(START)) == ["this run is kept in runs/[/now]"]
+    spent = list(opening_words(dataclasses.replace(START, epsilon=1.25)))[1]
+    assert spent.startswith("the ledger has spent epsilon 1.250 in earlier runs: the training begins anew")
+
+
+@pytest.mark.parametrize(
+    ("steps", "missing"), [([START, ROUND], "without a result"), ([ROUND, RESULT], "without saying where")]
+)
+def test_a_run_without_a_start_or_a_result_is_a_bug_of_ours(
+    steps: list[DemoStart | DemoRound | DemoResult], missing: str
+) -> None:
+    with pytest.raises(RuntimeError, match=missing):
+        follow(iter(steps), SETTINGS)
 
 
 def test_a_round_without_privacy_has_no_epsilon_and_an_inexact_one_shouts() -> None:
