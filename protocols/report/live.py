@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 
 from protocols.learning.demo import Demo, DemoResult, DemoRound, DemoStart
+from protocols.report.privacy.words import counted
 from protocols.report.tables import NOTES
 
 
@@ -23,7 +24,8 @@ def follow(steps: Iterator[DemoStart | DemoRound | DemoResult], settings: Demo) 
         raise RuntimeError("the demo began without saying where")
     for line in opening_words(start):
         NOTES.print(line, markup=False, highlight=False)
-    table = Table(title=f"{settings.clients} clients, {settings.rounds} rounds, drop-out {settings.dropout:g}")
+    sizes = f"{counted(settings.clients, 'client')}, {counted(settings.rounds, 'round')}"
+    table = Table(title=f"{sizes}, drop-out {settings.dropout:g}")
     for column in ("round", "survivors", "accuracy", "without privacy", "epsilon spent", "kB up", "exact"):
         table.add_column(column, justify="right")
     result: DemoResult | None = None
