@@ -96,7 +96,8 @@ class Upkeep(Reading):
         Raises: BadReservation while a reservation is open, wherever it is held.
         """
         path = self._log.store.path
-        self._log.writer()
+        if self._session is None:
+            raise self._log.read_only()
         with directory_lock(path.parent, TIMEOUT_SECONDS):
             following = Keys(draw(32), read_key(beside(path, ".key")).secret)
             new = Signer(following.seed)
@@ -104,10 +105,9 @@ class Upkeep(Reading):
             head = self._log.append(lambda: [self._rotation(new)])[-1].head
             take_over(path)
             self._log.take_key(new)
-            if self._session is not None:
-                # Its lock lay on the file that was replaced, where nobody looks any more.
-                self._session.close()
-                self._session = Session(beside(path, ".key"))
+            # Its lock lay on the file that was replaced, where nobody looks any more.
+            self._session.close()
+            self._session = Session(beside(path, ".key"))
         self._log.keep_pin()
         return head
 

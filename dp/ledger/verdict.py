@@ -158,10 +158,8 @@ class _Examination:
     def check_outcome(self, entry: Entry) -> None:
         """What a COMMIT says came out does not provably cost more, by itself, than what was charged for it."""
         ended = self.history.ended
-        if entry.kind != Kind.COMMIT or ended is None:
-            return
-        record = self.history.records[ended]
-        if record.outcome is None:
+        record = None if ended is None else self.history.records[ended]
+        if entry.kind != Kind.COMMIT or record is None or record.outcome is None:
             return
         for budget in record.budgets:
             pair = record.charge.event, record.outcome.released
