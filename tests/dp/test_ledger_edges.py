@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,22 @@ import pytest
 from dp.accountant import Interval
 from dp.errors import BadParameters, Corrupt, StorageRefused, UnsupportedEvent
 from dp.events import FixedSize, Sampled
-from dp.ledger import Ledger, check_proof, clients, genesis, rotation, session, stating, store, verdict
-from dp.ledger.chain import Kind, Signer
+from dp.ledger import Ledger, check_proof, clients, exporting, genesis, rotation, session, stating, store, verdict
+from dp.ledger.attendance import Attendance
+from dp.ledger.chain import Head, Kind, Signer, link
 from dp.ledger.checkpoint import budgets_of
 from dp.ledger.clients import MerkleProof
+from dp.ledger.cohorts import Opening
+from dp.ledger.erasing import Run
 from dp.ledger.genesis import Beginning
 from dp.ledger.history import History
 from dp.ledger.opening import only_budget
+from dp.ledger.pins import Pin
 from dp.ledger.place import Keys, beside, read_key, require_file, write_key
+from dp.ledger.session import Owner
 from dp.ledger.store import Store
 from dp.ledger.terms import Randomness
+from dp.ledger.vouching import Witness
 from tests.dp.ledger_kit import EVENT, WIDE, budget_for, charge, edit, outcome, write_rounds
 from tests.dp.test_ledger_budgets import terms
 from tests.dp.test_ledger_clients import client, invites, survives
@@ -275,6 +283,79 @@ def test_a_ledger_without_erasures_has_erased_nothing(path: Path) -> None:
     with Ledger.read(path) as ledger:
         found = ledger.state()
     assert (found.erased.openings, found.erased.rounds) == (0, 0)
+
+
+def test_where_not_everything_was_read_nothing_is_said_of_erasures(path: Path) -> None:
+    write_rounds(path, 2)
+    edit(path, "UPDATE entry SET hash = zeroblob(32) WHERE seq = 4")
+    with Ledger.read(path) as ledger:
+        found = ledger.state()
+    assert (found.verdict.unread, found.erased.openings, found.erased.rounds) == (4, 0, 0)
+
+
+def test_nobody_survives_without_a_plan_and_that_is_written_down(path: Path) -> None:
+    with Ledger.open(path, WIDE) as ledger:
+        ledger.commit(ledger.reserve(charge(0)), outcome(survivors=0))
+        assert ledger.verify().ok
+
+
+def test_what_is_spent_before_it_shrinks_is_judged_at_the_entry_before(forger: Forger) -> None:
+    for number in range(1, 4):
+        forger.reserves(number)
+    forger.ends(Kind.ABORT, 6)
+    found = [(problem.line, problem.error) for problem in forger.verdict().problems]
+    # Before the abort shrinks it, and again at the end.
+    assert found == [(6, "BudgetExceeded"), (7, "BudgetExceeded")]
+
+
+def test_a_pin_of_a_long_ledger_is_read_as_it_was_written() -> None:
+    signer, ledger_id = Signer(bytes(32)), bytes(16)
+    for seq in (0, 1000, 2**63 - 1):
+        entry = link(ledger_id, signer, Head(seq, bytes(32), bytes(64)), Kind.NOTE, {"text": "x", "clock": 0})
+        pin = Pin(ledger_id, signer.public, replace(entry.head, seq=seq))
+        assert Pin.from_bytes(pin.to_bytes()) == pin
+
+
+def test_openings_beside_no_entry_at_all_are_corrupt() -> None:
+    with pytest.raises(Corrupt, match="entry 0 has openings beside it, but names nobody"):
+        Attendance().learn(History(), [Opening(0, 0, bytes(32), bytes(16))])
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda number: Owner("00" * 16, number // 2**32),
+        lambda number: Witness(number, bytes(32), bytes(64)),
+        lambda number: Run(number, 0, 0),
+    ],
+    ids=["owner", "witness", "run"],
+)
+def test_numbers_go_as_far_as_the_file_keeps_them(made: Callable[[int], object]) -> None:
+    assert made(2**63 - 1)
+    for none in (2**63, -(2**33)):
+        with pytest.raises((BadParameters, Corrupt)):
+            made(none)
+
+
+@pytest.mark.parametrize("seq", [-1, 2**63])
+def test_an_export_numbers_entries_as_a_ledger_does(seq: int) -> None:
+    with pytest.raises(BadParameters, match="no entry or opening has such a number"):
+        exporting._line_of({"seq": seq, "kind": "NOTE"})
+
+
+def test_what_replaces_a_file_is_on_the_disk_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / "run.ledger", []
+    write_rounds(path, 1)
+    for module in (rotation, exporting):
+        monkeypatch.setattr(module, "sync_directory", synced.append)
+    with Ledger.open(path) as ledger:
+        ledger.rotate_key()
+        # Once when the next key is prepared, and once when it has taken its place.
+        assert synced == [tmp_path, tmp_path]
+        ledger.export(tmp_path / "lines")
+    synced.clear()
+    Ledger.import_lines(tmp_path / "lines", tmp_path / "back.ledger")
+    assert synced == [tmp_path]
 
 
 def test_stray_openings_are_named_by_their_entry(path: Path) -> None:

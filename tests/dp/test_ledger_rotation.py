@@ -114,6 +114,7 @@ def test_a_reader_rotates_nothing(tmp_path: Path) -> None:
         pass
     with Ledger.read(tmp_path / "run.ledger") as ledger, pytest.raises(StorageRefused, match="opened for reading"):
         ledger.rotate_key()
+    assert not (tmp_path / "run.ledger.key.next").exists()
 
 
 # --- whoever dies on the way --------------------------------------------------------------------------------
