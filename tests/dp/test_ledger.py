@@ -414,6 +414,9 @@ def test_noise_from_a_known_seed_needs_a_rehearsal(path: Path) -> None:
         held = ledger.reserve(charge(0))
         with pytest.raises(InsecureEntropy):
             ledger.commit(held, outcome(KNOWN_SEED))
+        for asked in (lambda: ledger.affords(KNOWN_SEED), lambda: ledger.eligible(None, [bytes(32)], KNOWN_SEED)):
+            with pytest.raises(InsecureEntropy):
+                asked()
     with pytest.raises(BadParameters, match="open_insecure"):
         Ledger.open_insecure(path)
     rehearsal = path.with_name("rehearsal.ledger")
