@@ -170,14 +170,16 @@ def two_fates(seed: int) -> dict[PartyId, tuple[Fate, ...]]:
     return fates
 
 
-@pytest.mark.parametrize("hundred", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_two_kills_at_random_lose_nobody_and_repeat_nothing_differently(hundred: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "seeds", [range(40), pytest.param(range(40, 200), marks=pytest.mark.slow)], ids=["40", "160 others"]
+)
+def test_two_kills_at_random_lose_nobody_and_repeat_nothing_differently(seeds: range, tmp_path: Path) -> None:
     deaths = 0
-    for seed in range(100 * hundred, 100 * hundred + 100):
+    for seed in seeds:
         table = round_with(tmp_path / str(seed), two_fates(seed), list(Hears)[seed % 2])
         deaths += sum(one.deaths for one in table.everybody())
-    # The test of the test: most of the two hundred kills came before the round was over.
-    assert deaths > 120
+    # The test of the test: most of the kills, two a round, came before it was over.
+    assert deaths > 1.2 * len(seeds)
 
 
 # --- SIGTERM --------------------------------------------------------------------------------------------

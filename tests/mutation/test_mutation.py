@@ -115,6 +115,8 @@ def reached(file: str, test: str, into: Path) -> Reach:
     return reach(into)
 
 
+# Each mutant has a process of its own, which carries along whatever the tests before have loaded.
+@pytest.mark.slow
 def test_what_no_test_sees_survives_and_what_one_sees_is_killed(small: tuple[str, str], tmp_path: Path) -> None:
     file, test = small
     known = reached(file, test, tmp_path / "reach")
