@@ -21,6 +21,7 @@ from benchmarks.pages import RESULTS
 from benchmarks.peers.environments import prepare
 from benchmarks.showing import holds, result_of, rows_of, show
 from benchmarks.suites import BESIDE, modules_of, names
+from protocols.cli.bench import PAGE, RESULT, refusal_of
 
 
 def arguments_of(words: list[str] | None) -> argparse.Namespace:
@@ -33,10 +34,9 @@ def arguments_of(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--page", type=Path, metavar="FILE", help="a page with plots; beside OUT unless given")
     parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="a file that receives the object as well")
     chosen = parser.parse_args(words)
-    for path in (chosen.page, chosen.out):
-        # Now: after everything was measured is too late.
-        if path is not None and (path.is_dir() or not path.resolve().parent.is_dir()):
-            parser.error(f"{path} is no file that can be written: its folder must be there")
+    for name, path, suffix in (("OUT", chosen.out, RESULT), ("--page", chosen.page, PAGE)):
+        if refusal := refusal_of(name, path, suffix):
+            parser.error(refusal)
     return chosen
 
 
@@ -48,6 +48,17 @@ def prepared(environments: Iterable[str]) -> None:
             say(f"    {skipped}")
 
 
+def stored(path: Path | None, text: str) -> bool:
+    """Whether it is there; a full disk is named, and costs nothing of what else is told."""
+    try:
+        if path is not None:
+            path.write_text(text, encoding="utf-8")
+    except OSError as wrong:
+        say(f"cannot write {path}: {wrong.strerror}")
+        return False
+    return True
+
+
 def main(words: list[str] | None = None) -> int:
     chosen = arguments_of(words)
     modules = modules_of(chosen.suite, chosen.peers)
@@ -55,13 +66,12 @@ def main(words: list[str] | None = None) -> int:
         prepared(BESIDE[module] for _, module in modules if module in BESIDE)
     effort = "smoke" if chosen.smoke else "full"
     done = list(measured(modules, effort))
+    if not any(one.rows for one in done):
+        say("nothing was measured: add --peers where a suite stands beside other libraries alone")
     result = result_of(done, effort)
     text = json.dumps(result)
-    if chosen.out is not None:
-        chosen.out.write_text(text + "\n", encoding="utf-8")
-    page = chosen.page or (None if chosen.out is None else chosen.out.with_suffix(".html"))
-    if page is not None:
-        page.write_text(render(result), encoding="utf-8")
+    page = chosen.page or (None if chosen.out is None else chosen.out.with_suffix(PAGE))
+    written = stored(chosen.out, text + "\n") & stored(page, "" if page is None else render(result))
     if chosen.save:
         kind = "-".join(chosen.suite or ["peers" if chosen.peers else "own"])
         kept = RESULTS / f"{result['date'][:10]}-{kind}.json"
@@ -72,7 +82,7 @@ def main(words: list[str] | None = None) -> int:
         print(text)
     else:
         show(done, result)
-    return int(bool(result["failed"]) or not (chosen.smoke or holds(result)))
+    return int(bool(result["failed"]) or not written or not result["rows"] or not (chosen.smoke or holds(result)))
 
 
 if __name__ == "__main__":

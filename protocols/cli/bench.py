@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from dp.errors import LedgerError
+from dp.ledger.place import require_not_of_a_ledger
 from protocols.cli.options import Json
 from protocols.errors import Misused
 
@@ -28,12 +30,13 @@ class SuiteName(StrEnum):
     ATTACKS = "attacks"
 
 
+RESULT, PAGE = ".json", ".html"
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def bench(
     out: Annotated[
-        Path | None, typer.Argument(help="a file that receives the JSON object too, its page beside it")
+        Path | None, typer.Argument(help="a .json file that receives the object too, its page beside it")
     ] = None,
     suite: Annotated[
         list[SuiteName] | None, typer.Option(help="what to measure, all unless said; may be given several times")
@@ -42,7 +45,7 @@ def bench(
         bool, typer.Option("--peers", help="beside other libraries, each installed in an environment of its own")
     ] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="measure little, and judge nothing but failures")] = False,
-    page: Annotated[Path | None, typer.Option(help="a page with plots; beside OUT unless given")] = None,
+    page: Annotated[Path | None, typer.Option(help="an .html page with plots; beside OUT unless given")] = None,
     save: Annotated[bool, typer.Option("--save", help="keep the result in benchmarks/results")] = False,
     json: Json = False,
 ) -> None:
@@ -53,15 +56,30 @@ def bench(
             "pip install -c constraints.txt -e '.[report]'"
         )
     # As they are where it was typed; the benchmarks run in the checkout.
-    for name, path in (("OUT", out), ("--page", page)):
-        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise typer.BadParameter(f"{name} is {path}, which is no file that can be written: make its folder first")
+    for name, path, suffix in (("OUT", out, RESULT), ("--page", page, PAGE)):
+        if refusal := refusal_of(name, path, suffix):
+            raise typer.BadParameter(refusal)
     words = [word for name in suite or () for word in ("--suite", name.value)]
     flags = {"--peers": peers, "--smoke": smoke, "--json": json, "--save": save}
     words += [flag for flag, wanted in flags.items() if wanted]
     words += [] if page is None else ["--page", str(page.absolute())]
     words += [] if out is None else [str(out.absolute())]
     raise typer.Exit(run(words))
+
+
+def refusal_of(name: str, path: Path | None, suffix: str) -> str:
+    """Why nothing is written there: said before minutes of measuring, and before a ledger or a source is replaced."""
+    if path is None:
+        return ""
+    if path.suffix != suffix:
+        return f"{name} is {path}: its name must end in {suffix}, so that nothing else is overwritten"
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        return f"{name} is {path}, which is no file that can be written: make its folder first"
+    try:
+        require_not_of_a_ledger(path)
+    except LedgerError as refused:
+        return f"{name}: {refused}"
+    return ""
 
 
 def run(words: list[str]) -> int:

@@ -121,12 +121,39 @@ def test_the_object_is_printed_and_kept_with_its_page(
     assert (tmp_path / "out.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
-@pytest.mark.parametrize("words", [["--suite", "nothing"], ["missing/out.json"], ["--page", "missing/x.html"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--suite", "nothing"],
+        ["missing/out.json"],
+        ["--page", "missing/x.html"],
+        ["README.md"],
+        ["run.ledger"],
+        ["out.json", "--page", "out.json"],
+    ],
+)
 def test_wrong_use_ends_in_two_before_anything_is_measured(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(command, "measured")
     with pytest.raises(SystemExit) as ended:
         command.main(words)
     assert ended.value.code == 2
+
+
+def test_a_result_that_cannot_be_stored_is_told_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        command, "measured", lambda modules, effort: [Measured("masks", "masking", 1.0, (kit.ROWS[0],))]
+    )
+
+    def full(path: Path, text: str, encoding: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert command.main(["--smoke", "--json", str(tmp_path / "out.json")]) == 1
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)["rows"]) == 1
+    assert "out.json: No space left on device" in err
 
 
 def test_a_spread_is_the_interquartile_range_and_none_of_one_figure() -> None:

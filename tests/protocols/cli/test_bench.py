@@ -12,6 +12,7 @@ import pytest
 from benchmarks.suites import SUITES
 from protocols.cli.bench import SuiteName
 from tests.command import Secagg, in_this_process
+from tests.dp.ledger_kit import write_rounds
 
 MODULE = "protocols.cli.bench"
 
@@ -59,12 +60,25 @@ def test_outside_of_a_checkout_it_says_that_it_needs_one(
     assert started == []
 
 
-@pytest.mark.parametrize("words", [["missing/out.json"], ["."], ["--page=missing/page.html"], ["--frobnicate"]])
+@pytest.mark.parametrize(
+    "words",
+    [["missing/out.json"], ["."], ["--page=missing/page.html"], ["--frobnicate"], ["notes.txt"], ["--page=out.json"]],
+)
 def test_wrong_use_ends_in_two_before_anything_runs(
     words: list[str], secagg: Secagg, started: list[dict[str, Any]]
 ) -> None:
     told = secagg("bench", *words, "--json")
     assert (told.code, told.json["error"]) == (2, "UsageError")
+    assert started == []
+
+
+def test_no_result_takes_the_place_of_a_ledger(secagg: Secagg, started: list[dict[str, Any]], tmp_path: Path) -> None:
+    write_rounds(tmp_path / "run.json", 1)
+    before = (tmp_path / "run.json").read_bytes()
+    told = secagg("bench", str(tmp_path / "run.json"), "--json")
+    assert (told.code, told.json["error"]) == (2, "UsageError")
+    assert "ledger" in told.json["message"]
+    assert (tmp_path / "run.json").read_bytes() == before
     assert started == []
 
 
