@@ -136,7 +136,8 @@ class Accountant(Protocol):
     """Bounds the privacy loss of everything composed so far, for one unit, as the public would see it."""
 
     @property
-    def unit(self) -> Unit: ...
+    def unit(self) -> Unit:
+        """Whose presence is hidden, and by which relation of neighbouring data sets."""
 
     def compose(self, event: Event) -> None:
         """Adds the event; a refused one (UnsupportedEvent, NoiseTooCoarse) leaves no trace."""

@@ -51,16 +51,20 @@ class Filter(Protocol):
     """
 
     @property
-    def budget(self) -> Budget: ...
+    def budget(self) -> Budget:
+        """The limit that no admitted sequence of releases exceeds."""
 
     @property
-    def unit(self) -> Unit: ...
+    def unit(self) -> Unit:
+        """Whose presence is hidden, and by which relation of neighbouring data sets."""
 
     @property
-    def spent(self) -> Fraction: ...
+    def spent(self) -> Fraction:
+        """What was admitted so far, in the filter's own measure."""
 
     @property
-    def remaining(self) -> Fraction: ...
+    def remaining(self) -> Fraction:
+        """What may still be admitted, in the same measure."""
 
     def admits(self, event: Event) -> bool:
         """Whether `spend` would take the event; leaves no trace."""

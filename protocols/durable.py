@@ -121,55 +121,69 @@ class DurableClient(Durable):
         return self._act(self._client.repeat)
 
     def receive(self, data: Buffer) -> list[Frame]:
+        """As `Client.receive`; stored before anything leaves."""
         return self._act(lambda: self._client.receive(data))
 
     def beacon(self, value: bytes) -> list[Frame]:
+        """As `Client.beacon`; stored before anything leaves."""
         return self._act(lambda: self._client.beacon(value))
 
     def submit(
         self, update: Floats, *, weight: int = 1, model: bytes = NOTHING, metrics: Mapping[str, float] = NO_METRICS
     ) -> list[Frame]:
+        """As `Client.submit`; stored before anything leaves."""
         return self._act(lambda: self._client.submit(update, weight=weight, model=model, metrics=metrics))
 
     def prepare(
         self, update: Floats, *, weight: int = 1, model: bytes = NOTHING, metrics: Mapping[str, float] = NO_METRICS
     ) -> Submit:
+        """As `Client.prepare`; nothing is stored, since nothing is said."""
         return self._client.prepare(update, weight=weight, model=model, metrics=metrics)
 
     def send(self, submission: Submit) -> list[Frame]:
+        """As `Client.send`; stored before anything leaves."""
         return self._act(lambda: self._client.send(submission))
 
     @property
     def me(self) -> PartyId:
+        """This client's number."""
         return self._client.me
 
     @property
     def needs_update(self) -> bool:
+        """Whether the round waits for `submit`."""
         return self._client.needs_update
 
     @property
     def needs_beacon(self) -> bytes | None:
+        """What a public beacon is asked about, None unless the round waits for `beacon`."""
         return self._client.needs_beacon
 
     @property
     def done(self) -> bool:
+        """Whether nothing is expected of this client any more."""
         return self._client.done
 
     @property
     def offer(self) -> Agreement:
+        """As `Client.offer`: what the round is about."""
         return self._client.offer
 
     @property
     def result(self) -> bytes | None:
+        """As `Client.result`: the fingerprint of the sum that the server published."""
         return self._client.result
 
     def compare(self, result: Buffer) -> None:
+        """As `Client.compare`, with what another client was shown."""
         self._client.compare(result)
 
     def mean(self) -> Floats:
+        """As `Client.mean`, where clients open the sum."""
         return self._client.mean()
 
     def metrics(self) -> dict[str, float]:
+        """As `Client.metrics`, where clients open the sum."""
         return self._client.metrics()
 
     @property
@@ -179,6 +193,7 @@ class DurableClient(Durable):
 
     @property
     def clipped(self) -> int:
+        """As `Client.clipped`: how many coordinates of the last update exceeded the clip."""
         return self._client.clipped
 
 
@@ -256,12 +271,15 @@ class DurableServer(Durable):
         return self._act(self._server.repeat)
 
     def agree(self, task: Task) -> Agreement:
+        """As `Server.agree`; nothing is said yet."""
         return self._server.agree(task)
 
     def open(self, task: Task, invited: tuple[PartyId, ...] | None = None) -> list[Frame]:
+        """As `Server.open`; stored before anything leaves."""
         return self._act(lambda: self._server.open(task, invited))
 
     def receive(self, data: Buffer, speaker: PartyId = NOBODY) -> list[Frame]:
+        """As `Server.receive`; stored before anything leaves."""
         with self._step():
             was_done = self.done
             frames = self._server.receive(data, speaker)
@@ -270,51 +288,64 @@ class DurableServer(Durable):
             return frames
 
     def deadline(self, room: str) -> list[Frame]:
+        """As `Server.deadline`; stored before anything leaves."""
         return self._act(lambda: self._server.deadline(room))
 
     def beacon(self, value: bytes) -> list[Frame]:
+        """As `Server.beacon`; stored before anything leaves."""
         return self._act(lambda: self._server.beacon(value))
 
     def mean(self) -> Floats:
+        """As `Server.mean`: of the survivors, after the end."""
         return self._server.mean()
 
     def metrics(self) -> dict[str, float]:
+        """As `Server.metrics`: of the survivors, after the end."""
         return self._server.metrics()
 
     @property
     def needs_beacon(self) -> bytes | None:
+        """What a public beacon is asked about, None unless the round waits for `beacon`."""
         return self._server.needs_beacon
 
     @property
     def done(self) -> bool:
+        """Whether nobody is waited for any more."""
         return self._server.done
 
     @property
     def opening(self) -> bool:
+        """As `Server.opening`: whether shares are being asked for, after which a sum may be known."""
         return self._server.opening
 
     @property
     def agreement(self) -> Agreement:
+        """What the round that is open is about.  Raises: Misused before one is."""
         return self._server.agreement
 
     @property
     def wait(self) -> Wait | None:
+        """The room that is open, and for how long."""
         return self._server.wait
 
     @property
     def aggregate(self) -> Aggregate | None:
+        """The sum over the survivors, None before the end."""
         return self._server.aggregate
 
     @property
     def handed_out(self) -> tuple[PartyId, ...]:
+        """As `Server.handed_out`: to whom a sum that clients open was sent."""
         return self._server.handed_out
 
     @property
     def countersignatures(self) -> Mapping[bytes, bytes]:
+        """As `Server.countersignatures`: who signed the ledger's head that the round names."""
         return self._server.countersignatures
 
     @property
     def excluded(self) -> list[Excluded]:
+        """Who misbehaved, and how."""
         return self._server.excluded
 
 

@@ -63,10 +63,12 @@ class PrivateTraining:
 
     @property
     def settings(self) -> PrivateSettings:
+        """What was asked for, and the noise multiplier that follows."""
         return self.chosen.settings
 
     @property
     def plan(self) -> RoundPlan:
+        """What every client of its rounds agrees to."""
         return self.chosen.plan
 
     @property

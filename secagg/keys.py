@@ -75,6 +75,7 @@ class Secret(_Hidden):
         self._secret: bytearray | None = bytearray(secret)
 
     def expose(self) -> bytes:
+        """The bytes themselves, for a computation and never to be kept.  Raises: BadParameters once erased."""
         if self._secret is None:
             raise BadParameters("this secret was erased; its round is over")
         return bytes(self._secret)
@@ -215,10 +216,12 @@ class Identity(_Hidden):
 
     @classmethod
     def fresh(cls) -> Self:
+        """A new identity, its key drawn from the operating system.  Raises: EntropyUnavailable."""
         return cls.from_seed(Seed.fresh())
 
     @classmethod
     def from_seed(cls, seed: Seed) -> Self:
+        """The identity whose Ed25519 key is this seed: the same for the same 32 bytes."""
         return cls(Ed25519PrivateKey.from_private_bytes(seed.expose()))
 
     def sign(self, message: bytes) -> bytes:

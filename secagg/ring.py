@@ -51,17 +51,21 @@ class Ring:
 
     @property
     def word_bits(self) -> int:
+        """Bits of the machine word that holds an element: 16, 32 or 64, at least `bits`."""
         return 16 if self.bits <= 16 else 32 if self.bits <= 32 else 64
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The unsigned numpy dtype of so many bits."""
         return np.dtype(f"<u{self.word_bits // 8}")
 
     @property
     def modulus(self) -> int:
+        """2^bits."""
         return 1 << self.bits
 
     def zeros(self, d: int) -> RingVector:
+        """d zeros of the ring, in its dtype."""
         return np.zeros(d, dtype=self.dtype)
 
     def check(self, x: RingVector) -> None:

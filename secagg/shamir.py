@@ -68,6 +68,7 @@ class Share:
 
     @classmethod
     def from_bytes(cls, x: int, data: bytes) -> Share:
+        """The share at point x whose value these 33 bytes hold, big-endian.  Raises: BadShare for other lengths."""
         if len(data) != SHARE_BYTES:
             raise BadShare(f"the share of holder {x} is {len(data)} bytes, not {SHARE_BYTES}")
         return cls(x, int.from_bytes(data, "big"))

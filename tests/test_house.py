@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -719,3 +720,24 @@ def test_every_public_name_resolves_and_the_type_checker_sees_the_same_ones(pack
     assert for_types == set(loaded.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = loaded.nothing
+
+
+def own_methods(kind: type) -> Iterator[str]:
+    """The names of what a class itself offers to be called or read."""
+    for name, found in vars(kind).items():
+        function = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
+        if not name.startswith("_") and inspect.isfunction(function):
+            yield name
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_and_method_says_what_it_is(package: str) -> None:
+    loaded = importlib.import_module(package)
+    named = {name: getattr(loaded, name) for name in loaded.__all__}
+    classes = {name: each for name, each in named.items() if inspect.isclass(each)}
+    spoken = classes | {name: each for name, each in named.items() if inspect.isfunction(each)}
+    silent = [name for name, each in spoken.items() if not each.__doc__]
+    for name, kind in classes.items():
+        silent += [f"{name}.{method}" for method in own_methods(kind) if not inspect.getdoc(getattr(kind, method))]
+    assert classes
+    assert silent == []

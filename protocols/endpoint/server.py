@@ -178,6 +178,7 @@ class Server(Hub, Reader):
 
     @property
     def agreement(self) -> Agreement:
+        """What the round that is open is about.  Raises: Misused before one is."""
         if self._agreement is None:
             raise Misused("no round is open: call open first")
         return self._agreement
