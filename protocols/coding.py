@@ -299,7 +299,7 @@ class Extras:
         Raises: WrongUpdate unless exactly the plan's metrics are given; NonFinite.
         """
         if set(metrics) != set(self.names):
-            raise WrongUpdate(f"submit exactly the metrics {list(self.names)}, got {sorted(metrics)}")
+            raise WrongUpdate(f"this round opens {list(self.names)}: submit these metrics, not {sorted(metrics)}")
         return tuple(_steps(name, metrics[name], enc) for name, enc in zip(self.names, self.encodings, strict=True))
 
     def words(self, weight: int, checksum: int, metrics: tuple[int, ...]) -> RingVector:
