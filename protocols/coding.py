@@ -269,7 +269,7 @@ def _reduced(ring: Ring, noisy: EncodedShare) -> Encoded:
 def require_equal_weight(weight: int) -> None:
     """Raises: WrongUpdate; a plan with noise promises the sensitivity of weight 1."""
     if weight != 1:
-        raise WrongUpdate(f"weight {weight}: with noise every client has weight 1")
+        raise WrongUpdate(f"weight {weight}: with noise every client has weight 1, submit without a weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +299,7 @@ class Extras:
         Raises: WrongUpdate unless exactly the plan's metrics are given; NonFinite.
         """
         if set(metrics) != set(self.names):
-            raise WrongUpdate(f"this round opens the metrics {list(self.names)}, got {sorted(metrics)}")
+            raise WrongUpdate(f"this round opens {list(self.names)}: submit these metrics, not {sorted(metrics)}")
         return tuple(_steps(name, metrics[name], enc) for name, enc in zip(self.names, self.encodings, strict=True))
 
     def words(self, weight: int, checksum: int, metrics: tuple[int, ...]) -> RingVector:

@@ -58,7 +58,7 @@ def checked_sums(
     if checksum != checksum_of(coding.ring, total):
         raise ImplausibleSum("the opened vector contradicts its checksum: discard it and open a new round")
     if not survivors <= weight_sum <= survivors * agreement.plan.max_weight:
-        raise ImplausibleSum(f"{survivors} clients cannot have a weight sum of {weight_sum}")
+        raise ImplausibleSum(f"{survivors} clients cannot have a weight sum of {weight_sum}: open a new round")
     if not extras.fits(metrics, weight_sum):
-        raise ImplausibleSum(f"a weight sum of {weight_sum} cannot have the metric sums {metrics}")
+        raise ImplausibleSum(f"a weight sum of {weight_sum} cannot have the metric sums {metrics}: open a new round")
     return weight_sum, metrics

@@ -184,7 +184,7 @@ class Layout:
             array.
         """
         if vector.shape != (self.length,):
-            raise WrongUpdate(f"expected {self.length} numbers, got shape {vector.shape}")
+            raise WrongUpdate(f"expected {self.length} numbers, got shape {vector.shape}: give a vector of this layout")
         arrays: dict[str, Any] = {}
         start = 0
         for slot in self.slots:
@@ -214,7 +214,7 @@ class Layout:
         Raises: as `flatten` and `unflatten`.
         """
         if mean.shape != (self.length,):
-            raise WrongUpdate(f"expected {self.length} numbers, got shape {mean.shape}")
+            raise WrongUpdate(f"expected {self.length} numbers, got shape {mean.shape}: give a mean of this layout")
         return self.unflatten(self.flatten(model).astype(np.float64) + mean, like=model)
 
     def _compare(self, found: Layout) -> None:
@@ -225,7 +225,7 @@ class Layout:
         got = {slot.name: slot for slot in found.slots if slot.name not in kept}
         if expected.keys() != got.keys():
             missing, extra = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
-            raise WrongUpdate(f"the update lacks arrays {missing} and has {extra} that the layout does not know")
+            raise WrongUpdate(f"submit the arrays of the agreed model: {missing} are missing, {extra} unknown")
         for name, slot in expected.items():
             if (slot.shape, slot.dtype) != (got[name].shape, got[name].dtype):
                 raise WrongUpdate(

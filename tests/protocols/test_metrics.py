@@ -107,7 +107,7 @@ def test_no_frame_of_a_client_holds_its_weight_or_a_metric_in_the_clear(row: str
 
 @pytest.mark.parametrize("metrics", [{}, {"loss": 1.0}, {"loss": 1.0, "accuracy": 0.5, "more": 1.0}, {"Loss": 1.0}])
 def test_exactly_the_agreed_metrics_are_submitted(metrics: Mapping[str, float]) -> None:
-    with pytest.raises(WrongUpdate, match="opens the metrics"):
+    with pytest.raises(WrongUpdate, match="submit these metrics, not"):
         secure_mean(UPDATES, PLAN, round=0, metrics=dict.fromkeys(UPDATES, metrics))
 
 

@@ -438,10 +438,10 @@ LAYOUT = Layout.of({"w": np.zeros((2, 3), np.float32), "b": np.zeros(3, np.float
 @pytest.mark.parametrize(
     ("update", "words"),
     [
-        ({"w": np.zeros((2, 3), np.float32)}, r"lacks arrays \['b'\] and has \[\]"),
+        ({"w": np.zeros((2, 3), np.float32)}, r"agreed model: \['b'\] are missing, \[\] unknown"),
         (
             {"w": np.zeros((2, 3), np.float32), "c": np.zeros(3, np.float32)},
-            r"lacks arrays \['b'\] and has \['c'\]",
+            r"agreed model: \['b'\] are missing, \['c'\] unknown",
         ),
         (
             {"w": np.zeros((3, 2), np.float32), "b": np.zeros(3, np.float32)},
