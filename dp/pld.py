@@ -2,7 +2,7 @@
 
     events -> pairs (dp.neighbours) -> laws on a mesh (dp.grid) -> composed (dp.spectrum) -> ends (dp.search)
 
-Sampled releases cost here what they cost; the Renyi accountant is 5 to 30 % of noise above. Releases on
+Sampled releases cost here what they cost; the Renyi accountant asks for more noise. Releases on
 everyone with Gaussian noise need no mesh: dp.gaussian has the closed form, and gives the answer here too.
 """
 
