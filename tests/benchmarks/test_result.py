@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +18,14 @@ from benchmarks.peers import PEERS
 from benchmarks.rows import Taken
 from benchmarks.showing import holds, result_of
 from benchmarks.suites import BESIDE, NEEDS_PEERS, ON_DEMAND, SUITES, modules_of, names, scaling, suite_of, utility
+from protocols.report.tables import finite
 from tests.benchmarks import kit
 
 KEYS = {
     *("version", "command", "suite", "effort", "date", "commit", "machine", "versions", "seconds", "modules"),
     *("scoreboard", "skipped", "failed", "rows"),
 }
-ROW_KEYS = {"suite", "case", "unit", "ours", "peer", "peer_name", "ratio", "limit", "judged", "passed", "note"} | {
+ROW_KEYS = {"suite", "case", "unit", "ours", "peer", "peer_name", "ratio", "limit", "judged", "passed", "note", "right"} | {
     f"{side}_{what}" for side in ("ours", "peer") for what in ("median", "repeats", "spread", "error")
 }
 
@@ -187,6 +189,36 @@ def test_a_training_is_read_from_its_case() -> None:
 def test_every_protocol_ends_in_the_model_of_the_ideal_functionality() -> None:
     pytest.importorskip("sklearn", reason="extra 'report' is not installed")
     assert all(utility.equal(protocol).passed for protocol in utility.PROTOCOLS)
+
+
+# --- what continuous integration makes of a small run ------------------------------------------------------------------
+
+
+def judged_small(tmp_path: Path, *rows: dict[str, object]) -> int:
+    result = {**kit.result((), ()), "skipped": [], "rows": [kit.row("clients", "x").to_dict(), *rows]}
+    (tmp_path / "rows.json").write_text(json.dumps(finite(result)), encoding="utf-8")
+    script = Path(command.__file__).parents[1] / ".ci" / "peers.py"
+    done = subprocess.run([sys.executable, script, tmp_path / "rows.json"], check=False, capture_output=True)
+    return done.returncode
+
+
+def test_a_small_run_is_fine_where_attacks_are_withstood_and_sums_are_right(tmp_path: Path) -> None:
+    right = replace(kit.row("servers", "y"), ours_error=1e-5).to_dict()
+    trained = replace(kit.row("compression", "z"), ours_error=0.3, error_limit=0.1).to_dict()
+    assert judged_small(tmp_path, right, trained, kit.ATTACK) == 0
+
+
+@pytest.mark.parametrize("suite", ["servers", "compression"])
+def test_a_small_run_whose_sum_is_no_number_is_wrong(suite: str, tmp_path: Path) -> None:
+    assert judged_small(tmp_path, replace(kit.row(suite, "y"), ours_error=float("nan")).to_dict()) == 1
+
+
+def test_a_small_run_whose_sum_is_far_off_is_wrong(tmp_path: Path) -> None:
+    assert judged_small(tmp_path, replace(kit.row("servers", "y"), ours_error=1e-3).to_dict()) == 1
+
+
+def test_a_small_run_in_which_an_attack_succeeds_is_wrong(tmp_path: Path) -> None:
+    assert judged_small(tmp_path, {**kit.ATTACK, "passed": False}) == 1
 
 
 # --- what is quoted -------------------------------------------------------------------------------------------------
