@@ -25,8 +25,9 @@ KEYS = {
     *("version", "command", "suite", "effort", "date", "commit", "machine", "versions", "seconds", "modules"),
     *("scoreboard", "skipped", "failed", "rows"),
 }
-ROW_KEYS = {"suite", "case", "unit", "ours", "peer", "peer_name", "ratio", "limit", "judged", "passed", "note", "right"} | {
-    f"{side}_{what}" for side in ("ours", "peer") for what in ("median", "repeats", "spread", "error")
+ROW_KEYS = {
+    *("suite", "case", "unit", "ours", "peer", "peer_name", "ratio", "limit", "judged", "right", "passed", "note"),
+    *(f"{side}_{what}" for side in ("ours", "peer") for what in ("median", "repeats", "spread", "error")),
 }
 
 
@@ -191,7 +192,7 @@ def test_every_protocol_ends_in_the_model_of_the_ideal_functionality() -> None:
     assert all(utility.equal(protocol).passed for protocol in utility.PROTOCOLS)
 
 
-# --- what continuous integration makes of a small run ------------------------------------------------------------------
+# --- what continuous integration makes of a small run ---------------------------------------------------------------
 
 
 def judged_small(tmp_path: Path, *rows: dict[str, object]) -> int:
