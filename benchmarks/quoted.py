@@ -41,6 +41,8 @@ def newest() -> dict[str, Any] | None:
     result: dict[str, Any] = json.loads(found[-1].read_text(encoding="utf-8"))
     if result["effort"] != "full":
         raise ValueError(f"{found[-1].name} is of a {result['effort']} run: full ones only are quoted")
+    if result["failed"]:
+        raise ValueError(f"{found[-1].name} is of a run that failed, which is not quoted: {result['failed']}")
     return result
 
 
