@@ -15,7 +15,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import machine, quoted, suites
 from benchmarks.measuring import Measured, measured
-from benchmarks.pages import with_table
+from benchmarks.pages import harmless, line_of, table, with_table
 from benchmarks.peers import PEERS
 from benchmarks.rows import Row, Taken
 from benchmarks.showing import holds, result_of
@@ -298,7 +298,18 @@ def test_the_page_has_every_row_of_the_suites_it_shows() -> None:
     made = quoted.figures(kit.result())
     shown = [row for row in kit.ROWS if row.suite not in quoted.NOT_IN_TABLES]
     assert shown
-    assert all(f"| {row.case} | {row.ours.least:.3g} {row.unit} |" in made for row in shown)
+    assert all(f"| {harmless(row.case)} | {row.ours.least:.3g} {row.unit} |" in made for row in shown)
+
+
+def test_a_hostile_name_is_no_markup_where_it_is_quoted() -> None:
+    assert kit.HOSTILE in json.dumps(kit.result(), ensure_ascii=False).replace('\\"', '"')
+    for made in (quoted.figures(kit.result()), quoted.section(kit.result()), table([kit.row("noise", kit.HOSTILE)])):
+        assert "<script>" not in made
+        assert "&lt;script>" in made
+
+
+def test_a_cell_stays_one_cell_of_one_line_and_a_limit_is_as_it_was() -> None:
+    assert line_of(["<= 0.5x", "a | b\nc", "<!-- x"]) == "| <= 0.5x | a \\| b c | &lt;!-- x |"
 
 
 def test_the_section_is_made_of_the_result_and_may_be_made_again() -> None:
