@@ -1,4 +1,5 @@
-"""Check that no suite was skipped whose peer every machine can have, and that none of their answers was wrong."""
+"""Check that no suite was skipped whose peer every machine can have, that none of their answers was wrong, and that
+this library withstood every attack: small runs judge neither by themselves."""
 
 import json
 import sys
@@ -11,9 +12,14 @@ TRAINED = {"compression"}
 
 
 def is_right(row: dict) -> bool:
-    """Whether the error that our side reports, if any, is within the row's own limit or that of sums."""
-    error, limit = row.get("ours_error"), row.get("error_limit")
-    return error is None or row["suite"] in TRAINED or error <= (SUMS_LIMIT if limit is None else limit)
+    """Whether the attack was withstood; of figures, whether the error is within the row's limit or that of sums."""
+    if row["suite"] == "attacks":
+        return row["passed"]
+    error, limit = row["ours_error"], row["error_limit"]
+    if row["suite"] in TRAINED:
+        # An error that is no number is null by now, as if there were none.
+        return error is not None or row["right"]
+    return row["right"] and (error is None or limit is not None or error <= SUMS_LIMIT)
 
 
 with open(sys.argv[1], encoding="utf-8") as file:

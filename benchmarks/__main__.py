@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from benchmarks import pages
 from benchmarks.machine import say
@@ -19,9 +20,17 @@ from benchmarks.measuring import measured
 from benchmarks.page import render
 from benchmarks.pages import RESULTS
 from benchmarks.peers.environments import prepare
+from benchmarks.rows import Row
 from benchmarks.showing import holds, result_of, rows_of, show
 from benchmarks.suites import BESIDE, modules_of, names
-from protocols.cli.bench import PAGE, RESULT, refusal_of
+from dp.errors import StorageRefused
+from dp.place import replacing
+from protocols.cli.bench import page_of, refusal_of
+
+# As any file that is made to be shown; what replaces another is its owner's alone until it is whole.
+READABLE = 0o644
+# As the shell tells of who was interrupted.
+INTERRUPTED = 130
 
 
 def arguments_of(words: list[str] | None) -> argparse.Namespace:
@@ -34,9 +43,8 @@ def arguments_of(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--page", type=Path, metavar="FILE", help="a page with plots; beside OUT unless given")
     parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="a file that receives the object as well")
     chosen = parser.parse_args(words)
-    for name, path, suffix in (("OUT", chosen.out, RESULT), ("--page", chosen.page, PAGE)):
-        if refusal := refusal_of(name, path, suffix):
-            parser.error(refusal)
+    if refusal := refusal_of(chosen.out, chosen.page, save=chosen.save, smoke=chosen.smoke):
+        parser.error(refusal)
     return chosen
 
 
@@ -49,18 +57,37 @@ def prepared(environments: Iterable[str]) -> None:
 
 
 def stored(path: Path | None, text: str) -> bool:
-    """Whether it is there; a full disk is named, and costs nothing of what else is told."""
+    """Whether it is there, as a whole; a full disk is named, and costs nothing of what else is told or was there."""
     try:
         if path is not None:
-            path.write_text(text, encoding="utf-8")
-    except OSError as wrong:
-        say(f"cannot write {path}: {wrong.strerror}")
+            with replacing(path) as file:
+                file.write(text.encode("utf-8"))
+            path.chmod(READABLE)
+    except StorageRefused as wrong:
+        say(str(wrong))
         return False
     return True
 
 
+def kept(result: dict[str, Any], rows: list[Row], kind: str) -> bool:
+    """Whether the result is among those that are quoted, and in the page that has its table."""
+    if not stored(RESULTS / f"{result['date'][:10]}-{kind}.json", json.dumps(result, indent=1) + "\n"):
+        return False
+    if kind in pages.PAGES:
+        pages.write(kind, rows)
+    return True
+
+
 def main(words: list[str] | None = None) -> int:
-    chosen = arguments_of(words)
+    try:
+        return told(arguments_of(words))
+    except KeyboardInterrupt:
+        say("interrupted: nothing more is written")
+        return INTERRUPTED
+
+
+def told(chosen: argparse.Namespace) -> int:
+    """Measures, writes and prints; the exit code."""
     modules = modules_of(chosen.suite, chosen.peers)
     if chosen.peers:
         prepared(BESIDE[module] for _, module in modules if module in BESIDE)
@@ -70,14 +97,10 @@ def main(words: list[str] | None = None) -> int:
         say("nothing was measured: add --peers where a suite stands beside other libraries alone")
     result = result_of(done, effort)
     text = json.dumps(result)
-    page = chosen.page or (None if chosen.out is None else chosen.out.with_suffix(PAGE))
+    page = page_of(chosen.out, chosen.page)
     written = stored(chosen.out, text + "\n") & stored(page, "" if page is None else render(result))
-    if chosen.save:
-        kind = "-".join(chosen.suite or ["peers" if chosen.peers else "own"])
-        kept = RESULTS / f"{result['date'][:10]}-{kind}.json"
-        kept.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        if kind in pages.PAGES:
-            pages.write(kind, rows_of(done))
+    if chosen.save and result["rows"]:
+        written &= kept(result, rows_of(done), "-".join(chosen.suite or ["peers" if chosen.peers else "own"]))
     if chosen.json:
         print(text)
     else:

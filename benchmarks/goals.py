@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from benchmarks.rows import Row, Taken
-from benchmarks.scoreboard import Goal, Wanted, ours, ratio, share, times
+from benchmarks.scoreboard import Goal, Wanted, ours, ratio, share, times, worst
 
 FLOWER, NVFLARE, OPENFHE = "Flower", "NVFlare", "OpenFHE"
 MILLION = "d = 1,000,000"
@@ -26,9 +28,9 @@ def rounding(case: str) -> Goal:
 
 
 def apart(rows: list[Row]) -> float:
-    """How many times the larger of our errors is the smaller."""
+    """How many times the larger of our errors is the smaller; no number where there is none to compare."""
     errors = [row.ours.least for row in rows]
-    return max(errors) / min(errors)
+    return worst(errors) / min(errors) if all(errors) else math.nan
 
 
 def whole_encrypted_round(rows: list[Row]) -> float:
@@ -43,7 +45,7 @@ def encrypted(client_takes: Taken, server_takes: Taken, opening: Taken) -> float
 
 def agreement(rows: list[Row]) -> float:
     """How far our epsilon is above what the peer's own laws give, relative."""
-    return max(float("inf") if row.ours_error is None else row.ours_error for row in rows)
+    return worst(math.inf if row.ours_error is None else row.ours_error for row in rows)
 
 
 GOALS = (

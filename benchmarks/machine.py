@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -57,14 +58,20 @@ def versions(environments: Iterable[str]) -> dict[str, Mapping[str, str]]:
 
 
 def commit() -> str | None:
-    """The commit that was measured, with a + where files differ from it; None outside of git."""
+    """The commit that was measured, with a + where files differ from it; None where git or a checkout is missing."""
+    if shutil.which("git") is None:
+        return None
     found = [
         subprocess.run(["git", *words], cwd=CHECKOUT, capture_output=True, text=True, check=False)
-        for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        for words in (("rev-parse", "--show-toplevel", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
     ]
     if any(one.returncode for one in found):
         return None
-    return found[0].stdout.strip() + ("+" if found[1].stdout.strip() else "")
+    top, head = found[0].stdout.splitlines()
+    # Unpacked inside of somebody's repository, that one's commit is not ours.
+    if Path(top).resolve() != CHECKOUT:
+        return None
+    return head + ("+" if found[1].stdout.strip() else "")
 
 
 def say(words: str) -> None:

@@ -66,19 +66,25 @@ def measured(modules: list[tuple[str, str]], effort: str) -> Iterator[Measured]:
 
 def found_by(module: str, effort: str) -> tuple[tuple[Judged, ...], tuple[str, ...], str]:
     """(rows, why some were skipped, how it failed) of one module."""
-    if module == "attacks":
-        verdicts = tuple(attacks.rows())
-        skipped = sorted({f"skipped attacks: {row.skipped}" for row in verdicts if row.skipped})
-        return verdicts, tuple(skipped), ""
     try:
+        if module == "attacks":
+            verdicts = tuple(map(attacks.VerdictRow.from_dict, told_here(module, effort)))
+            return verdicts, tuple(sorted({f"skipped attacks: {row.skipped}" for row in verdicts if row.skipped})), ""
         found = rows_beside(BESIDE[module], module, effort) if module in BESIDE else rows_here(module, effort)
     except subprocess.CalledProcessError as failure:
         return (), (), f"ended with code {failure.returncode}; what it said stands above"
+    except (IndexError, KeyError, TypeError, ValueError) as garbled:
+        return (), (), f"its last line is no list of rows: {garbled!r}"
     return ((), (str(found),), "") if isinstance(found, Skipped) else (tuple(found), (), "")
 
 
 def rows_here(module: str, effort: str) -> list[Row]:
     """The rows of a module that needs no peer.  Raises: CalledProcessError; its traceback is on stderr."""
+    return [Row.from_dict(plain) for plain in told_here(module, effort)]
+
+
+def told_here(module: str, effort: str) -> list[dict[str, Any]]:
+    """What a module tells as its last line, in a process of our interpreter.  Raises: CalledProcessError."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.peers", module, effort],
         cwd=CHECKOUT,
@@ -87,4 +93,5 @@ def rows_here(module: str, effort: str) -> list[Row]:
         check=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    return [Row.from_dict(plain) for plain in json.loads(done.stdout.splitlines()[-1])]
+    told: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return told

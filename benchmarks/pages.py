@@ -7,6 +7,8 @@ python -m benchmarks.learning                       results/learning.json, and t
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.rows import Row
@@ -23,7 +25,18 @@ HEAD = ("what travels", "upload, bytes per client and round", "of all of it", "a
 def table(rows: list[Row]) -> str:
     """The rows in Markdown: bytes, their share, and the share of right answers on both sides."""
     lines = [HEAD, ("---",) * len(HEAD), *map(cells, rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return "".join(f"{line_of(line)}\n" for line in lines)
+
+
+def line_of(cells: Iterable[str]) -> str:
+    """A line of a table. No text of a library or a machine ends a cell or a line, or becomes markup."""
+    return f"| {' | '.join(map(harmless, cells))} |"
+
+
+def harmless(text: str) -> str:
+    """As a reader of Markdown sees it; a < that begins no element stays, as in <= 0.5."""
+    one_line = " ".join(text.split()).replace("|", "\\|")
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", one_line)
 
 
 def cells(row: Row) -> tuple[str, ...]:

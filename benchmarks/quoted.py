@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import BEGIN, DOCS, END, RESULTS, with_table
+from benchmarks.pages import BEGIN, DOCS, END, RESULTS, harmless, line_of, with_table
 from benchmarks.peers import PEERS, pinned
 from benchmarks.peers.environments import name_of
 from benchmarks.scoreboard import Cell
@@ -41,6 +41,8 @@ def newest() -> dict[str, Any] | None:
     result: dict[str, Any] = json.loads(found[-1].read_text(encoding="utf-8"))
     if result["effort"] != "full":
         raise ValueError(f"{found[-1].name} is of a {result['effort']} run: full ones only are quoted")
+    if result["failed"]:
+        raise ValueError(f"{found[-1].name} is of a run that failed, which is not quoted: {result['failed']}")
     return result
 
 
@@ -58,8 +60,9 @@ def figures(result: Plain) -> str:
 def opening(result: Plain) -> Iterator[str]:
     about = result["machine"]
     when, minutes = result["date"][:10], result["seconds"] / 60
-    yield f"`secagg bench --peers`, {when}, {minutes:.0f} minutes on {about['cores']} cores of {about['processor']}"
-    yield f"({about['system'].partition(',')[0]}, Python {about['python']})."
+    processor, system = harmless(about["processor"]), harmless(about["system"].partition(",")[0])
+    yield f"`secagg bench --peers`, {when}, {minutes:.0f} minutes on {about['cores']} cores of {processor}"
+    yield f"({system}, Python {about['python']})."
     yield "Ours and the peer's took turns; ratios travel between machines, times do not."
     peers = ", ".join(
         f"{name} {version}"
@@ -101,7 +104,7 @@ def line(row: Plain) -> tuple[str, ...]:
 
 def table(head: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> Iterator[str]:
     for cells in (head, ("---",) * len(head), *lines):
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        yield line_of(cells)
 
 
 def with_section(text: str, made: str) -> str:

@@ -127,8 +127,10 @@ class Row:
 
     @property
     def right(self) -> bool:
-        """Whether our error is within its limit, where it has one."""
-        return self.error_limit is None or (self.ours_error is not None and self.ours_error <= self.error_limit)
+        """Whether our error is a number, and within its limit where it has one."""
+        if self.error_limit is None:
+            return self.ours_error is None or math.isfinite(self.ours_error)
+        return self.ours_error is not None and self.ours_error <= self.error_limit
 
     @property
     def passed(self) -> bool:
@@ -141,7 +143,9 @@ class Row:
             taken: Taken = plain[side]
             plain |= {side: taken.least, f"{side}_median": taken.median, f"{side}_repeats": taken.repeats}
             plain |= {f"{side}_spread": taken.spread}
-        return plain | {"ratio": self.ratio if math.isfinite(self.ratio) else None, "passed": self.passed}
+        # Told beside the error, which is null both where there is none and where it is no number.
+        judged = {"right": self.right, "passed": self.passed}
+        return plain | {"ratio": self.ratio if math.isfinite(self.ratio) else None} | judged
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Row:

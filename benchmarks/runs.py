@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -102,8 +103,13 @@ class Asked:
 
     @property
     def above(self) -> float:
-        """How far our answer is above the peer's, relative; 0 where it is below."""
-        return max(0.0, self.ours_answer / self.peer_answer - 1)
+        """How far our answer is above the peer's, relative; 0 where it is below, infinite where it is no number."""
+        return max(0.0, off) if math.isfinite(off := relative(self.ours_answer, self.peer_answer)) else math.inf
+
+
+def relative(answer: float, truth: float) -> float:
+    """How far an answer is from the truth, as a share of it; no number where the truth is none to share."""
+    return answer / truth - 1 if truth else math.nan
 
 
 def ask(run: Run, ours: Callable[[Run], float], peer: Callable[[Run], float], repeats: int) -> Asked:

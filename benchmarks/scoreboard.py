@@ -8,7 +8,7 @@ measure none of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -81,6 +81,10 @@ class Goal:
                 return Cell(self.row, self.against, "not measured", self.goal, None, f"there is no row {wanted}")
             found += matching
         value = self.figure(found)
+        if wrong := [row.case for row in found if not row.right]:
+            # However fast.
+            why = f"our answer is wrong: {', '.join(wrong)}"
+            return Cell(self.row, self.against, self.said(value), self.goal, False, why)
         # A figure that is no number has been measured, and is within no limit.
         passed = value <= self.limit
         return Cell(self.row, self.against, self.said(value), self.goal, passed, "" if passed else self.known)
@@ -108,13 +112,19 @@ def attacks_cell(verdicts: Sequence[dict[str, Any]]) -> Cell:
 # --- figures ----------------------------------------------------------------------------------------------------
 
 
+def worst(figures: Iterable[float]) -> float:
+    """The largest; no number as soon as one of them is none, which `max` would pass over."""
+    found = list(figures)
+    return math.nan if any(map(math.isnan, found)) else max(found)
+
+
 def ratio(rows: list[Row]) -> float:
     """ours / peer, the worst where there are several."""
-    return max(row.ratio for row in rows)
+    return worst(row.ratio for row in rows)
 
 
 def ours(rows: list[Row]) -> float:
-    return max(row.ours.least for row in rows)
+    return worst(row.ours.least for row in rows)
 
 
 def times(value: float) -> str:

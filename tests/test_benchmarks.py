@@ -37,6 +37,13 @@ def test_an_error_that_is_not_told_is_beyond_every_limit(error: float | None) ->
     assert not replace(ROW, ours_error=error, error_limit=1.0).passed
 
 
+@pytest.mark.parametrize("error", [float("nan"), float("inf")])
+def test_an_error_that_is_no_number_is_wrong_where_nothing_limits_it_and_is_told_as_wrong(error: float) -> None:
+    row = replace(ROW, ours_error=error)
+    assert not row.passed
+    assert row.to_dict()["right"] is False
+
+
 def test_the_gap_tells_a_law_from_one_with_two_percent_more_noise() -> None:
     from scipy.special import ndtr
 

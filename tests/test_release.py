@@ -24,6 +24,7 @@ from tools.release import (
 )
 from tools.release import tagged as tagging
 from tools.release.declared import CORE, Requirement
+from tools.release.environments import site_packages
 from tools.release.installed import Package
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,7 +101,9 @@ def test_a_workflow_pins_its_actions_and_calls_targets_that_there_are(workflow: 
     text, makefile = workflow.read_text(encoding="utf-8"), (ROOT / "Makefile").read_text(encoding="utf-8")
     used = re.findall(r"uses: (\S+)", text)
     assert used
-    assert [action for action in used if not re.fullmatch(r"[\w./-]+@(v\d+|release/v1|[0-9a-f]{40})", action)] == []
+    # A tag or a branch may be moved to other code; the commit may not. Which release it is stands behind it.
+    pinned = re.findall(r"uses: (\S+@[0-9a-f]{40})  # v\d+(?:\.\d+)+$", text, flags=re.MULTILINE)
+    assert pinned == used
     frameworks = re.findall(r"framework: \[(.*)\]", text)
     spelled = text.replace(
         "test-${{ matrix.framework }}", " ".join(f"test-{name}" for name in re.findall(r"\w+", "".join(frameworks)))
@@ -108,6 +111,25 @@ def test_a_workflow_pins_its_actions_and_calls_targets_that_there_are(workflow: 
     targets = {target for line in re.findall(r"run: make (.*)", spelled) for target in line.split()}
     assert targets
     assert [target for target in sorted(targets) if not re.search(rf"^{target}:", makefile, flags=re.MULTILINE)] == []
+
+
+def test_a_release_is_of_a_commit_on_main_and_only_its_last_jobs_may_write() -> None:
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    build, test, attest, publish = re.split(r"^  (?:build|test|attest|publish):\n", text, flags=re.MULTILINE)[1:]
+    assert 'git merge-base --is-ancestor "$GITHUB_SHA" origin/main' in build
+    assert "fetch-depth: 0" in build
+    assert ": write" not in build + test
+    assert "needs: [build, test]" in attest
+    assert re.findall(r"(\S+): write", publish) == ["id-token"]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_workflow_runs_foreign_code_with_rights_of_its_own(workflow: Path) -> None:
+    text = workflow.read_text(encoding="utf-8")
+    assert "pull_request_target" not in text
+    assert "workflow_run" not in text
+    checkouts = text.split("uses: actions/checkout@")[1:]
+    assert all("persist-credentials: false" in after.partition("- uses:")[0] for after in checkouts)
 
 
 # --- what is asked for, and why
@@ -199,6 +221,28 @@ def test_a_package_is_there_for_those_that_need_it_and_else_for_those_with_an_ex
     assert installed.needed_by([grid, page]) == {"plots": ("page",), "cluster": ("grid",)}
 
 
+def test_a_package_that_an_extra_holds_at_another_version_is_on_the_page() -> None:
+    core = [replace(SOMETHING, name="rich", version="14"), replace(SOMETHING, name="typer", version="0.25")]
+    beside = [core[0], replace(core[1], version="0.20"), replace(SOMETHING, name="flwr")]
+    lines = list(dependencies.rows("flower", beside, dependencies.versions(core)))
+    assert [line.split(" | ")[:2] for line in lines] == [["| flwr", "1.0"], ["| typer", "0.20"]]
+
+
+def test_an_environment_without_our_package_is_no_environment_without_packages(tmp_path: Path) -> None:
+    def put(name: str) -> None:
+        described = site_packages(tmp_path) / f"{name}-1.0.dist-info"
+        described.mkdir(parents=True)
+        (described / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n", encoding="utf-8")
+
+    with pytest.raises(ValueError, match="secagg is not installed in"):
+        installed.packages(tmp_path)
+    put("numpy")
+    with pytest.raises(ValueError, match="secagg is not installed in"):
+        installed.packages(tmp_path)
+    put("secagg")
+    assert [package.name for package in installed.packages(tmp_path)] == ["numpy"]
+
+
 # --- what archives hold
 
 SOURCE = ("secagg/__init__.py", "dp/x.py", "protocols/cli/app.py", "tests/test_x.py", "LICENSE", ".ci/run")
@@ -245,6 +289,29 @@ def test_builds_that_differ_in_a_byte_or_a_file_are_named() -> None:
     assert dist.differences({"a": b"1", "b": b"2"}, {"a": b"1", "b": b"2"}) == []
     assert dist.differences({"a": b"1", "b": b"2"}, {"a": b"1", "b": b"3"}) == ["b"]
     assert dist.differences({"a": b"1", "b": b"2"}, {"a": b"1"}) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("built", "kinds"),
+    [
+        (["a.whl", "a.tar.gz"], []),
+        ([], [".whl", ".tar.gz"]),
+        (["a.whl"], [".tar.gz"]),
+        (["a.whl", "b.whl", "a.tar.gz"], [".whl"]),
+    ],
+)
+def test_equal_builds_are_of_one_wheel_and_one_sdist(built: list[str], kinds: list[str]) -> None:
+    assert dist.lacking(built) == kinds
+
+
+def test_two_builds_of_nothing_are_no_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dist, "build", lambda circumstances, folder: {})
+    monkeypatch.setattr(dist, "differs_from_commit", lambda: False)
+    assert dist.main(tmp_path / "dist") == 1
+    assert "not one of each was built" in capsys.readouterr().out
+    assert not (tmp_path / "dist").exists()
 
 
 def test_the_two_builds_share_no_circumstance() -> None:

@@ -7,11 +7,13 @@ online        a further round, and epsilon after it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 from benchmarks.peers import autodp, dp_accounting, prv
 from benchmarks.rows import Effort, Row, Taken, alternate, faster, on_cores, timed
-from benchmarks.runs import MILLION, RUNS, UNIT, Asked, Run, ask, together, told_of
+from benchmarks.runs import MILLION, RUNS, UNIT, Asked, Run, ask, relative, together, told_of
+from benchmarks.scoreboard import worst
 from dp import Interval, RdpAccountant
 from dp.pld import PldAccountant
 
@@ -61,10 +63,14 @@ def equal_mesh(runs: tuple[Run, ...], repeats: int) -> Row:
 
 
 def above_its_law(asked: Asked) -> float:
-    """How far we are above what the peer should have said: near delta = 1e-9 its FFT loses the last digits."""
-    if asked.above <= LIMIT_ABOVE:
+    """How far we are above what the peer should have said: near delta = 1e-9 its FFT loses the last digits.
+
+    At one mesh nobody is far below either, unless wrong: then that is the distance.
+    """
+    if abs(relative(asked.ours_answer, asked.peer_answer)) <= LIMIT_ABOVE:
         return asked.above
-    return max(0.0, asked.ours_answer / dp_accounting.pld_epsilon_of_its_law(*asked.run.plain, MESH) - 1)
+    off = abs(relative(asked.ours_answer, dp_accounting.pld_epsilon_of_its_law(*asked.run.plain, MESH)))
+    return off if math.isfinite(off) else math.inf
 
 
 def intervals(runs: tuple[Run, ...], repeats: int) -> Iterator[Row]:
@@ -75,7 +81,7 @@ def intervals(runs: tuple[Run, ...], repeats: int) -> Iterator[Row]:
     ]
     slowest = max(asked, key=lambda one: one.ours.least)
     widest = max(runs, key=lambda run: width(interval(run)))
-    apart = max(apart_from_prv(run) for run in runs)
+    apart = worst(apart_from_prv(run) for run in runs)
     yield Row(
         suite="accounting",
         case=f"interval, slowest of {len(runs)} runs: {slowest.run}",
@@ -145,7 +151,7 @@ def online(run: Run, effort: Effort) -> Row:
         peer=taken_peer,
         limit=LIMIT_ROUND_SECONDS,
         judged="ours",
-        ours_error=max(0.0, answers[-1] / expected - 1),
+        ours_error=Asked(run, taken, taken_peer, answers[-1], expected).above,
         error_limit=WIDTH_SHARE,
         note="CPU seconds; error: epsilon above the peer's, relative",
     )
@@ -198,4 +204,4 @@ def width_of(lower: float, upper: float) -> float:
 def apart_from_prv(run: Run) -> float:
     """The distance between our interval and the peer's: at least one of them is wrong where it is not 0."""
     found, (lower, upper) = interval(run), prv.interval(*run.plain, PRV_ERROR)
-    return max(0.0, lower - found.upper, (found.lower or 0.0) - upper)
+    return worst((0.0, lower - found.upper, (found.lower or 0.0) - upper))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -52,6 +53,11 @@ class VerdictRow:
             "skipped": self.skipped,
             "passed": self.passed,
         }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> VerdictRow:
+        """The inverse of `to_dict`."""
+        return cls(Finding.from_dict(plain["ours"]), Finding.from_dict(plain["peer"]))
 
 
 def rows(checks: tuple[str, ...] = (), libraries: Iterable[Library] = LIBRARIES) -> Iterator[VerdictRow]:

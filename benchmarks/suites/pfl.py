@@ -11,6 +11,7 @@ other suites; what they change of a model is nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -60,13 +61,19 @@ def rows(effort: Effort) -> Iterator[Row]:
         suite="pfl",
         case=f"{case}: held-out digits missed",
         unit="of all",
-        ours=Taken.of(missed[0]),
+        ours=usual(missed[0]),
         peer_name=f"{pfl.TITLE}, SimulatedBackend",
-        peer=Taken.of(missed[1]),
+        peer=usual(missed[1]),
         limit=LIMIT_MISSED,
         judged="ours",
-        note="the least and the median of trainings with noise of other seeds",
+        note="the median of trainings with noise of other seeds",
     )
+
+
+def usual(missed: list[float]) -> Taken:
+    """To be compared by the median: the luckiest noise is nobody's figure."""
+    taken = Taken.of(missed)
+    return replace(taken, least=taken.median)
 
 
 def trained(dealt: Dealt, rounds: int, seed: int) -> Parameters:

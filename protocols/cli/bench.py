@@ -31,7 +31,10 @@ class SuiteName(StrEnum):
 
 
 RESULT, PAGE = ".json", ".html"
+# What stands in a file that the benchmarks wrote, and in no other of its kind.
+MARKS = {RESULT: '"command": "bench"', PAGE: "<title>What secure sums cost</title>"}
 CHECKOUT = Path(__file__).resolve().parents[2]
+KEPT = CHECKOUT / "benchmarks" / "results"
 
 
 def bench(
@@ -56,9 +59,8 @@ def bench(
             "pip install -c constraints.txt -e '.[report]'"
         )
     # As they are where it was typed; the benchmarks run in the checkout.
-    for name, path, suffix in (("OUT", out, RESULT), ("--page", page, PAGE)):
-        if refusal := refusal_of(name, path, suffix):
-            raise typer.BadParameter(refusal)
+    if refusal := refusal_of(out, page, save=save, smoke=smoke):
+        raise typer.BadParameter(refusal)
     words = [word for name in suite or () for word in ("--suite", name.value)]
     flags = {"--peers": peers, "--smoke": smoke, "--json": json, "--save": save}
     words += [flag for flag, wanted in flags.items() if wanted]
@@ -67,19 +69,45 @@ def bench(
     raise typer.Exit(run(words))
 
 
-def refusal_of(name: str, path: Path | None, suffix: str) -> str:
-    """Why nothing is written there: said before minutes of measuring, and before a ledger or a source is replaced."""
+def refusal_of(out: Path | None, page: Path | None, *, save: bool, smoke: bool) -> str:
+    """Why this is not measured: said before minutes of it, and before anything else than a result is replaced."""
+    if save and smoke:
+        return "--save keeps what documents quote, and a small run is quoted nowhere: leave out --smoke, or give OUT"
+    return out_of_place("OUT", out, RESULT) or out_of_place("the page (--page)", page_of(out, page), PAGE)
+
+
+def page_of(out: Path | None, page: Path | None) -> Path | None:
+    """Where the page goes, if anywhere."""
+    return page or (None if out is None else out.with_suffix(PAGE))
+
+
+def out_of_place(name: str, path: Path | None, suffix: str) -> str:
+    """Why nothing is written there."""
     if path is None:
         return ""
     if path.suffix != suffix:
         return f"{name} is {path}: its name must end in {suffix}, so that nothing else is overwritten"
     if path.is_dir() or not path.absolute().parent.is_dir():
         return f"{name} is {path}, which is no file that can be written: make its folder first"
+    if Path(os.path.realpath(path)).parent == KEPT:
+        return f"{name} is {path}, where documents quote from: --save keeps results there under their date"
     try:
         require_not_of_a_ledger(path)
+        if path.exists() and not is_ours(path, MARKS[suffix]):
+            return f"{name} is {path}, which no benchmark wrote: give another name, or remove it first"
     except LedgerError as refused:
         return f"{name}: {refused}"
+    except OSError as wrong:
+        return f"{name} is {path}, which cannot be looked at: {wrong.strerror}"
     return ""
+
+
+def is_ours(path: Path, mark: str) -> bool:
+    """Whether a regular file is empty, or of an earlier run."""
+    if not path.is_file():
+        return False
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return not text or mark in text
 
 
 def run(words: list[str]) -> int:

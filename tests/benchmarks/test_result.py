@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import quoted, suites
+from benchmarks import machine, quoted, suites
 from benchmarks.measuring import Measured, measured
-from benchmarks.pages import with_table
+from benchmarks.pages import harmless, line_of, table, with_table
 from benchmarks.peers import PEERS
-from benchmarks.rows import Taken
+from benchmarks.rows import Row, Taken
 from benchmarks.showing import holds, result_of
 from benchmarks.suites import BESIDE, NEEDS_PEERS, ON_DEMAND, SUITES, modules_of, names, scaling, suite_of, utility
+from protocols.report.tables import finite
 from tests.benchmarks import kit
 
 KEYS = {
     *("version", "command", "suite", "effort", "date", "commit", "machine", "versions", "seconds", "modules"),
     *("scoreboard", "skipped", "failed", "rows"),
 }
-ROW_KEYS = {"suite", "case", "unit", "ours", "peer", "peer_name", "ratio", "limit", "judged", "passed", "note"} | {
-    f"{side}_{what}" for side in ("ours", "peer") for what in ("median", "repeats", "spread", "error")
+ROW_KEYS = {
+    *("suite", "case", "unit", "ours", "peer", "peer_name", "ratio", "limit", "judged", "right", "passed", "note"),
+    *(f"{side}_{what}" for side in ("ours", "peer") for what in ("median", "repeats", "spread", "error")),
 }
 
 
@@ -130,10 +135,14 @@ def test_the_object_is_printed_and_kept_with_its_page(
         ["README.md"],
         ["run.ledger"],
         ["out.json", "--page", "out.json"],
+        ["--save", "--smoke"],
+        ["docs/privacy-report.schema.json"],
+        ["benchmarks/results/2026-11-27-peers.json"],
     ],
 )
 def test_wrong_use_ends_in_two_before_anything_is_measured(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(command, "measured")
+    monkeypatch.chdir(quoted.README.parent)
     with pytest.raises(SystemExit) as ended:
         command.main(words)
     assert ended.value.code == 2
@@ -146,14 +155,69 @@ def test_a_result_that_cannot_be_stored_is_told_all_the_same(
         command, "measured", lambda modules, effort: [Measured("masks", "masking", 1.0, (kit.ROWS[0],))]
     )
 
-    def full(path: Path, text: str, encoding: str) -> int:
+    def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    before = json.dumps(kit.result())
+    (tmp_path / "out.json").write_text(before, encoding="utf-8")
+    monkeypatch.setattr("os.fsync", full)
     assert command.main(["--smoke", "--json", str(tmp_path / "out.json")]) == 1
     out, err = capsys.readouterr()
     assert len(json.loads(out)["rows"]) == 1
     assert "out.json: No space left on device" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+    assert (tmp_path / "out.json").read_text(encoding="utf-8") == before
+
+
+def test_a_run_that_is_interrupted_says_so_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(modules: object, effort: str) -> list[Measured]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "measured", interrupted)
+    assert command.main(["--json", str(tmp_path / "out.json")]) == 130
+    assert capsys.readouterr() == ("", "interrupted: nothing more is written\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("rows", "kept"), [(kit.ROWS[:1], ["2026"]), ((), [])])
+def test_a_result_is_kept_under_its_date_where_there_is_one(
+    rows: tuple[Row, ...], kept: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    monkeypatch.setattr(command, "measured", lambda modules, effort: [Measured("masks", "masking", 1.0, rows)])
+    monkeypatch.setattr(command, "result_of", lambda done, effort: {**kit.result(rows, ()), "effort": effort})
+    command.main(["--suite", "masks", "--save"])
+    assert [path.name for path in tmp_path.iterdir()] == ["2026-01-02-masks.json" for _ in kept]
+
+
+def test_a_module_whose_last_line_is_no_list_of_rows_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said in ("", "goodbye", "5", "[{}]"):
+        monkeypatch.setattr(subprocess, "run", lambda *words, said=said, **how: SimpleNamespace(stdout=said))
+        for module in ("masking", "attacks"):
+            [found] = measured([("suite", module)], "smoke")
+            assert found.rows == ()
+            assert found.failed.startswith("its last line is no list of rows")
+
+
+def test_the_commit_is_told_of_this_checkout_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert re.fullmatch(r"[0-9a-f]{40}\+?", machine.commit() or "")
+    monkeypatch.setattr(machine, "CHECKOUT", tmp_path)
+    assert machine.commit() is None
+    # As an archive that was unpacked inside of another repository.
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    who = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    subprocess.run(["git", *who, "commit", "--quiet", "--allow-empty", "-m", "x"], cwd=tmp_path, check=True)
+    assert machine.commit() is not None
+    (tmp_path / "inside").mkdir()
+    monkeypatch.setattr(machine, "CHECKOUT", tmp_path / "inside")
+    assert machine.commit() is None
+
+
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert machine.commit() is None
 
 
 def test_a_spread_is_the_interquartile_range_and_none_of_one_figure() -> None:
@@ -189,6 +253,36 @@ def test_every_protocol_ends_in_the_model_of_the_ideal_functionality() -> None:
     assert all(utility.equal(protocol).passed for protocol in utility.PROTOCOLS)
 
 
+# --- what continuous integration makes of a small run ---------------------------------------------------------------
+
+
+def judged_small(tmp_path: Path, *rows: dict[str, object]) -> int:
+    result = {**kit.result((), ()), "skipped": [], "rows": [kit.row("clients", "x").to_dict(), *rows]}
+    (tmp_path / "rows.json").write_text(json.dumps(finite(result)), encoding="utf-8")
+    script = Path(command.__file__).parents[1] / ".ci" / "peers.py"
+    done = subprocess.run([sys.executable, script, tmp_path / "rows.json"], check=False, capture_output=True)
+    return done.returncode
+
+
+def test_a_small_run_is_fine_where_attacks_are_withstood_and_sums_are_right(tmp_path: Path) -> None:
+    right = replace(kit.row("servers", "y"), ours_error=1e-5).to_dict()
+    trained = replace(kit.row("compression", "z"), ours_error=0.3, error_limit=0.1).to_dict()
+    assert judged_small(tmp_path, right, trained, kit.ATTACK) == 0
+
+
+@pytest.mark.parametrize("suite", ["servers", "compression"])
+def test_a_small_run_whose_sum_is_no_number_is_wrong(suite: str, tmp_path: Path) -> None:
+    assert judged_small(tmp_path, replace(kit.row(suite, "y"), ours_error=float("nan")).to_dict()) == 1
+
+
+def test_a_small_run_whose_sum_is_far_off_is_wrong(tmp_path: Path) -> None:
+    assert judged_small(tmp_path, replace(kit.row("servers", "y"), ours_error=1e-3).to_dict()) == 1
+
+
+def test_a_small_run_in_which_an_attack_succeeds_is_wrong(tmp_path: Path) -> None:
+    assert judged_small(tmp_path, {**kit.ATTACK, "passed": False}) == 1
+
+
 # --- what is quoted -------------------------------------------------------------------------------------------------
 
 
@@ -204,7 +298,18 @@ def test_the_page_has_every_row_of_the_suites_it_shows() -> None:
     made = quoted.figures(kit.result())
     shown = [row for row in kit.ROWS if row.suite not in quoted.NOT_IN_TABLES]
     assert shown
-    assert all(f"| {row.case} | {row.ours.least:.3g} {row.unit} |" in made for row in shown)
+    assert all(f"| {harmless(row.case)} | {row.ours.least:.3g} {row.unit} |" in made for row in shown)
+
+
+def test_a_hostile_name_is_no_markup_where_it_is_quoted() -> None:
+    assert kit.HOSTILE in json.dumps(kit.result(), ensure_ascii=False).replace('\\"', '"')
+    for made in (quoted.figures(kit.result()), quoted.section(kit.result()), table([kit.row("noise", kit.HOSTILE)])):
+        assert "<script>" not in made
+        assert "&lt;script>" in made
+
+
+def test_a_cell_stays_one_cell_of_one_line_and_a_limit_is_as_it_was() -> None:
+    assert line_of(["<= 0.5x", "a | b\nc", "<!-- x"]) == "| <= 0.5x | a \\| b c | &lt;!-- x |"
 
 
 def test_the_section_is_made_of_the_result_and_may_be_made_again() -> None:
@@ -225,6 +330,9 @@ def test_only_full_results_are_quoted(tmp_path: Path, monkeypatch: pytest.Monkey
     assert quoted.newest() == kit.result()
     (tmp_path / "2026-01-03-peers.json").write_text(json.dumps({**kit.result(), "effort": "smoke"}), encoding="utf-8")
     with pytest.raises(ValueError, match="full ones only"):
+        quoted.newest()
+    (tmp_path / "2026-01-04-peers.json").write_text(json.dumps({**kit.result(), "failed": ["x: y"]}), encoding="utf-8")
+    with pytest.raises(ValueError, match="failed, which is not quoted"):
         quoted.newest()
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from benchmarks.goals import GOALS
-from benchmarks.rows import Row
+from benchmarks.rows import Row, Taken
+from benchmarks.runs import RUNS, Asked
 from benchmarks.scoreboard import Cell, Goal, Wanted, ratio, scoreboard, times
+from benchmarks.suites.accounting import above_its_law
 from tests.benchmarks.kit import ATTACK, row
 
 GOAL = Goal("seconds", "Flower", ">= 6 times less", (Wanted("clients", "3 masks*", "Flower*"),), ratio, 1 / 6, times)
@@ -32,6 +35,47 @@ def test_why_a_goal_is_missed_is_said_where_it_is_missed_alone() -> None:
 def test_the_worst_of_several_rows_is_judged() -> None:
     cell = GOAL.cell([measured(1.0, 60.0), measured(1.0, 2.0)])
     assert (cell.measured, cell.passed) == ("2 times less", False)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_figure_that_is_no_number_is_not_passed_over_among_others(place: int) -> None:
+    rows = [measured(1.0, 60.0)]
+    rows.insert(place, measured(1.0, 0.0))
+    assert GOAL.cell(rows).passed is False
+
+
+def test_a_goal_is_missed_by_a_wrong_answer_however_fast() -> None:
+    cell = GOAL.cell([replace(measured(1.0, 60.0), ours_error=0.2, error_limit=0.1)])
+    assert (cell.measured, cell.passed) == ("60 times less", False)
+    assert cell.why == "our answer is wrong: 3 masks, all"
+
+
+@pytest.mark.parametrize(
+    ("errors", "passed"), [((2.0, 2.0), True), ((2.0, 3.0), False), ((2.0, float("nan")), False), ((0.0, 0.0), False)]
+)
+def test_errors_are_equal_only_where_both_are_numbers(errors: tuple[float, float], passed: bool) -> None:
+    (goal,) = (goal for goal in GOALS if goal.against == "itself")
+    rows = [row("rounding", wanted.case, error) for wanted, error in zip(goal.wanted, errors, strict=True)]
+    assert goal.cell(rows).passed is passed
+
+
+@pytest.mark.parametrize(
+    ("ours", "above"), [(1.5, 0.5), (0.5, 0.0), (float("nan"), math.inf), (math.inf, math.inf), (-math.inf, math.inf)]
+)
+def test_an_epsilon_that_is_no_number_is_far_above_every_peer(ours: float, above: float) -> None:
+    assert Asked(RUNS[0], Taken.once(1.0), Taken.once(1.0), ours, 1.0).above == above
+
+
+@pytest.mark.parametrize(
+    ("ours", "error"),
+    [(1.0, 0.0), (1 - 5e-6, 0.0), (1.2, 0.2), (0.8, 0.2), (0.0, 1.0), (float("nan"), math.inf)],
+)
+def test_an_epsilon_far_below_the_peers_law_is_as_wrong_as_one_above(
+    ours: float, error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.peers.dp_accounting.pld_epsilon_of_its_law", lambda *told: 1.0)
+    found = above_its_law(Asked(RUNS[0], Taken.once(1.0), Taken.once(1.0), ours, 1.0))
+    assert found == pytest.approx(error)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ FENCE = re.compile(
     r"^(?P<indent> *)```(?P<head>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
+# What Markdown takes for a fence: of three or more, of tildes too, in quotes, behind tabs or a list's mark.
+ANY_FENCE = re.compile(r"^[ \t>]*(?:(?:[-*+]|\d+\.)[ \t]+)?(?:`{3,}|~{3,})", re.MULTILINE)
 TITLE = re.compile(r'title="([^"]+)"')
 
 
@@ -59,6 +61,13 @@ def blocks_of(text: str) -> tuple[Block, ...]:
         line = text.count("\n", 0, match.start("body")) + 1
         found.append(Block(language, title[1] if title else "", body, line))
     return tuple(found)
+
+
+def unread(text: str) -> list[int]:
+    """Lines on which a fence stands that opens or closes no block of the kind that is read: those would be skipped."""
+    # Line breaks stay, so that lines are counted as they are in the page.
+    left = FENCE.sub(lambda block: "\n" * block[0].count("\n"), text)
+    return [left.count("\n", 0, stray.start()) + 1 for stray in ANY_FENCE.finditer(left)]
 
 
 def page_of(path: str, text: str) -> Page:

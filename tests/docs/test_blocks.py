@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.page import ENVIRONMENTS, Page, blocks_of, page_of, pages
+from tests.docs.page import ENVIRONMENTS, ROOT, Page, blocks_of, page_of, pages, unread
 from tests.docs.running import PARSED, RUN, Command, commands_of, reading
 
 PAGES = pages()
@@ -34,6 +34,11 @@ def test_every_block_is_of_a_kind_that_is_run_or_read(page: Page) -> None:
     for block in page.blocks:
         known = block.language in RUN or block.language in PARSED
         assert known, f"{page.path}, line {block.line}: {block.language!r}; what is not run is ```text"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
+def test_no_block_is_fenced_in_a_way_that_is_not_read(page: Page) -> None:
+    assert unread((ROOT / page.path).read_text("utf-8")) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
@@ -100,6 +105,24 @@ def test_commands_keep_their_continuation_lines() -> None:
         Command("a \\\n    b", 2, "out"),
         Command("c", 0, None),
     ]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "````python\nx\n````\n",
+        "~~~python\nx\n~~~\n",
+        "> ```python\n> x\n> ```\n",
+        "- ```python\n  x\n  ```\n",
+        "\t```python\n\tx\n\t```\n",
+        "```python\nx\n  ```\n",
+        "```python\nx\n",
+    ],
+)
+def test_a_block_that_is_fenced_in_another_way_is_found_unread(page: str) -> None:
+    fine = "```text\nx\n```\n\n"
+    assert unread(fine) == []
+    assert unread(fine + page)[0] == 5
 
 
 def test_indented_blocks_lose_their_indent() -> None:

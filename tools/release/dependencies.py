@@ -40,12 +40,20 @@ def licence(package: Package) -> str:
     return declared
 
 
-def rows(extra: str, found: Iterable[Package], known: frozenset[str]) -> Iterator[str]:
-    """One line for each package that the core has not; those we ask for first."""
+Known = frozenset[tuple[str, str]]
+
+
+def versions(found: Iterable[Package]) -> Known:
+    """Which package in which version: beside an extra the core may have to take another."""
+    return frozenset((package.name, package.version) for package in found)
+
+
+def rows(extra: str, found: Iterable[Package], known: Known) -> Iterator[str]:
+    """One line for each package that the core has not in this version; those we ask for first."""
     direct = {one.name: reasons()[extra].get(one.name, "") for one in requirements()[extra]}
     parents = needed_by(found)
     for package in sorted(found, key=lambda package: (package.name not in direct, package.name)):
-        if package.name in known and package.name not in direct:
+        if (package.name, package.version) in known and package.name not in direct:
             continue
         why = direct.get(package.name) or "for " + ", ".join(parents.get(package.name, ())[:4])
         size = f"{package.megabytes:.1f}"
@@ -55,8 +63,8 @@ def rows(extra: str, found: Iterable[Package], known: frozenset[str]) -> Iterato
 def section(extra: str, environment: Path, core: Path) -> Iterator[str]:
     """Heading, table and sum of one environment.  Raises: Unclear."""
     found = packages(environment)
-    known = frozenset() if extra == CORE else frozenset(package.name for package in packages(core))
-    added = [package for package in found if package.name not in known]
+    known: Known = frozenset() if extra == CORE else versions(packages(core))
+    added = [package for package in found if (package.name, package.version) not in known]
     total = sum(package.megabytes for package in added)
     yield f"\n## {extra.capitalize() if extra == CORE else f'Extra `{extra}`'}\n"
     what = "packages" if extra == CORE else "more"

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,14 +78,23 @@ def differences(first: Mapping[str, bytes], second: Mapping[str, bytes]) -> list
     return sorted(name for name in {*first, *second} if first.get(name) != second.get(name))
 
 
+def lacking(built: Iterable[str]) -> list[str]:
+    """The kinds of archive of which there is not exactly one: two builds of nothing are equal as well."""
+    names = list(built)
+    return [kind for kind in (".whl", ".tar.gz") if sum(name.endswith(kind) for name in names) != 1]
+
+
 def main(destination: Path) -> int:
-    """0 when both builds agree, and hold what they should; what was built is then in the destination."""
+    """0 when both builds agree, and hold what they should, one of each; what was built is then in the destination."""
     if differs_from_commit():
         print("note: the last commit is built; what was changed here since is not in it", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         first, second = (build(circumstances, Path(folder)) for circumstances in CIRCUMSTANCES)
     if unequal := differences(first, second):
         print(f"not reproducible: {unequal}")
+        return 1
+    if kinds := lacking(first):
+        print(f"not one of each was built: {kinds}, {sorted(first)}")
         return 1
     destination.mkdir(parents=True, exist_ok=True)
     wrong = []

@@ -30,8 +30,14 @@ class Package:
 
 
 def packages(environment: Path) -> tuple[Package, ...]:
-    """All of an environment but ours, by name."""
-    found = (described(one) for one in distributions(path=[str(site_packages(environment))]))
+    """All of an environment but ours, by name.
+
+    Raises: ValueError where ours is not: then nobody looked where packages are, and finds none.
+    """
+    place = site_packages(environment)
+    found = [described(one) for one in distributions(path=[str(place)])]
+    if OURS not in {package.name for package in found}:
+        raise ValueError(f"{OURS} is not installed in {place}, so what it brings is not there either")
     return tuple(sorted((package for package in found if package.name != OURS), key=lambda package: package.name))
 
 

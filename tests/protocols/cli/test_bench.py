@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.page import render
 from benchmarks.suites import SUITES
-from protocols.cli.bench import SuiteName
+from protocols.cli.bench import KEPT, SuiteName
+from tests.benchmarks import kit
 from tests.command import Secagg, in_this_process
 from tests.dp.ledger_kit import write_rounds
 
@@ -79,6 +82,39 @@ def test_no_result_takes_the_place_of_a_ledger(secagg: Secagg, started: list[dic
     assert (told.code, told.json["error"]) == (2, "UsageError")
     assert "ledger" in told.json["message"]
     assert (tmp_path / "run.json").read_bytes() == before
+    assert started == []
+
+
+@pytest.mark.parametrize("words", [["data.json"], ["fine.json"], ["fine.json", "--page=notes.html"]])
+def test_what_no_benchmark_wrote_is_not_replaced(
+    words: list[str], secagg: Secagg, started: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    # Beside `fine.json` would be the page of that name.
+    files = {"data.json": '{"mine": 1}', "fine.html": "<title>Mine</title>", "notes.html": "mine"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    told = secagg("bench", *words, "--json")
+    assert (told.code, told.json["error"]) == (2, "UsageError")
+    assert "no benchmark wrote" in told.json["message"]
+    assert {name: (tmp_path / name).read_text(encoding="utf-8") for name in files} == files
+    assert started == []
+
+
+def test_what_a_benchmark_wrote_is_replaced(secagg: Secagg, started: list[dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "out.json").write_text(json.dumps(kit.result()), encoding="utf-8")
+    (tmp_path / "out.html").write_text(render(kit.result()), encoding="utf-8")
+    (tmp_path / "empty.json").touch()
+    assert [secagg("bench", name).code for name in ("out.json", "empty.json")] == [1, 1]
+    assert len(started) == 2
+
+
+def test_small_runs_are_not_kept_and_kept_ones_are_written_by_save_alone(
+    secagg: Secagg, started: list[dict[str, Any]]
+) -> None:
+    for words in (["--save", "--smoke"], [str(KEPT / "new.json")], [f"--page={KEPT / 'new.html'}"]):
+        told = secagg("bench", *words, "--json")
+        assert (told.code, told.json["error"]) == (2, "UsageError")
+        assert "--save" in told.json["message"]
     assert started == []
 
 
