@@ -337,7 +337,9 @@ class Ledger(Upkeep):
         record = history.records[seq]
         name = f"round {charge.round} of task {charge.task!r}"
         other = ConflictingCharge(
-            f"{name} was reserved with another event, cohort or context; give this release its own round", seq=seq
+            f"{name} was reserved with another event, cohort or context; give this release its own round, "
+            "and a run that begins anew its own task or another ledger",
+            seq=seq,
         )
         if record.charge != charge:
             raise other
