@@ -55,6 +55,11 @@ class Answer:
         listed = [f"- {key}\n" for key in self.always]
         return "".join([*listed, *(f"- {case.case}, {key}\n" for case in self.cases for key in case.keys)])
 
+    @property
+    def usual(self) -> set[str]:
+        """The names in the first case."""
+        return {key.name for key in (*self.always, *self.cases[0].keys)}
+
     def problems(self, values: Mapping[str, Any]) -> list[str]:
         """What of an object that the command printed is not as it is said here."""
         ways = [(*FIXED, *self.always, *case.keys) for case in self.cases]
@@ -214,7 +219,8 @@ KEYS: Mapping[str, Answer] = {
     "secagg bench": Answer(
         (
             *of(LIST, "suite"),
-            *of(TEXT, "effort", "date", "commit"),
+            *of(TEXT, "effort", "date"),
+            *if_any(TEXT, "commit"),
             *of(OBJECT, "machine", "versions"),
             *of(NUMBER, "seconds"),
             *of(OBJECTS, "modules", "scoreboard"),
@@ -278,6 +284,6 @@ EACH_WAY = f"Each protocol is an object of {', '.join(f'`{name}`' for name in PL
 EACH_WAY += "a list of objects of the same keys: the other ways to run it."
 
 
-def problems_of(values: Mapping[str, Any]) -> list[str]:
+def unlisted_in(values: Mapping[str, Any]) -> list[str]:
     """What of an object that some command printed is not on the page."""
     return KEYS[f"secagg {values['command']}"].problems(values)
