@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from protocols.cli.bench import SuiteName
 from protocols.party import Role
 from tools.site_pages.arrows import ROLES, moves_of, roles_of
 from tools.site_pages.checking import main as checked
 from tools.site_pages.checking import problems_of, well_formed
-from tools.site_pages.commands import commands, options_of
+from tools.site_pages.commands import commands, kind_in, options_of
 from tools.site_pages.commands import page as page_of_commands
 from tools.site_pages.docstrings import as_markdown
 from tools.site_pages.drawing import drawn
@@ -190,6 +191,12 @@ def test_every_key_stands_on_the_page_below_its_command() -> None:
         answer = KEYS[section.partition("`")[0]]
         listed = set(re.findall(r"^- (?:with[^,]*, )?`(\w+)`: ", section, re.MULTILINE))
         assert listed == {key.name for keys in (answer.always, *(case.keys for case in answer.cases)) for key in keys}
+
+
+@pytest.mark.parametrize("hint", [SuiteName, SuiteName | None, list[SuiteName], list[SuiteName] | None])
+def test_an_option_that_may_be_left_out_or_given_again_shows_what_it_takes(hint: object) -> None:
+    assert kind_in(hint) is SuiteName
+    assert "| `--suite masks or rounds or " in page_of_commands()
 
 
 FINE = {"version": 1, "command": "calibrate", "epsilon": 1.5, "steps": 3}

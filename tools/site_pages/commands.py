@@ -85,10 +85,15 @@ def spelled(part: Any, hint: Any) -> str:
         return str(part.metavar or part.name.upper())
     if part.is_flag:
         return ", ".join((*part.opts, *part.secondary_opts))
-    # Optional ones and lists of one kind are of that kind.
-    kind: type = next((inner for inner in (*get_args(hint), hint) if isinstance(inner, type)), hint)
+    kind = kind_in(hint)
     choices = " or ".join(str(choice.value) for choice in kind) if issubclass(kind, Enum) else ""
     return f"{', '.join(part.opts)} {choices or part.metavar or kind.__name__.upper()}"
+
+
+def kind_in(hint: Any) -> type:
+    """Optional ones and lists of one kind are of that kind."""
+    inner = [each for each in get_args(hint) if each is not type(None)]
+    return kind_in(inner[0]) if inner else hint
 
 
 def default_of(part: Any) -> str:

@@ -213,7 +213,7 @@ KEYS: Mapping[str, Answer] = {
         (
             When("without `--noise-multiplier`", of(NUMBER, "noise_multiplier")),
             When("without `--steps`", of(INTEGER, "steps")),
-            When("without `--sampling-rate`", of(NUMBER, "sampling_rate")),
+            When("without `--sampling-rate` and `--cohort`", of(NUMBER, "sampling_rate")),
         ),
     ),
     "secagg bench": Answer(
