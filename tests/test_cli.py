@@ -350,6 +350,7 @@ def test_the_demo_writes_where_it_says(secagg: Secagg, tmp_path: Path) -> None:
 def test_the_demo_without_noise_has_no_epsilon(secagg: Secagg) -> None:
     found = secagg(*call("demo", "--no-dp", "--iid", "--json", rounds="1")).json
     assert (found["epsilon"], found["delta"], found["ledger_tail"]) == (None, None, None)
+    assert unlisted_in(found) == []
     assert found["exact"] is True
 
 

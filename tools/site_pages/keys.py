@@ -114,9 +114,8 @@ ENDED = (*of(TRUTH, "ok"), *of(INTEGER, "entries"), *of(TEXT, "head"))
 HEAD = (*ENDED, *of(TEXT, "ledger_id", "signer", "signature"), *if_any(TEXT, "pin"))
 JUDGED = (
     *of(TRUTH, "ok"),
-    *of(INTEGER, "entries"),
+    *of(INTEGER, "entries", "erased"),
     *if_any(TEXT, "head", "randomness"),
-    *if_any(INTEGER, "erased"),
     *if_any(NUMBER, "epsilon_lower", "epsilon_upper"),
     PROBLEMS,
 )
@@ -163,7 +162,8 @@ KEYS: Mapping[str, Answer] = {
     "secagg demo": Answer(
         (
             *of(TEXT, "protocol"),
-            *of(NUMBER, "accuracy", "accuracy_plain", "epsilon", "epsilon_released", "delta"),
+            *of(NUMBER, "accuracy", "accuracy_plain"),
+            *if_any(NUMBER, "epsilon", "epsilon_released", "delta"),
             *of(INTEGER, "rounds", "lost_rounds"),
             *of(LIST, "survivors"),
             *of(INTEGER, "bytes_up_per_client"),
@@ -171,10 +171,13 @@ KEYS: Mapping[str, Answer] = {
             *of(TRUTH, "exact"),
             *of(INTEGER, "seen_bytes"),
             *if_any(NUMBER, "chi_square_p"),
-            *of(TEXT, "ledger_tail", "folder", "ledger_verdict"),
-            *of(TRUTH, "ledger_replayed"),
-            *of(TEXT, "report"),
-        )
+            *if_any(TEXT, "ledger_tail"),
+            *of(TEXT, "folder"),
+        ),
+        (
+            When("without `--no-dp`", (*of(TEXT, "ledger_verdict", "report"), *of(TRUTH, "ledger_replayed"))),
+            When("with `--no-dp`", ()),
+        ),
     ),
     "secagg simulate": Answer(
         (
@@ -201,7 +204,7 @@ KEYS: Mapping[str, Answer] = {
             *of(NUMBER, "dropout", "corrupt"),
             *of(INTEGER, "dimension", "bits"),
             *of(TEXT, "promise"),
-            *if_any(NUMBER, "exchange_seconds"),
+            *of(NUMBER, "exchange_seconds"),
             Key("protocols", (OBJECT,), ("pairwise", "oneshot", "ckks")),
         )
     ),
