@@ -198,7 +198,7 @@ KEYS: Mapping[str, Answer] = {
     ),
     "secagg plan": Answer(
         (
-            *if_any(TEXT, "recommended"),
+            *of(TEXT, "recommended"),
             *REASONS,
             *of(INTEGER, "clients"),
             *of(NUMBER, "dropout", "corrupt"),
