@@ -38,67 +38,13 @@ from protocols.simulate import Simulation
 from secagg.errors import EntropyUnavailable as NoEntropy
 from secagg.errors import SecaggError
 from tests.command import Ran, Secagg, in_this_process
+from tools.site_pages.keys import KEYS, PLANNED, unlisted_in
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = "from protocols.cli import main; main()"
 
-# --- what the pages promise: keys every reader may rely on, and what the command says besides
+# --- fine calls; their keys are those of tools/site_pages/keys.py
 
-PROMISED = {
-    "demo": {
-        "accuracy",
-        "accuracy_plain",
-        "epsilon",
-        "delta",
-        "rounds",
-        "survivors",
-        "bytes_up_per_client",
-        "seconds",
-        "exact",
-    },
-    "simulate": {
-        "exact",
-        "survivors",
-        "client_seconds_median",
-        "server_seconds",
-        "upload_bytes_per_client",
-        "rounds_trips",
-        "peak_rss_bytes",
-        "degree",
-        "threshold",
-        "modulus_bits",
-    },
-    "plan": {"recommended", "protocols"},
-    "epsilon": {"epsilon_lower", "epsilon_upper", "accountant", "epsilon_aggregator_view"},
-    "calibrate": {"noise_multiplier", "epsilon"},
-}
-BESIDES = {
-    "demo": {"protocol", "lost_rounds", "epsilon_released", "seen_bytes", "chi_square_p", "ledger_tail", "folder"}
-    | {"ledger_verdict", "ledger_replayed", "report"},
-    "simulate": {"protocol", "deterministic"},
-    "plan": {"reasons", "clients", "dropout", "corrupt", "dimension", "bits", "promise", "exchange_seconds"},
-    "epsilon": set(),
-    "calibrate": set(),
-}
-# Of each protocol of a plan, and of each other way to run it.
-PLANNED = {
-    "feasible",
-    "why",
-    "degree",
-    "threshold",
-    "min_cohort",
-    "modulus_bits",
-    "privacy_failure_log2",
-    "completion_failure_log2",
-    "upload_bytes_per_client",
-    "download_bytes_per_client",
-    "client_seconds",
-    "server_seconds",
-}
-PLANNED_BESIDES = {
-    *("promise", "graph", "mode", "committee", "holders", "way", "window", "quorum", "exchanges", "advice"),
-    *("upload_bytes_per_holder", "download_bytes_per_holder", "trusts", "survives", "round_exchanges", "round_seconds"),
-}
 FINE = {
     "demo": {"--clients": "8", "--rounds": "2", "--dropout": "0.15"},
     "simulate": {"--clients": "5", "--dim": "20", "--dropout": "0.2", "--seed": "3"},
@@ -152,14 +98,14 @@ def call(command: str, *more: str, **changed: str | None) -> list[str]:
 
 def test_every_command_is_tested_here() -> None:
     # `bench` measures for minutes, and has tests of its own.
-    assert {info.callback.__name__ for info in app.registered_commands if info.callback} == {*PROMISED, "bench"}
+    assert {info.callback.__name__ for info in app.registered_commands if info.callback} == {*FINE, "bench"}
 
 
 @pytest.mark.parametrize("command", sorted(FINE))
 def test_json_is_one_object_with_the_promised_keys_and_nothing_else(command: str, secagg: Secagg) -> None:
     ran = secagg(*call(command, "--json"))
     assert ran.code == 0
-    assert set(ran.json) == {"version", "command"} | PROMISED[command] | BESIDES[command]
+    assert unlisted_in(ran.json) == []
     assert ran.json["command"] == command
     # Only the demo says how far it is where nobody watches.
     assert ("round" in ran.err) if command == "demo" else (ran.err == "")
@@ -170,12 +116,12 @@ def test_the_table_shows_every_key_and_progress_stays_on_stderr(command: str, se
     ran = secagg(*call(command))
     assert ran.code == 0
     labels = {line.split("│")[1].strip() for line in ran.out.splitlines() if line.startswith("│")}
-    shown = PROMISED[command] | BESIDES[command]
+    shown = KEYS[f"secagg {command}"].usual
     if command == "plan":
         # Tables of their own; sentences stand below them, and nothing is said of half a ring where there is none, nor
         # of a round's duration where exchanges are not counted.
         sentences = {"way", "why", "trusts", "survives", "advice", "reasons"}
-        shown = (shown | PLANNED | PLANNED_BESIDES) - {"protocols", "window", "round_seconds"} - sentences
+        shown = (shown | set(PLANNED)) - {"protocols", "window", "round_seconds"} - sentences
     assert labels == {key.replace("_", " ") for key in shown}
     assert "without privacy" not in ran.out
     assert ("without privacy" in ran.err) if command == "demo" else (ran.err == "")
@@ -203,8 +149,8 @@ def test_a_plan_shows_both_adversaries_and_the_bytes_that_simulate_counts(secagg
     found = secagg(*call("plan", "--json", dropout="0", clients="9", bits="12")).json
     assert found["recommended"] == "pairwise"
     for shown in found["protocols"].values():
-        assert set(shown) == PLANNED | PLANNED_BESIDES | {"variants"}
-        assert all(set(variant) == PLANNED | PLANNED_BESIDES for variant in shown["variants"])
+        assert set(shown) == {*PLANNED, "variants"}
+        assert all(set(variant) == set(PLANNED) for variant in shown["variants"])
     shown = found["protocols"]["pairwise"]
     assert [(one["promise"], one["exchanges"]) for one in (shown, *shown["variants"])] == [
         ("active", 5),
@@ -231,12 +177,6 @@ def test_a_plan_shows_the_encrypted_sum_that_simulate_plays(secagg: Secagg) -> N
         assert played[name] == shown[name]
 
 
-ENCRYPTED_BESIDES = {
-    *("mode", "holders", "guard_bits", "smudging_log2", "residue_bytes", "binding", "weakness"),
-    *("holder_seconds_median", "download_bytes_per_holder"),
-}
-
-
 @pytest.mark.parametrize(
     ("mode", "holders", "binding", "said"),
     [
@@ -249,7 +189,7 @@ def test_simulate_plays_every_way_to_open_and_says_what_is_weak_about_it(
     mode: str, holders: int, binding: str | None, said: str, secagg: Secagg
 ) -> None:
     found = secagg(*call("simulate", "--json", protocol="ckks", mode=mode)).json
-    assert set(found) == {"version", "command"} | PROMISED["simulate"] | BESIDES["simulate"] | ENCRYPTED_BESIDES
+    assert unlisted_in(found) == []
     assert (found["mode"], found["holders"], found["binding"]) == (mode, holders, binding)
     assert (found["exact"], found["deterministic"], found["degree"]) == (True, True, None)
     assert str(found["weakness"]).startswith(said)
@@ -320,6 +260,7 @@ def test_a_plan_shows_the_one_shot_sum_that_simulate_plays(secagg: Secagg) -> No
     # Nothing is left to chance that corrupts, and JSON has no word for log2 of zero.
     assert (shown["privacy_failure_log2"], shown["completion_failure_log2"]) == (None, -36)
     played = secagg(*call("simulate", "--json", **options, dim="1000", protocol="oneshot")).json
+    assert unlisted_in(played) == []
     for name in ("degree", "threshold", "modulus_bits", "upload_bytes_per_client"):
         assert played[name] == shown[name]
     assert played["download_bytes_per_member"] == shown["download_bytes_per_holder"]
@@ -409,6 +350,7 @@ def test_the_demo_writes_where_it_says(secagg: Secagg, tmp_path: Path) -> None:
 def test_the_demo_without_noise_has_no_epsilon(secagg: Secagg) -> None:
     found = secagg(*call("demo", "--no-dp", "--iid", "--json", rounds="1")).json
     assert (found["epsilon"], found["delta"], found["ledger_tail"]) == (None, None, None)
+    assert unlisted_in(found) == []
     assert found["exact"] is True
 
 
@@ -463,10 +405,10 @@ def test_calibrate_solves_for_what_is_left_out(secagg: Secagg) -> None:
     noise = secagg(*call("calibrate", "--json", steps="200", sampling_rate="0.05", **asked)).json
     given = str(noise["noise_multiplier"])
     steps = secagg(*call("calibrate", "--json", noise_multiplier=given, sampling_rate="0.05", steps=None, **asked)).json
-    assert set(steps) == {"version", "command", "steps", "epsilon"}
+    assert unlisted_in(steps) == []
     assert steps["steps"] == 200
     rate = secagg(*call("calibrate", "--json", noise_multiplier=given, sampling_rate=None, steps="200", **asked)).json
-    assert set(rate) == {"version", "command", "sampling_rate", "epsilon"}
+    assert unlisted_in(rate) == []
     assert rate["sampling_rate"] == pytest.approx(0.05, rel=1e-4)
     assert max(noise["epsilon"], steps["epsilon"], rate["epsilon"]) <= 3
 
@@ -545,8 +487,8 @@ def test_extreme_budgets_have_an_answer_and_no_warning(extreme: dict[str, str], 
 def test_help_is_fine_and_no_command_is_not(secagg: Secagg) -> None:
     helped = secagg("--help")
     assert (helped.code, helped.err) == (0, "")
-    assert all(command in helped.out for command in PROMISED)
-    assert all(secagg(command, "--help").code == 0 for command in PROMISED)
+    assert all(command in helped.out for command in FINE)
+    assert all(secagg(command, "--help").code == 0 for command in FINE)
     empty = secagg()
     assert (empty.code, empty.err) == (2, "")
     assert "simulate" in empty.out

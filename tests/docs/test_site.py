@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from protocols.cli.bench import SuiteName
 from protocols.party import Role
 from tools.site_pages.arrows import ROLES, moves_of, roles_of
 from tools.site_pages.checking import main as checked
 from tools.site_pages.checking import problems_of, well_formed
-from tools.site_pages.commands import commands, options_of
+from tools.site_pages.commands import commands, kind_in, options_of
+from tools.site_pages.commands import page as page_of_commands
 from tools.site_pages.docstrings import as_markdown
 from tools.site_pages.drawing import drawn
+from tools.site_pages.keys import KEYS, unlisted_in
 from tools.site_pages.navigation import navigation
 from tools.site_pages.protocols import with_diagrams
 from tools.site_pages.reference import PAGES, home_of, public_names, reference
@@ -175,6 +178,45 @@ def test_a_command_that_does_not_exist_is_seen() -> None:
         ("audit magic", ["--x"]),
         ("plan", ["--nothing"]),
     ]
+
+
+def test_keys_are_listed_of_every_command_that_has_json_and_of_no_other() -> None:
+    assert set(KEYS) == {name for name, command in commands().items() if "--json" in options_of(command)}
+
+
+def test_every_key_stands_on_the_page_below_its_command() -> None:
+    _, *sections = re.split(r"^## `", page_of_commands(), flags=re.MULTILINE)
+    assert [section.partition("`")[0] for section in sections] == list(commands())
+    for section in sections:
+        answer = KEYS[section.partition("`")[0]]
+        listed = set(re.findall(r"^- (?:with[^,]*, )?`(\w+)`: ", section, re.MULTILINE))
+        assert listed == {key.name for keys in (answer.always, *(case.keys for case in answer.cases)) for key in keys}
+
+
+@pytest.mark.parametrize("hint", [SuiteName, SuiteName | None, list[SuiteName], list[SuiteName] | None])
+def test_an_option_that_may_be_left_out_or_given_again_shows_what_it_takes(hint: object) -> None:
+    assert kind_in(hint) is SuiteName
+    assert "| `--suite masks or rounds or " in page_of_commands()
+
+
+FINE = {"version": 1, "command": "calibrate", "epsilon": 1.5, "steps": 3}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"steps": 3.5}, {"steps": True}, {"epsilon": None}, {"more": 1}, {"sampling_rate": 0.5}]
+)
+def test_an_object_that_is_not_as_the_page_says_is_seen(changes: dict[str, object]) -> None:
+    assert unlisted_in(FINE) == []
+    assert unlisted_in(FINE | changes) != []
+
+
+def test_an_object_within_an_object_has_the_listed_keys_only() -> None:
+    values = {**FINE, "command": "ledger check"}
+    assert unlisted_in(values) != []
+    [problems] = [key for key in KEYS["secagg ledger show"].always if key.name == "problems"]
+    assert list(problems.problems([{"line": 1, "error": "Corrupt"}])) == []
+    assert list(problems.problems([{"line": 1}])) != []
+    assert list(problems.problems({"line": 1, "error": "Corrupt"})) != []
 
 
 # --- links and files ----------------------------------------------------------------------------------

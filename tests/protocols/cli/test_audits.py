@@ -22,9 +22,8 @@ from protocols.auditing import AuditReport, read_scores
 from protocols.report import progress
 from tests.command import Secagg, in_this_process
 from tests.dp.audit.audit_kit import gaussian_canaries
+from tools.site_pages.keys import unlisted_in
 
-PROMISED = {"version", "command", "ok", "claimed", "lower_bound", "confidence", "checks"}
-BESIDES = {"subject", "delta", "trials", "readings", "findings"}
 FINDING = Finding(
     audit="canary",
     subject="a sum",
@@ -70,11 +69,8 @@ FINE = {
 def test_json_has_the_promised_keys_and_nothing_else(command: str, secagg: Secagg, scores: Path) -> None:
     ran = secagg("audit", command, *FINE[command], "--json")
     assert (ran.code, ran.err) == (0, "")
-    assert set(ran.json) == PROMISED | BESIDES
+    assert unlisted_in(ran.json) == []
     assert (ran.json["command"], ran.json["ok"]) == (f"audit {command}", True)
-    assert all(set(check) == {"name", "passed", "value"} for check in ran.json["checks"])
-    assert all(set(reading) == {"name", "value"} for reading in ran.json["readings"])
-    assert all(set(each) == {"subject", "verdict", "claimed", "lower_bound"} for each in ran.json["findings"])
 
 
 @pytest.mark.parametrize("command", FINE)
