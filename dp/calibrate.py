@@ -213,21 +213,14 @@ def _last_above_zero(value: Callable[[int], float], low: int, high: int) -> int:
 
 
 def _exponent(holds: Callable[[Fraction], bool], what: str, budget: Budget) -> int:
-    """e with `holds` false at 2^e and true at 2^(e+1): ever farther from 1, then bisection."""
-    rising = not holds(Fraction(1))
-
-    def crossed(distance: int) -> bool:
-        return holds(Fraction(2) ** (distance if rising else -distance)) is rising
-
-    near, far = 0, 1
-    while not crossed(far):
-        if far == _FARTHEST:
+    """e with `holds` false at 2^e and true at 2^(e+1)."""
+    step = -1 if holds(Fraction(1)) else 1
+    exponent = 0
+    while holds(Fraction(2) ** (exponent + step)) == (step < 0):
+        exponent += step
+        if abs(exponent) >= _FARTHEST:
             raise Infeasible(
                 f"no {what} between 2^-{_FARTHEST} and 2^{_FARTHEST} meets epsilon {float(budget.epsilon)!r} "
                 f"at delta {float(budget.delta)!r}; allow more epsilon or delta, fewer steps or other parts"
             )
-        near, far = far, min(2 * far, _FARTHEST)
-    while far - near > 1:
-        middle = (near + far) // 2
-        near, far = (near, middle) if crossed(middle) else (middle, far)
-    return near if rising else -far
+    return exponent if step > 0 else exponent - 1
