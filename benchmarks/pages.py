@@ -49,7 +49,7 @@ def stored(suite: str) -> list[Row]:
 
     Raises: FileNotFoundError where there is none.
     """
-    found = sorted(RESULTS.glob(f"*-{suite}.json"))
+    found = sorted(RESULTS.glob(f"????-??-??-{suite}.json"))
     if not found:
         raise FileNotFoundError(f"no result of {suite} in {RESULTS}: python -m benchmarks --suite {suite} --save")
     return [Row.from_dict(plain) for plain in json.loads(found[-1].read_text(encoding="utf-8"))["rows"]]

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # What the page's environment must be able to import.
 ENVIRONMENTS = {"flower": "flwr", "nvflare": "nvflare", "pfl": "pfl"}
 FENCE = re.compile(
-    r"^(?P<indent> *)```(?P<head>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```$",
+    r"^(?P<indent> *)```(?P<head>[^\n`]*)\n(?P<body>.*?)^(?P=indent)`{3,}[ \t]*$",
     re.MULTILINE | re.DOTALL,
 )
 # What Markdown takes for a fence: of three or more, of tildes too, in quotes, behind tabs or a list's mark.

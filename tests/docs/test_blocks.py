@@ -125,6 +125,11 @@ def test_a_block_that_is_fenced_in_another_way_is_found_unread(page: str) -> Non
     assert unread(fine + page)[0] == 5
 
 
+@pytest.mark.parametrize("end", ["``` ", "````", "```\t"])
+def test_a_block_ends_at_whatever_markdown_ends_it(end: str) -> None:
+    assert [block.text for block in blocks_of(f"```text\none\n{end}\n\n```python\ntwo\n```\n")] == ["one\n", "two\n"]
+
+
 def test_indented_blocks_lose_their_indent() -> None:
     (block,) = blocks_of("1. so\n\n    ```python\n    if x:\n        y\n    ```\n")
     assert block.text == "if x:\n    y\n"
