@@ -512,7 +512,7 @@ WRONG_USE: list[tuple[list[str], set[str]]] = [
     *wrong("demo", "dropout", (*NO_NUMBER, "1.0001", "2"), PLAN),
     *wrong("demo", "seed", NO_NUMBER, USAGE),
     *wrong("demo", "protocol", ("", "ckks-2", "nan"), USAGE),
-    *wrong("demo", "dropout", ("0.6", "1"), {"BadPlan"}),
+    *wrong("demo", "dropout", ("0.6",), {"BadPlan"}),
     *wrong("demo", "rounds", ("1" + 30 * "0",), {"BadParameters"}),
     *wrong("simulate", "clients", (*NO_NUMBER, "0", "2", "100001"), USAGE),
     *wrong("simulate", "dim", (*NO_NUMBER, "0", "1e3"), USAGE),
@@ -991,3 +991,11 @@ def test_a_full_disk_behind_stdout_is_a_failure_with_a_name(as_json: list[str]) 
     assert ran.returncode == 1
     assert ran.stderr.startswith("OSError: ")
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("command", ["demo", "simulate", "plan"])
+@pytest.mark.parametrize("fraction", ["1", "1.5"])
+def test_a_dropout_of_everybody_is_wrong_use_of_every_command(secagg: Secagg, command: str, fraction: str) -> None:
+    told = secagg(*call(command, "--json", dropout=fraction))
+    assert (told.code, told.json["error"]) == (2, "UsageError")
+    assert "is not below 1" in told.json["message"]

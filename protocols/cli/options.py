@@ -82,6 +82,13 @@ class ViewName(StrEnum):
     COLLUDING = "colluding"
 
 
+def below_one(fraction: float) -> float:
+    """The fraction itself; typer's own ranges include their ends, and from nobody there is no sum."""
+    if not fraction < 1:
+        raise typer.BadParameter(f"{fraction:g} is not below 1: somebody must remain to be summed")
+    return fraction
+
+
 EngineChoice = Annotated[
     EngineName | None, typer.Option(help="with ckks: what encrypts, seal unless said; fft is the faster one")
 ]
@@ -92,7 +99,9 @@ ModeChoice = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON object on stdout")]
 Clients = Annotated[int, typer.Option(min=3, max=1024, help="number of clients")]
 ManyClients = Annotated[int, typer.Option(min=3, max=100_000, help="number of clients")]
-Dropout = Annotated[float, typer.Option(min=0, max=1, help="fraction of clients that vanish in a round, below 1")]
+Dropout = Annotated[
+    float, typer.Option(min=0, callback=below_one, help="fraction of clients that vanish in a round, below 1")
+]
 Bits = Annotated[int, typer.Option(min=2, max=24, help="precision of one coordinate")]
 Delta = Annotated[str, typer.Option(help="failure probability of the guarantee", metavar="NUMBER")]
 SamplingRate = Annotated[
