@@ -1,7 +1,7 @@
 """`python -m benchmarks.quoted`: what the newest full result beside peers says, where it is quoted.
 
     secagg bench --peers --save        benchmarks/results/<date>-peers.json, half an hour on a quiet machine
-    python -m benchmarks.quoted      the goals into README's section "Measured", every figure into the page
+    python -m benchmarks.quoted        the goals into README's section "Measured", every figure into the page
 
 Everything in the section up to the next one is replaced, and the page between its marks: nothing there is by hand.
 """
@@ -35,7 +35,7 @@ def newest() -> dict[str, Any] | None:
 
     Raises: ValueError for one that was not measured in full, which nobody may quote.
     """
-    found = sorted(RESULTS.glob("*-peers.json"))
+    found = sorted(RESULTS.glob("????-??-??-peers.json"))
     if not found:
         return None
     result: dict[str, Any] = json.loads(found[-1].read_text(encoding="utf-8"))
@@ -43,6 +43,8 @@ def newest() -> dict[str, Any] | None:
         raise ValueError(f"{found[-1].name} is of a {result['effort']} run: full ones only are quoted")
     if result["failed"]:
         raise ValueError(f"{found[-1].name} is of a run that failed, which is not quoted: {result['failed']}")
+    if missing := [cell["row"] for cell in result["scoreboard"] if cell["passed"] is None]:
+        raise ValueError(f"{found[-1].name} did not measure every goal, and is not quoted: {missing}")
     return result
 
 

@@ -101,8 +101,6 @@ def main() -> None:
         fail_despite_stdout(show, command, error)
         code = REFUSED
     except typer.Abort:
-        # Only a ledger remembers what was begun.
-        charged = "" if command == "bench" else "; rounds already charged stay charged"
-        show.failure(command, "Aborted", f"stopped by the user{charged}")
+        show.failure(command, "Aborted", "stopped by the user; rounds that a ledger was charged for stay charged")
         code = REFUSED
     sys.exit(code if isinstance(code, int) else 0)

@@ -323,14 +323,18 @@ def test_the_section_is_made_of_the_result_and_may_be_made_again() -> None:
 def test_only_full_results_are_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quoted, "RESULTS", tmp_path)
     assert quoted.newest() is None
-    (tmp_path / "2026-01-02-peers.json").write_text(json.dumps(kit.result()), encoding="utf-8")
-    assert quoted.newest() == kit.result()
-    (tmp_path / "2026-01-03-peers.json").write_text(json.dumps({**kit.result(), "effort": "smoke"}), encoding="utf-8")
-    with pytest.raises(ValueError, match="full ones only"):
-        quoted.newest()
-    (tmp_path / "2026-01-04-peers.json").write_text(json.dumps({**kit.result(), "failed": ["x: y"]}), encoding="utf-8")
-    with pytest.raises(ValueError, match="failed, which is not quoted"):
-        quoted.newest()
+    judged = [cell for cell in kit.result()["scoreboard"] if cell["passed"] is not None]
+    full = {**kit.result(), "scoreboard": judged}
+    (tmp_path / "2026-01-02-peers.json").write_text(json.dumps(full), encoding="utf-8")
+    assert quoted.newest() == full
+    for day, change, why in (
+        (3, {"effort": "smoke"}, "full ones only"),
+        (4, {"failed": ["x: y"]}, "failed, which is not quoted"),
+        (5, {"scoreboard": kit.result()["scoreboard"]}, "did not measure every goal"),
+    ):
+        (tmp_path / f"2026-01-0{day}-peers.json").write_text(json.dumps({**full, **change}), encoding="utf-8")
+        with pytest.raises(ValueError, match=why):
+            quoted.newest()
 
 
 def test_the_peers_are_named_and_not_what_they_are_measured_with() -> None:
