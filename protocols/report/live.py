@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.live import Live
 from rich.table import Table
 
-from protocols.learning.demo import Demo, DemoResult, DemoRound, DemoStart
+from protocols.learning.demo import LEDGER, Demo, DemoResult, DemoRound, DemoStart
 from protocols.report.privacy.words import counted
 from protocols.report.tables import NOTES
 
@@ -29,7 +31,7 @@ def follow(steps: Iterator[DemoStart | DemoRound | DemoResult], settings: Demo) 
     for column in ("round", "survivors", "accuracy", "without privacy", "epsilon spent", "kB up", "exact"):
         table.add_column(column, justify="right")
     result: DemoResult | None = None
-    with lines_of_their_own(), Live(table, console=NOTES, refresh_per_second=4):
+    with interruption_told(start, settings), lines_of_their_own(), Live(table, console=NOTES, refresh_per_second=4):
         for step in steps:
             if isinstance(step, DemoRound):
                 table.add_row(*row_of(step))
@@ -37,9 +39,33 @@ def follow(steps: Iterator[DemoStart | DemoRound | DemoResult], settings: Demo) 
                 result = step
     if result is None:
         raise RuntimeError("the demo ended without a result")
-    for line in closing_words(result):
+    for line in (*closing_words(result), *spent_words(start, result)):
         NOTES.print(line, markup=False, highlight=False)
     return result
+
+
+@contextmanager
+def interruption_told(start: DemoStart, settings: Demo) -> Iterator[None]:
+    """Whoever stops a run is told where it lies and what comes next; the interruption goes on its way."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for line in stopped_words(start, settings):
+            NOTES.print(line, markup=False, highlight=False)
+        raise
+
+
+def stopped_words(start: DemoStart, settings: Demo) -> Iterator[str]:
+    """Where a stopped run lies, and the two ways on: the training cannot be resumed, its ledger can."""
+    yield f"stopped: the rounds so far and their model are kept in {start.folder}"
+    if settings.private:
+        ledger = settings.ledger or Path(start.folder) / LEDGER
+        yield (
+            f"to train anew on the same account: secagg demo --ledger {shlex.quote(str(ledger))}; without --ledger the "
+            "next run opens an account of its own"
+        )
+    else:
+        yield "the same command begins anew, in a folder of its own"
 
 
 @contextmanager
@@ -59,6 +85,15 @@ def opening_words(start: DemoStart) -> Iterator[str]:
         yield (
             f"the ledger has spent epsilon {start.epsilon:.3f} in earlier runs: the training begins anew, and what its "
             "rounds cost comes on top"
+        )
+
+
+def spent_words(start: DemoStart, result: DemoResult) -> Iterator[str]:
+    """How a continued ledger's epsilon came about; nothing for a ledger of this run's own."""
+    if start.epsilon and result.epsilon is not None:
+        yield (
+            f"epsilon of the ledger for the aggregator: {start.epsilon:.3f} before, {result.epsilon - start.epsilon:.3f} "
+            f"added by this run, {result.epsilon:.3f} in total; pins of earlier runs hold, as they tell of its beginning"
         )
 
 

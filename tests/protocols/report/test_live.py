@@ -10,7 +10,7 @@ import pytest
 
 from protocols.errors import BadPlan
 from protocols.learning.demo import Demo, DemoResult, DemoRound, DemoStart
-from protocols.report.live import closing_words, follow, opening_words, row_of
+from protocols.report.live import closing_words, follow, opening_words, row_of, spent_words, stopped_words
 
 SETTINGS = Demo(
     protocol="pairwise",
@@ -144,3 +144,28 @@ def test_without_privacy_neither_epsilon_nor_ledger_is_mentioned() -> None:
 def test_when_every_round_was_lost_the_words_say_so() -> None:
     lost = dataclasses.replace(RESULT, chi_square_p=None, seen_bytes=0, exact=False)
     assert next(closing_words(lost)).startswith("no round ended in a sum")
+
+
+def test_a_continued_ledger_says_what_was_before_what_this_run_added_and_the_total() -> None:
+    start, result = dataclasses.replace(START, epsilon=1.25), dataclasses.replace(RESULT, epsilon=3.5)
+    (line,) = spent_words(start, result)
+    assert "1.250 before, 2.250 added by this run, 3.500 in total" in line
+    assert list(spent_words(dataclasses.replace(START, epsilon=0.0), result)) == []
+
+
+def test_an_interrupted_run_names_its_folder_and_the_ledger_to_go_on_with(capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped() -> Iterator[DemoStart | DemoRound | DemoResult]:
+        yield START
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        follow(stopped(), SETTINGS)
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"kept in {START.folder}" in told
+    assert "secagg demo --ledger" in told
+
+
+def test_an_interrupted_run_without_noise_has_no_ledger_to_go_on_with() -> None:
+    words = " ".join(stopped_words(START, dataclasses.replace(SETTINGS, private=False, ledger=None)))
+    assert START.folder in words
+    assert "--ledger" not in words
