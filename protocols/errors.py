@@ -22,6 +22,7 @@ Anything else that escapes from this package is a bug of ours.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -51,14 +52,33 @@ class WrongUpdate(Misused):
     """The model update is empty or does not fit the agreed layout: submit the layout named in the message."""
 
 
+def installed_from() -> str | None:
+    """What pip noted when it was given a folder, a file or an address; None after an install by name.
+
+    A source tree that was never installed is a checkout, and answers as one.
+    """
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        return distribution("secagg").read_text("direct_url.json")
+    except PackageNotFoundError:
+        return '{"dir_info": {}}'
+
+
+def install_line(extra: str, origin: str | None) -> str:
+    """The line that adds an extra: by name only to what came by name, since no index may have this package."""
+    if origin is None:
+        return f"pip install 'secagg[{extra}]'"
+    if "dir_info" in json.loads(origin):
+        return f"in the checkout, pip install -c constraints.txt -e '.[{extra}]'"
+    return f"pip install 'secagg[{extra}] @ {json.loads(origin)['url']}'"
+
+
 class MissingExtra(Misused):
     """An optional part is not installed; the message carries the line that installs it."""
 
     def __init__(self, extra: str) -> None:
-        super().__init__(
-            f"this needs the extra {extra!r}: pip install 'secagg[{extra}]', in a checkout "
-            f"pip install -c constraints.txt -e '.[{extra}]'"
-        )
+        super().__init__(f"this needs the extra {extra!r}: {install_line(extra, installed_from())}")
         self.extra = extra
 
 

@@ -91,9 +91,10 @@ def opening_words(start: DemoStart) -> Iterator[str]:
 def spent_words(start: DemoStart, result: DemoResult) -> Iterator[str]:
     """How a continued ledger's epsilon came about; nothing for a ledger of this run's own."""
     if start.epsilon and result.epsilon is not None:
+        added = result.epsilon - start.epsilon
         yield (
-            f"epsilon of the ledger for the aggregator: {start.epsilon:.3f} before, {result.epsilon - start.epsilon:.3f} "
-            f"added by this run, {result.epsilon:.3f} in total; pins of earlier runs hold, as they tell of its beginning"
+            f"epsilon of the ledger for the aggregator: {start.epsilon:.3f} before, {added:.3f} added by this run, "
+            f"{result.epsilon:.3f} in total; pins of earlier runs still hold, as they vouch for its beginning"
         )
 
 

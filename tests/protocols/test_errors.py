@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
@@ -17,6 +18,8 @@ from protocols.errors import (
     RoundLost,
     TooFewClients,
     blame,
+    install_line,
+    installed_from,
 )
 from secagg import errors as pure
 
@@ -65,8 +68,35 @@ def test_a_shortage_says_how_many_where_and_whom_to_leave_out() -> None:
 
 
 def test_a_missing_extra_carries_the_line_that_installs_it() -> None:
-    assert "pip install 'secagg[report]'" in str(MissingExtra("report"))
-    assert MissingExtra("report").extra == "report"
+    error = MissingExtra("report")
+    assert install_line("report", installed_from()) in str(error)
+    assert error.extra == "report"
+
+
+@pytest.mark.parametrize(
+    ("origin", "line"),
+    [
+        (None, "pip install 'secagg[torch]'"),
+        (
+            '{"dir_info": {"editable": true}, "url": "file:///home/me/secagg"}',
+            "in the checkout, pip install -c constraints.txt -e '.[torch]'",
+        ),
+        (
+            '{"archive_info": {}, "url": "file:///tmp/secagg-0.1.0-py3-none-any.whl"}',
+            "pip install 'secagg[torch] @ file:///tmp/secagg-0.1.0-py3-none-any.whl'",
+        ),
+    ],
+)
+def test_the_line_that_installs_fits_where_the_package_came_from(origin: str | None, line: str) -> None:
+    assert install_line("torch", origin) == line
+
+
+def test_a_source_tree_that_was_never_installed_is_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.distribution", nowhere)
+    assert "in the checkout" in str(MissingExtra("torch"))
 
 
 BRIDGE = {

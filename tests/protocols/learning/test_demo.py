@@ -410,7 +410,7 @@ def test_without_scikit_learn_the_extra_is_named_with_its_install_line(
 
     monkeypatch.delitem(sys.modules, "sklearn.datasets", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Blocked(), *sys.meta_path])
-    with pytest.raises(MissingExtra, match=r"pip install 'secagg\[report\]'") as missing:
+    with pytest.raises(MissingExtra, match=r"pip install .*\[report\]'") as missing:
         played(small(tmp_path))
     assert missing.value.extra == "report"
     assert list(tmp_path.iterdir()) == []
