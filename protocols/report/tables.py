@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Any, Protocol
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -127,12 +128,22 @@ def show_records(out: Console, key: str, records: Any) -> None:
     """One line for each record, one column for each name that any of them has."""
     columns = list(dict.fromkeys(name for record in records for name in record))
     table = Table(title=label_of(key))
-    for name in columns:
+    least = [longest_word(name, records) for name in columns]
+    # Where not even the longest words fit, each column gives way as it can.
+    fits = sum(least) + 3 * len(least) + 1 <= out.width
+    for name, width in zip(columns, least, strict=True):
         numbers = all(isinstance(record.get(name), int | float | None) for record in records)
-        table.add_column(label_of(name), justify="right" if numbers else "left", overflow="fold")
+        justify: JustifyMethod = "right" if numbers else "left"
+        table.add_column(label_of(name), justify=justify, overflow="fold", min_width=width if fits else None)
     for record in records:
         table.add_row(*(Text(shown(name, record.get(name))) for name in columns))
     out.print(table)
+
+
+def longest_word(name: str, records: Any) -> int:
+    """How wide a column must be for no word in it to be broken."""
+    cells = (label_of(name), *(shown(name, record.get(name)) for record in records))
+    return max((cell_len(word) for cell in cells for word in cell.split()), default=1)
 
 
 def show_variants(out: Console, name: str, record: Mapping[str, Any]) -> None:

@@ -165,3 +165,16 @@ def test_a_list_of_records_has_a_table_of_its_own_with_every_name_and_value(
 @pytest.mark.parametrize("value", [[], [1, 2], "text", [{"a": 1}, 2], {"a": 1}, None])
 def test_anything_else_is_no_list_of_records(value: object) -> None:
     assert not are_records(value)
+
+
+def test_no_word_is_broken_where_all_of_them_fit_on_eighty_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    what = "the released histogram is statistically indistinguishable from what the law says of it"
+    check = {"name": "discrete gaussian", "passed": True, "value": 0.5, "bound": 0.333333, "what": what}
+    TextOutput().result("audit", {"checks": [check, check]})
+    out = capsys.readouterr().out
+    words = {word for line in out.splitlines() for word in line.replace("│", " ").split()}
+    assert set(what.split()) | {"discrete", "gaussian", "0.333333"} <= words
+    assert max(map(len, out.splitlines())) <= 80
