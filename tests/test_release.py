@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tarfile
 import tomllib
@@ -21,6 +22,7 @@ from tools.release import (
     dist,
     installed,
     licences,
+    sbom,
 )
 from tools.release import tagged as tagging
 from tools.release.declared import CORE, Requirement
@@ -179,6 +181,8 @@ def test_a_requirement_of_another_form_is_refused(line: str) -> None:
         (replace(SOMETHING, expression="", licence="Apache 2.0"), "Apache-2.0"),
         (replace(SOMETHING, expression="", licence="Apache-2.0 OR BSD-3-Clause"), "Apache-2.0 OR BSD-3-Clause"),
         (replace(SOMETHING, expression="", name="pfl"), "Apache-2.0"),
+        (replace(SOMETHING, expression="", name="pfl", licence="GPL-3.0-only"), None),
+        (replace(SOMETHING, expression="", name="pfl", classifiers=("License :: Free To Use But Restricted",)), None),
         (replace(SOMETHING, expression=""), None),
         (replace(SOMETHING, expression="", licence="ask us first"), None),
         (replace(SOMETHING, expression="", classifiers=("License :: OSI Approved :: Some Other License",)), None),
@@ -229,18 +233,43 @@ def test_a_package_that_an_extra_holds_at_another_version_is_on_the_page() -> No
 
 
 def test_an_environment_without_our_package_is_no_environment_without_packages(tmp_path: Path) -> None:
-    def put(name: str) -> None:
-        described = site_packages(tmp_path) / f"{name}-1.0.dist-info"
-        described.mkdir(parents=True)
-        (described / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n", encoding="utf-8")
-
     with pytest.raises(ValueError, match="secagg is not installed in"):
         installed.packages(tmp_path)
-    put("numpy")
+    install_by_hand(tmp_path, "numpy")
     with pytest.raises(ValueError, match="secagg is not installed in"):
         installed.packages(tmp_path)
-    put("secagg")
+    install_by_hand(tmp_path, "secagg")
     assert [package.name for package in installed.packages(tmp_path)] == ["numpy"]
+
+
+def install_by_hand(environment: Path, name: str) -> None:
+    """What `packages` reads of version 1.0."""
+    described = site_packages(environment) / f"{name}-1.0.dist-info"
+    described.mkdir(parents=True)
+    (described / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("component", "absent"),
+    [
+        ({"name": "NumPy", "version": "1.0"}, set()),
+        ({"name": "numpy", "version": "1.1"}, {"numpy 1.0"}),
+        ({"name": "numpy"}, {"numpy 1.0"}),
+        ({"name": "scipy", "version": "1.0"}, {"numpy 1.0"}),
+    ],
+)
+def test_a_bill_names_every_package_in_its_version(component: dict[str, str], absent: set[str], tmp_path: Path) -> None:
+    for name in ("numpy", "secagg"):
+        install_by_hand(tmp_path, name)
+    bill = tmp_path / "sbom.cdx.json"
+    bill.write_text(json.dumps({"components": [component]}), encoding="utf-8")
+    assert sbom.missing(bill, tmp_path) == absent
+
+
+def test_whatever_is_installed_to_be_used_has_a_bill() -> None:
+    tools = {"dev", "docs", "fuzz"}
+    (together,) = declared.requirements()["all"]
+    assert {*sbom.BILLS, *together.extras, *tools} == set(declared.requirements())
 
 
 # --- what archives hold

@@ -11,7 +11,7 @@ from benchmarks.goals import GOALS
 from benchmarks.rows import Row, Taken
 from benchmarks.runs import RUNS, Asked
 from benchmarks.scoreboard import Cell, Goal, Wanted, ratio, scoreboard, times
-from benchmarks.suites.accounting import above_its_law
+from benchmarks.suites.accounting import above_its_law, below_the_losses
 from tests.benchmarks.kit import ATTACK, row
 
 GOAL = Goal("seconds", "Flower", ">= 6 times less", (Wanted("clients", "3 masks*", "Flower*"),), ratio, 1 / 6, times)
@@ -75,6 +75,17 @@ def test_an_epsilon_far_below_the_peers_law_is_as_wrong_as_one_above(
 ) -> None:
     monkeypatch.setattr("benchmarks.peers.dp_accounting.pld_epsilon_of_its_law", lambda *told: 1.0)
     found = above_its_law(Asked(RUNS[0], Taken.once(1.0), Taken.once(1.0), ours, 1.0))
+    assert found == pytest.approx(error)
+
+
+@pytest.mark.parametrize(
+    ("ours", "error"), [(1.1, 0.0), (1.0, 0.0), (0.9, 0.1), (0.0, 1.0), (float("nan"), math.inf), (math.inf, math.inf)]
+)
+def test_a_renyi_bound_below_what_it_bounds_is_wrong(
+    ours: float, error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.suites.accounting.epsilon_by_losses", lambda run: 1.0)
+    found = below_the_losses(Asked(RUNS[0], Taken.once(1.0), Taken.once(1.0), ours, 1.2))
     assert found == pytest.approx(error)
 
 

@@ -19,6 +19,8 @@ from tests.docs.page import ROOT, Block, Page
 
 EXACTLY = "# exactly"
 EXIT = re.compile(r"# exit (\d+)$")
+# Whatever a writer meant by it, these words after a command's output would compare nothing.
+STRAY = re.compile(r"\s*#\s*(?:exit|exactly)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Command:
 def commands_of(text: str) -> Iterator[Command]:
     """`$ command`, then `# exit 1` or `# exactly` if they matter, then the output.
 
-    Raises: ValueError where something stands before the first command.
+    Raises: ValueError where something stands before the first command, a command reads its input from the block (make
+        it a titled file), or a mark stands where it would mean nothing.
     """
     before, *parts = re.split(r"^\$ ", text, flags=re.MULTILINE)
     if before.strip() or not parts:
@@ -42,10 +45,22 @@ def commands_of(text: str) -> Iterator[Command]:
         lines = part.splitlines()
         last = next(number for number, line in enumerate(lines) if not line.endswith("\\"))
         command, rest = "\n".join(lines[: last + 1]), lines[last + 1 :]
+        if "<<" in command:
+            raise ValueError(f"the lines after this command would be its input, not its output: {command!r}")
         code = EXIT.match(rest[0]) if rest else None
         rest = rest[1:] if code else rest
         exact = bool(rest) and rest[0] == EXACTLY
-        yield Command(command, int(code[1]) if code else 0, "\n".join(rest[1:]).strip() if exact else None)
+        rest = rest[1:] if exact else rest
+        if any(STRAY.match(line) for line in rest):
+            raise ValueError(f"a mark is written '# exit 1' or '{EXACTLY}', right after its command: {part!r}")
+        yield Command(command, int(code[1]) if code else 0, "\n".join(rest).strip() if exact else None)
+
+
+def parse_shell(text: str) -> None:
+    """Raises: SyntaxError with what bash says of it."""
+    done = subprocess.run(["bash", "-n", "-c", text], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SyntaxError(done.stderr)
 
 
 @dataclass
@@ -67,7 +82,7 @@ class Run:
             for command in commands_of(block.text):
                 self.command(command)
         elif block.language == "bash":
-            self.command(Command(f"set -euo pipefail\n{block.text}", 0, None))
+            self.command(Command(f"set -eu\n{block.text}", 0, None))
         else:
             PARSED[block.language](block.text)
 
@@ -84,7 +99,8 @@ class Run:
 
     def command(self, command: Command) -> None:
         here, out = self.folder / ".here", self.folder / ".out"
-        script = f"{command.text}\nended=$?; pwd > {here}; exit $ended"
+        # A reader does not see a failure before a pipe; here it counts.
+        script = f"set -o pipefail\n{command.text}\nended=$?; pwd > {here}; exit $ended"
         with out.open("w", encoding="utf-8") as stream:
             process = subprocess.Popen(
                 ["bash", "-c", script],
@@ -109,7 +125,7 @@ PARSED = {
     "json": json.loads,
     "toml": tomllib.loads,
     "python": lambda text: compile(text, "saved", "exec"),
-    "bash": str,
+    "bash": parse_shell,
 }
 RUN = {"python", "console", "bash"}
 

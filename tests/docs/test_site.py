@@ -275,6 +275,12 @@ def test_extras_that_documents_install_exist(path: Path) -> None:
         '<script src="https://cdn.example.org/x.js"></script>',
         '<link rel="stylesheet" href="//fonts.example.org/x.css">',
         '<img src="http://example.org/x.png">',
+        '<img srcset="x.png 1x, https://example.org/x.png 2x">',
+        '<video poster="//example.org/x.png"></video>',
+        '<svg><use xlink:href="https://example.org/x.svg#a"/></svg>',
+        '<p style="background: URL( https://example.org/x.png )">x</p>',
+        '<style>@import "https://example.org/x.css";</style>',
+        "<style>p { background: url('//example.org/x.png') }</style>",
         '<a href="http://example.org/">plain http</a>',
         '<a href="https://example">no host</a>',
         '<a href="two words.html">spaces</a>',
@@ -285,9 +291,17 @@ def test_a_page_that_loads_from_elsewhere_or_links_badly_is_found(element: str, 
     assert len(list(problems_of(tmp_path))) == 1
 
 
+def test_a_style_sheet_that_loads_from_elsewhere_is_found(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<p>fine</p>", encoding="utf-8")
+    (tmp_path / "x.css").write_text("p { src: url(data:a/b,c) url(//fonts.example.org/x.woff2) }", encoding="utf-8")
+    assert list(problems_of(tmp_path)) == ["x.css loads //fonts.example.org/x.woff2"]
+
+
 def test_a_page_that_holds_all_it_needs_is_fine(tmp_path: Path) -> None:
     body = (
         '<link rel="canonical" href="https://a.example.org/"><script src="x.js"></script><a href="https://a.b/c">x</a>'
+        '<img srcset="x.png 1x, y.png 2x"><style>p { background: url("x.png") }</style>'
+        "<p>url(https://example.org) is only words</p>"
     )
     (tmp_path / "page.html").write_text(body, encoding="utf-8")
     assert list(problems_of(tmp_path)) == []

@@ -1,6 +1,7 @@
 """`python -m tests.mutation [--sample N] [--least 90] [TARGET ...]`: the share of mutants that the tests notice.
 
-Verdicts are kept in build/mutation and read again as long as the file is the same; what survived is tried anew.
+Verdicts are kept in build/mutation and read again as long as the file, its tests and what these share are the same;
+what survived is tried anew. A change to another file of the package is not seen: remove build/mutation then.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import sys
 import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.mutation.mutants import ROOT, Mutant, mutants_of
@@ -52,25 +54,27 @@ def judged() -> set[tuple[str, str, str, str, int]]:
 
 @dataclass
 class Verdicts:
-    """The verdicts on the mutants of one file; `kept` is True for a killed one."""
+    """The verdicts on the mutants of one file; `kept` is True for a killed one, `basis` a digest of what decides it."""
 
     file: str
     mutants: list[Mutant]
     kept: dict[str, bool]
+    basis: str
 
     @classmethod
-    def of(cls, file: str, sample: int | None) -> Verdicts:
+    def of(cls, file: str, tests: list[str], sample: int | None) -> Verdicts:
         """All mutants of a file, or so many that are drawn by their hashes: a uniform sample, always the same."""
         mutants = sorted(mutants_of(file), key=name_of)[:sample]
         path = KEPT / f"{file.replace('/', '.')}.json"
         kept = json.loads(path.read_text()) if path.exists() else {}
-        return cls(file, mutants, kept["killed"] if kept.get("source") == source_hash(file) else {})
+        basis = digest([ROOT / file, *(ROOT / test for test in tests), *shared_by_tests()])
+        return cls(file, mutants, kept["killed"] if kept.get("basis") == basis else {}, basis)
 
     def keep(self, mutant: Mutant, killed: bool) -> None:
         """Write it down at once: a run that is cut goes on from here."""
         self.kept[name_of(mutant)] = killed
         path = KEPT / f"{self.file.replace('/', '.')}.json"
-        path.with_suffix(".new").write_text(json.dumps({"source": source_hash(self.file), "killed": self.kept}))
+        path.with_suffix(".new").write_text(json.dumps({"basis": self.basis, "killed": self.kept}))
         path.with_suffix(".new").replace(path)
 
     def survivors(self) -> list[Mutant]:
@@ -82,16 +86,23 @@ def name_of(mutant: Mutant) -> str:
     return hashlib.sha256(repr(mutant.key).encode()).hexdigest()[:16]
 
 
-def source_hash(file: str) -> str:
-    return hashlib.sha256((ROOT / file).read_bytes()).hexdigest()
+def digest(files: list[Path]) -> str:
+    """Of the contents of all, in this order."""
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
 
 
-def pending(files: list[str], sample: int | None, in_function: bool) -> list[tuple[Verdicts, Mutant]]:
+@cache
+def shared_by_tests() -> list[Path]:
+    """What tests import of each other, and this tool."""
+    return sorted(path for path in ROOT.glob("tests/**/*.py") if not path.name.startswith("test_"))
+
+
+def pending(target: Target, sample: int | None, in_function: bool) -> list[tuple[Verdicts, Mutant]]:
     """Every mutant neither killed nor judged that stands in a function, or in none.
 
     In the order of their hashes: what a run that is cut has seen is a sample.
     """
-    every, rightly = [Verdicts.of(file, sample) for file in files], judged()
+    every, rightly = [Verdicts.of(file, target.tests, sample) for file in target.files], judged()
     left = [(each, mutant) for each in every for mutant in each.survivors() if mutant.key not in rightly]
     return sorted((pair for pair in left if bool(pair[1].function) == in_function), key=lambda pair: name_of(pair[1]))
 
@@ -103,7 +114,7 @@ def try_functions(target: Target, into: Path, sample: int | None) -> bool:
         if not in_child(lambda: measure(runner, target.files, into), A_WHOLE_RUN):
             return False
         reached, functions = reach(into), {file: functions_of(file) for file in target.files}
-        for verdicts, mutant in pending(target.files, sample, in_function=True):
+        for verdicts, mutant in pending(target, sample, in_function=True):
             names = reached.of(mutant, target.seconds)
 
             def survives(mutant: Mutant = mutant, names: list[str] = names) -> bool:
@@ -128,7 +139,7 @@ def try_modules(target: Target, into: Path, sample: int | None) -> None:
     for foreign in ("scipy.stats", "hypothesis.strategies", "cryptography.hazmat.primitives.ciphers.aead"):
         importlib.import_module(foreign)
     reached = reach(into)
-    for verdicts, mutant in pending(target.files, sample, in_function=False):
+    for verdicts, mutant in pending(target, sample, in_function=False):
         names = reached.of(mutant, target.seconds)
 
         def survives(mutant: Mutant = mutant, names: list[str] = names) -> bool:
@@ -175,7 +186,7 @@ def main() -> None:
             if not try_functions(target, into, asked.sample):
                 sys.exit(f"{name}: the tests do not pass as they are")
             try_modules(target, into, asked.sample)
-        counts = [say(Verdicts.of(file, asked.sample), judged()) for file in target.files]
+        counts = [say(Verdicts.of(file, target.tests, asked.sample), judged()) for file in target.files]
         killed, counted = map(sum, zip(*counts, strict=True))
         share = killed / max(1, counted)
         print(f"{name}: {100 * share:.1f} %; as a sample of more: {interval(killed, counted)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutation.__main__ import Verdicts
 from tests.mutation.mutants import ROOT, Mutant, mutants_of
 from tests.mutation.running import Reach, Runner, functions_of, import_instead, in_child, measure, put_in, reach, run
 
@@ -161,6 +162,22 @@ def test_a_test_that_only_looks_at_a_constant_is_run_too() -> None:
     mutant = Mutant("f.py", "", "LEAST = 3", "3 -> 4", 1, 1, 0, 1, "4")
     tests = {"f.py": {5: frozenset({"a"})}, "g.py": {2: frozenset({"b"})}}
     assert Reach({"a": 1.0, "b": 1.0, "constant": 0.0}, tests).of(mutant, 9.0) == ["a", "constant"]
+
+
+@pytest.mark.parametrize("changed", ["planted.py", "test_planted.py", ""])
+def test_a_verdict_is_kept_until_its_file_or_its_tests_change(
+    changed: str, small: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, test = small
+    monkeypatch.setattr("tests.mutation.__main__.KEPT", tmp_path)
+    before = Verdicts.of(file, [test], None)
+    for mutant in before.mutants:
+        before.keep(mutant, killed=True)
+    if changed:
+        with (tmp_path / changed).open("a", encoding="utf-8") as stream:
+            stream.write("# another\n")
+    after = Verdicts.of(file, [test], None)
+    assert len(after.survivors()) == (len(before.mutants) if changed else 0)
 
 
 def test_every_survivor_is_still_there_and_judged() -> None:

@@ -59,12 +59,17 @@ READ = {
 
 
 def spdx(package: Package) -> str | None:
-    """The licence as the package declares it, or as it was read; None when neither says anything that is known here."""
+    """The licence as the package declares it; as it was read where it declares none; None for words not known here.
+
+    What was read once gives way to what a later version declares: licences change.
+    """
     if package.expression:
         return package.expression
-    spoken = [line.rpartition(" :: ")[2] for line in package.classifiers] or [package.licence.strip()]
-    known = [SPOKEN.get(words, words) for words in spoken]
-    return ", ".join(known) if all(map(is_compatible, known)) else READ.get(package.name)
+    declared = [line.rpartition(" :: ")[2] for line in package.classifiers] or [package.licence.strip()]
+    if declared == [""]:
+        return READ.get(package.name)
+    known = [SPOKEN.get(words, words) for words in declared]
+    return ", ".join(known) if all(map(is_compatible, known)) else None
 
 
 def is_compatible(expression: str) -> bool:

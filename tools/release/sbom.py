@@ -1,4 +1,4 @@
-"""Software bills of materials, in CycloneDX 1.6 as JSON, of what the core and `all` install.
+"""Software bills of materials, in CycloneDX 1.6 as JSON, of what the core, `all` and each framework's extra install.
 
 `python -m tools.release.sbom WHEEL FOLDER`. CycloneDX's own generator reads the environments, from one of its own, and
 checks what it wrote against the schema.
@@ -15,10 +15,11 @@ from pathlib import Path
 
 from tools.release.declared import CORE, plain
 from tools.release.environments import install, pip, unknowing
-from tools.release.installed import OURS, packages
+from tools.release.installed import packages
 from tools.release.source import ROOT
 
-BILLS = (CORE, "all")
+# `all` leaves out what cannot share an environment; tools of ours that nobody runs in production have no bill.
+BILLS = (CORE, "all", "flower", "pfl", "nvflare")
 GENERATOR = "cyclonedx-bom>=7,<8"
 ASKED = (
     *("environment", "--output-reproducible", "--validate", "--spec-version", "1.6", "--output-format", "JSON"),
@@ -45,9 +46,11 @@ def write(command: Path, environment: Path, bill: Path) -> None:
 
 
 def missing(bill: Path, environment: Path) -> set[str]:
-    """Installed packages that a bill does not name."""
-    named = {plain(component["name"]) for component in json.loads(bill.read_bytes())["components"]}
-    return {package.name for package in packages(environment)} - named - {OURS}
+    """Installed packages, in their versions, that a bill does not name."""
+    components = json.loads(bill.read_bytes())["components"]
+    named = {(plain(component["name"]), component.get("version")) for component in components}
+    installed = {(package.name, package.version) for package in packages(environment)}
+    return {f"{name} {version}" for name, version in installed - named}
 
 
 def main(wheel: Path, folder: Path) -> int:
