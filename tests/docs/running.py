@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 
 from tests.docs.page import ROOT, Block, Page
 
+PATIENCE_SECONDS = 900
 EXACTLY = "# exactly"
 EXIT = re.compile(r"# exit (\d+)$")
 # Whatever a writer meant by it, these words after a command's output would compare nothing.
@@ -73,7 +75,10 @@ class Run:
     started: list[int] = field(default_factory=list)
 
     def block(self, block: Block) -> None:
-        """Run one block.  Raises: whatever it raises, AssertionError where a command fails or says something else."""
+        """Run one block.
+
+        Raises: whatever it raises, AssertionError where a command fails or says something else, TimeoutExpired.
+        """
         if block.title:
             self.save(block)
         elif block.language == "python":
@@ -110,7 +115,7 @@ class Run:
                 start_new_session=True,
             )
             self.started.append(process.pid)
-            code = process.wait()
+            code = process.wait(PATIENCE_SECONDS)
         said = out.read_text("utf-8")
         assert code == command.code, f"{self.page.path}: $ {command.text}\nended with {code}:\n{said}"
         if command.output is not None:
@@ -142,6 +147,8 @@ def reading(page: Page, folder: Path) -> Iterator[Run]:
         NO_COLOR="1",
     )
     os.chdir(folder)
+    if page.checkout:
+        shutil.copytree(ROOT / "examples", folder / "examples")
     run = Run(page, folder)
     try:
         yield run

@@ -12,7 +12,8 @@ from tests.docs.page import ENVIRONMENTS, ROOT, Page, blocks_of, page_of, pages,
 from tests.docs.running import PARSED, RUN, Command, commands_of, reading
 
 PAGES = pages()
-RUNNING = [page for page in PAGES if any(block.language in RUN for block in page.blocks)]
+READINGS = [reading for page in PAGES for reading in page.readings()]
+RUNNING = [page for page in READINGS if any(block.language in RUN for block in page.blocks)]
 
 
 def marked(page: Page) -> object:
@@ -43,7 +44,7 @@ def test_no_block_is_fenced_in_a_way_that_is_not_read(page: Page) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
 def test_a_page_asks_for_an_environment_there_is(page: Page) -> None:
-    assert page.environment == "" or page.environment in ENVIRONMENTS
+    assert {page.environment, *(block.environment for block in page.blocks)} <= {"", *ENVIRONMENTS}
 
 
 # --- the harness itself -----------------------------------------------------------------------------
@@ -62,6 +63,21 @@ def test_python_blocks_share_names_and_commands_share_their_folder(tmp_path: Pat
     page = f"{first}{second}```python\nfrom pathlib import Path\ny = Path.cwd().name\nx += 1\n```\n"
     names = played(page, tmp_path)
     assert (names["x"], names["y"]) == (2, "in")
+
+
+def test_a_block_of_another_environment_is_read_there_alone() -> None:
+    marked = "<!-- environment: flower -->\n```console\n$ flwr --version\n```\n"
+    page = page_of("planted.md", f"```python\nx = 1\n```\n\n{marked}")
+    assert [(one.name, [block.language for block in one.blocks]) for one in page.readings()] == [
+        ("planted.md", ["python"]),
+        ("planted.md-flower", ["python", "console"]),
+    ]
+    assert unread(marked) == []
+    assert unread(f"<!-- environment: flower -->\n\n{marked}") == [1]
+
+
+def test_a_page_of_a_checkout_has_its_examples(tmp_path: Path) -> None:
+    played("---\ncheckout: true\n---\n```console\n$ test -f examples/loop.py\n```\n", tmp_path)
 
 
 def test_a_titled_block_becomes_a_file(tmp_path: Path) -> None:
