@@ -909,6 +909,8 @@ def test_an_interrupt_between_processes_keeps_the_rounds_and_the_ledger(tmp_path
         text=True,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        # A shell starts what it runs in the background with interrupts ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     give_up = time.monotonic() + 100
     try:
