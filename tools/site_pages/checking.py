@@ -86,7 +86,7 @@ def well_formed(link: str) -> bool:
 
 
 def problems_of(folder: Path) -> Iterator[str]:
-    """One line for each, over pages and style sheets of a built site.  Raises: FileNotFoundError where there is none."""
+    """One line for each, of the pages and style sheets of a site.  Raises: FileNotFoundError where there is none."""
     pages = sorted(folder.rglob("*.html"))
     if not pages:
         raise FileNotFoundError(f"no page in {folder}")
