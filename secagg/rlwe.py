@@ -31,7 +31,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 from typing import TypeVar
 
@@ -404,8 +403,9 @@ def _reach(count: int, summed: int) -> int:
 
 @lru_cache(maxsize=256)
 def _shape_of(bits: int, clients: int, length: int) -> _Shape:
-    """The layout of fewest bits per element, among equals the one with most elements in a coefficient.
+    """The layout of fewest bits per element: of those that fit, the one with most elements in a coefficient.
 
+    The guard that they share is never wider for more of them, as these make fewer blocks.
     Raises: NoParameters.
     """
     most = _most_modulus_bits(clients)
@@ -415,7 +415,7 @@ def _shape_of(bits: int, clients: int, length: int) -> _Shape:
             f"elements of {bits} bits and the guard of a sum of {clients} do not fit a modulus of {most} bits: lower "
             f"the bits or the clients"
         )
-    return min(fitting, key=lambda shape: (Fraction(shape.modulus_bits, shape.per_coefficient), -shape.per_coefficient))
+    return max(fitting, key=lambda shape: shape.per_coefficient)
 
 
 def _shapes(bits: int, clients: int, length: int) -> Iterator[_Shape]:

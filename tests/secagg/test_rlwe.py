@@ -273,6 +273,23 @@ def test_the_low_bits_are_the_sum_of_errors() -> None:
     assert abs(got.std() / (SIGMA * math.sqrt(10)) - 1) < 6 / math.sqrt(2 * got.size)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_sum_is_judged_by_its_largest_error_and_by_the_sum_of_their_squares(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = honest(20, 10, 600_000)
+    errors = low_bits(work)
+    seen: list[tuple[int, int, int, int]] = []
+    monkeypatch.setattr(rlwe, "_check_gaussian", lambda what, *figures: seen.append(figures))
+    with ThreadPoolExecutor(workers) as pool:
+        reveal(work.plan, work.total, work.secret_sum, CONTEXT, 10, Workers(pool, workers))
+    of_secrets, of_errors = seen
+    secrets = [abs(value) for value in work.secret_sum.tolist()]
+    assert of_secrets == (max(secrets), sum(value**2 for value in secrets), N, 10)
+    sizes = [abs(value) for value in errors.tolist()]
+    assert of_errors == (max(sizes), sum(value**2 for value in sizes), work.plan.coefficients, 10)
+
+
 def test_a_message_alone_is_uniform_in_all_its_bits() -> None:
     plan = KahePlan(20, 10, 20 * N)
     message = conceal(plan, Ring(20).zeros(plan.length), draw_secret(seed(1)), seed(2), CONTEXT)
@@ -476,6 +493,17 @@ def test_what_cannot_be_a_secret_conceals_nothing(wrong: Any) -> None:
         conceal(plan, Ring(20).zeros(100), wrong, seed(0), CONTEXT)
 
 
+@pytest.mark.parametrize("extreme", [65, -65])
+def test_a_secret_of_the_largest_coefficients_there_are_conceals(extreme: int) -> None:
+    plan, secret = KahePlan(20, 10, 100), np.full(N, extreme)
+    values = Ring(20).reduce(np.arange(100))
+    message = conceal(plan, values, secret, seed(0), CONTEXT)
+    a = np.concatenate([words.copy() for _, words in rlwe._public(plan, CONTEXT, range(plan.coefficients))])
+    half = np.uint64(1 << (plan.guard_bits - 1))
+    rest = message - Multiplier.of(secret, plan.modulus_bits).times(a) + half
+    np.testing.assert_array_equal((rest[:100] >> np.uint64(plan.guard_bits)) % 2**20, values)
+
+
 @pytest.mark.parametrize("shape", [99, 101, (1, 100), "u8", "i4"])
 def test_a_vector_of_another_shape_is_refused(shape: Any) -> None:
     values = np.zeros(100, shape) if isinstance(shape, str) else np.zeros(shape, "u4")
@@ -522,6 +550,20 @@ def test_the_figures_of_a_million_values(bits: int, clients: int, rho: int, guar
     assert plan.packed_bytes == plan.ring.packed_bytes(plan.coefficients)
     # 24.0, 33.0 and 16.0 bits per parameter, but for the last block.
     assert 0 <= 8 * plan.packed_bytes / MILLION - modulus / rho < 0.2
+
+
+# Where one place more or less in the reach, or in the number of coefficients, is another bit of guard.
+@pytest.mark.parametrize(("clients", "blocks", "guard"), [(3, 1, 8), (12, 1, 9), (10, 1000, 9), (11, 100, 9)])
+def test_the_guard_is_the_least_that_holds_the_sum_of_errors(clients: int, blocks: int, guard: int) -> None:
+    plan = KahePlan(41, clients, blocks * N)
+    assert plan.blocks == blocks
+    assert plan.guard_bits == least_guard(clients, blocks * N) == guard
+
+
+def test_the_sum_of_one_client_more_has_a_product_of_two_bits_less() -> None:
+    """4.53 sqrt(4237 (N + 2 sqrt(N x) + 2x)) with x = 40 ln 2 is the last norm whose products are exact at 54 bits."""
+    assert [rlwe._most_modulus_bits(clients) for clients in (4237, 4238)] == [54, 52]
+    assert [rlwe._most_modulus_bits(clients) for clients in (16_951, 16_952)] == [52, 50]
 
 
 @given(st.integers(1, 47), st.integers(1, 300), st.integers(1, 10**7))
