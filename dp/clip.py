@@ -161,4 +161,10 @@ def _absolute(vector: Vector, unit: float) -> float:
 def _chunks(vector: Vector, unit: float) -> Iterator[Vector]:
     flat = vector.reshape(-1)
     for start in range(0, flat.size, CHUNK):
-        yield flat[start : start + CHUNK] / unit
+        yield _quotients(flat[start : start + CHUNK], unit)
+
+
+def _quotients(part: Vector, unit: float) -> Vector:
+    # None overflows; numpy 1.26 says so of what it fills its registers up with, where the unit is subnormal.
+    with np.errstate(over="ignore"):
+        return part / unit

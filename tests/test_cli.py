@@ -484,14 +484,19 @@ def test_extreme_budgets_have_an_answer_and_no_warning(extreme: dict[str, str], 
         assert (ran.code, ran.json["error"]) == (2, "Infeasible")
 
 
-def test_help_is_fine_and_no_command_is_not(secagg: Secagg) -> None:
+def test_help_is_fine(secagg: Secagg) -> None:
     helped = secagg("--help")
     assert (helped.code, helped.err) == (0, "")
     assert all(command in helped.out for command in FINE)
     assert all(secagg(command, "--help").code == 0 for command in FINE)
-    empty = secagg()
+
+
+@pytest.mark.parametrize(("group", "command"), [([], "simulate"), (["ledger"], "verify"), (["audit"], "selftest")])
+def test_no_command_shows_those_there_are_and_is_wrong_use(group: list[str], command: str, secagg: Secagg) -> None:
+    empty = secagg(*group)
     assert (empty.code, empty.err) == (2, "")
-    assert "simulate" in empty.out
+    assert command in empty.out
+    assert secagg(*group, "--help").out.rstrip() == empty.out.rstrip()
 
 
 # --- wrong use: exit 2, by name, before anything happens

@@ -12,10 +12,11 @@ from protocols.cli.budgets import calibrate, epsilon
 from protocols.cli.inverting import invert
 from protocols.cli.keeping import KEEPING
 from protocols.cli.ledgers import ledgers
+from protocols.cli.options import require_command
 from protocols.cli.rounds import demo, plan, simulate
 
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     # Locals in a traceback would print keys.
     pretty_exceptions_enable=False,
@@ -34,11 +35,13 @@ def say_version(asked: bool) -> None:
 
 @app.callback()
 def common(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=say_version, is_eager=True, help="print name and version, and leave")
     ] = False,
 ) -> None:
     """Secure aggregation and exact differential privacy for federated learning."""
+    require_command(context)
 
 
 for command in (demo, simulate, plan, epsilon, calibrate, bench):

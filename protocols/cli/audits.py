@@ -9,13 +9,15 @@ import typer
 
 from dp.audit.routes import NoisePath
 from dp.errors import DpError
-from protocols.cli.options import NOISE_HELP, REFUSED, Json, output
+from protocols.cli.options import NOISE_HELP, REFUSED, Json, output, require_command
 
 if TYPE_CHECKING:
     from protocols.auditing import AuditReport
 
 audits = typer.Typer(
-    help="Lower bounds of what leaks, by attack: above the claim, the claim is refuted.", no_args_is_help=True
+    help="Lower bounds of what leaks, by attack: above the claim, the claim is refuted.",
+    invoke_without_command=True,
+    callback=require_command,
 )
 
 DeltaOfClaim = Annotated[str, typer.Option(help="delta of the claim", metavar="NUMBER")]

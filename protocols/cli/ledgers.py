@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from protocols.cli.options import REFUSED, Json, output
+from protocols.cli.options import REFUSED, Json, output, require_command
 
 if TYPE_CHECKING:
     from dp.ledger.vouching import Known
 
-ledgers = typer.Typer(help="What was spent, by whom it can be checked, and whether it holds.", no_args_is_help=True)
+ledgers = typer.Typer(
+    help="What was spent, by whom it can be checked, and whether it holds.",
+    invoke_without_command=True,
+    callback=require_command,
+)
 
 LedgerPath = Annotated[Path, typer.Argument(help="the ledger file", metavar="PATH")]
 PinPath = Annotated[Path | None, typer.Option(help="a head that was kept elsewhere", metavar="FILE")]

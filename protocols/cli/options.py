@@ -127,3 +127,12 @@ LEAVE_OUT_ONE = (
 
 def output(as_json: bool) -> Output:
     return JsonOutput() if as_json else TextOutput()
+
+
+def require_command(context: typer.Context) -> None:
+    """A group that was asked for nothing shows its help, and that was wrong use: releases of click differ in both."""
+    if context.invoked_subcommand is None:
+        # With rich, typer prints by itself and returns nothing.
+        if text := context.get_help():
+            print(text)
+        raise typer.Exit(WRONG_USE)

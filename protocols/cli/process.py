@@ -93,9 +93,7 @@ def main() -> None:
         show.failure(command, type(error).__name__, str(error))
         code = exit_code(error)
     except _CLICK_ERROR as error:  # type: ignore[misc]  # typer's own copy of click is found while it runs
-        # Without any command the help was already shown, and there is nothing to add.
-        if message := error.format_message():
-            show.failure(command, "UsageError", message)
+        show.failure(command, "UsageError", error.format_message())
         code = WRONG_USE
     except OSError as error:
         fail_despite_stdout(show, command, error)
