@@ -103,6 +103,6 @@ def test_the_page_about_the_loop_names_what_there_is() -> None:
 
     page = (ROOT / "docs/explanation/learning.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([A-Z]\w+)", page)) - {"DifferenceOfRounds"}
-    homes = (protocols.learning, protocols.errors, protocols.tensors, protocols.budgets, dp.events)
+    homes = (protocols, protocols.learning, protocols.errors, protocols.tensors, protocols.budgets, dp.events)
     assert len(named) > 20
     assert {name for name in named if not any(hasattr(home, name) for home in homes)} == set()
