@@ -1,7 +1,7 @@
 """What the ledger commands say: values for a table and for one JSON object, from a ledger that is open.
 
     ok, entries, head, epsilon_lower, epsilon_upper, problems        of every command that judges
-    randomness                                                       "insecure" is a rehearsal: not ok once it was charged
+    randomness                                                       "insecure": noise from known seeds, for rehearsals
     erased                                                           openings that were taken out
     budgets                                                          a record for each, both views beside each other
 
