@@ -130,11 +130,12 @@ class Row:
         """Whether our error is a number, and within its limit where it has one."""
         if self.error_limit is None:
             return self.ours_error is None or math.isfinite(self.ours_error)
-        return self.ours_error is not None and self.ours_error <= self.error_limit
+        # A float of numpy's compares to a truth of numpy's, which JSON does not have.
+        return self.ours_error is not None and bool(self.ours_error <= self.error_limit)
 
     @property
     def passed(self) -> bool:
-        return self.right and (self.ours.least if self.judged == "ours" else self.ratio) <= self.limit
+        return self.right and bool((self.ours.least if self.judged == "ours" else self.ratio) <= self.limit)
 
     def to_dict(self) -> dict[str, Any]:
         """The row as it is printed and kept; an undefined ratio is null."""

@@ -43,5 +43,4 @@ def epsilon(rate: float, noise: float, steps: int, delta: float) -> float:
     with warnings.catch_warnings():
         # Its minimiser divides by zero where the curve is flat.
         warnings.simplefilter("ignore", RuntimeWarning)
-        found: float = peer.Composition()([sampled], [steps]).get_approxDP(delta)
-    return found
+        return float(peer.Composition()([sampled], [steps]).get_approxDP(delta))

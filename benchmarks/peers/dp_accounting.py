@@ -67,8 +67,7 @@ def pld_epsilon(rate: float, noise: float, steps: int, delta: float, interval: f
     step = names().privacy_loss_distribution.from_gaussian_mechanism(
         noise, sampling_prob=rate, value_discretization_interval=interval
     )
-    epsilon: float = step.self_compose(steps).get_epsilon_for_delta(delta)
-    return epsilon
+    return float(step.self_compose(steps).get_epsilon_for_delta(delta))
 
 
 def pld_epsilon_of_its_law(rate: float, noise: float, steps: int, delta: float, interval: float) -> float:
@@ -118,8 +117,7 @@ def rdp_epsilon(rate: float, noise: float, steps: int, delta: float) -> float:
     """The Renyi accountant with its default orders."""
     accountant = names().RdpAccountant()
     accountant.compose(event(rate, noise, steps))
-    epsilon: float = accountant.get_epsilon(delta)
-    return epsilon
+    return float(accountant.get_epsilon(delta))
 
 
 class Online:
@@ -133,5 +131,4 @@ class Online:
     def next(self) -> float:
         """Epsilon after one more round."""
         self._accountant.compose(self._round)
-        epsilon: float = self._accountant.get_epsilon(self._delta)
-        return epsilon
+        return float(self._accountant.get_epsilon(self._delta))

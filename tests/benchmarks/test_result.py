@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
@@ -28,6 +29,18 @@ ROW_KEYS = {
     *("suite", "case", "unit", "ours", "peer", "peer_name", "ratio", "limit", "judged", "right", "passed", "note"),
     *(f"{side}_{what}" for side in ("ours", "peer") for what in ("median", "repeats", "spread", "error")),
 }
+
+
+def test_a_row_of_numpys_numbers_is_plain_json() -> None:
+    made = replace(
+        kit.row("servers", "y"),
+        ours=Taken.once(np.float64(1.0)),
+        peer=Taken.once(np.float64(2.0)),
+        ours_error=np.float64(0.5),
+        error_limit=1.0,
+    )
+    told = json.loads(json.dumps(made.to_dict()))
+    assert (told["right"], told["passed"], told["ours_error"]) == (True, True, 0.5)
 
 
 def test_every_module_belongs_to_one_suite_or_is_run_on_demand() -> None:
