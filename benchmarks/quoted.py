@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.goals import GOALS
 from benchmarks.pages import BEGIN, DOCS, END, RESULTS, harmless, line_of, with_table
 from benchmarks.peers import PEERS, pinned
 from benchmarks.peers.environments import name_of
@@ -85,8 +86,18 @@ def goals(cells: Iterable[Plain]) -> Iterator[str]:
     lines = [Cell(**plain) for plain in cells]
     yield from table(
         ("goal", "beside", "measured", "wanted", ""),
-        [(c.row, c.against, f"{c.measured}: {c.why}" if c.why else c.measured, c.goal, c.verdict) for c in lines],
+        [
+            (c.row, c.against, f"{c.measured}: {why}" if (why := why_of(c)) else c.measured, c.goal, c.verdict)
+            for c in lines
+        ],
     )
+
+
+def why_of(cell: Cell) -> str:
+    """Why a goal was missed: as the result says, or as was found out after it."""
+    if cell.passed is not False or cell.why:
+        return cell.why
+    return next((goal.known for goal in GOALS if (goal.row, goal.against) == (cell.row, cell.against)), "")
 
 
 def tables(rows: Sequence[Plain], modules: Sequence[Plain]) -> Iterator[str]:

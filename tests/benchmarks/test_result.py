@@ -15,10 +15,12 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import machine, quoted, suites
+from benchmarks.goals import GOALS
 from benchmarks.measuring import Measured, measured
 from benchmarks.pages import harmless, line_of, table, with_table
 from benchmarks.peers import PEERS
 from benchmarks.rows import Row, Taken
+from benchmarks.scoreboard import Cell
 from benchmarks.showing import holds, result_of
 from benchmarks.suites import BESIDE, NEEDS_PEERS, ON_DEMAND, SUITES, modules_of, names, scaling, suite_of, utility
 from protocols.report.tables import finite
@@ -29,6 +31,18 @@ ROW_KEYS = {
     *("suite", "case", "unit", "ours", "peer", "peer_name", "ratio", "limit", "judged", "right", "passed", "note"),
     *(f"{side}_{what}" for side in ("ours", "peer") for what in ("median", "repeats", "spread", "error")),
 }
+
+
+@pytest.mark.parametrize(
+    ("passed", "why", "told"),
+    [(False, "", True), (False, "another reason", False), (True, "", False), (None, "", False)],
+)
+def test_a_reason_that_was_found_after_the_run_is_quoted_where_the_result_has_none(
+    passed: bool | None, why: str, told: bool
+) -> None:
+    goal = next(goal for goal in GOALS if goal.known)
+    cell = Cell(goal.row, goal.against, "1", goal.goal, passed, why)
+    assert quoted.why_of(cell) == (goal.known if told else why)
 
 
 def test_a_row_of_numpys_numbers_is_plain_json() -> None:
