@@ -55,6 +55,7 @@ class WrongUpdate(Misused):
 def installed_from() -> str | None:
     """What pip noted when it was given a folder, a file or an address; None after an install by name.
 
+    Source: PEP 610.
     A source tree that was never installed is a checkout, and answers as one.
     """
     from importlib.metadata import PackageNotFoundError, distribution
@@ -69,9 +70,13 @@ def install_line(extra: str, origin: str | None) -> str:
     """The line that adds an extra: by name only to what came by name, since no index may have this package."""
     if origin is None:
         return f"pip install 'secagg[{extra}]'"
-    if "dir_info" in json.loads(origin):
+    noted = json.loads(origin)
+    if "dir_info" in noted:
         return f"in the checkout, pip install -c constraints.txt -e '.[{extra}]'"
-    return f"pip install 'secagg[{extra}] @ {json.loads(origin)['url']}'"
+    address = noted["url"]
+    if "vcs_info" in noted:
+        address = f"{noted['vcs_info']['vcs']}+{address}@{noted['vcs_info']['commit_id']}"
+    return f"pip install 'secagg[{extra}] @ {address}'"
 
 
 class MissingExtra(Misused):

@@ -85,6 +85,10 @@ def test_a_missing_extra_carries_the_line_that_installs_it() -> None:
             '{"archive_info": {}, "url": "file:///tmp/secagg-0.1.0-py3-none-any.whl"}',
             "pip install 'secagg[torch] @ file:///tmp/secagg-0.1.0-py3-none-any.whl'",
         ),
+        (
+            '{"url": "https://example.org/secagg", "vcs_info": {"vcs": "git", "commit_id": "0a1b"}}',
+            "pip install 'secagg[torch] @ git+https://example.org/secagg@0a1b'",
+        ),
     ],
 )
 def test_the_line_that_installs_fits_where_the_package_came_from(origin: str | None, line: str) -> None:

@@ -283,8 +283,10 @@ KEYS: Mapping[str, Answer] = {
         )
     ),
 }
-EACH_WAY = f"Each protocol is an object of {', '.join(f'`{name}`' for name in PLANNED)}, and of `variants`, "
-EACH_WAY += "a list of objects of the same keys: the other ways to run it."
+EACH_WAY = (
+    f"Each protocol is an object of {', '.join(f'`{name}`' for name in PLANNED)}, and of `variants`, a list of objects "
+    "of the same keys: the other ways to run it."
+)
 
 
 def unlisted_in(values: Mapping[str, Any]) -> list[str]:
